@@ -1,0 +1,34 @@
+package providers
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+)
+
+// A Provider verifies the events of one source.
+//
+// Verify proves e and returns the one create-user request that it makes. The request is verified, not validated:
+// fields may be missing or wrong, and those that could not be mapped are listed in its Faults. Every other failure is
+// an *[Error]; nothing in a request that comes with an error may be used.
+//
+// Time is e.StoredAt throughout; a provider reads its own clock only to decide when to ask an issuer again. Verify is
+// called concurrently. It returns promptly when ctx ends, with an error of class [ErrUnavailable].
+type Provider interface {
+	Verify(ctx context.Context, e Envelope) (CreateUser, error)
+}
+
+// A Factory makes the provider of one configured source. It compiles what can be compiled and contacts nobody, so
+// that an issuer that is down does not keep others from starting. An error means that the source's configuration
+// cannot work; the source stays listed with it.
+type Factory func(src Source, env Environment) (Provider, error)
+
+// Environment is what a provider may use of the outside world. All fields are set.
+type Environment struct {
+	Keys        Keys             // key history of issuers
+	Credentials Credentials      // credentials of administrators and feeds
+	HTTP        *http.Client     // for discovery, key sets and metadata; providers add their own host and size rules
+	Now         func() time.Time // clock of this process
+	Log         *slog.Logger
+}

@@ -1,0 +1,54 @@
+package providers
+
+import "time"
+
+// Kind is the kind of a source, and so the code that verifies its events.
+type Kind string
+
+// The kinds of source.
+const (
+	KindOIDC    Kind = "oidc"
+	KindSAML    Kind = "saml"
+	KindFeed    Kind = "feed"
+	KindCommand Kind = "command" // the built-in source "admin" of every tenant; never declared
+)
+
+// AdminSource is the name under which the commands of a tenant appear.
+const AdminSource = "admin"
+
+// A Source is a configured instance that events come from, as a provider sees it. It is the JSON kept in the store's
+// sources table; a field that is not set is left out.
+type Source struct {
+	Tenant string `json:"-"` // lower-case UUID; the row's own column
+	Name   string `json:"-"`
+	Kind   Kind   `json:"-"`
+
+	Issuer     string   `json:"issuer,omitempty"`     // OIDC: exactly the iss claim
+	Audiences  []string `json:"audiences,omitempty"`  // OIDC: client ids; a token must be for one of them
+	Algorithms []string `json:"algorithms,omitempty"` // OIDC: JWS algorithms; empty means RS256
+	Commands   bool     `json:"commands,omitempty"`   // OIDC: its tokens may also carry admin commands
+
+	Metadata        string `json:"metadata,omitempty"`         // SAML: the IdP's metadata document itself
+	MetadataURL     string `json:"metadata_url,omitempty"`     // SAML: where it is refreshed from
+	EntityID        string `json:"entity_id,omitempty"`        // SAML: our own
+	ACSURL          string `json:"acs_url,omitempty"`          // SAML: our own assertion consumer service
+	KeyFile         string `json:"key_file,omitempty"`         // SAML: absolute path of our private key, for encrypted assertions
+	CertificateFile string `json:"certificate_file,omitempty"` // SAML: absolute path of its certificate
+	IDPInitiated    bool   `json:"idp_initiated,omitempty"`    // SAML: responses to no request are welcome
+	AllowSHA1       bool   `json:"allow_sha1,omitempty"`       // SAML: accept RSA-SHA1, for an IdP that cannot do better
+
+	Format string `json:"format,omitempty"` // feed: user or scim
+
+	Domains     []string          `json:"domains,omitempty"`       // e-mail domains that it may speak for, in canonical form
+	TrustEmail  bool              `json:"trust_email,omitempty"`   // SAML and feed: its e-mail addresses in Domains count as verified
+	LinkByEmail string            `json:"link_by_email,omitempty"` // "" or "verified"
+	Mapping     map[string]string `json:"mapping,omitempty"`       // field to CEL expression; a field not set has its kind's default
+
+	DefaultRoles []string      `json:"default_roles,omitempty"`  // granted at creation when the role claim is absent
+	Grants       []string      `json:"grants,omitempty"`         // all that it may ever grant
+	OnDeniedRole string        `json:"on_denied_role,omitempty"` // "" (reject) or "drop"
+	MaxEventAge  time.Duration `json:"max_event_age,omitempty"`  // zero means DefaultMaxEventAge
+}
+
+// DefaultMaxEventAge bounds an event's age at first processing when its source sets nothing else.
+const DefaultMaxEventAge = 7 * 24 * time.Hour
