@@ -1,0 +1,112 @@
+package worker
+
+import "github.com/idpsync/idpsync/providers"
+
+// Outcome is what happened to an event.
+type Outcome string
+
+// The outcomes.
+const (
+	OutcomeCreated  Outcome = "created"  // 201: a new user
+	OutcomeExists   Outcome = "exists"   // 200: a login of a known user that changed nothing
+	OutcomeLinked   Outcome = "linked"   // 200: an identity was added to a user who was there
+	OutcomeUpdated  Outcome = "updated"  // 200: a known user was changed
+	OutcomeRejected Outcome = "rejected" // 4xx or 5xx: nothing was written
+)
+
+// Code is the machine-readable code of an error object.
+type Code string
+
+// The codes, and the status of each in [Code.Status].
+const (
+	CodeMalformed            Code = "malformed"
+	CodeInvalidInput         Code = "invalid_input"
+	CodeUnauthenticated      Code = "unauthenticated"
+	CodeTenantMismatch       Code = "tenant_mismatch"
+	CodeForbidden            Code = "forbidden"
+	CodeUnknownTenant        Code = "unknown_tenant"
+	CodeUnknownSource        Code = "unknown_source"
+	CodeUserExists           Code = "user_exists"
+	CodeEventIDConflict      Code = "event_id_conflict"
+	CodeInvalidRoles         Code = "invalid_roles"
+	CodeInvalidOrganizations Code = "invalid_organizations"
+	CodeInternal             Code = "internal"
+	CodeBusy                 Code = "busy"
+	CodeUnavailable          Code = "unavailable"
+)
+
+// Status returns the HTTP status of the code.
+func (c Code) Status() int {
+	switch c {
+	case CodeMalformed, CodeInvalidInput:
+		return 400
+	case CodeUnauthenticated:
+		return 401
+	case CodeTenantMismatch, CodeForbidden:
+		return 403
+	case CodeUnknownTenant, CodeUnknownSource:
+		return 404
+	case CodeUserExists, CodeEventIDConflict:
+		return 409
+	case CodeInvalidRoles, CodeInvalidOrganizations:
+		return 422
+	case CodeBusy:
+		return 429
+	case CodeUnavailable:
+		return 503
+	default:
+		return 500
+	}
+}
+
+// Transient reports whether the same event may succeed later without anybody changing anything.
+func (c Code) Transient() bool { return c == CodeBusy || c == CodeUnavailable }
+
+// ErrorBody is the error object of the API. Details never hold a token, an assertion, a password or a hash.
+type ErrorBody struct {
+	Code    Code           `json:"code"`
+	Message string         `json:"message"`
+	Details map[string]any `json:"details"`
+	Notices []string       `json:"notices"`
+}
+
+// A Rejection is a permanent or transient refusal of one event, ready to be answered.
+type Rejection struct {
+	ErrorBody
+	Reason     string // which check failed: details.reason, and Idpsync-Dl-Reason
+	Hint       string // what the operator does next
+	DeadLetter bool   // false for an ordinary repeat, which is nobody's fault
+	cause      error
+}
+
+// Error implements error.
+func (r *Rejection) Error() string {
+	s := string(r.Code)
+	if r.Reason != "" {
+		s += " (" + r.Reason + ")"
+	}
+	return s + ": " + r.Message
+}
+
+// Unwrap returns the cause, for logs.
+func (r *Rejection) Unwrap() error { return r.cause }
+
+// reject makes a rejection that is dead-lettered when it came from a stream.
+func reject(code Code, reason, message string) *Rejection {
+	r := &Rejection{
+		ErrorBody:  ErrorBody{Code: code, Message: message, Details: map[string]any{}, Notices: []string{}},
+		Reason:     reason,
+		DeadLetter: true,
+	}
+	if reason != "" {
+		r.Details["reason"] = reason
+	}
+	return r
+}
+
+// invalid makes the rejection of a request with faulty fields, all of them at once.
+func invalid(faults []providers.Fault) *Rejection {
+	r := reject(CodeInvalidInput, "", "The request has invalid fields; details.fields lists all of them.")
+	r.Details["fields"] = faults
+	return r
+}
