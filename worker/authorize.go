@@ -18,6 +18,9 @@ type AuthorizationRequest struct {
 	Tenant     string // lower-case UUID
 	TenantName string
 	Principal  providers.Principal
+	// PrincipalTenant is the tenant that the source or credential itself belongs to, from its own record and never copied
+	// from Tenant: policies compare the two. A request without it is denied.
+	PrincipalTenant string
 	SourceKind providers.Kind // kind of the principal's source; command for credentials
 	Source     string         // source name
 	Issuer     string         // of the identity; "" for commands and feeds
@@ -40,12 +43,14 @@ type AuthorizationRequest struct {
 
 // RequestedRole is a role of the tenant's directory that a request asks for.
 type RequestedRole struct {
-	ID   string
-	Name string
+	Tenant string // of the role's own record; a role without it, or of another tenant, is denied
+	ID     string // lower-case UUID
+	Name   string
 }
 
 // RequestedOrganization is a role in an organization that a request asks for.
 type RequestedOrganization struct {
+	Tenant           string // of the organization's and the role's own records, as in RequestedRole
 	OrganizationID   string
 	OrganizationName string
 	RoleID           string
@@ -53,12 +58,16 @@ type RequestedOrganization struct {
 }
 
 // A Decision is what the policies said.
+//
+// Allow answers for the user, Denied for the roles: a request that may create the user but not grant all of its roles
+// has Allow set and Denied filled, and the caller rejects it or drops those roles, as the source's on_denied_role says.
 type Decision struct {
 	Allow       bool
 	PolicyError bool     // a policy could not be evaluated; always a denial
-	Policies    []string // ids of the determining policies, sorted
+	Policies    []string // ids of the determining policies, sorted, without those of Denied; after an error the ones that failed
 	Notices     []string // their @notice annotations, sorted
 	Denied      []DeniedGrant
+	Errors      []string // with PolicyError: what failed, for logs and the alarm, never for the sender
 }
 
 // DeniedGrant is a role that the principal may not grant here. OrganizationID is "" for a tenant role.
