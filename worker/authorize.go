@@ -21,11 +21,11 @@ type AuthorizationRequest struct {
 	// PrincipalTenant is the tenant that the source or credential itself belongs to, from its own record and never copied
 	// from Tenant: policies compare the two. A request without it is denied.
 	PrincipalTenant string
-	SourceKind providers.Kind // kind of the principal's source; command for credentials
-	Source     string         // source name
-	Issuer     string         // of the identity; "" for commands and feeds
-	Door       providers.Door
-	Shape      providers.Shape
+	SourceKind      providers.Kind // kind of the principal's source; command for credentials
+	Source          string         // source name
+	Issuer          string         // of the identity; "" for commands and feeds
+	Door            providers.Door
+	Shape           providers.Shape
 
 	AuthProvider  string
 	EmailDomain   string // canonical
