@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// The exit codes, as `idpsync help exit-codes` tells them.
+const (
+	exitOK      = 0
+	exitFailure = 1 // the work failed
+	exitUsage   = 2 // wrong arguments or configuration; nothing was done
+	exitPending = 3 // nothing found, or a difference that a dry run did not write
+	exitRefused = 4 // nobody confirmed, or somebody else changed the same thing at the same time
+)
+
+const exitCodesText = `0  done, or nothing to do
+1  the work failed; the message and its hint say why
+2  wrong arguments or configuration; nothing was done
+3  nothing was found, or a dry run found a difference
+4  refused: not confirmed, or the same thing was changed by somebody else at the same time
+
+A process that is ended by a second signal while it drains has the code of that signal: 130 for SIGINT, 143 for SIGTERM.
+`
+
+func newExitCodesTopic(*app) *cobra.Command {
+	return &cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodesText}
+}
+
+// A verbError is an error of a verb: its exit code, and what to do next.
+type verbError struct {
+	code int
+	hint string
+	err  error
+}
+
+func (e *verbError) Error() string { return e.err.Error() }
+func (e *verbError) Unwrap() error { return e.err }
+
+// fail makes the error that ends a verb. The hint names the next thing to do and may be empty; %w works.
+func fail(code int, hint, format string, args ...any) error {
+	return &verbError{code: code, hint: hint, err: fmt.Errorf(format, args...)}
+}
+
+// A silentError ends the process with a code when all has been said already.
+type silentError struct{ code int }
+
+func (e silentError) Error() string { return fmt.Sprintf("exit code %d", e.code) }
+
+func exitCode(err error) int {
+	if silent := (silentError{}); errors.As(err, &silent) {
+		return silent.code
+	}
+	var verb *verbError
+	if errors.As(err, &verb) {
+		return verb.code
+	}
+	if isUsage(err) {
+		return exitUsage
+	}
+	return exitFailure
+}
+
+func hintOf(err error, cmd *cobra.Command) string {
+	var verb *verbError
+	if errors.As(err, &verb) && verb.hint != "" {
+		return verb.hint
+	}
+	switch {
+	case isUsage(err):
+		return "see idpsync help " + strings.TrimPrefix(cmd.CommandPath(), "idpsync ")
+	case errors.Is(err, context.Canceled):
+		return "it was interrupted; what was written so far stands"
+	default:
+		return ""
+	}
+}
+
+// isUsage recognises the errors of cobra's own argument checks, which have no type.
+func isUsage(err error) bool {
+	s := err.Error()
+	for _, prefix := range []string{"required flag", "accepts ", "requires at least", "unknown command", "if any flags in the group", "at least one of the flags"} {
+		if strings.HasPrefix(s, prefix) {
+			return true
+		}
+	}
+	return false
+}

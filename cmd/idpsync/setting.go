@@ -1,0 +1,141 @@
+package main
+
+import (
+	"fmt"
+	"math/bits"
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/idpsync/idpsync/worker/directory/strictyaml"
+)
+
+// off is the address of a listener that is not wanted.
+const off = "off"
+
+// A settingError says what is wrong with a setting's text. It does not repeat texts that may hold a password.
+type settingError struct{ message, hint string }
+
+func (e *settingError) Error() string { return e.message }
+
+// field points to where a setting is kept.
+type field[T any] func(*config) *T
+
+// setter reads a setting's text into its place.
+type setter = func(*config, string) error
+
+func text(to field[string]) setter {
+	return func(c *config, s string) error { *to(c) = s; return nil }
+}
+
+// path is text that names a file or folder, relative to the working folder.
+func path(to field[string]) setter { return text(to) }
+
+func oneOf(to field[string], words ...string) setter {
+	return func(c *config, s string) error {
+		if !slices.Contains(words, s) {
+			return &settingError{fmt.Sprintf("is %q", s), "one of " + strings.Join(words, ", ")}
+		}
+		*to(c) = s
+		return nil
+	}
+}
+
+func number(to field[int], least, most int) setter {
+	return func(c *config, s string) error {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < least || n > most {
+			return &settingError{fmt.Sprintf("is %q", s), fmt.Sprintf("a whole number from %d to %d", least, most)}
+		}
+		*to(c) = n
+		return nil
+	}
+}
+
+// size is a number of bytes, with or without a unit.
+func size(to field[int], least, most int) setter {
+	return func(c *config, s string) error {
+		digits, unit := s, 1
+		for name, factor := range map[string]int{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30} {
+			if d, ok := strings.CutSuffix(s, name); ok {
+				digits, unit = strings.TrimSpace(d), factor
+			}
+		}
+		n, err := strconv.ParseUint(digits, 10, 32)
+		high, low := bits.Mul64(n, uint64(unit))
+		if err != nil || high != 0 || low < uint64(least) || low > uint64(most) {
+			return &settingError{fmt.Sprintf("is %q", s), fmt.Sprintf("bytes from %d to %d, as in 512KiB or 4MiB", least, most)}
+		}
+		*to(c) = int(low)
+		return nil
+	}
+}
+
+func period(to field[time.Duration]) setter {
+	return func(c *config, s string) error {
+		d, err := strictyaml.ParseDuration(s)
+		if err != nil || d <= 0 {
+			return &settingError{fmt.Sprintf("is %q", s), "a duration such as 20s, 15m, 24h or 7d"}
+		}
+		*to(c) = d
+		return nil
+	}
+}
+
+func address(to field[string]) setter {
+	return func(c *config, s string) error {
+		if s == off {
+			*to(c) = s
+			return nil
+		}
+		_, port, err := net.SplitHostPort(s)
+		if n, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil {
+			return &settingError{fmt.Sprintf("is %q", s), "host:port such as 127.0.0.1:8080; port 0 picks a free one"}
+		} else if n == 0 && port != "0" {
+			return &settingError{fmt.Sprintf("is %q", s), "write port 0 as 0"}
+		}
+		*to(c) = s
+		return nil
+	}
+}
+
+func databaseURL(to field[string]) setter {
+	return func(c *config, s string) error {
+		u, err := url.Parse(s)
+		if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" || u.Host == "" && u.Query().Get("host") == "" {
+			return &settingError{"is not the URL of a PostgreSQL database", "postgres://user@host:5432/database?sslmode=verify-full"}
+		}
+		*to(c) = s
+		return nil
+	}
+}
+
+func natsURL(to field[string]) setter {
+	return func(c *config, s string) error {
+		for _, one := range strings.Split(s, ",") {
+			u, err := url.Parse(strings.TrimSpace(one))
+			if err != nil || u.Host == "" || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) {
+				return &settingError{"is not a list of NATS URLs", "nats://host:4222, or tls://host:4222; several with commas between them"}
+			}
+		}
+		*to(c) = s
+		return nil
+	}
+}
+
+// urlPassword reports whether one of the URLs in s holds a password. What cannot be read as URLs is taken for one.
+func urlPassword(s string) bool {
+	for _, one := range strings.Split(s, ",") {
+		u, err := url.Parse(strings.TrimSpace(one))
+		if err != nil {
+			return strings.Contains(s, "@")
+		}
+		if _, ok := u.User.Password(); ok || u.Query().Has("password") {
+			return true
+		}
+	}
+	return false
+}
