@@ -1,0 +1,162 @@
+package policy
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+
+	"github.com/cedar-policy/cedar-go"
+	xast "github.com/cedar-policy/cedar-go/x/exp/ast"
+
+	"github.com/idpsync/idpsync/worker"
+)
+
+// The literals are the schema's; the actions have no groups, so an action is in itself alone.
+var (
+	actionCreate = cedar.NewEntityUID("Action", "CreateUser")
+	actionGrant  = cedar.NewEntityUID("Action", "GrantRole")
+)
+
+var _ worker.Authorizer = (*Set)(nil)
+
+// rules is a list of policies in the order of their ids, which the library walks as they are.
+type rules []*rule
+
+// All implements the library's iterator.
+func (rs rules) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] {
+	return func(yield func(cedar.PolicyID, *cedar.Policy) bool) {
+		for _, r := range rs {
+			if !yield(cedar.PolicyID(r.ID), r.cedar) {
+				return
+			}
+		}
+	}
+}
+
+// applies reports whether the scope of a policy leaves room for an action. A policy that has none for it cannot match
+// and cannot err, so it need not be asked.
+func applies(p *cedar.Policy, action cedar.EntityUID) bool {
+	switch sc := (*xast.Policy)(p.AST()).Action.(type) {
+	case xast.ScopeTypeEq:
+		return sc.Entity == action
+	case xast.ScopeTypeIn:
+		return sc.Entity == action
+	case xast.ScopeTypeInSet:
+		return slices.Contains(sc.Entities, action)
+	default:
+		return true
+	}
+}
+
+// Authorize implements [worker.Authorizer]: may the principal create the user in the tenant, and then, for each role,
+// may it grant it. When the user is denied no role is asked about. A role that is denied leaves Allow as it is and is
+// listed in Denied, in the order of the request; the caller rejects the request or drops those roles, as the source's
+// on_denied_role says.
+//
+// Any error denies the whole request, also one that concerns a single role only.
+func (s *Set) Authorize(_ context.Context, req worker.AuthorizationRequest) (d worker.Decision) {
+	defer func() {
+		if r := recover(); r != nil {
+			d = broken(fmt.Sprintf("panic while policies were evaluated: %v", r))
+		}
+	}()
+	v, err := s.view(req)
+	if err != nil {
+		return broken(err.Error())
+	}
+	d = worker.Decision{Allow: true}
+	create := s.ask(s.create, v, actionCreate, v.tenant.UID)
+	if len(create.failed) > 0 {
+		return create.failure()
+	}
+	if !create.allow {
+		return worker.Decision{Policies: sorted(create.policies), Notices: s.notices(create.policies)}
+	}
+	determining := create.policies
+	for _, role := range req.Roles {
+		v.grant(s.known.role(role.Tenant, role.ID, role.Name, ""), nil)
+		a := s.ask(s.grant, v, actionGrant, v.role.UID)
+		if len(a.failed) > 0 {
+			return a.failure()
+		}
+		if a.allow {
+			determining = append(determining, a.policies...)
+			continue
+		}
+		d.Denied = append(d.Denied, s.denied(a, role.Name, ""))
+	}
+	for _, o := range req.Organizations {
+		v.grant(s.known.role(o.Tenant, o.RoleID, o.RoleName, o.OrganizationID), s.known.organization(o.Tenant, o.OrganizationID, o.OrganizationName))
+		a := s.ask(s.grant, v, actionGrant, v.role.UID)
+		if len(a.failed) > 0 {
+			return a.failure()
+		}
+		if a.allow {
+			determining = append(determining, a.policies...)
+			continue
+		}
+		d.Denied = append(d.Denied, s.denied(a, o.RoleName, o.OrganizationID))
+	}
+	d.Policies, d.Notices = sorted(determining), s.notices(determining)
+	return d
+}
+
+// An answer is what the library said to one question.
+type answer struct {
+	allow    bool
+	policies []string // that determined it
+	failed   []string // ids of policies that could not be evaluated
+	errors   []string
+}
+
+func (s *Set) ask(rs rules, v *view, action, resource cedar.EntityUID) answer {
+	decision, diagnostic := cedar.Authorize(rs, v, cedar.Request{
+		Principal: v.principal.UID, Action: action, Resource: resource, Context: v.context,
+	})
+	a := answer{allow: decision == cedar.Allow, policies: make([]string, 0, len(diagnostic.Reasons))}
+	for _, r := range diagnostic.Reasons {
+		a.policies = append(a.policies, string(r.PolicyID))
+	}
+	for _, e := range diagnostic.Errors {
+		a.failed = append(a.failed, string(e.PolicyID))
+		a.errors = append(a.errors, string(e.PolicyID)+": "+e.Message)
+	}
+	return a
+}
+
+// failure is the denial that every evaluation error is.
+func (a answer) failure() worker.Decision {
+	d := broken(a.errors...)
+	d.Policies = sorted(a.failed)
+	return d
+}
+
+// broken is the denial of a request that could not be decided.
+func broken(reasons ...string) worker.Decision {
+	return worker.Decision{PolicyError: true, Policies: []string{}, Notices: []string{}, Errors: sorted(reasons)}
+}
+
+func (s *Set) denied(a answer, role, organization string) worker.DeniedGrant {
+	return worker.DeniedGrant{
+		Role: role, OrganizationID: organization, Policies: sorted(a.policies), Notices: s.notices(a.policies),
+	}
+}
+
+// notices returns the notices of policies, sorted and each once.
+func (s *Set) notices(ids []string) []string {
+	out := []string{}
+	for _, id := range ids {
+		if r := s.rules[id]; r != nil && r.Notice != "" {
+			out = append(out, r.Notice)
+		}
+	}
+	return sorted(out)
+}
+
+// sorted returns the elements in order and each once; never nil.
+func sorted(in []string) []string {
+	out := append(make([]string, 0, len(in)), in...)
+	slices.Sort(out)
+	return slices.Compact(out)
+}

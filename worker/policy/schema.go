@@ -1,0 +1,200 @@
+package policy
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/cedar-policy/cedar-go"
+	xast "github.com/cedar-policy/cedar-go/x/exp/ast"
+	xschema "github.com/cedar-policy/cedar-go/x/exp/schema"
+	"github.com/cedar-policy/cedar-go/x/exp/schema/resolved"
+	"github.com/cedar-policy/cedar-go/x/exp/schema/validate"
+
+	"github.com/idpsync/idpsync/worker/directory/strictyaml"
+)
+
+//go:embed idpsync.cedarschema
+var schemaText string
+
+// Schema returns the Cedar schema that policies are checked against.
+func Schema() string { return schemaText }
+
+// The entity types and actions of the schema.
+const (
+	typeTenant       cedar.EntityType = "Tenant"
+	typeOrganization cedar.EntityType = "Organization"
+	typeRole         cedar.EntityType = "Role"
+	typeSource       cedar.EntityType = "Source"
+	typeCredential   cedar.EntityType = "Credential"
+	typeAttributes   cedar.EntityType = "Attributes"
+	typeSourceKind   cedar.EntityType = "SourceKind"
+	typeDoor         cedar.EntityType = "Door"
+	typeShape        cedar.EntityType = "Shape"
+	typeAuthProvider cedar.EntityType = "AuthProvider"
+)
+
+// A schema checks policies. The library's packages for it are experimental, so nothing outside this file uses them.
+type schema struct {
+	resolved  *resolved.Schema
+	validator *validate.Validator
+}
+
+func newSchema() (*schema, error) {
+	var s xschema.Schema
+	s.SetFilename("idpsync.cedarschema")
+	if err := s.UnmarshalCedar([]byte(schemaText)); err != nil {
+		return nil, fmt.Errorf("read the Cedar schema: %w", err)
+	}
+	r, err := s.Resolve()
+	if err != nil {
+		return nil, fmt.Errorf("resolve the Cedar schema: %w", err)
+	}
+	return &schema{resolved: r, validator: validate.New(r, validate.WithStrict())}, nil
+}
+
+// members returns the members of a closed list of the schema.
+func (s *schema) members(typ cedar.EntityType) []string {
+	var ids []string
+	for _, uid := range s.resolved.Enums[typ].Values {
+		ids = append(ids, string(uid.ID))
+	}
+	return ids
+}
+
+// A finding is what the schema has against a policy.
+type finding struct {
+	message string
+	word    string // of the policy's text, to point at
+	hint    string
+}
+
+// check returns all findings in a stable order.
+func (s *schema) check(p *cedar.Policy) (out []finding) {
+	defer func() {
+		if r := recover(); r != nil {
+			out = append(out, finding{message: fmt.Sprintf("the policy could not be checked: %v", r), hint: "write the condition more simply"})
+		}
+	}()
+	tree := (*xast.Policy)(p.AST())
+	seen := map[string]bool{}
+	for _, err := range flatten(s.validator.Policy("", tree)) {
+		message := err.Error()
+		if seen[message] {
+			continue
+		}
+		seen[message] = true
+		word, hint := s.explain(message)
+		out = append(out, finding{message: message, word: word, hint: hint})
+	}
+	for _, f := range s.literals(tree) {
+		if !seen[f.message] {
+			seen[f.message] = true
+			out = append(out, f)
+		}
+	}
+	slices.SortFunc(out, func(a, b finding) int { return strings.Compare(a.message, b.message) })
+	return out
+}
+
+func flatten(err error) []error {
+	if err == nil {
+		return nil
+	}
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		var out []error
+		for _, e := range many.Unwrap() {
+			out = append(out, flatten(e)...)
+		}
+		return out
+	}
+	return []error{err}
+}
+
+var (
+	inContext  = regexp.MustCompile("^attribute `([^`]+)` in context for .* not found")
+	onEntity   = regexp.MustCompile("^attribute `([^`]+)` on entity types? `?([A-Za-z]+)")
+	optional   = regexp.MustCompile("^unable to guarantee safety of access to optional attribute `([^`]+)` (in context|on entity)")
+	unsafeTag  = regexp.MustCompile("^unable to guarantee safety of access to tag")
+	noType     = regexp.MustCompile("^unrecognized entity type `([^`]+)`")
+	noAction   = regexp.MustCompile("^unrecognized action `([^`]+)`")
+	mixedTypes = regexp.MustCompile("(not compatible|compatible types)")
+)
+
+// explain finds what to point at in the policy, and what to do about it.
+func (s *schema) explain(message string) (word, hint string) {
+	if m := inContext.FindStringSubmatch(message); m != nil {
+		return last(m[1]), strictyaml.DidYouMean(last(m[1]), s.contextNames())
+	}
+	if m := onEntity.FindStringSubmatch(message); m != nil {
+		e := s.resolved.Entities[cedar.EntityType(m[2])]
+		return last(m[1]), strictyaml.DidYouMean(last(m[1]), names(e.Shape))
+	}
+	if m := optional.FindStringSubmatch(message); m != nil {
+		owner := "context"
+		if m[2] == "on entity" {
+			owner = "resource"
+		}
+		return last(m[1]), fmt.Sprintf("it may be absent; ask first: %s has %s && …", owner, m[1])
+	}
+	if unsafeTag.MatchString(message) {
+		return "getTag", "it may be absent; ask first: context.attributes.hasTag(\"…\") && …"
+	}
+	if m := noType.FindStringSubmatch(message); m != nil {
+		return m[1], strictyaml.DidYouMean(m[1], s.typeNames())
+	}
+	if m := noAction.FindStringSubmatch(message); m != nil {
+		return m[1], `the actions are Action::"CreateUser" and Action::"GrantRole"`
+	}
+	switch {
+	case strings.Contains(message, "applicable action"):
+		return "", "CreateUser is asked of a Tenant, GrantRole of a Role, both by a Source or a Credential"
+	case mixedTypes.MatchString(message):
+		return "", `closed lists are written as entities, as in context.door == Door::"http"; idpsync.cedarschema has all types`
+	case strings.Contains(message, "non-literal"):
+		return "", `write the value itself, as in duration("7d")`
+	default:
+		return "", "idpsync.cedarschema has all names and types"
+	}
+}
+
+func last(path string) string { return path[strings.LastIndexByte(path, '.')+1:] }
+
+func names(r resolved.RecordType) []string {
+	var out []string
+	for name := range r {
+		out = append(out, string(name))
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (s *schema) contextNames() []string {
+	for _, a := range s.resolved.Actions {
+		if a.AppliesTo != nil {
+			return names(a.AppliesTo.Context) // the same for all of them
+		}
+	}
+	return nil
+}
+
+func (s *schema) typeNames() []string {
+	var out []string
+	for t := range maps.Keys(s.resolved.Entities) {
+		out = append(out, string(t))
+	}
+	for t := range maps.Keys(s.resolved.Enums) {
+		out = append(out, string(t))
+	}
+	slices.Sort(out)
+	return out
+}
+
+// request checks what is about to be asked, for tests of the conversion.
+func (s *schema) request(req cedar.Request, entities cedar.EntityMap) error {
+	return errors.Join(s.validator.Request(req), s.validator.Entities(entities))
+}
