@@ -72,6 +72,12 @@ func (m *Mapping) Require(name, hint string) Value {
 	return v
 }
 
+// Has reports whether a key is there.
+func (m *Mapping) Has(name string) bool {
+	_, ok := m.byName[name]
+	return ok
+}
+
 // Key returns the position of a key, to report a fault of its being there.
 func (m *Mapping) Key(name string) Value {
 	if i, ok := m.byName[name]; ok {

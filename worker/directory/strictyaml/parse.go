@@ -54,6 +54,9 @@ func (d *Document) Err() error {
 	return d.faults.sorted()
 }
 
+// Count is the number of faults so far.
+func (d *Document) Count() int { return len(d.faults) }
+
 // Add records a fault that was found elsewhere, as in a file that the document names.
 func (d *Document) Add(f Fault) {
 	if len(d.faults) < maxFaults {

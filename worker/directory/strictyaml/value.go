@@ -2,6 +2,7 @@ package strictyaml
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
@@ -18,6 +19,16 @@ type Value struct {
 
 // Present reports whether the value is there. An explicit null is there, and is a fault when read.
 func (v Value) Present() bool { return v.node != nil }
+
+// IsText reports whether the value is text, be it empty.
+func (v Value) IsText() bool {
+	switch v.node.(type) {
+	case *ast.StringNode, *ast.LiteralNode:
+		return true
+	default:
+		return false
+	}
+}
 
 // Position returns the line and column of the value.
 func (v Value) Position() (line, column int) { return v.line, v.column }
@@ -85,6 +96,23 @@ func (v Value) Duration() time.Duration {
 	return d
 }
 
+// Within returns the value at a place inside its text, offset characters after its first, as far as this can be told:
+// for text on one line without escapes.
+func (v Value) Within(offset int) Value {
+	n, ok := v.node.(*ast.StringNode)
+	if !ok {
+		return v
+	}
+	switch t := n.GetToken(); {
+	case strings.Contains(t.Origin, "\n") && strings.Contains(strings.TrimSpace(t.Origin), "\n"):
+	case t.Type == token.StringType:
+		v.column += offset
+	case t.Type == token.SingleQuoteType && !strings.Contains(n.Value, "'"), t.Type == token.DoubleQuoteType && !strings.ContainsAny(n.Value, "\"\\"):
+		v.column += offset + 1
+	}
+	return v
+}
+
 // ParseDuration reads a duration in Go's form, and whole days as 7d.
 func ParseDuration(s string) (time.Duration, error) {
 	if n := len(s); n > 1 && s[n-1] == 'd' {
@@ -112,23 +140,6 @@ func (v Value) List() []Value {
 		}
 		return nil
 	}
-}
-
-// Texts returns the items of a list of texts; those that are not text are faults and left out. An empty list is not nil.
-func (v Value) Texts() []string {
-	items := v.List()
-	if items == nil {
-		return nil
-	}
-	texts := make([]string, 0, len(items))
-	for _, item := range items {
-		if s := item.Text(); s != "" {
-			texts = append(texts, s)
-		} else if _, ok := item.node.(*ast.StringNode); ok {
-			item.Fail("remove it", "%s is empty", item.label())
-		}
-	}
-	return texts
 }
 
 func (v Value) label() string {
