@@ -1,0 +1,289 @@
+package mapping
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/common/types/traits"
+	"cel.dev/cel-go/interpreter"
+
+	"github.com/idpsync/idpsync/providers"
+)
+
+// Vars are the variables of one event; those of other kinds stay zero.
+type Vars struct {
+	Claims   map[string]any // oidc; values as wire.Claims makes them
+	Resource map[string]any // feed; values as wire.Resource makes them
+
+	Attributes   map[string][]string // saml
+	NameID       string
+	NameIDFormat string
+	SessionIndex string
+}
+
+// ResolveName implements the variable look-up of CEL.
+func (v *Vars) ResolveName(name string) (any, bool) {
+	switch name {
+	case "claims":
+		return v.Claims, true
+	case "resource":
+		return v.Resource, true
+	case "attributes":
+		return v.Attributes, true
+	case "name_id":
+		return v.NameID, true
+	case "name_id_format":
+		return v.NameIDFormat, true
+	case "session_index":
+		return v.SessionIndex, true
+	}
+	return nil, false
+}
+
+// Parent implements the variable look-up of CEL.
+func (v *Vars) Parent() interpreter.Activation { return nil }
+
+var _ cel.Activation = (*Vars)(nil)
+
+// ReasonCancelled is the reason of Apply's error.
+const ReasonCancelled = "cancelled"
+
+// Apply evaluates the mapping and fills the fields of r. Fields that cannot be mapped are appended to r.Faults; fields
+// that are absent are left as they are. The only error is one of class ErrUnavailable, when ctx ends.
+func (m *Mapping) Apply(ctx context.Context, vars *Vars, r *providers.CreateUser, trace *providers.Trace) error {
+	for i := range m.entries {
+		e := &m.entries[i]
+		v, state, err := e.evaluate(ctx, vars)
+		if err != nil {
+			return err
+		}
+		if e.field == "roles" && state != failed {
+			if marker := overage(m.kind, e, vars); marker != "" {
+				v, state = marker, failed
+			}
+		}
+		var fault *providers.Fault
+		switch state {
+		case failed:
+			fault = &providers.Fault{Field: e.field, Code: "invalid", Message: v.(string)}
+			if e.want == boolean {
+				fault = nil // not proved, which is all that this field can fail to be
+			}
+		case present:
+			fault = e.assign(v, r)
+		}
+		if fault != nil {
+			r.Faults = append(r.Faults, *fault)
+		}
+		if trace.Enabled() {
+			trace.Add(providers.Check{Step: "map", Name: e.field, OK: fault == nil, Detail: e.detail(v, state, fault)})
+		}
+	}
+	return nil
+}
+
+// detail says which expression gave what kind of thing; never the value.
+func (e *entry) detail(v any, state state, fault *providers.Fault) string {
+	what := "absent"
+	switch {
+	case fault != nil:
+		what = fault.Message
+	case state == failed:
+		what = "not verified: " + v.(string)
+	case state == present:
+		what = kindOf(v)
+		if b, ok := v.(bool); e.want == boolean {
+			switch {
+			case !ok:
+				what += ", which is not the boolean true: not verified"
+			case b:
+				what = "true"
+			default:
+				what = "false"
+			}
+		}
+	}
+	return e.source + ": " + what
+}
+
+// A state says what an expression came to.
+type state int
+
+const (
+	absent  state = iota
+	present       // the value is native Go
+	failed        // the value is a message
+)
+
+func (e *entry) evaluate(ctx context.Context, vars *Vars) (any, state, error) {
+	if v, s, ok := e.selected(vars); ok {
+		return v, s, nil
+	}
+	out, _, err := e.program.ContextEval(ctx, vars)
+	if err != nil {
+		return e.evaluationFault(ctx, vars, err)
+	}
+	if o, ok := out.(*types.Optional); ok {
+		if !o.HasValue() {
+			return nil, absent, nil
+		}
+		out = o.GetValue()
+	}
+	v, ok := native(out)
+	if !ok {
+		return "the expression gives a value of a type that no field has", failed, nil
+	}
+	return v, present, nil
+}
+
+// evaluationFault keeps apart the context's end, a key that is not there, and everything else. CEL's own text may quote
+// a value, so it is not passed on.
+func (e *entry) evaluationFault(ctx context.Context, vars *Vars, err error) (any, state, error) {
+	if cause := ctx.Err(); cause != nil {
+		return nil, failed, &providers.Error{Class: providers.ErrUnavailable, Reason: ReasonCancelled, Message: "the event was given up before its mapping was done", Err: cause}
+	}
+	said := err.Error()
+	switch {
+	case strings.HasPrefix(said, "no such key"):
+		if (e.want == names || e.want == roleObjects) && e.resolves(vars) {
+			return "an entry lacks a member that the mapping reads", failed, nil
+		}
+		return nil, absent, nil
+	case strings.HasPrefix(said, "index out of bounds") && e.want == text:
+		return nil, absent, nil
+	}
+	if cancelled, ok := errors.AsType[interpreter.EvalCancelledError](err); ok && cancelled.Cause == interpreter.CostLimitExceeded {
+		return "the mapping costs more than is allowed for this value", failed, nil
+	}
+	return "the mapping cannot be applied to this value; is a claim of another type than the expression expects?", failed, nil
+}
+
+// resolves reports whether every claim that the expression reads is there, so that a missing key must be one inside a
+// list's entries. A list that is there but malformed must not pass for an absent one, which has default roles.
+func (e *entry) resolves(vars *Vars) bool {
+	for _, chain := range e.chains {
+		v, _ := vars.ResolveName(chain.root)
+		for _, key := range chain.path {
+			switch object := v.(type) {
+			case map[string]any:
+				next, ok := object[key]
+				if !ok {
+					return false
+				}
+				v = next
+			case map[string][]string:
+				next, ok := object[key]
+				if !ok {
+					return false
+				}
+				v = next
+			}
+		}
+	}
+	return true
+}
+
+// selected walks a plain selection without CEL. It answers only where it is certain to answer as CEL would: every step
+// is into an object, and the last value is of a kind that native leaves as it is.
+func (e *entry) selected(vars *Vars) (any, state, bool) {
+	if !e.plain {
+		return nil, absent, false
+	}
+	var object map[string]any
+	switch e.chains[0].root {
+	case "claims":
+		object = vars.Claims
+	case "resource":
+		object = vars.Resource
+	default:
+		return nil, absent, false
+	}
+	path := e.chains[0].path
+	for _, key := range path[:len(path)-1] {
+		next, ok := object[key]
+		if !ok {
+			return nil, absent, true
+		}
+		if object, ok = next.(map[string]any); !ok {
+			return nil, absent, false
+		}
+	}
+	v, ok := object[path[len(path)-1]]
+	if !ok {
+		return nil, absent, true
+	}
+	return v, present, true
+}
+
+// native returns v as wire.Claims would have made it.
+func native(v ref.Val) (any, bool) {
+	switch v := v.(type) {
+	case types.Null:
+		return nil, true
+	case types.Bool:
+		return bool(v), true
+	case types.String:
+		return string(v), true
+	case types.Int:
+		return int64(v), true
+	case types.Double:
+		return float64(v), true
+	case *types.Optional:
+		if !v.HasValue() {
+			return nil, true
+		}
+		return native(v.GetValue())
+	case traits.Lister:
+		size, ok := v.Size().(types.Int)
+		if !ok {
+			return nil, false
+		}
+		list := make([]any, 0, size)
+		for it := v.Iterator(); it.HasNext() == types.True; {
+			item, ok := native(it.Next())
+			if !ok {
+				return nil, false
+			}
+			list = append(list, item)
+		}
+		return list, true
+	case traits.Mapper:
+		m := make(map[string]any)
+		for it := v.Iterator(); it.HasNext() == types.True; {
+			key := it.Next()
+			name, ok := key.(types.String)
+			if !ok {
+				return nil, false
+			}
+			value, ok := native(v.Get(key))
+			if !ok {
+				return nil, false
+			}
+			m[string(name)] = value
+		}
+		return m, true
+	}
+	return nil, false
+}
+
+func kindOf(v any) string {
+	switch v.(type) {
+	case nil:
+		return "null"
+	case bool:
+		return "a boolean"
+	case string:
+		return "a string"
+	case int64, float64:
+		return "a number"
+	case []any:
+		return "a list"
+	case map[string]any:
+		return "an object"
+	}
+	return "of an unknown type"
+}

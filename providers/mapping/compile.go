@@ -1,0 +1,299 @@
+package mapping
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/operators"
+	"cel.dev/cel-go/ext"
+
+	"github.com/idpsync/idpsync/providers"
+)
+
+const (
+	maxExpression  = 4096   // bytes of one expression
+	costLimit      = 50_000 // of one evaluation, in CEL's cost units
+	interruptEvery = 100    // loop iterations between looks at the context
+	maxRange       = 1000   // elements that lists.range may make
+)
+
+// A Mapping is the compiled mapping of one source. It is safe for concurrent use.
+type Mapping struct {
+	kind    providers.Kind
+	entries []entry
+}
+
+// An entry maps one field.
+type entry struct {
+	field   string
+	want    result
+	source  string
+	program cel.Program
+	plain   bool     // the expression is nothing but chains[0]
+	chains  []chain  // every selection below a variable
+	reads   []string // every key that the expression names, for overage markers
+}
+
+// A chain is a selection of keys below a variable: claims.realm_access.roles.
+type chain struct {
+	root string
+	path []string
+}
+
+// A Problem is one fault of a mapping, found before any event.
+type Problem struct {
+	Field   string // of the mapping, as in email; or link_by_email
+	Column  int    // of the expression, from 1; 0 when it is not about a place
+	Message string
+	Hint    string // what to do next; optional
+}
+
+// String returns field, column, message and hint.
+func (p Problem) String() string {
+	s := "mapping." + p.Field
+	if p.Field == "link_by_email" {
+		s = p.Field
+	}
+	if p.Column > 0 {
+		s += ":" + strconv.Itoa(p.Column)
+	}
+	s += ": " + p.Message
+	if p.Hint != "" {
+		s += " (" + p.Hint + ")"
+	}
+	return s
+}
+
+// A LintError holds every fault of a mapping.
+type LintError struct{ Problems []Problem }
+
+// Error lists the problems, one on each line.
+func (e *LintError) Error() string {
+	lines := make([]string, len(e.Problems))
+	for i, p := range e.Problems {
+		lines[i] = p.String()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Compile compiles the mapping of a source of the given kind; a field that exprs does not have gets its default. It
+// takes milliseconds, so it is done once per source. The error is a *[LintError] with all faults.
+func Compile(kind providers.Kind, exprs map[string]string) (*Mapping, error) {
+	return compile(providers.Source{Kind: kind, Mapping: exprs})
+}
+
+// CompileSource is Compile for a source as configured; it checks also what link_by_email needs of a mapping.
+func CompileSource(src providers.Source) (*Mapping, error) { return compile(src) }
+
+func compile(src providers.Source) (*Mapping, error) {
+	base, variables := defaults(src.Kind)
+	if variables == nil {
+		return nil, &LintError{[]Problem{{Field: "kind", Message: fmt.Sprintf("a source of kind %q has no mapping", src.Kind)}}}
+	}
+	env, err := cel.NewCustomEnv(append(variables,
+		cel.StdLib(), cel.OptionalTypes(), ext.Strings(), ext.Sets(), ext.Lists(ext.ListsMaxRangeSize(maxRange)),
+		ext.TwoVarComprehensions(), cel.ParserExpressionSizeLimit(maxExpression), cel.DefaultUTCTimeZone(true),
+	)...)
+	if err != nil {
+		return nil, fmt.Errorf("building the CEL environment: %w", err)
+	}
+	m := &Mapping{kind: src.Kind}
+	problems := unknownFields(src.Mapping)
+	for _, f := range fields {
+		expr, own := src.Mapping[f.name]
+		if !own {
+			expr = base[f.name]
+		}
+		if strings.TrimSpace(expr) == "" {
+			continue
+		}
+		e, found := compileField(env, src.Kind, f.name, f.want, expr)
+		problems = append(problems, found...)
+		if len(found) == 0 {
+			m.entries = append(m.entries, e)
+		}
+	}
+	problems = append(problems, m.lintLinking(src)...)
+	if len(problems) > 0 {
+		return nil, &LintError{problems}
+	}
+	return m, nil
+}
+
+func unknownFields(exprs map[string]string) []Problem {
+	var problems []Problem
+	for field := range exprs {
+		if slices.ContainsFunc(fields, func(f struct {
+			name string
+			want result
+		}) bool {
+			return f.name == field
+		}) {
+			continue
+		}
+		p := Problem{Field: field, Message: "is not a field that can be mapped", Hint: "the fields are " + fieldNames()}
+		if strings.Contains(strings.ToLower(field), "owner") {
+			p.Message = "an owner is never taken from a claim"
+			p.Hint = "set the tenant's owner in the directory"
+		}
+		problems = append(problems, p)
+	}
+	slices.SortFunc(problems, func(a, b Problem) int { return strings.Compare(a.Field, b.Field) })
+	return problems
+}
+
+func fieldNames() string {
+	all := make([]string, len(fields))
+	for i, f := range fields {
+		all[i] = f.name
+	}
+	return strings.Join(all, ", ")
+}
+
+func compileField(env *cel.Env, kind providers.Kind, field string, want result, expr string) (entry, []Problem) {
+	if len(expr) > maxExpression {
+		return entry{}, []Problem{{Field: field, Message: fmt.Sprintf("is longer than %d bytes", maxExpression)}}
+	}
+	if want == boolean && kind != providers.KindOIDC {
+		return entry{}, []Problem{{Field: field, Message: "cannot be mapped for a source of kind " + string(kind), Hint: "set trust_email: true and domains"}}
+	}
+	checked, issues := env.Compile(expr)
+	if issues.Err() != nil {
+		problems := make([]Problem, 0, len(issues.Errors()))
+		for _, e := range issues.Errors() {
+			problems = append(problems, Problem{Field: field, Column: e.Location.Column() + 1, Message: e.Message, Hint: hint(kind, e.Message)})
+		}
+		return entry{}, problems
+	}
+	if !assignable(want, checked.OutputType()) {
+		return entry{}, []Problem{{Field: field, Column: 1, Message: fmt.Sprintf("gives %s, but the field wants %s", checked.OutputType(), want)}}
+	}
+	program, err := env.Program(checked, cel.CostLimit(costLimit), cel.InterruptCheckFrequency(interruptEvery))
+	if err != nil {
+		return entry{}, []Problem{{Field: field, Message: err.Error()}}
+	}
+	native := checked.NativeRep().Expr()
+	e := entry{field: field, want: want, source: expr, program: program, reads: keysOf(native), chains: chainsOf(native)}
+	if whole, ok := selection(native); ok {
+		e.plain, e.chains = true, []chain{whole}
+	}
+	if want == boolean && !readsVariable(native) {
+		return entry{}, []Problem{{Field: field, Column: 1, Message: "must come from a claim", Hint: "an address is verified when the issuer says so, not when the mapping does"}}
+	}
+	return e, nil
+}
+
+func hint(kind providers.Kind, message string) string {
+	if strings.HasPrefix(message, "undeclared reference") {
+		return map[providers.Kind]string{
+			providers.KindOIDC: "the variable is claims, as in claims.email",
+			providers.KindSAML: `the variables are attributes, name_id, name_id_format and session_index, as in attributes["mail"][0]`,
+			providers.KindFeed: "the variable is resource, as in resource.userName",
+		}[kind]
+	}
+	if strings.HasPrefix(message, "Syntax error") {
+		return "mappings are CEL expressions; a string stands in quotes, and a name with other signs than letters is written claims[\"…\"]"
+	}
+	return ""
+}
+
+// assignable reports whether a value of static type t can be what a field wants, once it is known.
+func assignable(want result, t *cel.Type) bool {
+	if t.Kind() == cel.OpaqueKind && t.TypeName() == "optional_type" {
+		t = t.Parameters()[0]
+	}
+	switch t.Kind() {
+	case cel.DynKind, cel.AnyKind:
+		return true
+	case cel.StringKind:
+		return want == text || want == names
+	case cel.BoolKind:
+		return want == boolean
+	case cel.ListKind:
+		item := t.Parameters()[0].Kind()
+		dyn := item == cel.DynKind || item == cel.AnyKind || item == cel.TypeParamKind
+		return want == names && (dyn || item == cel.StringKind) || want == roleObjects && (dyn || item == cel.MapKind)
+	case cel.MapKind:
+		return want == roleObjects
+	}
+	return false
+}
+
+// selection returns the chain of an expression that is nothing but claims.a.b or claims["a"].b.
+func selection(e ast.Expr) (chain, bool) {
+	var keys []string
+	for {
+		switch e.Kind() {
+		case ast.IdentKind:
+			slices.Reverse(keys)
+			return chain{e.AsIdent(), keys}, len(keys) > 0
+		case ast.SelectKind:
+			s := e.AsSelect()
+			if s.IsTestOnly() {
+				return chain{}, false
+			}
+			keys = append(keys, s.FieldName())
+			e = s.Operand()
+		case ast.CallKind:
+			c := e.AsCall()
+			if c.FunctionName() != operators.Index || len(c.Args()) != 2 {
+				return chain{}, false
+			}
+			key, ok := stringLiteral(c.Args()[1])
+			if !ok {
+				return chain{}, false
+			}
+			keys = append(keys, key)
+			e = c.Args()[0]
+		default:
+			return chain{}, false
+		}
+	}
+}
+
+// chainsOf returns every chain in the expression that starts at a variable of the source, not of a comprehension.
+func chainsOf(e ast.Expr) []chain {
+	var all []chain
+	ast.PostOrderVisit(e, ast.NewExprVisitor(func(e ast.Expr) {
+		if c, ok := selection(e); ok {
+			switch c.root {
+			case "claims", "resource", "attributes":
+				all = append(all, c)
+			}
+		}
+	}))
+	return all
+}
+
+func stringLiteral(e ast.Expr) (string, bool) {
+	if e.Kind() != ast.LiteralKind {
+		return "", false
+	}
+	s, ok := e.AsLiteral().Value().(string)
+	return s, ok
+}
+
+// keysOf returns every name that the expression selects and every string in it.
+func keysOf(e ast.Expr) []string {
+	var keys []string
+	ast.PostOrderVisit(e, ast.NewExprVisitor(func(e ast.Expr) {
+		if e.Kind() == ast.SelectKind {
+			keys = append(keys, e.AsSelect().FieldName())
+		} else if s, ok := stringLiteral(e); ok {
+			keys = append(keys, s)
+		}
+	}))
+	return keys
+}
+
+func readsVariable(e ast.Expr) bool {
+	found := false
+	ast.PostOrderVisit(e, ast.NewExprVisitor(func(e ast.Expr) {
+		found = found || e.Kind() == ast.IdentKind
+	}))
+	return found
+}

@@ -1,0 +1,112 @@
+package mapping
+
+import (
+	"strings"
+
+	"cel.dev/cel-go/cel"
+
+	"github.com/idpsync/idpsync/providers"
+)
+
+// fields lists the fields that can be mapped, in the order in which they are mapped and reported.
+var fields = []struct {
+	name string
+	want result
+}{
+	{"email", text},
+	{"email_verified", boolean},
+	{"name", text},
+	{"identity_name", text},
+	{"display_name", text},
+	{"first_name", text},
+	{"last_name", text},
+	{"roles", names},
+	{"organizations", roleObjects},
+	{"avatar", text},
+}
+
+// A result is the kind of value that a field wants.
+type result int
+
+const (
+	text result = iota
+	boolean
+	names
+	roleObjects
+)
+
+func (r result) String() string {
+	return [...]string{"a string", "a boolean", "a list of strings or one string", "a list of objects with organizationId and roleId"}[r]
+}
+
+var oidcDefaults = map[string]string{
+	"email":          "claims.email",
+	"email_verified": "claims.email_verified",
+	"name":           "claims.name",
+	"first_name":     "claims.given_name",
+	"last_name":      "claims.family_name",
+}
+
+const claimsURI = "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/"
+
+var samlDefaults = map[string]string{
+	"email": firstOf("email", "mail", "emailAddress", claimsURI+"emailaddress", "urn:oid:0.9.2342.19200300.100.1.3") +
+		`.or(name_id_format == "urn:oasis:names:tc:SAML:1.1:nameid-format:emailAddress" ? optional.of(name_id) : optional.none())`,
+	"name":       firstOf("displayName", "name", "http://schemas.microsoft.com/identity/claims/displayname", "urn:oid:2.16.840.1.113730.3.1.241", "cn", "urn:oid:2.5.4.3"),
+	"first_name": firstOf("givenName", "firstName", claimsURI+"givenname", "urn:oid:2.5.4.42"),
+	"last_name":  firstOf("sn", "surname", "lastName", claimsURI+"surname", "urn:oid:2.5.4.4"),
+}
+
+// firstOf is the expression for the first value of the first of these attributes that has one.
+func firstOf(attributes ...string) string {
+	var b strings.Builder
+	for i, a := range attributes {
+		value := `attributes[?"` + a + `"][?0]`
+		if i == 0 {
+			b.WriteString(value)
+		} else {
+			b.WriteString(".or(" + value + ")")
+		}
+	}
+	return b.String()
+}
+
+var feedDefaults = map[string]string{
+	"email": `(resource.?emails.orValue([]).filter(e, e.?primary.orValue(false) == true) + ` +
+		`resource.?emails.orValue([]))[?0].?value`,
+	"name":          "resource.?displayName.or(resource.?name.?formatted)",
+	"identity_name": "resource.userName",
+	"display_name":  "resource.displayName",
+	"first_name":    "resource.name.givenName",
+	"last_name":     "resource.name.familyName",
+	"roles":         "resource.roles.map(r, r.value)",
+}
+
+// defaults returns the expressions and the variables of a kind, or nil for a kind without a mapping.
+func defaults(kind providers.Kind) (exprs map[string]string, variables []cel.EnvOption) {
+	object := cel.MapType(cel.StringType, cel.DynType)
+	switch kind {
+	case providers.KindOIDC:
+		return oidcDefaults, []cel.EnvOption{cel.Variable("claims", object)}
+	case providers.KindSAML:
+		return samlDefaults, []cel.EnvOption{
+			cel.Variable("attributes", cel.MapType(cel.StringType, cel.ListType(cel.StringType))),
+			cel.Variable("name_id", cel.StringType),
+			cel.Variable("name_id_format", cel.StringType),
+			cel.Variable("session_index", cel.StringType),
+		}
+	case providers.KindFeed:
+		return feedDefaults, []cel.EnvOption{cel.Variable("resource", object)}
+	}
+	return nil, nil
+}
+
+// Defaults returns a copy of the expressions that a source of this kind has for the fields that it does not map.
+func Defaults(kind providers.Kind) map[string]string {
+	exprs, _ := defaults(kind)
+	out := make(map[string]string, len(exprs))
+	for field, expr := range exprs {
+		out[field] = expr
+	}
+	return out
+}

@@ -1,0 +1,42 @@
+// Package mapping turns what a source says into the fields of a create-user request, by expressions in CEL.
+//
+// A source's mapping gives an expression for a field; a field without one has the default of the source's kind, and an
+// expression that is empty switches the default off. The fields are email, email_verified, name, identity_name,
+// display_name, first_name, last_name, roles, organizations and avatar. An owner is never taken from a claim, so there
+// is no field for it.
+//
+// # Variables
+//
+//   - oidc: claims, the payload of the ID Token.
+//   - saml: attributes (name to list of values), name_id, name_id_format, session_index.
+//   - feed: resource, the SCIM resource. Attribute names are spelt as in RFC 7643; the reader puts them so.
+//
+// # Defaults
+//
+//	field          oidc                    saml                                         feed
+//	email          claims.email            email, mail, their URI and OID names,        primary e-mail, else the first
+//	                                       else an e-mail NameID
+//	email_verified claims.email_verified   -                                            -
+//	name           claims.name             displayName, name, cn and their URI names    displayName, else name.formatted
+//	first_name     claims.given_name       givenName, firstName and their URI names     name.givenName
+//	last_name      claims.family_name      sn, surname, lastName and their URI names    name.familyName
+//	identity_name  -                       -                                            userName
+//	display_name   -                       -                                            displayName
+//	roles          -                       -                                            value of each of roles
+//
+// The others are absent. SAML and feeds prove an e-mail address by `trust_email` alone, so email_verified cannot be
+// mapped for them.
+//
+// # What an expression may answer
+//
+// A key that is not there, or an optional without a value, means that the field is absent. A value of another type
+// than the field's is a fault of that field; all faults of a request are reported at once. email_verified is the one
+// exception: whatever is not the boolean true counts as not verified, the string "true" too.
+//
+// roles has four states: absent, empty, a list (or one string, which is a list of one), and malformed, which is a
+// fault: strings joined by commas, a list of mixed types, an empty name, more than [MaxRoles] entries, and a groups
+// claim that Microsoft Entra left out for its size (`_claim_names`, `hasgroups`, the `groups.link` attribute).
+//
+// Expressions use the standard library of CEL with optionals and the strings, sets, lists and two-variable
+// comprehension extensions. What one evaluation may cost is bounded, and it ends with its context.
+package mapping
