@@ -31,6 +31,10 @@ func (e *entry) assign(v any, r *providers.CreateUser) *providers.Fault {
 		return invalid(e.field, "must be a string, not "+kindOf(v))
 	}
 	switch e.field {
+	case "subject":
+		if r.Identity != nil {
+			r.Identity = &providers.Identity{Issuer: r.Identity.Issuer, Subject: s}
+		}
 	case "email":
 		r.Email = s
 	case "name":

@@ -161,6 +161,9 @@ func compileField(env *cel.Env, kind providers.Kind, field string, want result, 
 	if want == boolean && kind != providers.KindOIDC {
 		return entry{}, []Problem{{Field: field, Message: "cannot be mapped for a source of kind " + string(kind), Hint: "set trust_email: true and domains"}}
 	}
+	if field == "subject" && kind != providers.KindSAML {
+		return entry{}, []Problem{{Field: field, Message: "cannot be mapped for a source of kind " + string(kind), Hint: "an OIDC identity is always the sub claim"}}
+	}
 	checked, issues := env.Compile(expr)
 	if issues.Err() != nil {
 		problems := make([]Problem, 0, len(issues.Errors()))

@@ -13,6 +13,7 @@ var fields = []struct {
 	name string
 	want result
 }{
+	{"subject", text},
 	{"email", text},
 	{"email_verified", boolean},
 	{"name", text},

@@ -1,8 +1,9 @@
 // Package mapping turns what a source says into the fields of a create-user request, by expressions in CEL.
 //
 // A source's mapping gives an expression for a field; a field without one has the default of the source's kind, and an
-// expression that is empty switches the default off. The fields are email, email_verified, name, identity_name,
-// display_name, first_name, last_name, roles, organizations and avatar. An owner is never taken from a claim, so there
+// expression that is empty switches the default off. The fields are subject, email, email_verified, name, identity_name,
+// display_name, first_name, last_name, roles, organizations and avatar. subject is for SAML alone: a stable attribute
+// in place of a transient NameID. An owner is never taken from a claim, so there
 // is no field for it.
 //
 // # Variables
