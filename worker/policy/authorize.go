@@ -55,7 +55,11 @@ func applies(p *cedar.Policy, action cedar.EntityUID) bool {
 // on_denied_role says.
 //
 // Any error denies the whole request, also one that concerns a single role only.
-func (s *Set) Authorize(_ context.Context, req worker.AuthorizationRequest) (d worker.Decision) {
+func (s *Set) Authorize(_ context.Context, req worker.AuthorizationRequest) worker.Decision {
+	return s.decide(req)
+}
+
+func (s *Set) decide(req worker.AuthorizationRequest) (d worker.Decision) {
 	defer func() {
 		if r := recover(); r != nil {
 			d = broken(fmt.Sprintf("panic while policies were evaluated: %v", r))
