@@ -17,6 +17,7 @@ import (
 const (
 	maxSize   = 4 << 20 // bytes of a document
 	maxDepth  = 32      // levels of nesting
+	maxKeys   = 1000    // of one mapping; the parser's time grows with their square
 	maxFaults = 100     // more help nobody
 )
 
@@ -105,6 +106,7 @@ func (d *Document) plain(data []byte) bool {
 func (d *Document) bounded(tokens token.Tokens) bool {
 	var flow, entries, line, values int
 	documents := 0
+	keys := keyCounter{}
 	for _, t := range tokens {
 		p := t.Position
 		if p.Line != line {
@@ -130,10 +132,16 @@ func (d *Document) bounded(tokens token.Tokens) bool {
 		case token.SequenceStartType, token.MappingStartType:
 			flow++
 		case token.SequenceEndType, token.MappingEndType:
+			keys.leave(flow, -1)
 			flow = max(flow-1, 0)
 		case token.SequenceEntryType:
 			entries++
+			keys.leave(flow, p.Column)
 		case token.MappingValueType:
+			if t.Prev != nil && keys.add(flow, t.Prev.Position.Column) > maxKeys {
+				d.fail(p.Line, p.Column, "use a list", "a mapping has more than %d keys", maxKeys)
+				return false
+			}
 			if flow == 0 {
 				values++
 			}
@@ -149,6 +157,28 @@ func (d *Document) bounded(tokens token.Tokens) bool {
 		}
 	}
 	return len(d.faults) == 0
+}
+
+// keyCounter counts the keys of the mappings that are open: of block mappings by column, of flow mappings by level.
+type keyCounter map[[2]int]int
+
+func (k keyCounter) add(flow, column int) int {
+	at := [2]int{flow, 0}
+	if flow == 0 {
+		k.leave(0, column)
+		at[1] = column
+	}
+	k[at]++
+	return k[at]
+}
+
+// leave forgets the mappings of a level of flow that begin to the right of column.
+func (k keyCounter) leave(flow, column int) {
+	for at := range k {
+		if at[0] == flow && at[1] > column {
+			delete(k, at)
+		}
+	}
 }
 
 func (d *Document) parse(tokens token.Tokens) {
