@@ -1,0 +1,263 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/worker"
+)
+
+const (
+	pullExpiry    = 30 * time.Second
+	pullHeartbeat = 5 * time.Second
+	// reopenWait is the pause between attempts to bind a consumer again that has gone.
+	reopenWait = time.Second
+)
+
+// Consumer binds one of the durable consumers: [LaneLogins], [LaneFeeds] or [LaneReplays]. It prefetches 2 x batch
+// messages, batch being at most [MaxBatch]. The durable must exist; its absence is an error of class [ErrNotMigrated].
+//
+// When the broker restarts, moves the consumer or loses it for a while, Next goes on waiting and the messages that were
+// prefetched stay available; what was lost on the way comes again after [AckWait].
+func Consumer(ctx context.Context, c *Conn, lane string, batch int) (worker.Consumer, error) {
+	row, ok := laneOf(lane)
+	if !ok {
+		return nil, &Error{Op: "consume " + lane, Class: ErrOptions, Hint: "lanes are " + LaneLogins + ", " + LaneFeeds + " and " + LaneReplays}
+	}
+	if batch < 1 || batch > MaxBatch {
+		return nil, &Error{Op: "consume " + lane, Class: ErrOptions, Err: fmt.Errorf("a batch of %d", batch),
+			Hint: fmt.Sprintf("choose 1 to %d", MaxBatch)}
+	}
+	l := &consumer{
+		conn: c, lane: lane, stream: row.stream, batch: batch,
+		log: c.log.With("lane", lane), draining: make(chan struct{}),
+	}
+	if err := l.open(ctx); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// A consumer is one lane. Next and Drain may be called at the same time.
+type consumer struct {
+	conn   *Conn
+	lane   string
+	stream string
+	batch  int
+	log    *slog.Logger
+
+	// Only Next uses these, and Consumer before it.
+	generation uint64
+	created    time.Time // of the stream
+	silences   int       // missing heartbeats in a row
+
+	mu       sync.Mutex
+	messages jetstream.MessagesContext
+	drained  bool
+	draining chan struct{} // closed by Drain
+}
+
+// open binds the durable and begins to pull.
+func (l *consumer) open(ctx context.Context) error {
+	op := "consume " + l.stream + "/" + l.lane
+	generation := l.conn.generation.Load()
+	if err := l.refresh(ctx); err != nil {
+		return wrap(op, err)
+	}
+	cons, err := l.conn.js.Consumer(ctx, l.stream, l.lane)
+	if err != nil {
+		return wrap(op, err)
+	}
+	prefetch := 2 * l.batch
+	if limit := cons.CachedInfo().Config.MaxRequestBatch; limit > 0 && prefetch > limit {
+		// The broker would answer such pulls with nothing but time-outs.
+		return &Error{Op: op, Class: ErrNotMigrated, Err: fmt.Errorf("max_batch is %d, %d are needed", limit, prefetch), Hint: hints[ErrNotMigrated]}
+	}
+	m, err := cons.Messages(
+		jetstream.PullMaxMessages(prefetch),
+		jetstream.PullExpiry(pullExpiry),
+		jetstream.PullHeartbeat(pullHeartbeat),
+		jetstream.WithMessagesErrOnMissingHeartbeat(true),
+	)
+	if err != nil {
+		return wrap(op, err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.messages, l.generation = m, generation
+	if l.drained {
+		m.Drain()
+	}
+	return nil
+}
+
+// refresh reads when the stream was created.
+func (l *consumer) refresh(ctx context.Context) error {
+	s, err := l.conn.js.Stream(ctx, l.stream)
+	if err != nil {
+		return err
+	}
+	l.created = s.CachedInfo().Created
+	return nil
+}
+
+// Next implements worker.Consumer.
+func (l *consumer) Next(ctx context.Context) (worker.Message, error) {
+	for {
+		l.mu.Lock()
+		m, drained := l.messages, l.drained
+		l.mu.Unlock()
+		if m == nil {
+			if drained {
+				return nil, worker.ErrConsumerClosed
+			}
+			if err := l.reopen(ctx); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		raw, err := m.Next(jetstream.NextContext(ctx))
+		switch {
+		case err == nil:
+			l.silences = 0
+			msg, err := l.message(ctx, raw)
+			if err != nil {
+				l.log.Error("message from the broker without metadata", "subject", raw.Subject(), "error", err.Error())
+				continue
+			}
+			return msg, nil
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case errors.Is(err, jetstream.ErrNoHeartbeat):
+			// The library pulls anew at the next call. If the durable itself has gone, nobody says so.
+			l.silences++
+			l.log.Warn("no heartbeat from the broker", "connection", l.conn.Status())
+			if l.silences > 1 && l.conn.Connected() && l.gone(ctx) {
+				l.forget(m)
+			}
+		case errors.Is(err, jetstream.ErrMsgIteratorClosed):
+			if l.conn.nc.IsClosed() {
+				return nil, fmt.Errorf("%w: %w", worker.ErrConsumerClosed, nats.ErrConnectionClosed)
+			}
+			l.forget(m)
+		default: // consumer deleted, or a pull that the broker refuses
+			l.log.Warn("consumer lost; binding it again", "error", err.Error())
+			l.forget(m)
+		}
+	}
+}
+
+// gone reports whether the durable or its stream is missing.
+func (l *consumer) gone(ctx context.Context) bool {
+	_, err := l.conn.js.Consumer(ctx, l.stream, l.lane)
+	return errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound)
+}
+
+// forget ends an iterator that is of no use any more.
+func (l *consumer) forget(m jetstream.MessagesContext) {
+	m.Stop()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.messages == m {
+		l.messages = nil
+	}
+}
+
+// reopen binds the durable again, as soon as it can be.
+func (l *consumer) reopen(ctx context.Context) error {
+	for {
+		err := l.open(ctx)
+		if err == nil {
+			l.silences = 0
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if l.conn.nc.IsClosed() {
+			return fmt.Errorf("%w: %w", worker.ErrConsumerClosed, nats.ErrConnectionClosed)
+		}
+		l.log.Error("consumer cannot be bound; trying again", "error", err.Error())
+		t := time.NewTimer(reopenWait)
+		select {
+		case <-t.C:
+		case <-l.draining:
+			t.Stop()
+			return nil
+		case <-ctx.Done():
+			t.Stop()
+			return ctx.Err()
+		}
+	}
+}
+
+// Drain implements worker.Consumer.
+func (l *consumer) Drain() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.drained {
+		return
+	}
+	l.drained = true
+	close(l.draining)
+	if l.messages != nil {
+		l.messages.Drain()
+	}
+}
+
+func (l *consumer) message(ctx context.Context, raw jetstream.Msg) (*message, error) {
+	meta, err := raw.Metadata()
+	if err != nil {
+		return nil, err
+	}
+	if g := l.conn.generation.Load(); g != l.generation {
+		// Another broker may have answered; the stream may be another one of the same name.
+		if err := l.refresh(ctx); err == nil {
+			l.generation = g
+		}
+	}
+	return &message{
+		Msg: raw, stream: meta.Stream, created: l.created, sequence: meta.Sequence.Stream,
+		storedAt: meta.Timestamp, delivered: meta.NumDelivered,
+	}, nil
+}
+
+// A message is one delivery.
+type message struct {
+	jetstream.Msg
+	stream    string
+	created   time.Time
+	sequence  uint64
+	storedAt  time.Time
+	delivered uint64
+}
+
+func (m *message) Header() providers.Header { return providers.Header(m.Headers()) }
+func (m *message) Stream() string           { return m.stream }
+func (m *message) StreamCreated() time.Time { return m.created }
+func (m *message) Sequence() uint64         { return m.sequence }
+func (m *message) StoredAt() time.Time      { return m.storedAt }
+func (m *message) Delivered() uint64        { return m.delivered }
+
+func (m *message) Ack() error                        { return wrap("ack", m.Msg.Ack()) }
+func (m *message) AckSync(ctx context.Context) error { return wrap("ack", m.DoubleAck(ctx)) }
+func (m *message) NakWithDelay(delay time.Duration) error {
+	return wrap("nak", m.Msg.NakWithDelay(delay))
+}
+func (m *message) InProgress() error { return wrap("keep in progress", m.Msg.InProgress()) }
+
+// Term implements worker.Message. The reason appears in the broker's advisory; line breaks would end it early.
+func (m *message) Term(reason string) error { return wrap("term", m.TermWithReason(oneLine(reason))) }
+
+var (
+	_ worker.Consumer = (*consumer)(nil)
+	_ worker.Message  = (*message)(nil)
+)

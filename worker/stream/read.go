@@ -1,0 +1,327 @@
+package stream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"iter"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/idpsync/idpsync/providers"
+)
+
+// Stored is a message as a stream holds it.
+type Stored struct {
+	Stream   string
+	Sequence uint64
+	Subject  string
+	Header   providers.Header
+	Data     []byte
+	StoredAt time.Time
+}
+
+// Filter chooses messages of a stream. The zero value chooses all.
+type Filter struct {
+	Tenant string    // UUID in any case
+	Source string    //
+	Word   string    // outcome of results, code of dead letters
+	Since  time.Time // stored at or after
+	After  uint64    // sequence above
+	Limit  int       // at most so many; 0 for all
+}
+
+// subject returns the filter as a subject below prefix.
+func (f Filter) subject(prefix string) string {
+	token := func(s string) string {
+		if s == "" {
+			return "*"
+		}
+		return strings.Map(func(r rune) rune {
+			if r <= ' ' || r == '.' || r == '*' || r == '>' {
+				return '_' // such a token is stored nowhere
+			}
+			return r
+		}, strings.ToLower(s))
+	}
+	if f.Tenant == "" && f.Source == "" && f.Word == "" {
+		return prefix + ".>"
+	}
+	return prefix + "." + token(f.Tenant) + "." + token(f.Source) + "." + token(f.Word)
+}
+
+// DeadLetters returns the dead letters that f chooses, oldest first, and ends with the last one that was there when it
+// began. An error ends it too and comes last.
+func DeadLetters(ctx context.Context, c *Conn, f Filter) iter.Seq2[Stored, error] {
+	return read(ctx, c, StreamDeadLetters, f.subject("idpsync.deadletter"), f, false)
+}
+
+// WatchDeadLetters is [DeadLetters] that goes on with new ones until ctx ends, which is no error.
+func WatchDeadLetters(ctx context.Context, c *Conn, f Filter) iter.Seq2[Stored, error] {
+	return read(ctx, c, StreamDeadLetters, f.subject("idpsync.deadletter"), f, true)
+}
+
+// Results returns the results that f chooses, oldest first, and ends with the last one that was there when it began.
+func Results(ctx context.Context, c *Conn, f Filter) iter.Seq2[Stored, error] {
+	return read(ctx, c, StreamResults, f.subject("idpsync.result"), f, false)
+}
+
+// Tail is [Results] that goes on with new ones until ctx ends, which is no error. With neither Since nor After it begins
+// with the next one.
+func Tail(ctx context.Context, c *Conn, f Filter) iter.Seq2[Stored, error] {
+	return read(ctx, c, StreamResults, f.subject("idpsync.result"), f, true)
+}
+
+// Events returns the events that wait in IDPSYNC_EVENTS, below a subject as in "idpsync.login.>"; "" stands for all. It
+// reads each one by its own request, so that no consumer is needed beside the durables.
+func Events(ctx context.Context, c *Conn, subject string, f Filter) iter.Seq2[Stored, error] {
+	filters := []string{subject}
+	if subject == "" {
+		filters = (Topology{}).streams(0)[1].Subjects
+	}
+	return func(yield func(Stored, error) bool) {
+		s, err := c.js.Stream(ctx, StreamEvents)
+		if err != nil {
+			yield(Stored{}, wrap("read "+StreamEvents, err))
+			return
+		}
+		n := 0
+		for m, err := range scan(ctx, s, filters, f.After+1, s.CachedInfo().State.LastSeq) {
+			if err == nil && m.StoredAt.Before(f.Since) {
+				continue
+			}
+			if n++; !yield(m, err) || err != nil || n == f.Limit {
+				return
+			}
+		}
+	}
+}
+
+// scan returns what s holds on the filters from one sequence to another, both included, filter by filter.
+func scan(ctx context.Context, s jetstream.Stream, filters []string, from, to uint64) iter.Seq2[Stored, error] {
+	name := s.CachedInfo().Config.Name
+	return func(yield func(Stored, error) bool) {
+		for _, filter := range filters {
+			for seq := max(from, 1); seq <= to; seq++ {
+				m, err := s.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(filter))
+				if errors.Is(err, jetstream.ErrMsgNotFound) {
+					break
+				}
+				if err != nil {
+					yield(Stored{}, wrap("read "+name, err))
+					return
+				}
+				if m.Sequence > to {
+					break
+				}
+				seq = m.Sequence
+				if !yield(storedOf(name, m), nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// DeadLetter returns one dead letter, or an error of class [ErrNotFound].
+func DeadLetter(ctx context.Context, c *Conn, seq uint64) (Stored, error) {
+	return get(ctx, c, StreamDeadLetters, seq)
+}
+
+// GetEvent returns one event that is stored, whether it waits, is being worked on or is stranded; or an error of class
+// [ErrNotFound].
+func GetEvent(ctx context.Context, c *Conn, seq uint64) (Stored, error) {
+	return get(ctx, c, StreamEvents, seq)
+}
+
+func get(ctx context.Context, c *Conn, name string, seq uint64) (Stored, error) {
+	op := "read " + name
+	s, err := c.js.Stream(ctx, name)
+	if err != nil {
+		return Stored{}, wrap(op, err)
+	}
+	m, err := s.GetMsg(ctx, seq)
+	if err != nil {
+		return Stored{}, wrap(op, err)
+	}
+	return storedOf(name, m), nil
+}
+
+func storedOf(name string, m *jetstream.RawStreamMsg) Stored {
+	return Stored{Stream: name, Sequence: m.Sequence, Subject: m.Subject, Header: providers.Header(m.Header), Data: m.Data, StoredAt: m.Time}
+}
+
+// SecureDelete removes one event from IDPSYNC_EVENTS and overwrites it. That it was not there any more is no error.
+func SecureDelete(ctx context.Context, c *Conn, seq uint64) error {
+	return secureDelete(ctx, c, StreamEvents, seq)
+}
+
+// SecureDeleteDeadLetter removes one dead letter and overwrites it. That it was not there any more is no error.
+func SecureDeleteDeadLetter(ctx context.Context, c *Conn, seq uint64) error {
+	return secureDelete(ctx, c, StreamDeadLetters, seq)
+}
+
+// SecureDeleteResult removes one result and overwrites it. That it was not there any more is no error.
+func SecureDeleteResult(ctx context.Context, c *Conn, seq uint64) error {
+	return secureDelete(ctx, c, StreamResults, seq)
+}
+
+func secureDelete(ctx context.Context, c *Conn, name string, seq uint64) error {
+	op := "delete from " + name
+	s, err := c.js.Stream(ctx, name)
+	if err != nil {
+		return wrap(op, err)
+	}
+	err = s.SecureDeleteMsg(ctx, seq)
+	var api *jetstream.APIError
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound), errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+		return nil
+	case errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) && !present(ctx, s, seq):
+		return nil
+	}
+	return wrap(op, err)
+}
+
+func present(ctx context.Context, s jetstream.Stream, seq uint64) bool {
+	_, err := s.GetMsg(ctx, seq)
+	return !errors.Is(err, jetstream.ErrMsgNotFound)
+}
+
+// read iterates over a limits stream with an ordered consumer, which keeps no state at the broker that would outlive it.
+func read(ctx context.Context, c *Conn, name, subject string, f Filter, follow bool) iter.Seq2[Stored, error] {
+	op := "read " + name
+	return func(yield func(Stored, error) bool) {
+		info, err := c.js.Stream(ctx, name)
+		if err != nil {
+			yield(Stored{}, wrap(op, err))
+			return
+		}
+		last := info.CachedInfo().State.LastSeq
+		config := jetstream.OrderedConsumerConfig{FilterSubjects: []string{subject}, DeliverPolicy: jetstream.DeliverAllPolicy}
+		switch {
+		case f.After > 0:
+			if !follow && f.After >= last {
+				return
+			}
+			config.DeliverPolicy, config.OptStartSeq = jetstream.DeliverByStartSequencePolicy, f.After+1
+		case !f.Since.IsZero():
+			config.DeliverPolicy, config.OptStartTime = jetstream.DeliverByStartTimePolicy, &f.Since
+		case follow:
+			config.DeliverPolicy = jetstream.DeliverNewPolicy
+		}
+		cons, err := c.js.OrderedConsumer(ctx, name, config)
+		if err != nil {
+			yield(Stored{}, wrap(op, err))
+			return
+		}
+		if !follow && cons.CachedInfo().NumPending == 0 {
+			return
+		}
+		messages, err := cons.Messages()
+		if err != nil {
+			yield(Stored{}, wrap(op, err))
+			return
+		}
+		defer messages.Stop()
+		for n := 0; ; {
+			m, err := messages.Next(jetstream.NextContext(ctx))
+			switch {
+			case ctx.Err() != nil:
+				if !follow {
+					yield(Stored{}, wrap(op, ctx.Err()))
+				}
+				return
+			case errors.Is(err, jetstream.ErrNoHeartbeat), errors.Is(err, nats.ErrTimeout):
+				continue // it begins anew by itself, behind what it has given
+			case err != nil:
+				yield(Stored{}, wrap(op, err))
+				return
+			}
+			meta, err := m.Metadata()
+			if err != nil {
+				yield(Stored{}, wrap(op, err))
+				return
+			}
+			if !follow && meta.Sequence.Stream > last {
+				return
+			}
+			if !meta.Timestamp.Before(f.Since) {
+				n++
+				if !yield(Stored{
+					Stream: name, Sequence: meta.Sequence.Stream, Subject: m.Subject(),
+					Header: providers.Header(m.Headers()), Data: m.Data(), StoredAt: meta.Timestamp,
+				}, nil) || n == f.Limit {
+					return
+				}
+			}
+			if !follow && (meta.NumPending == 0 || meta.Sequence.Stream == last) {
+				return
+			}
+		}
+	}
+}
+
+// An Advisory is what the broker said about a delivery that ended without an ack.
+type Advisory struct {
+	Sequence   uint64 // in IDPSYNC_ADVISORIES
+	Kind       AdvisoryKind
+	Stream     string
+	Consumer   string
+	Event      uint64 // sequence in Stream
+	Deliveries uint64
+	Reason     string // of a termination
+	At         time.Time
+}
+
+// AdvisoryKind tells the kinds of advisories apart.
+type AdvisoryKind string
+
+// The kinds of advisories.
+const (
+	AdvisoryMaxDeliveries AdvisoryKind = "max_deliveries" // the message is stranded
+	AdvisoryTerminated    AdvisoryKind = "terminated"     // a worker ended it
+)
+
+// Advisories returns the advisories that f chooses; its Tenant, Source and Word are not used. They are hints: one may be
+// missing although it happened.
+func Advisories(ctx context.Context, c *Conn, f Filter) iter.Seq2[Advisory, error] {
+	return func(yield func(Advisory, error) bool) {
+		for m, err := range read(ctx, c, StreamAdvisories, "$JS.EVENT.ADVISORY.CONSUMER.>", f, false) {
+			if err != nil {
+				yield(Advisory{}, err)
+				return
+			}
+			var a struct {
+				Stream     string    `json:"stream"`
+				Consumer   string    `json:"consumer"`
+				StreamSeq  uint64    `json:"stream_seq"`
+				Deliveries uint64    `json:"deliveries"`
+				Reason     string    `json:"reason"`
+				Time       time.Time `json:"timestamp"`
+			}
+			if json.Unmarshal(m.Data, &a) != nil {
+				continue
+			}
+			kind := AdvisoryTerminated
+			if strings.Contains(m.Subject, ".MAX_DELIVERIES.") {
+				kind = AdvisoryMaxDeliveries
+			}
+			if !yield(Advisory{m.Sequence, kind, a.Stream, a.Consumer, a.StreamSeq, a.Deliveries, a.Reason, a.Time}, nil) {
+				return
+			}
+		}
+	}
+}
+
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' {
+			return ' '
+		}
+		return r
+	}, s)
+}

@@ -1,0 +1,202 @@
+package stream
+
+import (
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// The streams.
+const (
+	StreamEvents      = "IDPSYNC_EVENTS"
+	StreamResults     = "IDPSYNC_RESULTS"
+	StreamDeadLetters = "IDPSYNC_DEADLETTERS"
+	StreamReplays     = "IDPSYNC_REPLAYS"
+	StreamAdvisories  = "IDPSYNC_ADVISORIES"
+)
+
+// The durable consumers.
+const (
+	LaneLogins  = "logins"
+	LaneFeeds   = "feeds"
+	LaneReplays = "replays"
+)
+
+// Settings of the durable consumers.
+const (
+	// AckWait is how long a message may stay unacknowledged before another worker gets it.
+	AckWait = 60 * time.Second
+	// MaxDeliver is a backstop far above what the worker itself allows; a message that reaches it is stranded.
+	MaxDeliver = 25
+	// MaxBatch is the largest batch that [Lane] takes. It prefetches twice as much, in one request at most.
+	MaxBatch = 2048
+
+	maxRequestBatch   = 2 * MaxBatch
+	maxRequestExpires = 60 * time.Second
+	maxWaiting        = 1024
+	// maxAckPending lets 16 workers prefetch and work on batches of the largest size, or 128 of 256.
+	maxAckPending = 16 * 2 * MaxBatch
+)
+
+// Topology holds what may differ between deployments. Zero means: keep what is there, or the default when the stream is
+// new.
+type Topology struct {
+	Replicas       int           // of every stream; default 1
+	EventsBytes    int64         // limit of IDPSYNC_EVENTS; default 8 GiB
+	ResultsBytes   int64         // limit of IDPSYNC_RESULTS; default 4 GiB
+	DeadLetters    int64         // limit of IDPSYNC_DEADLETTERS in bytes; default 4 GiB
+	ResultsAge     time.Duration // default 7 days
+	DeadLettersAge time.Duration // default 90 days
+	MaxMsgSize     int32         // of one event with its headers; default 7/8 of the broker's max_payload, so that its dead letter fits too
+
+	DryRun bool // report what would change, and change nothing
+}
+
+// Defaults of [Topology].
+const (
+	defaultEventsBytes    = 8 << 30
+	defaultResultsBytes   = 4 << 30
+	defaultDeadLetters    = 4 << 30
+	defaultReplaysBytes   = 64 << 20
+	defaultAdvisoryBytes  = 256 << 20
+	defaultResultsAge     = 7 * 24 * time.Hour
+	defaultDeadLettersAge = 90 * 24 * time.Hour
+	advisoriesAge         = 30 * 24 * time.Hour
+	duplicates            = 2 * time.Hour
+	// noDuplicates is the least that the server takes. Its own deduplication is blind to subject and payload, so that
+	// one tenant could suppress another's event by guessing its id; the ledger does it instead.
+	noDuplicates = 100 * time.Millisecond
+)
+
+// EmbeddedTopology returns limits that suit the disk of the data directory: the streams of one embedded broker together
+// take at most half of what is free when they are made.
+func EmbeddedTopology(dataDir string) Topology {
+	free := diskFree(dataDir)
+	if free <= 0 {
+		return Topology{}
+	}
+	share := func(part, limit int64) int64 { return max(min(free/part, limit), 64<<20) }
+	return Topology{
+		EventsBytes:  share(4, defaultEventsBytes),
+		ResultsBytes: share(8, defaultResultsBytes),
+		DeadLetters:  share(8, defaultDeadLetters),
+	}
+}
+
+// Topology returns the limits that suit the server's disk.
+func (s *Server) Topology() Topology { return EmbeddedTopology(s.dataDir) }
+
+// streams returns the table of streams in the order in which they are made. IDPSYNC_ADVISORIES comes first: an advisory
+// is lost when nobody listens, so its stream is there before any consumer is.
+func (t Topology) streams(maxPayload int64) []jetstream.StreamConfig {
+	size := t.MaxMsgSize
+	if size <= 0 {
+		size = int32(min(max(maxPayload, 8<<10)/8*7, 1<<30)) //nolint:gosec // bounded
+	}
+	def := func(v, d int64) int64 {
+		if v > 0 {
+			return v
+		}
+		return d
+	}
+	age := func(v, d time.Duration) time.Duration {
+		if v > 0 {
+			return v
+		}
+		return d
+	}
+	replicas := max(t.Replicas, 1)
+	return []jetstream.StreamConfig{
+		{
+			Name:        StreamAdvisories,
+			Description: "What the broker says of deliveries that ended without an ack",
+			Subjects: []string{
+				"$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES." + StreamEvents + ".>",
+				"$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED." + StreamEvents + ".>",
+			},
+			Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld,
+			MaxBytes: defaultAdvisoryBytes, MaxAge: advisoriesAge,
+			Storage: jetstream.FileStorage, Replicas: replicas, AllowDirect: true,
+		},
+		{
+			Name:        StreamEvents,
+			Description: "Events that wait for a worker; full means that the publisher is refused",
+			Subjects:    []string{"idpsync.login.>", "idpsync.command.>", "idpsync.feed.>"},
+			Retention:   jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew, DenyPurge: true,
+			MaxBytes: def(t.EventsBytes, defaultEventsBytes), MaxMsgSize: size,
+			Duplicates: noDuplicates, AllowAtomicPublish: true,
+			Storage: jetstream.FileStorage, Replicas: replicas,
+		},
+		{
+			Name:        StreamResults,
+			Description: "What became of each event",
+			Subjects:    []string{"idpsync.result.>"},
+			Retention:   jetstream.LimitsPolicy, Discard: jetstream.DiscardOld,
+			MaxBytes: def(t.ResultsBytes, defaultResultsBytes), MaxAge: age(t.ResultsAge, defaultResultsAge),
+			Duplicates: duplicates, AllowAtomicPublish: true, AllowDirect: true,
+			Storage: jetstream.FileStorage, Replicas: replicas,
+		},
+		{
+			Name:        StreamDeadLetters,
+			Description: "Events that could not be processed; full means that the original stays where it is",
+			Subjects:    []string{"idpsync.deadletter.>"},
+			Retention:   jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, DenyPurge: true,
+			MaxBytes: def(t.DeadLetters, defaultDeadLetters), MaxAge: age(t.DeadLettersAge, defaultDeadLettersAge),
+			Duplicates: duplicates, AllowDirect: true,
+			Storage: jetstream.FileStorage, Replicas: replicas,
+		},
+		{
+			Name:        StreamReplays,
+			Description: "Pointers of operators to dead letters that are to be processed again",
+			Subjects:    []string{"idpsync.replay.>"},
+			Retention:   jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew,
+			MaxBytes: defaultReplaysBytes, Duplicates: 2 * time.Minute,
+			Storage: jetstream.FileStorage, Replicas: replicas,
+		},
+	}
+}
+
+// A durable is one row of the table of consumers.
+type durable struct {
+	stream string
+	config jetstream.ConsumerConfig
+}
+
+// consumers returns the table of consumers. Filters of one work queue are disjoint and cover all its subjects.
+func consumers() []durable {
+	row := func(stream, name, description string, filters ...string) durable {
+		return durable{stream, jetstream.ConsumerConfig{
+			Durable: name, Name: name, Description: description,
+			AckPolicy: jetstream.AckExplicitPolicy, DeliverPolicy: jetstream.DeliverAllPolicy,
+			AckWait: AckWait, MaxDeliver: MaxDeliver, MaxAckPending: maxAckPending, MaxWaiting: maxWaiting,
+			MaxRequestBatch: maxRequestBatch, MaxRequestExpires: maxRequestExpires,
+			FilterSubjects: filters,
+		}}
+	}
+	return []durable{
+		row(StreamEvents, LaneLogins, "Logins and commands: answered at once", "idpsync.login.>", "idpsync.command.>"),
+		row(StreamEvents, LaneFeeds, "Feeds: in bulk", "idpsync.feed.>"),
+		row(StreamReplays, LaneReplays, "Replays of dead letters, below the lanes", "idpsync.replay.>"),
+	}
+}
+
+// laneOf returns the row of a durable consumer.
+func laneOf(name string) (durable, bool) {
+	all := consumers()
+	i := slices.IndexFunc(all, func(d durable) bool { return d.config.Durable == name })
+	if i < 0 {
+		return durable{}, false
+	}
+	return all[i], true
+}
+
+// filtersOf returns the subjects that a consumer takes, however they are set.
+func filtersOf(c jetstream.ConsumerConfig) []string {
+	f := slices.Clone(c.FilterSubjects)
+	if c.FilterSubject != "" {
+		f = append(f, c.FilterSubject)
+	}
+	slices.Sort(f)
+	return f
+}

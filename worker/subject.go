@@ -1,0 +1,177 @@
+package worker
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/idpsync/idpsync/providers"
+)
+
+// ErrSubject is the class of every error of [ParseSubject].
+var ErrSubject = errors.New("not a subject that idpsync reads")
+
+// An Address is what the subject of an event says about it.
+type Address struct {
+	Shape  providers.Shape
+	Door   providers.Door // stream or rpc
+	Tenant string         // lower-case UUID; "" when the token is not a UUID
+	Source string         // [providers.AdminSource] for commands; "" when the token is not a source name
+}
+
+// ParseSubject reads the subject of an event:
+//
+//	idpsync.login.<tenant>.<source>
+//	idpsync.feed.<tenant>.<source>
+//	idpsync.command.<tenant>.v1.users.create, idpsync.command.<tenant>.users.create
+//	idpsync.rpc.<tenant>.v1.users.create, idpsync.rpc.<tenant>.users.create
+//
+// A tenant is a UUID in any case, a source is [a-z0-9-]{1,63}. On an error of class [ErrSubject] the address holds
+// what could be read nevertheless, so that a dead letter can still be filed under its tenant.
+func ParseSubject(subject string) (Address, error) {
+	tokens := strings.Split(subject, ".")
+	if len(tokens) < 2 || tokens[0] != "idpsync" {
+		return Address{}, fmt.Errorf("%w: it does not begin with idpsync", ErrSubject)
+	}
+	var a Address
+	switch tokens[1] {
+	case "login":
+		a.Shape, a.Door = providers.ShapeLogin, providers.DoorStream
+	case "feed":
+		a.Shape, a.Door = providers.ShapeFeed, providers.DoorStream
+	case "command":
+		a.Door = providers.DoorStream
+	case "rpc":
+		a.Door = providers.DoorRPC
+	default:
+		return Address{}, fmt.Errorf("%w: its second token is none of login, feed, command and rpc", ErrSubject)
+	}
+	if len(tokens) < 3 {
+		return a, fmt.Errorf("%w: it has no tenant", ErrSubject)
+	}
+	a.Tenant, _ = parseUUID(tokens[2])
+	rest := tokens[3:]
+
+	var err error
+	if a.Shape == "" {
+		a.Source = providers.AdminSource
+		switch strings.Join(rest, ".") {
+		case "v1.users.create":
+			a.Shape = providers.ShapeTenant
+		case "users.create":
+			a.Shape = providers.ShapeOrganization
+		default:
+			err = fmt.Errorf("%w: after the tenant it must end with v1.users.create or users.create", ErrSubject)
+		}
+	} else {
+		if len(rest) > 0 && validSource(rest[0]) {
+			a.Source = rest[0]
+		}
+		switch {
+		case len(rest) == 0:
+			err = fmt.Errorf("%w: it has no source", ErrSubject)
+		case len(rest) > 1:
+			err = fmt.Errorf("%w: it has tokens after the source", ErrSubject)
+		case a.Source == "":
+			err = fmt.Errorf("%w: its source is not 1 to 63 of a-z, 0-9 and hyphen", ErrSubject)
+		}
+	}
+	if a.Tenant == "" {
+		err = fmt.Errorf("%w: its tenant is not a UUID", ErrSubject)
+	}
+	return a, err
+}
+
+// EventSubject returns the subject on which an event of the given shape is published, or requested through the rpc door.
+// It returns "" for an address that has no such subject.
+func EventSubject(a Address) string {
+	tenant, ok := parseUUID(a.Tenant)
+	if !ok {
+		return ""
+	}
+	kind := "command"
+	if a.Door == providers.DoorRPC {
+		kind = "rpc"
+	}
+	switch a.Shape {
+	case providers.ShapeTenant:
+		return "idpsync." + kind + "." + tenant + ".v1.users.create"
+	case providers.ShapeOrganization:
+		return "idpsync." + kind + "." + tenant + ".users.create"
+	case providers.ShapeLogin, providers.ShapeFeed:
+		if a.Door == providers.DoorRPC || !validSource(a.Source) {
+			return ""
+		}
+		return "idpsync." + string(a.Shape) + "." + tenant + "." + a.Source
+	}
+	return ""
+}
+
+// ResultSubject returns idpsync.result.<tenant>.<source>.<outcome>. The tenant is written in lower case, so that one
+// filter finds all of them; a token that is not what it should be becomes an underscore.
+func ResultSubject(tenant, source string, outcome Outcome) string {
+	return "idpsync.result." + tenantToken(tenant) + "." + sourceToken(source) + "." + wordToken(string(outcome))
+}
+
+// DeadLetterSubject returns idpsync.deadletter.<tenant>.<source>.<code>, with tokens as in [ResultSubject].
+func DeadLetterSubject(tenant, source string, code Code) string {
+	return "idpsync.deadletter." + tenantToken(tenant) + "." + sourceToken(source) + "." + wordToken(string(code))
+}
+
+// ReplaySubject returns idpsync.replay.<tenant>, with the token as in [ResultSubject].
+func ReplaySubject(tenant string) string {
+	return "idpsync.replay." + tenantToken(tenant)
+}
+
+func tenantToken(s string) string {
+	if id, ok := parseUUID(s); ok {
+		return id
+	}
+	return "_"
+}
+
+func sourceToken(s string) string {
+	if validSource(s) {
+		return s
+	}
+	return "_"
+}
+
+func wordToken(s string) string {
+	if s == "" || strings.Trim(s, "abcdefghijklmnopqrstuvwxyz_") != "" {
+		return "_"
+	}
+	return s
+}
+
+// parseUUID returns the lower-case form of a UUID in its text form of 36 characters; other forms are refused.
+func parseUUID(s string) (string, bool) {
+	if len(s) != 36 {
+		return "", false
+	}
+	for i := range len(s) {
+		switch c := s[i]; {
+		case i == 8 || i == 13 || i == 18 || i == 23:
+			if c != '-' {
+				return "", false
+			}
+		case c >= '0' && c <= '9', c >= 'a' && c <= 'f', c >= 'A' && c <= 'F':
+		default:
+			return "", false
+		}
+	}
+	return strings.ToLower(s), true
+}
+
+// validSource reports whether s is [a-z0-9-]{1,63}.
+func validSource(s string) bool {
+	if len(s) == 0 || len(s) > 63 {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
+			return false
+		}
+	}
+	return true
+}
