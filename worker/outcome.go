@@ -73,9 +73,11 @@ type ErrorBody struct {
 // A Rejection is a permanent or transient refusal of one event, ready to be answered.
 type Rejection struct {
 	ErrorBody
-	Reason     string // which check failed: details.reason, and Idpsync-Dl-Reason
-	Hint       string // what the operator does next
-	DeadLetter bool   // false for an ordinary repeat, which is nobody's fault
+	Reason     string   // which check failed: details.reason, and Idpsync-Dl-Reason
+	Hint       string   // what the operator does next
+	DeadLetter bool     // false for an ordinary repeat, which is nobody's fault
+	directory  bool     // a newer directory might not refuse it
+	Policies   []string // ids of the policies that decided
 	cause      error
 }
 

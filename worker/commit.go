@@ -1,0 +1,272 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/idpsync/idpsync/store"
+)
+
+// commit decides all undecided events in one transaction and makes the decisions durable. An error means that nothing
+// was written and the same batch may be tried again later: it is of class [store.ErrUnavailable], or ctx's.
+//
+// A batch that the database refuses for another reason is halved until the row at fault stands alone, so that one bad
+// row does not sink the others.
+func (w *Worker) commit(ctx context.Context, events []*event) error {
+	open := undecided(events)
+	for len(open) > 0 {
+		var p *plan
+		err := w.store.Batch(ctx, func(ctx context.Context, tx *store.Tx) error {
+			p = w.newPlan(open)
+			return p.run(ctx, tx)
+		})
+		if err == nil {
+			p.settle()
+			open = p.deferred
+			continue
+		}
+		if ctx.Err() != nil || errors.Is(err, store.ErrUnavailable) {
+			return err
+		}
+		if len(open) > 1 {
+			half := len(open) / 2
+			if err := w.commit(ctx, open[:half]); err != nil {
+				return err
+			}
+			open = open[half:]
+			continue
+		}
+		e := open[0]
+		if errors.Is(err, store.ErrRaced) {
+			e.wait = &wait{reason: "raced", cause: err}
+			return nil
+		}
+		w.log.Error("event refused by the database", "subject", e.subject, "event_id", e.env.EventID, "error", err)
+		e.rejection = reject(CodeInternal, "store", "The event could not be stored.")
+		e.rejection.cause = err
+		return nil
+	}
+	return nil
+}
+
+func undecided(events []*event) []*event {
+	open := make([]*event, 0, len(events))
+	for _, e := range events {
+		if !e.decided() {
+			open = append(open, e)
+		}
+	}
+	return open
+}
+
+// A plan is what one run of a transaction decides for its events. It changes no event until settle, as a transaction
+// that loses a race is run again from the start.
+type plan struct {
+	w        *Worker
+	events   []*event
+	at       time.Time
+	answers  []*Answer
+	refusals []*Rejection
+	deferred []*event
+	write    store.Write
+	batch    overlay
+}
+
+func (w *Worker) newPlan(events []*event) *plan {
+	return &plan{
+		w: w, events: events, at: w.now().UTC().Truncate(time.Microsecond),
+		answers: make([]*Answer, len(events)), refusals: make([]*Rejection, len(events)),
+		batch: newOverlay(),
+	}
+}
+
+func (p *plan) run(ctx context.Context, tx *store.Tx) error {
+	lookups := make([]store.Lookup, len(p.events))
+	for i, e := range p.events {
+		lookups[i] = lookupOf(e)
+	}
+	found, err := tx.Find(ctx, lookups)
+	if err != nil {
+		return fmt.Errorf("find: %w", err)
+	}
+	for i, e := range p.events {
+		if err := p.decide(ctx, i, e, p.batch.over(lookups[i], found[i])); err != nil {
+			return err
+		}
+	}
+	if err := tx.Write(ctx, p.write); err != nil {
+		return fmt.Errorf("write: %w", err)
+	}
+	return nil
+}
+
+func lookupOf(e *event) store.Lookup {
+	l := store.Lookup{
+		Tenant: e.env.Tenant, Source: e.env.Source, EventID: e.env.EventID,
+		EmailKey: e.user.email.Key, IdentityNameKey: e.user.identityKey,
+		Owner: e.tenant.OwnerKey != "" && e.tenant.OwnerKey == e.user.email.Key,
+	}
+	if id := e.request.Identity; id != nil {
+		l.Issuer, l.Subject = id.Issuer, id.Subject
+	}
+	if u := e.request.UsedID; u != nil {
+		l.UsedID = u.ID
+	}
+	return l
+}
+
+// settle hands the decisions to the events, once they are durable.
+func (p *plan) settle() {
+	for i, e := range p.events {
+		e.answer, e.rejection = p.answers[i], p.refusals[i]
+	}
+}
+
+func (p *plan) decide(ctx context.Context, i int, e *event, found store.Found) error {
+	if row := found.Event; row != nil {
+		if !slices.Equal(row.PayloadHash, e.hash[:]) {
+			p.refusals[i] = reject(CodeEventIDConflict, "", "Another event with this id and another content was processed before.")
+			p.refusals[i].Hint = "The sender used one event id twice; have it send the event again under an id of its own, and discard this one."
+			return nil
+		}
+		again, err := answerAgain(row)
+		p.answers[i] = again
+		return err
+	}
+	if u := found.Used; u != nil && u.EventID != e.env.EventID {
+		p.refusals[i] = reject(CodeUnauthenticated, "assertion_replayed", "The assertion was used by another event before.")
+		return nil
+	}
+	res, refusal := resolve(e.tenant, e.source, &e.request, &e.user, found)
+	if refusal != nil {
+		p.refusals[i] = refusal
+		return nil
+	}
+	if res.outcome == OutcomeLinked && p.batch.touched[res.user.ID] { // a user is written once in a transaction
+		p.deferred = append(p.deferred, e)
+		return nil
+	}
+	grants, decision, refusal := p.w.authorize(ctx, e, res, p.at)
+	if refusal != nil {
+		p.refusals[i] = refusal
+		return nil
+	}
+	user, err := p.convert(e, res, grants)
+	if err != nil {
+		return err
+	}
+	answer := &Answer{Outcome: res.outcome, Status: 200, At: p.at, UserID: user.ID, Attempt: e.attempt}
+	if res.outcome == OutcomeCreated {
+		answer.Status = 201
+	}
+	answer.Policies, answer.Notices = decision.Policies, decision.Notices
+	answer.Dropped = grants.dropped
+	answer.Body = userBody(e.responseShape(), user, grants.organizations)
+	if e.responseShape() == organizationShape {
+		answer.ContentLocation = user.IdentityName
+	}
+	p.answers[i] = answer
+	p.record(e, answer)
+	return nil
+}
+
+// record adds the ledger row, and for an event that nobody will deliver again the outbox row.
+func (p *plan) record(e *event, a *Answer) {
+	row := store.Event{
+		TenantID: e.env.Tenant, Source: e.env.Source, EventID: e.env.EventID, PayloadHash: e.hash[:],
+		Outcome: string(a.Outcome), Status: a.Status, UserID: a.UserID, Result: a.Body, ResultHeaders: marshal(a.answerHeaders),
+		Attempt: a.Attempt, Policies: a.Policies, Door: string(e.env.Door), StoredAt: e.env.StoredAt, At: a.At,
+	}
+	p.write.Events = append(p.write.Events, row)
+	p.batch.events[eventKey(e)] = &row
+	if u := e.request.UsedID; u != nil {
+		used := store.UsedID{TenantID: e.env.Tenant, Source: e.env.Source, ID: u.ID, EventID: e.env.EventID, Until: u.Until}
+		p.write.UsedIDs = append(p.write.UsedIDs, used)
+		p.batch.used[usedKey(e)] = &used
+	}
+	if e.reply != nil {
+		out := a.outgoing(e.env.Tenant, e.env.Source, e.env.EventID)
+		p.write.Outbox = append(p.write.Outbox, store.Outbox{ID: out.ID, Subject: out.Subject, Headers: marshal(out.Header), Body: out.Data, At: p.at})
+	}
+}
+
+// newUserID makes a version 7 UUID, whose order in time keeps index inserts cheap.
+func (w *Worker) newUserID() (string, error) {
+	id, err := uuid.NewV7FromReader(w.cfg.Rand)
+	if err != nil {
+		return "", fmt.Errorf("make a user id: %w", err)
+	}
+	return id.String(), nil
+}
+
+// An overlay is what a batch has decided so far, laid over what the database held before it.
+type overlay struct {
+	events     map[string]*store.Event
+	used       map[string]*store.UsedID
+	identities map[string]*store.User
+	emails     map[string]*store.User
+	names      map[string]*store.User
+	owners     map[string]string
+	touched    map[string]bool // ids of users that the batch creates or changes
+}
+
+func newOverlay() overlay {
+	return overlay{
+		events: map[string]*store.Event{}, used: map[string]*store.UsedID{}, identities: map[string]*store.User{},
+		emails: map[string]*store.User{}, names: map[string]*store.User{}, owners: map[string]string{}, touched: map[string]bool{},
+	}
+}
+
+func joinKey(parts ...string) string { return strings.Join(parts, "\x00") }
+
+func eventKey(e *event) string { return joinKey(e.env.Tenant, e.env.Source, e.env.EventID) }
+
+func usedKey(e *event) string {
+	return joinKey(e.env.Tenant, e.env.Source, e.request.UsedID.ID)
+}
+
+// over returns found with what the batch itself has added.
+func (o *overlay) over(l store.Lookup, found store.Found) store.Found {
+	if row := o.events[joinKey(l.Tenant, l.Source, l.EventID)]; row != nil {
+		found.Event = row
+	}
+	if l.UsedID != "" {
+		if u := o.used[joinKey(l.Tenant, l.Source, l.UsedID)]; u != nil {
+			found.Used = u
+		}
+	}
+	if l.Subject != "" {
+		if u := o.identities[joinKey(l.Tenant, l.Issuer, l.Subject)]; u != nil {
+			found.ByIdentity = u
+		}
+	}
+	if u := o.emails[joinKey(l.Tenant, l.EmailKey)]; u != nil {
+		found.ByEmail = u
+	}
+	if u := o.names[joinKey(l.Tenant, l.IdentityNameKey)]; u != nil {
+		found.ByIdentityName = u
+	}
+	if id := o.owners[l.Tenant]; id != "" && l.Owner {
+		found.OwnerID = id
+	}
+	return found
+}
+
+// add notes a user that the batch creates or changes.
+func (o *overlay) add(u *store.User, e *event) {
+	if id := e.request.Identity; id != nil {
+		o.identities[joinKey(u.TenantID, id.Issuer, id.Subject)] = u
+	}
+	o.touched[u.ID] = true
+	o.emails[joinKey(u.TenantID, u.EmailKey)] = u
+	o.names[joinKey(u.TenantID, u.IdentityNameKey)] = u
+	if u.IsOwner {
+		o.owners[u.TenantID] = u.ID
+	}
+}

@@ -1,0 +1,181 @@
+package worker
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/store"
+)
+
+const organizationShape = providers.ShapeOrganization
+
+// responseShape says in which of the API's shapes the event is answered.
+func (e *event) responseShape() providers.Shape {
+	if e.request.Shape == organizationShape {
+		return organizationShape
+	}
+	return providers.ShapeTenant
+}
+
+// grants are the roles that policy left of those that were asked for and exist.
+type grants struct {
+	roles         []store.Role
+	organizations []organizationGrant
+	dropped       []string
+}
+
+// authorize asks the policies, with all that is known of the request.
+func (w *Worker) authorize(ctx context.Context, e *event, res resolution, at time.Time) (grants, Decision, *Rejection) {
+	req := AuthorizationRequest{
+		Tenant: e.tenant.ID, TenantName: e.tenant.Name, Principal: e.request.Principal, SourceKind: e.source.Kind, Source: e.source.Name,
+		Door: e.env.Door, Shape: e.env.Shape, AuthProvider: e.request.AuthProvider, EmailDomain: e.user.email.Domain,
+		EmailVerified: e.user.emailVerified, Existing: res.user != nil, Attributes: e.request.Attributes,
+		Replayed: e.env.Replayed, Age: at.Sub(e.env.StoredAt),
+	}
+	if e.request.Identity != nil {
+		req.Issuer = e.request.Identity.Issuer
+	}
+	g := grants{dropped: e.user.dropped}
+	if res.user == nil { // roles are granted at creation only
+		for _, r := range e.user.roles {
+			req.Roles = append(req.Roles, RequestedRole{ID: r.ID, Name: r.Name})
+		}
+		for _, o := range e.user.organizations {
+			req.Organizations = append(req.Organizations, RequestedOrganization{
+				OrganizationID: o.organization.ID, OrganizationName: o.organization.Name, RoleID: o.role.ID, RoleName: o.role.Name,
+			})
+		}
+		g.roles, g.organizations = e.user.roles, e.user.organizations
+	}
+	d := w.authorizer.Authorize(ctx, req)
+	if !d.Allow {
+		return grants{}, d, forbidden(d, nil)
+	}
+	if len(d.Denied) == 0 {
+		return g, d, nil
+	}
+	if e.source.OnDeniedRole != "drop" {
+		return grants{}, d, forbidden(d, d.Denied)
+	}
+	return g.without(d.Denied), d, nil
+}
+
+// forbidden is the rejection of what policy denied: the whole request, or some of its roles.
+func forbidden(d Decision, denied []DeniedGrant) *Rejection {
+	reason, message := "policy", "The policies do not allow this request."
+	if d.PolicyError {
+		reason, message = "policy_error", "A policy could not be evaluated, so the request is not allowed."
+	}
+	r := reject(CodeForbidden, reason, message)
+	r.Policies = d.Policies
+	r.Notices = append(r.Notices, d.Notices...)
+	if len(denied) > 0 {
+		names := make([]string, 0, len(denied))
+		for _, g := range denied {
+			name := g.Role
+			if g.OrganizationID != "" {
+				name += "@" + g.OrganizationID
+			}
+			names = append(names, name)
+			r.Notices = append(r.Notices, g.Notices...)
+			r.Policies = append(r.Policies, g.Policies...)
+		}
+		r.Details["roles"] = names
+		r.Message = "The policies do not allow granting some of the roles; details.roles lists them."
+	}
+	slices.Sort(r.Notices)
+	r.Notices = slices.Compact(r.Notices)
+	r.Policies = slices.Clone(r.Policies)
+	slices.Sort(r.Policies)
+	r.Policies = slices.Compact(r.Policies)
+	r.Hint = "Look at the policies named in " + HeaderPolicies + "; after a change of policy, replay."
+	return r
+}
+
+func (g grants) without(denied []DeniedGrant) grants {
+	out := grants{dropped: slices.Clone(g.dropped)}
+	for _, d := range denied {
+		out.dropped = append(out.dropped, d.Role)
+	}
+	for _, r := range g.roles {
+		if !slices.ContainsFunc(denied, func(d DeniedGrant) bool { return d.OrganizationID == "" && d.Role == r.Name }) {
+			out.roles = append(out.roles, r)
+		}
+	}
+	for _, o := range g.organizations {
+		if !slices.ContainsFunc(denied, func(d DeniedGrant) bool { return d.OrganizationID == o.organization.ID && d.Role == o.role.Name }) {
+			out.organizations = append(out.organizations, o)
+		}
+	}
+	slices.Sort(out.dropped)
+	out.dropped = slices.Compact(out.dropped)
+	return out
+}
+
+// convert turns a verified, validated and authorized request into rows. It is the only bridge from what a source
+// proved to what is kept.
+func (p *plan) convert(e *event, res resolution, g grants) (*store.User, error) {
+	switch res.outcome {
+	case OutcomeExists:
+		return res.user, nil
+	case OutcomeLinked:
+		return p.link(e, res), nil
+	}
+	id, err := p.w.newUserID()
+	if err != nil {
+		return nil, err
+	}
+	d := &e.user
+	u := &store.User{
+		ID: id, TenantID: e.tenant.ID, Email: d.email.Given, EmailKey: d.email.Key, EmailVerified: d.emailVerified,
+		IdentityName: d.identityName, IdentityNameKey: d.identityKey, Name: d.name, DisplayName: d.displayName,
+		FirstName: d.firstName, LastName: d.lastName, AuthProvider: e.request.AuthProvider, Avatar: d.avatar, IsOwner: res.owner,
+		PasswordHash: d.passwordHash, CreatedBy: e.source.Name, CreatedAt: p.at, UpdatedAt: p.at,
+	}
+	for _, r := range g.roles {
+		u.Roles = append(u.Roles, r.Name)
+		p.write.RoleGrants = append(p.write.RoleGrants, store.RoleGrant{
+			TenantID: u.TenantID, UserID: id, RoleID: r.ID, Source: e.source.Name, EventID: e.env.EventID, At: p.at,
+		})
+	}
+	slices.Sort(u.Roles)
+	for _, o := range g.organizations {
+		u.Organizations = append(u.Organizations, store.UserOrganization{OrganizationID: o.organization.ID, RoleID: o.role.ID})
+		p.write.OrganizationGrants = append(p.write.OrganizationGrants, store.OrganizationGrant{
+			TenantID: u.TenantID, UserID: id, OrganizationID: o.organization.ID, RoleID: o.role.ID,
+			Source: e.source.Name, EventID: e.env.EventID, At: p.at,
+		})
+	}
+	p.write.Users = append(p.write.Users, *u)
+	p.identify(e, u)
+	p.batch.add(u, e)
+	return u, nil
+}
+
+// link adds the login's identity to a user who was there. The login proved the address, and the roles stay as they are.
+func (p *plan) link(e *event, res resolution) *store.User {
+	u := *res.user
+	verified := true
+	update := store.UserUpdate{TenantID: u.TenantID, UserID: u.ID, Revision: u.Revision, UpdatedAt: p.at, EmailVerified: &verified}
+	u.EmailVerified, u.UpdatedAt = true, p.at
+	if res.owner {
+		update.IsOwner, u.IsOwner = &verified, true
+	}
+	p.write.Updates = append(p.write.Updates, update)
+	p.identify(e, &u)
+	p.batch.add(&u, e)
+	return &u
+}
+
+func (p *plan) identify(e *event, u *store.User) {
+	id := e.request.Identity
+	if id == nil {
+		return
+	}
+	u.HasIdentity++
+	p.write.Identities = append(p.write.Identities, store.Identity{
+		TenantID: u.TenantID, Issuer: id.Issuer, Subject: id.Subject, UserID: u.ID, Source: e.source.Name, CreatedAt: p.at,
+	})
+}

@@ -1,0 +1,179 @@
+package worker
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/idpsync/idpsync/providers"
+)
+
+// Headers of a dead letter. The body is the event's, byte for byte.
+const (
+	DeadLetterPrefix         = "Idpsync-Dl-"
+	DeadLetterOriginalPrefix = "Idpsync-Dl-H-" // before the name of an original header, so that none acts again
+	DeadLetterStream         = DeadLetterPrefix + "Stream"
+	DeadLetterSequence       = DeadLetterPrefix + "Seq"
+	DeadLetterTime           = DeadLetterPrefix + "Time" // when the broker stored the original
+	DeadLetterSubjectHeader  = DeadLetterPrefix + "Subject"
+	DeadLetterEventID        = DeadLetterPrefix + "Event-Id"
+	DeadLetterTenant         = DeadLetterPrefix + "Tenant"
+	DeadLetterSource         = DeadLetterPrefix + "Source"
+	DeadLetterCode           = DeadLetterPrefix + "Code"
+	DeadLetterReason         = DeadLetterPrefix + "Reason"
+	DeadLetterClass          = DeadLetterPrefix + "Class"  // permanent, transient, crash or policy
+	DeadLetterDetail         = DeadLetterPrefix + "Detail" // the error object, at most 1 KB
+	DeadLetterHint           = DeadLetterPrefix + "Hint"
+	DeadLetterFingerprint    = DeadLetterPrefix + "Fingerprint" // the same for the same cause
+	DeadLetterAttempts       = DeadLetterPrefix + "Attempts"
+	DeadLetterFirstFailed    = DeadLetterPrefix + "First-Failed"
+	DeadLetterLastFailed     = DeadLetterPrefix + "Last-Failed"
+	DeadLetterWorker         = DeadLetterPrefix + "Worker"
+	DeadLetterVersion        = DeadLetterPrefix + "Version"
+	DeadLetterTrace          = DeadLetterPrefix + "Trace" // W3C traceparent of the event
+	DeadLetterHash           = DeadLetterPrefix + "Payload-Sha256"
+)
+
+// maxDetail bounds the error object in a header.
+const maxDetail = 1024
+
+// An origin is where an event was stored first.
+type origin struct {
+	stream   string
+	created  time.Time // of the stream
+	sequence uint64
+}
+
+// key identifies the stored message, also across a stream that was created anew.
+func (o origin) key() string {
+	return o.stream + "/" + strconv.FormatInt(o.created.Unix(), 10) + "/" + strconv.FormatUint(o.sequence, 10)
+}
+
+// deadLetterID is the message id of the dead letter that an attempt at a stored message ended in.
+func (e *event) deadLetterID() string {
+	return "dl/" + e.origin.key() + "/" + strconv.Itoa(e.attempt)
+}
+
+// deadLetter makes the record of an event that could not be processed.
+func (w *Worker) deadLetter(e *event) Outgoing {
+	r, now := e.rejection, w.now()
+	firstFailed, attempts := now, int(1)
+	if e.message != nil {
+		attempts = int(e.message.Delivered()) //nolint:gosec // bounded by MaxDeliver
+	}
+	if e.parked != nil {
+		firstFailed, attempts = e.parked.FirstFailed, e.parked.Attempts+1
+	}
+	detail := string(marshal(r.ErrorBody))
+	if len(detail) > maxDetail {
+		detail = string(marshal(ErrorBody{Code: r.Code, Message: r.Message, Details: map[string]any{"truncated": true}, Notices: []string{}}))
+	}
+	h := providers.Header{
+		DeadLetterStream:        {e.origin.stream},
+		DeadLetterSequence:      {strconv.FormatUint(e.origin.sequence, 10)},
+		DeadLetterTime:          {e.env.StoredAt.UTC().Format(time.RFC3339Nano)},
+		DeadLetterSubjectHeader: {e.subject},
+		DeadLetterEventID:       {percentEncode(e.env.EventID)},
+		DeadLetterTenant:        {e.env.Tenant},
+		DeadLetterSource:        {e.env.Source},
+		DeadLetterCode:          {string(r.Code)},
+		DeadLetterReason:        {r.Reason},
+		DeadLetterClass:         {r.class()},
+		DeadLetterDetail:        {oneLine(detail)},
+		DeadLetterFingerprint:   {fingerprint(e.env.Tenant, e.env.Source, r)},
+		DeadLetterAttempts:      {strconv.Itoa(attempts)},
+		DeadLetterFirstFailed:   {firstFailed.UTC().Format(time.RFC3339Nano)},
+		DeadLetterLastFailed:    {now.UTC().Format(time.RFC3339Nano)},
+		DeadLetterWorker:        {w.cfg.Name},
+		DeadLetterVersion:       {w.cfg.Version},
+		DeadLetterHash:          {hex.EncodeToString(hashOf(e.raw))},
+	}
+	if r.Hint != "" {
+		h[DeadLetterHint] = []string{oneLine(r.Hint)}
+	}
+	if t := e.header.Get("traceparent"); t != "" {
+		h[DeadLetterTrace] = []string{t}
+	}
+	for name, values := range e.header {
+		if !secretHeader(name) {
+			h[DeadLetterOriginalPrefix+name] = values
+		}
+	}
+	return Outgoing{Subject: DeadLetterSubject(e.env.Tenant, e.env.Source, r.Code), ID: e.deadLetterID(), Header: h, Data: e.raw}
+}
+
+func hashOf(b []byte) []byte {
+	sum := sha256.Sum256(b)
+	return sum[:]
+}
+
+// class says which sort of failure an operator has before them.
+func (r *Rejection) class() string {
+	switch {
+	case r.Code == CodeForbidden:
+		return "policy"
+	case r.Reason == "crashed_worker", r.Reason == "panic":
+		return "crash"
+	case r.Code.Transient():
+		return "transient"
+	default:
+		return "permanent"
+	}
+}
+
+// fingerprint is the same for dead letters of one cause: tenant, source, code, failed check, and the fields or names at
+// fault, without any value of one event.
+func fingerprint(tenant, source string, r *Rejection) string {
+	parts := []string{tenant, source, string(r.Code), r.Reason}
+	if f, ok := r.Details["field"].(string); ok {
+		parts = append(parts, f)
+	}
+	if faults, ok := r.Details["fields"].([]providers.Fault); ok {
+		for _, f := range faults {
+			parts = append(parts, f.Field, f.Code)
+		}
+	}
+	if roles, ok := r.Details["roles"].([]string); ok {
+		parts = append(parts, roles...)
+	}
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
+	return hex.EncodeToString(sum[:8])
+}
+
+// secretHeader reports whether a header proves something and so must not be kept.
+func secretHeader(name string) bool {
+	switch strings.ToLower(name) {
+	case "authorization", "proxy-authorization", "x-api-key", "cookie":
+		return true
+	}
+	return false
+}
+
+// oneLine makes a text fit for a header.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\r' || r == '\n' || r == 0 {
+			return ' '
+		}
+		return r
+	}, s)
+}
+
+// logged is what the log says of a rejection: never a value of the event.
+func (w *Worker) logRejection(e *event) {
+	r := e.rejection
+	attrs := []any{
+		"tenant", e.env.Tenant, "source", e.env.Source, "event_id", e.env.EventID, "door", e.env.Door,
+		"code", r.Code, "reason", r.Reason,
+	}
+	if e.origin.sequence > 0 {
+		attrs = append(attrs, "stream_seq", e.origin.sequence)
+	}
+	if r.cause != nil && r.Code == CodeInternal {
+		attrs = append(attrs, "error", fmt.Sprint(r.cause))
+	}
+	w.log.Info("event rejected", attrs...)
+}

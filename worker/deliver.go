@@ -1,0 +1,213 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/idpsync/idpsync/store"
+)
+
+// deliver tells everybody what became of decided events, in the order that loses nothing: dead letters, then results,
+// then the disposition of each message. What cannot be told now is told after redelivery, as the effects are recorded
+// and every id is deterministic.
+func (w *Worker) deliver(ctx context.Context, events []*event) {
+	failed := map[*event]error{}
+	w.park(ctx, events, failed)
+	w.publishDeadLetters(ctx, events, failed)
+	w.publishResults(ctx, events, failed)
+	w.reply(events)
+	w.dispose(ctx, events, failed)
+}
+
+// park moves events that must wait into the store, so that they occupy neither the consumer nor its delivery count.
+// Those whose wait is short stay with the broker, unless they have been there before.
+func (w *Worker) park(ctx context.Context, events []*event, failed map[*event]error) {
+	var fresh, back []store.Parked
+	var parked []*event
+	for _, e := range events {
+		if e.wait == nil || e.reply != nil || e.napping() {
+			continue
+		}
+		row := e.parkedRow(w.now())
+		if w.now().Sub(row.FirstFailed) >= w.budget(e) {
+			e.rejection = reject(CodeUnavailable, e.wait.reason, "What is needed to decide the event stayed out of reach for longer than it may wait.")
+			e.rejection.Hint = "Bring the source back, then replay."
+			e.rejection.cause = e.wait.cause
+			e.wait = nil
+			continue
+		}
+		row.NotBefore = w.now().Add(w.delay(row.Attempts, e.wait.after))
+		parked = append(parked, e)
+		if e.parked != nil {
+			back = append(back, row)
+		} else {
+			fresh = append(fresh, row)
+		}
+	}
+	var err error
+	if len(fresh) > 0 {
+		err = w.store.Park(ctx, fresh)
+		w.metrics.Parked(len(fresh))
+	}
+	if len(back) > 0 {
+		err = errors.Join(err, w.store.Repark(ctx, back))
+	}
+	if err != nil {
+		w.log.Warn("events could not be parked; they stay where they are", "count", len(parked), "error", err)
+		for _, e := range parked {
+			failed[e] = err
+		}
+	}
+}
+
+// napping reports whether the broker can keep the event for its short wait.
+func (e *event) napping() bool {
+	return e.message != nil && e.wait.after <= maxNap && e.message.Delivered() <= maxNaps
+}
+
+// publishDeadLetters stores the rejected events that somebody has to look at.
+func (w *Worker) publishDeadLetters(ctx context.Context, events []*event, failed map[*event]error) {
+	var out []Outgoing
+	var of []*event
+	for _, e := range events {
+		if e.rejection == nil {
+			continue
+		}
+		w.logRejection(e)
+		if e.rejection.DeadLetter && e.reply == nil {
+			out, of = append(out, w.deadLetter(e)), append(of, e)
+		}
+	}
+	if len(out) == 0 {
+		return
+	}
+	for i, err := range w.publisher.Publish(ctx, out) {
+		if err != nil {
+			failed[of[i]] = err
+			w.log.Error("dead letter not stored; the event stays where it is", "stream_seq", of[i].origin.sequence, "error", err)
+		}
+	}
+}
+
+// publishResults stores the results of all events that have one. A rejected request that somebody waits for is answered
+// to them alone.
+func (w *Worker) publishResults(ctx context.Context, events []*event, failed map[*event]error) {
+	var out []Outgoing
+	var of []*event
+	for _, e := range events {
+		if failed[e] != nil || e.wait != nil {
+			continue
+		}
+		if e.rejection != nil {
+			a := answerOf(e.rejection, w.now())
+			a.Attempt = e.attempt
+			if e.rejection.DeadLetter && e.reply == nil {
+				a.DeadLetter = e.deadLetterID()
+			}
+			e.answer = a
+		}
+		w.metrics.Outcome(e.env.Source, string(e.env.Door), string(e.answer.Outcome), e.code())
+		if e.reply != nil && (e.rejection != nil || e.repeated()) {
+			continue
+		}
+		out, of = append(out, e.answer.outgoing(e.env.Tenant, e.env.Source, e.env.EventID)), append(of, e)
+	}
+	if len(out) == 0 {
+		return
+	}
+	errs := w.publisher.Publish(ctx, out)
+	var swept []string
+	for i, e := range of {
+		if errs != nil && errs[i] != nil {
+			failed[e] = errs[i]
+		} else if e.reply != nil {
+			swept = append(swept, out[i].ID)
+		}
+	}
+	if len(swept) > 0 {
+		if err := w.store.DeleteOutbox(ctx, swept); err != nil {
+			w.log.Warn("outbox not cleared; the sweep will", "count", len(swept), "error", err)
+		}
+	}
+}
+
+// dispose tells the broker. The last Ack waits for the broker's answer: one connection keeps its order, so the earlier
+// ones have arrived then too.
+func (w *Worker) dispose(ctx context.Context, events []*event, failed map[*event]error) {
+	var acks []Message
+	var done []int64
+	for _, e := range events {
+		err := failed[e]
+		switch {
+		case e.parked != nil:
+			if err == nil && e.wait == nil {
+				done = append(done, e.parked.ID)
+			}
+		case e.message == nil:
+		case err != nil || (e.wait != nil && e.napping()):
+			nap := w.delay(int(e.message.Delivered()), 0) //nolint:gosec // bounded by MaxDeliver
+			if e.wait != nil {
+				nap = max(nap, e.wait.after)
+			}
+			w.told(e, e.message.NakWithDelay(nap))
+		case e.rejection != nil && e.rejection.DeadLetter:
+			w.told(e, e.message.Term(string(e.rejection.Code)+" "+e.rejection.Reason))
+		default:
+			acks = append(acks, e.message)
+		}
+	}
+	if len(done) > 0 {
+		if err := w.store.DeleteParked(ctx, done); err != nil {
+			w.log.Warn("parked events not removed; they will be found done", "count", len(done), "error", err)
+		}
+	}
+	for i, m := range acks {
+		var err error
+		if i == len(acks)-1 {
+			err = m.AckSync(ctx)
+		} else {
+			err = m.Ack()
+		}
+		if err != nil {
+			w.log.Warn("ack not told; the event will be delivered again and found done", "stream_seq", m.Sequence(), "error", err)
+		}
+	}
+}
+
+func (w *Worker) told(e *event, err error) {
+	if err != nil {
+		w.log.Warn("disposition not told; the event will be delivered again", "stream_seq", e.origin.sequence, "error", err)
+	}
+}
+
+// code is the error code of the event's rejection, or "".
+func (e *event) code() string {
+	if e.rejection == nil {
+		return ""
+	}
+	return string(e.rejection.Code)
+}
+
+// Short waits stay with the broker; see [Worker.park].
+const (
+	maxNap  = 5 * time.Second
+	maxNaps = 3
+)
+
+// Back-off of events that wait: full jitter under an exponential ceiling.
+const (
+	baseDelay = time.Second
+	maxDelay  = time.Minute
+)
+
+// delay is how long to wait before the next attempt, after so many of them, and at least the given time.
+func (w *Worker) delay(attempts int, atLeast time.Duration) time.Duration {
+	ceiling := maxDelay
+	if attempts < 6 {
+		ceiling = min(maxDelay, baseDelay<<max(attempts, 0))
+	}
+	jitter := time.Duration(rand.Int64N(int64(ceiling))) //nolint:gosec // spreads load; no secret
+	return max(atLeast, baseDelay/4) + jitter
+}

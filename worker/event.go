@@ -1,0 +1,118 @@
+package worker
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/providers/wire"
+	"github.com/idpsync/idpsync/store"
+)
+
+// maxEventID bounds an event id, in bytes: it becomes part of a message id and of a unique key.
+const maxEventID = 256
+
+// An event is one event on its way through the pipeline, with what is known of it so far. Exactly one of answer,
+// rejection and wait is set when it has been decided.
+type event struct {
+	env     providers.Envelope
+	address Address
+	origin  origin
+	header  providers.Header  // as the sender wrote them
+	raw     []byte            // the message's body, byte for byte
+	hash    [sha256.Size]byte // of the payload
+	attempt int               // replay count, part of the result's id
+	subject string            // the original one
+
+	message Message       // when it came from a consumer
+	parked  *store.Parked // when it comes back from having been parked
+	reply   chan<- Answer // when a caller waits for it
+
+	tenant  *Tenant
+	source  *Source
+	request providers.CreateUser
+	user    draft // validated
+
+	answer    *Answer    // an effect, or a repeat of one
+	rejection *Rejection // permanent
+	wait      *wait      // transient
+}
+
+// A wait says that an event cannot be decided yet.
+type wait struct {
+	reason string
+	after  time.Duration // not worth trying before; zero leaves it to the back-off
+	cause  error
+}
+
+// repeated reports whether the answer was given before, to the same event.
+func (e *event) repeated() bool { return e.answer != nil && e.answer.again }
+
+// decided reports whether nothing is left to be done but to tell.
+func (e *event) decided() bool { return e.answer != nil || e.rejection != nil || e.wait != nil }
+
+// openMessage reads the outside of a message: where it was sent, which event it is, what the broker says of it. What is
+// wrong with it ends up as the event's rejection, so that every message has a way to the dead letters.
+func openMessage(m Message) *event {
+	e := &event{message: m, subject: m.Subject()}
+	e.env = providers.Envelope{
+		Door:     providers.DoorStream,
+		StoredAt: m.StoredAt(),
+		EventID:  fmt.Sprintf("%d-%d", m.StreamCreated().Unix(), m.Sequence()),
+	}
+	e.origin = origin{stream: m.Stream(), created: m.StreamCreated(), sequence: m.Sequence()}
+	e.open(m.Header(), m.Data())
+	return e
+}
+
+// open fills the envelope from subject, headers and payload. The event id that it finds there replaces the one set.
+func (e *event) open(header providers.Header, payload []byte) {
+	e.header, e.raw = header, payload
+	e.env.Header, e.env.Payload = header, payload
+	e.hash = sha256.Sum256(payload)
+	address, err := ParseSubject(e.subject)
+	e.address = address
+	e.env.Tenant, e.env.Source, e.env.Shape = address.Tenant, address.Source, address.Shape
+	if err != nil {
+		e.rejection = reject(CodeMalformed, "subject", err.Error())
+		return
+	}
+	ce, err := wire.Unwrap(header, payload)
+	if err != nil {
+		e.rejection = rejectionOf(err)
+		return
+	}
+	e.env.Header, e.env.Payload = ce.Header, ce.Data
+	e.hash = sha256.Sum256(ce.Data)
+	id := ce.ID
+	if id == "" {
+		id = header.Get("Nats-Msg-Id")
+	}
+	if id == "" {
+		return
+	}
+	if err := checkEventID(id); err != nil {
+		e.rejection = reject(CodeMalformed, "event_id", err.Error())
+		return
+	}
+	e.env.EventID = id
+}
+
+// checkEventID bounds what may stand in a header, a message id and a key.
+func checkEventID(id string) error {
+	if len(id) > maxEventID {
+		return fmt.Errorf("the event id is longer than %d bytes", maxEventID)
+	}
+	if !utf8.ValidString(id) {
+		return fmt.Errorf("the event id is not valid UTF-8")
+	}
+	for _, r := range id {
+		if !unicode.IsPrint(r) {
+			return fmt.Errorf("the event id holds a character that does not print")
+		}
+	}
+	return nil
+}

@@ -1,0 +1,174 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// A lane is one durable consumer with the loops that process what it delivers. Logins and feeds have a lane each, so
+// that a bulk feed cannot starve logins.
+type lane struct {
+	w      *Worker
+	name   string
+	batch  int
+	linger time.Duration // how long an unfilled batch waits for more; zero takes what is there
+	loops  int
+	queue  chan *event
+	extra  <-chan *event // submissions of the front doors; nil for none
+	log    *slog.Logger
+}
+
+// run pulls and processes until ctx ends, then finishes what was prefetched. Work ends at once when hard does.
+func (l *lane) run(ctx, hard context.Context) {
+	var loops sync.WaitGroup
+	for range l.loops {
+		loops.Go(func() { l.loop(hard) })
+	}
+	l.feed(ctx, hard)
+	close(l.queue)
+	loops.Wait()
+}
+
+// feed moves messages from the consumer to the loops. While the database is away it holds what was prefetched and
+// pulls nothing.
+func (l *lane) feed(ctx, hard context.Context) {
+	for try := 0; ctx.Err() == nil; {
+		if err := l.w.breaker.wait(ctx); err != nil {
+			return
+		}
+		consumer, err := l.w.cfg.Open(ctx, l.name)
+		if err != nil {
+			if ctx.Err() != nil {
+				return
+			}
+			l.log.Warn("consumer not opened; trying again", "error", err)
+			if pause(ctx, l.w.delay(try, 0)) != nil {
+				return
+			}
+			try++
+			continue
+		}
+		try = 0
+		l.feedFrom(ctx, hard, consumer)
+	}
+}
+
+// feedFrom hands over all that the consumer delivers until it is drained: because ctx ended, or the breaker opened.
+func (l *lane) feedFrom(ctx, hard context.Context, consumer Consumer) {
+	tripped := l.w.breaker.tripped()
+	done := make(chan struct{})
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		select {
+		case <-ctx.Done():
+		case <-tripped:
+		case <-done:
+		}
+		consumer.Drain()
+	})
+	defer watch.Wait()
+	defer close(done)
+
+	var held []*event
+	for {
+		m, err := consumer.Next(hard)
+		if err != nil {
+			if !errors.Is(err, ErrConsumerClosed) && hard.Err() == nil {
+				l.log.Warn("consumer failed; it is opened again", "error", err)
+			}
+			break
+		}
+		e := openMessage(m)
+		l.w.leases.add(e, l.w.now())
+		if len(held) > 0 {
+			held = append(held, e)
+			continue
+		}
+		select {
+		case l.queue <- e:
+		case <-tripped:
+			held = append(held, e)
+		case <-hard.Done():
+			return
+		}
+	}
+	if len(held) > 0 {
+		l.log.Info("holding prefetched events until the database is back", "count", len(held))
+	}
+	for _, e := range held {
+		select {
+		case l.queue <- e:
+		case <-hard.Done():
+			return
+		}
+	}
+}
+
+// loop processes batches until the queue is closed.
+func (l *lane) loop(hard context.Context) {
+	for {
+		var e *event
+		var ok bool
+		select {
+		case e, ok = <-l.queue:
+			if !ok {
+				return
+			}
+		case e = <-l.extra:
+		}
+		l.w.process(hard, l.collect(e))
+	}
+}
+
+// collect fills a batch: with what is there, and with what comes within the linger.
+func (l *lane) collect(first *event) []*event {
+	batch := append(make([]*event, 0, l.batch), first)
+	var late <-chan time.Time
+	if l.linger > 0 {
+		timer := time.NewTimer(l.linger)
+		defer timer.Stop()
+		late = timer.C
+	}
+	for len(batch) < l.batch {
+		select {
+		case e, ok := <-l.queue:
+			if !ok {
+				return batch
+			}
+			batch = append(batch, e)
+			continue
+		case e := <-l.extra:
+			batch = append(batch, e)
+			continue
+		default:
+		}
+		if late == nil {
+			return batch
+		}
+		select {
+		case e, ok := <-l.queue:
+			if !ok {
+				return batch
+			}
+			batch = append(batch, e)
+		case <-late:
+			return batch
+		}
+	}
+	return batch
+}
+
+// pause waits, or returns ctx's error.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,104 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/store"
+)
+
+// parkLease is how long a claimed event belongs to a worker; a worker that dies frees its claims by it.
+const parkLease = 2 * time.Minute
+
+// parkedRow is the row that keeps an event exactly as the broker had it.
+func (e *event) parkedRow(now time.Time) store.Parked {
+	if e.parked != nil {
+		row := *e.parked
+		row.Attempts++
+		row.Reason = e.wait.reason
+		return row
+	}
+	return store.Parked{
+		Key: e.origin.key(), Tenant: e.env.Tenant, Source: e.env.Source, Subject: e.subject, Headers: marshal(e.header), Payload: e.raw,
+		EventID: e.env.EventID, StoredAt: e.env.StoredAt, Sequence: e.origin.sequence, Attempts: 1, FirstFailed: now, Reason: e.wait.reason,
+	}
+}
+
+// openParked makes a parked row the event that it was.
+func openParked(row store.Parked) (*event, error) {
+	e := &event{parked: &row, subject: row.Subject}
+	e.env = providers.Envelope{Door: providers.DoorStream, StoredAt: row.StoredAt, EventID: row.EventID}
+	e.origin = originOf(row.Key)
+	var header providers.Header
+	if err := json.Unmarshal(row.Headers, &header); err != nil {
+		return nil, err
+	}
+	e.open(header, row.Payload)
+	return e, nil
+}
+
+func originOf(key string) origin {
+	parts := strings.Split(key, "/")
+	if len(parts) != 3 {
+		return origin{stream: key}
+	}
+	created, _ := strconv.ParseInt(parts[1], 10, 64)
+	sequence, _ := strconv.ParseUint(parts[2], 10, 64)
+	return origin{stream: parts[0], created: time.Unix(created, 0).UTC(), sequence: sequence}
+}
+
+// relay brings parked events back when they are due, until ctx ends; those under way end with hard.
+func (w *Worker) relay(ctx, hard context.Context) {
+	tick := time.NewTicker(w.cfg.RelayInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for w.relayOnce(ctx, hard) == w.cfg.Batch {
+			if ctx.Err() != nil {
+				return
+			}
+		}
+	}
+}
+
+func (w *Worker) relayOnce(ctx, hard context.Context) int {
+	if w.breaker.open() {
+		return 0
+	}
+	rows, err := w.store.ClaimParked(ctx, w.cfg.Name, w.cfg.Batch, w.now(), parkLease)
+	if err != nil {
+		if ctx.Err() == nil {
+			w.log.Warn("parked events could not be read", "error", err)
+		}
+		return 0
+	}
+	events := make([]*event, 0, len(rows))
+	for _, row := range rows {
+		e, err := openParked(row)
+		if err != nil {
+			w.log.Error("parked event unreadable; it stays", "id", row.ID, "error", err)
+			continue
+		}
+		events = append(events, e)
+	}
+	if len(events) > 0 {
+		w.process(hard, events)
+	}
+	return len(rows)
+}
+
+// budget is how long an event may wait in all.
+func (w *Worker) budget(e *event) time.Duration {
+	if e.env.Shape == providers.ShapeFeed {
+		return w.cfg.FeedBudget
+	}
+	return w.cfg.LoginBudget
+}

@@ -1,0 +1,164 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+
+	"github.com/idpsync/idpsync/providers"
+)
+
+// prepareAll takes every undecided event through verification, validation and role checks, on as many goroutines as
+// there are processors to use.
+func (w *Worker) prepareAll(ctx context.Context, events []*event) {
+	width := min(w.cfg.Parallel, (len(events)+7)/8)
+	if width <= 1 {
+		for _, e := range events {
+			w.prepare(ctx, e)
+		}
+		return
+	}
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range width {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(events); i = int(next.Add(1)) - 1 {
+				w.prepare(ctx, events[i])
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// prepare does all that needs neither the user's rows nor a policy. A panic on the way is contained: it is the event's
+// fault until somebody shows otherwise, and the other events go on.
+func (w *Worker) prepare(ctx context.Context, e *event) {
+	if e.decided() {
+		return
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			w.log.Error("panic while verifying an event", "subject", e.subject, "event_id", e.env.EventID, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			e.rejection = reject(CodeInternal, "panic", "The event made its verification fail in an unforeseen way.")
+			e.rejection.Hint = "Report the stack from the worker's log; the event can be replayed after an upgrade."
+		}
+	}()
+	dir := w.directories.Current()
+	w.prepareIn(ctx, dir, e)
+	if e.rejection == nil || !e.rejection.directory {
+		return
+	}
+	// The directory may have been changed after it was read here and before the event was stored.
+	fresh, err := w.directories.Fresh(ctx, e.env.StoredAt)
+	if err != nil {
+		e.rejection, e.wait = nil, &wait{reason: "directory_unavailable", cause: err}
+		return
+	}
+	if fresh != dir {
+		e.rejection = nil
+		w.prepareIn(ctx, fresh, e)
+	}
+}
+
+func (w *Worker) prepareIn(ctx context.Context, dir *Directory, e *event) {
+	e.tenant, e.source, e.user = nil, nil, draft{}
+	tenant := dir.Tenant(e.env.Tenant)
+	if tenant == nil {
+		e.rejection = fromDirectory(reject(CodeUnknownTenant, "", "There is no such tenant."))
+		e.rejection.Hint = "Declare the tenant with idpsync apply, then replay."
+		return
+	}
+	src := tenant.Source(e.env.Source)
+	if src == nil || !carries(src.Kind, e.env.Shape) {
+		e.rejection = fromDirectory(reject(CodeUnknownSource, "", "There is no such source in this tenant for events of this kind."))
+		e.rejection.Hint = "Declare the source with idpsync apply, then replay."
+		return
+	}
+	e.tenant, e.source = tenant, src
+	if src.Err != nil {
+		e.wait = &wait{reason: "source_misconfigured", cause: src.Err}
+		return
+	}
+	if age := w.now().Sub(e.env.StoredAt); age > src.maxAge() && !e.env.Replayed && (e.parked == nil || e.parked.Attempts == 0) {
+		e.rejection = reject(CodeUnauthenticated, "event_too_old", "The event waited longer than its source allows before it was first processed.")
+		e.rejection.Hint = "Raise max_event_age of the source if events may wait that long; a replay is not bounded by it."
+		return
+	}
+	req, err := src.Provider.Verify(ctx, e.env)
+	if err != nil {
+		e.refuse(err)
+		return
+	}
+	d, faults := validate(src, &req)
+	if len(faults) > 0 {
+		e.rejection = invalid(faults)
+		return
+	}
+	if r := checkRoles(tenant, src, &req, &d); r != nil {
+		e.rejection = fromDirectory(r)
+		return
+	}
+	e.request, e.user = req, d
+}
+
+// carries reports whether a source of the kind may send events of the shape.
+func carries(k providers.Kind, s providers.Shape) bool {
+	switch s {
+	case providers.ShapeLogin:
+		return k == providers.KindOIDC || k == providers.KindSAML
+	case providers.ShapeFeed:
+		return k == providers.KindFeed
+	default:
+		return k == providers.KindCommand
+	}
+}
+
+// fromDirectory marks a rejection that another directory might not make.
+func fromDirectory(r *Rejection) *Rejection {
+	r.directory = true
+	return r
+}
+
+// refuse turns a provider's error into the event's rejection or wait.
+func (e *event) refuse(err error) {
+	var pe *providers.Error
+	if errors.As(err, &pe) && errors.Is(pe.Class, providers.ErrUnavailable) {
+		e.wait = &wait{reason: pe.Reason, after: pe.RetryAfter, cause: err}
+		return
+	}
+	if pe == nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
+		e.wait = &wait{reason: "interrupted", cause: err}
+		return
+	}
+	e.rejection = rejectionOf(err)
+}
+
+// rejectionOf is the one table from a provider's error classes to codes.
+func rejectionOf(err error) *Rejection {
+	var pe *providers.Error
+	if !errors.As(err, &pe) {
+		r := reject(CodeInternal, "provider", "The event could not be verified for a reason inside idpsync.")
+		r.cause = err
+		return r
+	}
+	code := CodeInternal
+	switch {
+	case errors.Is(pe.Class, providers.ErrMalformed):
+		code = CodeMalformed
+	case errors.Is(pe.Class, providers.ErrUnverified):
+		code = CodeUnauthenticated
+	case errors.Is(pe.Class, providers.ErrTenantMismatch):
+		code = CodeTenantMismatch
+	case errors.Is(pe.Class, providers.ErrUnavailable):
+		code = CodeUnavailable
+	}
+	r := reject(code, pe.Reason, pe.Message)
+	if pe.Field != "" {
+		r.Details["field"] = pe.Field
+	}
+	r.Hint, r.cause = pe.Hint, err
+	return r
+}

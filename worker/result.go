@@ -1,0 +1,224 @@
+package worker
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/store"
+)
+
+// Headers of results and replies.
+const (
+	HeaderStatus         = "Idpsync-Status"
+	HeaderOutcome        = "Idpsync-Outcome"
+	HeaderEventID        = "Idpsync-Event-Id"
+	HeaderPolicies       = "Idpsync-Policies"      // ids of the determining policies, comma-separated
+	HeaderNotices        = "Idpsync-Notices"       // their notices, as a JSON array
+	HeaderDroppedRoles   = "Idpsync-Dropped-Roles" // roles asked for and left out, as a JSON array
+	HeaderDeadLetter     = "Idpsync-Dead-Letter"   // id of the dead letter of a rejected event
+	headerContentLocaton = "Content-Location"
+	headerContentType    = "Content-Type"
+	contentTypeJSON      = "application/json"
+)
+
+// An Answer is the response to one event: the body of the API and what goes into headers. The same answer is a result
+// message, a reply to a request, and an HTTP response.
+type Answer struct {
+	Status  int
+	Outcome Outcome
+	Body    []byte
+	At      time.Time
+	UserID  string
+	Attempt int
+	answerHeaders
+
+	again bool // the ledger had it
+}
+
+// answerHeaders is what the ledger keeps beside the body, to make the very same result again.
+type answerHeaders struct {
+	ContentLocation string   `json:"content_location,omitempty"`
+	Notices         []string `json:"notices,omitempty"`
+	Policies        []string `json:"policies,omitempty"`
+	Dropped         []string `json:"dropped,omitempty"`
+	DeadLetter      string   `json:"-"`
+}
+
+// tenantUser is the response of POST /v1/users.
+type tenantUser struct {
+	ID           string   `json:"id"`
+	TenantID     string   `json:"tenant_id"`
+	Email        string   `json:"email"`
+	Name         string   `json:"name"`
+	Roles        []string `json:"roles"`
+	AuthProvider string   `json:"auth_provider"`
+	IsOwner      bool     `json:"is_owner"`
+	Avatar       string   `json:"avatar,omitempty"`
+	CreatedAt    string   `json:"created_at"`
+	UpdatedAt    string   `json:"updated_at"`
+}
+
+// organizationUser is the response of POST /users.
+type organizationUser struct {
+	IdentityName  string             `json:"identityName"`
+	DisplayName   string             `json:"displayName"`
+	Organizations []organizationRole `json:"organizations"`
+	Email         string             `json:"email"`
+	FirstName     string             `json:"firstName"`
+	LastName      string             `json:"lastName"`
+}
+
+type organizationRole struct {
+	OrganizationID string `json:"organizationId"`
+	RoleID         string `json:"roleId"`
+}
+
+// userBody returns the user in the shape in which it was asked for. Asked holds the organizations as the sender wrote
+// them; nil means those of the user.
+func userBody(shape providers.Shape, u *store.User, asked []organizationGrant) []byte {
+	if shape == providers.ShapeOrganization {
+		b := organizationUser{
+			IdentityName: u.IdentityName, DisplayName: u.DisplayName, Organizations: []organizationRole{},
+			Email: u.Email, FirstName: u.FirstName, LastName: u.LastName,
+		}
+		for _, o := range asked {
+			b.Organizations = append(b.Organizations, organizationRole(o.asked))
+		}
+		if asked == nil {
+			for _, o := range u.Organizations {
+				b.Organizations = append(b.Organizations, organizationRole(o))
+			}
+		}
+		return marshal(b)
+	}
+	b := tenantUser{
+		ID: u.ID, TenantID: u.TenantID, Email: u.Email, Name: u.Name, Roles: u.Roles, AuthProvider: u.AuthProvider,
+		IsOwner: u.IsOwner, Avatar: u.Avatar, CreatedAt: formatTime(u.CreatedAt), UpdatedAt: formatTime(u.UpdatedAt),
+	}
+	if b.Roles == nil {
+		b.Roles = []string{}
+	}
+	return marshal(b)
+}
+
+// formatTime writes a time as RFC 3339 in UTC, to the microsecond that both databases keep.
+func formatTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000Z07:00") }
+
+// marshal encodes a value of our own, which cannot fail, without the escapes that JSON does not ask for.
+func marshal(v any) []byte {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		panic(fmt.Sprintf("marshal %T: %v", v, err))
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+}
+
+// answerOf is the answer that a rejection makes.
+func answerOf(r *Rejection, at time.Time) *Answer {
+	return &Answer{
+		Status: r.Code.Status(), Outcome: OutcomeRejected, Body: marshal(r.ErrorBody), At: at,
+		answerHeaders: answerHeaders{Notices: r.Notices, Policies: r.Policies},
+	}
+}
+
+// answerAgain is the answer that was given to an event of the ledger.
+func answerAgain(row *store.Event) (*Answer, error) {
+	a := &Answer{
+		Status: row.Status, Outcome: Outcome(row.Outcome), Body: row.Result, At: row.At, UserID: row.UserID, Attempt: row.Attempt, again: true,
+	}
+	if len(row.ResultHeaders) > 0 {
+		if err := json.Unmarshal(row.ResultHeaders, &a.answerHeaders); err != nil {
+			return nil, fmt.Errorf("ledger row %s/%s/%s: headers: %w", row.TenantID, row.Source, row.EventID, err)
+		}
+	}
+	return a, nil
+}
+
+// resultID is the message id of an event's result. It is the same however often the event is processed, until somebody
+// replays it.
+func resultID(tenant, source, eventID string, attempt int) string {
+	if tenant == "" {
+		tenant = "_"
+	}
+	if source == "" {
+		source = "_"
+	}
+	return tenant + "/" + source + "/" + eventID + "/" + strconv.Itoa(attempt)
+}
+
+// Headers returns the headers of the answer to the event of the given tenant, source and id, with CloudEvents
+// attributes in the binary mode of the NATS binding.
+func (a *Answer) Headers(tenant, source, eventID string) providers.Header {
+	h := providers.Header{
+		headerContentType: {contentTypeJSON},
+		HeaderStatus:      {strconv.Itoa(a.Status)},
+		HeaderOutcome:     {string(a.Outcome)},
+		HeaderEventID:     {eventID},
+		"ce-specversion":  {"1.0"},
+		"ce-type":         {"idpsync.user." + string(a.Outcome)},
+		"ce-source":       {"/idpsync/" + tenant + "/" + source},
+		"ce-id":           {percentEncode(resultID(tenant, source, eventID, a.Attempt))},
+		"ce-time":         {formatTime(a.At)},
+	}
+	if a.UserID != "" {
+		h["ce-subject"] = []string{a.UserID}
+	}
+	if a.ContentLocation != "" {
+		h[headerContentLocaton] = []string{url.PathEscape(a.ContentLocation)}
+	}
+	if len(a.Policies) > 0 {
+		h[HeaderPolicies] = []string{strings.Join(a.Policies, ",")}
+	}
+	if len(a.Notices) > 0 {
+		h[HeaderNotices] = []string{string(marshal(a.Notices))}
+	}
+	if len(a.Dropped) > 0 {
+		h[HeaderDroppedRoles] = []string{string(marshal(a.Dropped))}
+	}
+	if a.DeadLetter != "" {
+		h[HeaderDeadLetter] = []string{a.DeadLetter}
+	}
+	return h
+}
+
+// outgoing is the result message of an event.
+func (a *Answer) outgoing(tenant, source, eventID string) Outgoing {
+	return Outgoing{
+		Subject: ResultSubject(tenant, source, a.Outcome),
+		ID:      resultID(tenant, source, eventID, a.Attempt),
+		Header:  a.Headers(tenant, source, eventID),
+		Data:    a.Body,
+	}
+}
+
+// percentEncode writes what the CloudEvents HTTP and NATS bindings ask for in header values: printable ASCII, the rest
+// and the per cent sign percent-encoded.
+func percentEncode(s string) string {
+	plain := true
+	for i := 0; i < len(s); i++ {
+		if s[i] <= ' ' || s[i] >= 0x7f || s[i] == '%' || s[i] == '"' {
+			plain = false
+			break
+		}
+	}
+	if plain {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; c <= ' ' || c >= 0x7f || c == '%' || c == '"' {
+			fmt.Fprintf(&b, "%%%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,81 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/idpsync/idpsync/providers"
+)
+
+// A Submission is one command that a front door received.
+type Submission struct {
+	Subject    string // as on the broker, idpsync.rpc.…; the HTTP door makes it from the path and the credential's tenant
+	Door       providers.Door
+	Header     providers.Header
+	Payload    []byte
+	ReceivedAt time.Time
+	EventID    string // Idempotency-Key; "" makes a new one
+}
+
+// Submit takes one command through the same pipeline as the events of the streams and waits for its answer. When ctx
+// ends before, or the worker stops, the answer is busy or unavailable; the command may still take effect, and sending it
+// again under the same event id gives the true answer.
+func (w *Worker) Submit(ctx context.Context, s Submission) (Answer, providers.Header) {
+	reply := make(chan Answer, 1)
+	e := &event{subject: s.Subject, reply: reply}
+	e.env = providers.Envelope{Door: s.Door, StoredAt: s.ReceivedAt, EventID: s.EventID}
+	if e.env.EventID == "" {
+		id, err := uuid.NewV7FromReader(w.cfg.Rand)
+		if err != nil {
+			return w.refused(e, reject(CodeInternal, "random", fmt.Sprintf("No event id could be made: %v.", err)))
+		}
+		e.env.EventID = id.String()
+	}
+	e.open(s.Header, s.Payload)
+	if s.EventID != "" {
+		e.env.EventID = s.EventID
+	}
+	select {
+	case w.submissions <- e:
+	case <-ctx.Done():
+		return w.refused(e, reject(CodeBusy, "", "The worker has more to do than it can take; try again later."))
+	case <-w.stopped:
+		return w.refused(e, reject(CodeUnavailable, "stopping", "The worker is stopping; try again."))
+	}
+	select {
+	case a := <-reply:
+		return a, a.Headers(e.env.Tenant, e.env.Source, e.env.EventID)
+	case <-ctx.Done():
+		return w.refused(e, reject(CodeUnavailable, "timeout", "The answer took too long; send the request again under the same event id."))
+	case <-w.stopped:
+		select {
+		case a := <-reply:
+			return a, a.Headers(e.env.Tenant, e.env.Source, e.env.EventID)
+		default:
+			return w.refused(e, reject(CodeUnavailable, "stopping", "The worker is stopping; send the request again under the same event id."))
+		}
+	}
+}
+
+func (w *Worker) refused(e *event, r *Rejection) (Answer, providers.Header) {
+	a := answerOf(r, w.now())
+	return *a, a.Headers(e.env.Tenant, e.env.Source, e.env.EventID)
+}
+
+// reply answers the events whose callers wait.
+func (w *Worker) reply(events []*event) {
+	for _, e := range events {
+		if e.reply == nil {
+			continue
+		}
+		if e.wait != nil {
+			r := reject(CodeUnavailable, e.wait.reason, "What is needed to decide the request cannot be reached; try again later.")
+			r.cause = e.wait.cause
+			e.answer = answerOf(r, w.now())
+		}
+		e.reply <- *e.answer
+	}
+}

@@ -1,0 +1,204 @@
+package worker
+
+import (
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/store"
+)
+
+// maxText bounds a name, in characters.
+const maxText = 256
+
+// A draft is a request whose data passed validation, in the forms in which it will be kept.
+type draft struct {
+	email         Email
+	emailVerified bool
+	identityName  string
+	identityKey   string
+	name          string
+	displayName   string
+	firstName     string
+	lastName      string
+	avatar        string
+	passwordHash  string
+
+	roles         []store.Role
+	organizations []organizationGrant
+	dropped       []string // role names that were asked for and left out, as the source is configured to
+}
+
+type organizationGrant struct {
+	organization store.Organization
+	role         store.Role
+	asked        providers.OrganizationRole // as the sender wrote it
+}
+
+// validate checks the data of a verified request and derives what the other shape of the API needs. It reports all
+// faults at once, beside those that the provider found while reading.
+//
+// Derived fields: name from displayName, from first and last name, or from the address; displayName from name;
+// identityName from the address; first and last name from the name, split at its last space (a single word is both).
+func validate(src *Source, req *providers.CreateUser) (draft, []providers.Fault) {
+	v := validation{faults: append([]providers.Fault(nil), req.Faults...)}
+	fields := fieldNames(req.Shape)
+	d := draft{avatar: req.Avatar}
+
+	if email := v.present(fields.email, req.Email, true); email {
+		parsed, err := ParseEmail(req.Email)
+		if err != nil {
+			v.fault(fields.email, "invalid", "The e-mail address "+err.Error()+".")
+		}
+		d.email = parsed
+	}
+	organization := req.Shape == providers.ShapeOrganization
+	v.text(fields.name, req.Name, req.Shape == providers.ShapeTenant)
+	v.text(fields.identityName, req.IdentityName, organization)
+	v.text(fields.displayName, req.DisplayName, organization)
+	v.text(fields.firstName, req.FirstName, organization)
+	v.text(fields.lastName, req.LastName, organization)
+	if organization && !v.failed(fields.organizations) && len(req.Organizations.Values) == 0 {
+		v.fault(fields.organizations, "required", "At least one organization is required.")
+	}
+	for i, o := range req.Organizations.Values {
+		at := fields.organizations + "[" + strconv.Itoa(i) + "]."
+		v.uuid(at+"organizationId", o.OrganizationID)
+		v.uuid(at+"roleId", o.RoleID)
+	}
+	switch req.AuthProvider {
+	case "local", "oidc", "saml":
+	default:
+		v.fault(fields.authProvider, "invalid", "The auth provider must be local, oidc or saml.")
+	}
+	if req.Avatar != "" {
+		if err := checkAvatar(req.Avatar); err != nil {
+			v.fault("avatar", "invalid", "The avatar "+err.Error()+".")
+		}
+	}
+	if len(v.faults) > 0 {
+		return draft{}, v.faults
+	}
+
+	d.emailVerified = req.EmailVerified && speaksFor(src, d.email.Domain)
+	d.name = first(req.Name, req.DisplayName, strings.TrimSpace(req.FirstName+" "+req.LastName), req.Email)
+	d.displayName = first(req.DisplayName, d.name)
+	d.identityName = first(req.IdentityName, req.Email)
+	d.identityKey = NameKey(d.identityName)
+	given, family := splitName(d.name)
+	d.firstName, d.lastName = first(req.FirstName, given), first(req.LastName, family)
+	return d, nil
+}
+
+// speaksFor reports whether the source may prove addresses of the domain. A source with no domains may prove all,
+// except that SAML and feeds, which have no claim of their own for it, must name them.
+func speaksFor(src *Source, domain string) bool {
+	if len(src.Domains) == 0 {
+		return src.Kind == providers.KindOIDC
+	}
+	for _, d := range src.Domains {
+		if d == domain {
+			return true
+		}
+	}
+	return false
+}
+
+type fieldSet struct {
+	email, name, identityName, displayName, firstName, lastName, organizations, authProvider, roles string
+}
+
+// fieldNames returns the names under which a sender knows the fields.
+func fieldNames(s providers.Shape) fieldSet {
+	f := fieldSet{"email", "name", "identity_name", "display_name", "first_name", "last_name", "organizations", "auth_provider", "roles"}
+	if s == providers.ShapeOrganization {
+		f.identityName, f.displayName, f.firstName, f.lastName = "identityName", "displayName", "firstName", "lastName"
+	}
+	return f
+}
+
+type validation struct{ faults []providers.Fault }
+
+func (v *validation) fault(field, code, message string) {
+	v.faults = append(v.faults, providers.Fault{Field: field, Code: code, Message: message})
+}
+
+// failed reports whether the field has a fault already, so that one mistake is not reported twice.
+func (v *validation) failed(field string) bool {
+	for _, f := range v.faults {
+		if f.Field == field || strings.HasPrefix(f.Field, field+"[") {
+			return true
+		}
+	}
+	return false
+}
+
+// present reports whether there is a value worth checking: the API's pattern \S asks for a character that is no space.
+func (v *validation) present(field, value string, required bool) bool {
+	if v.failed(field) {
+		return false
+	}
+	if strings.IndexFunc(value, func(r rune) bool { return !unicode.IsSpace(r) }) >= 0 {
+		return true
+	}
+	if required || value != "" {
+		v.fault(field, "required", "The field must hold at least one character that is not a space.")
+	}
+	return false
+}
+
+func (v *validation) text(field, value string, required bool) {
+	if !v.present(field, value, required) {
+		return
+	}
+	if !utf8.ValidString(value) {
+		v.fault(field, "invalid", "The field is not valid UTF-8.")
+		return
+	}
+	if utf8.RuneCountInString(value) > maxText {
+		v.fault(field, "too_long", "The field is longer than 256 characters.")
+		return
+	}
+	for _, r := range value {
+		if disguising(r) {
+			v.fault(field, "invalid", "The field holds a control character or an invisible character.")
+			return
+		}
+	}
+}
+
+func (v *validation) uuid(field, value string) {
+	if _, ok := parseUUID(value); !ok && !v.failed(field) {
+		v.fault(field, "invalid", "The field must be a UUID of 36 characters.")
+	}
+}
+
+// disguising reports whether r makes a name look like another one: controls, bidirectional overrides and invisible
+// spaces. The joiners U+200C and U+200D are part of names in several scripts and stay.
+func disguising(r rune) bool {
+	switch r {
+	case '\u200c', '\u200d':
+		return false
+	}
+	return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || unicode.Is(unicode.Co, r) || r == '\u2028' || r == '\u2029'
+}
+
+func first(values ...string) string {
+	for _, s := range values {
+		if strings.TrimSpace(s) != "" {
+			return s
+		}
+	}
+	return ""
+}
+
+func splitName(name string) (given, family string) {
+	name = strings.TrimSpace(name)
+	i := strings.LastIndexFunc(name, unicode.IsSpace)
+	if i < 0 {
+		return name, name
+	}
+	return strings.TrimSpace(name[:i]), strings.TrimSpace(name[i:])
+}
