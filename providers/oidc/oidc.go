@@ -1,0 +1,150 @@
+package oidc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+
+	goidc "github.com/coreos/go-oidc/v3/oidc"
+
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/providers/mapping"
+)
+
+// A Provider verifies the logins of one OIDC source. Close ends its background refreshes.
+type Provider struct {
+	source  providers.Source
+	mapping *mapping.Mapping
+	keys    *keySet
+	config  goidc.Config // all but Now
+}
+
+var (
+	_ providers.Provider = (*Provider)(nil)
+	_ providers.Factory  = New
+)
+
+// New is the providers.Factory of OIDC sources. Its error has every fault of the configuration.
+func New(src providers.Source, env providers.Environment) (providers.Provider, error) {
+	var faults []error
+	if src.Kind != providers.KindOIDC {
+		faults = append(faults, fmt.Errorf("kind: %q is not oidc", src.Kind))
+	}
+	if err := checkIssuer(src.Issuer); err != nil {
+		faults = append(faults, err)
+	}
+	if len(src.Audiences) == 0 || slices.Contains(src.Audiences, "") {
+		faults = append(faults, errors.New("audiences: name the client ids that tokens are issued to; none may be empty"))
+	}
+	algorithms := src.Algorithms
+	if len(algorithms) == 0 {
+		algorithms = []string{goidc.RS256}
+	}
+	for _, a := range algorithms {
+		if _, ok := algorithmTable[a]; !ok {
+			faults = append(faults, fmt.Errorf("algorithms: %q cannot be used; choose from %s", a, algorithmNames()))
+		}
+	}
+	m, err := mapping.CompileSource(src)
+	if err != nil {
+		faults = append(faults, err)
+	}
+	if len(faults) > 0 {
+		return nil, errors.Join(faults...)
+	}
+	return &Provider{
+		source:  src,
+		mapping: m,
+		keys:    newKeySet(src, env),
+		config: goidc.Config{
+			ClientID:             src.Audiences[0],
+			SkipClientIDCheck:    len(src.Audiences) > 1, // it knows one client only; our own check knows all
+			SupportedSigningAlgs: algorithms,
+		},
+	}, nil
+}
+
+// checkIssuer asks for what OpenID Connect Discovery 1.0 section 4.3 does: https, no query, no fragment. http is for
+// loopback.
+func checkIssuer(issuer string) error {
+	u, err := url.Parse(issuer)
+	switch {
+	case err != nil || u.Host == "":
+		return errors.New("issuer: must be a URL, exactly as in the iss claim")
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.User != nil:
+		return errors.New("issuer: must have no query, fragment or user")
+	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+		return errors.New("issuer: must be https; http is for loopback only")
+	case u.Scheme != "https" && u.Scheme != "http":
+		return errors.New("issuer: must be https")
+	}
+	return nil
+}
+
+func isLoopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// Close ends the refreshes that are under way and waits for them. Verify must not be called any more.
+func (p *Provider) Close() error {
+	p.keys.close()
+	return nil
+}
+
+// Verify implements providers.Provider: see the package comment for the checks and their order.
+func (p *Provider) Verify(ctx context.Context, e providers.Envelope) (providers.CreateUser, error) {
+	if err := ctx.Err(); err != nil {
+		return providers.CreateUser{}, cancelled(err)
+	}
+	v := verification{provider: p, event: &e}
+	if err := v.run(ctx); err != nil {
+		return providers.CreateUser{}, err
+	}
+	r := providers.CreateUser{
+		Principal:    providers.Principal{Kind: providers.PrincipalSource, ID: p.source.Name, Name: p.source.Name, Grants: p.source.Grants},
+		Shape:        providers.ShapeLogin,
+		AuthProvider: "oidc",
+		Identity:     &providers.Identity{Issuer: p.source.Issuer, Subject: v.subject},
+		Attributes:   attributes(v.claims),
+	}
+	if err := p.mapping.Apply(ctx, &mapping.Vars{Claims: v.claims}, &r, e.Trace); err != nil {
+		return providers.CreateUser{}, err
+	}
+	return r, nil
+}
+
+// attributes are the claims that a policy may read: how the user logged in (acr, amr, auth_time), through which client
+// (azp), and in which directory (hd of Google, tid of Microsoft). Each is there only if it has its proper type.
+func attributes(claims map[string]any) map[string]any {
+	out := make(map[string]any, 6)
+	for _, name := range [...]string{"acr", "azp", "hd", "tid"} {
+		if s, ok := claims[name].(string); ok {
+			out[name] = s
+		}
+	}
+	if n, ok := claims["auth_time"].(int64); ok {
+		out["auth_time"] = n
+	}
+	if list, ok := claims["amr"].([]any); ok {
+		amr := make([]string, 0, len(list))
+		for _, v := range list {
+			if s, ok := v.(string); ok {
+				amr = append(amr, s)
+			}
+		}
+		out["amr"] = amr
+	}
+	return out
+}
+
+func cancelled(err error) *providers.Error {
+	return &providers.Error{Class: providers.ErrUnavailable, Reason: "cancelled", Message: "the event was given up before it was verified", Err: err}
+}
