@@ -1,6 +1,11 @@
 package store
 
-import "time"
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"time"
+)
 
 // The states of a dead letter.
 const (
@@ -34,4 +39,96 @@ type DeadLetterFilter struct {
 	Tenant, Source, Code, Fingerprint, State, Campaign string // "" means all
 	Limit                                              int    // 0 means DefaultLimit
 	After                                              uint64 // sequence of the last one of the page before
+}
+
+const deadLetterNames = `sequence, tenant, source, event_id, code, reason, fingerprint, state, who, why, campaign, parent, attempts, created_at, updated_at`
+
+// OpenDeadLetters notes new entries. One that is known already stays as it is: to see an entry again does not reopen it.
+func (s *Store) OpenDeadLetters(ctx context.Context, rows []DeadLetter) error {
+	return s.putDeadLetters(ctx, rows, ` on conflict (sequence) do nothing`)
+}
+
+// UpsertDeadLetters stores the state of entries. One that is known keeps its CreatedAt and takes over all else.
+func (s *Store) UpsertDeadLetters(ctx context.Context, rows []DeadLetter) error {
+	return s.putDeadLetters(ctx, rows, ` on conflict (sequence) do update set tenant = excluded.tenant, source = excluded.source,
+		event_id = excluded.event_id, code = excluded.code, reason = excluded.reason, fingerprint = excluded.fingerprint,
+		state = excluded.state, who = excluded.who, why = excluded.why, campaign = excluded.campaign, parent = excluded.parent,
+		attempts = excluded.attempts, updated_at = excluded.updated_at`)
+}
+
+func (s *Store) putDeadLetters(ctx context.Context, rows []DeadLetter, conflict string) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	cols := deadLetterColumns(sorted(rows, func(a, b *DeadLetter) int { return cmp.Compare(a.Sequence, b.Sequence) }))
+	return s.insertAll(ctx, insertion{"dead_letters", conflict, cols})
+}
+
+func deadLetterColumns(rows []*DeadLetter) *columns {
+	c := newColumns(len(rows))
+	c.numbers("sequence", "bigint", func(i int) int64 { return int64(rows[i].Sequence) })
+	c.text("tenant", func(i int) string { return rows[i].Tenant })
+	c.text("source", func(i int) string { return rows[i].Source })
+	c.text("event_id", func(i int) string { return rows[i].EventID })
+	c.text("code", func(i int) string { return rows[i].Code })
+	c.text("reason", func(i int) string { return rows[i].Reason })
+	c.text("fingerprint", func(i int) string { return rows[i].Fingerprint })
+	c.text("state", func(i int) string { return rows[i].State })
+	c.text("who", func(i int) string { return rows[i].Who })
+	c.text("why", func(i int) string { return rows[i].Why })
+	c.text("campaign", func(i int) string { return rows[i].Campaign })
+	c.numbers("parent", "bigint", func(i int) int64 { return int64(rows[i].Parent) })
+	c.numbers("attempts", "integer", func(i int) int64 { return int64(rows[i].Attempts) })
+	c.time("created_at", func(i int) time.Time { return rows[i].CreatedAt })
+	c.time("updated_at", func(i int) time.Time { return rows[i].UpdatedAt })
+	return c
+}
+
+// DeadLetter returns the state of one entry, or ErrNotFound.
+func (s *Store) DeadLetter(ctx context.Context, sequence uint64) (DeadLetter, error) {
+	var w where
+	w.add("sequence = ?", int64(sequence))
+	all, err := s.deadLetters(ctx, w, 1)
+	if err != nil {
+		return DeadLetter{}, err
+	}
+	if len(all) == 0 {
+		return DeadLetter{}, fmt.Errorf("dead letter %d: %w", sequence, ErrNotFound)
+	}
+	return all[0], nil
+}
+
+// DeadLetters lists the states of entries.
+func (s *Store) DeadLetters(ctx context.Context, f DeadLetterFilter) ([]DeadLetter, error) {
+	var w where
+	w.eq("tenant", f.Tenant)
+	w.eq("source", f.Source)
+	w.eq("code", f.Code)
+	w.eq("fingerprint", f.Fingerprint)
+	w.eq("state", f.State)
+	w.eq("campaign", f.Campaign)
+	if f.After > 0 {
+		w.add("sequence > ?", int64(f.After))
+	}
+	return s.deadLetters(ctx, w, limit(f.Limit))
+}
+
+func (s *Store) deadLetters(ctx context.Context, w where, n int) ([]DeadLetter, error) {
+	var rows []struct {
+		Sequence                                         int64
+		Tenant, Source, Code, Reason, Fingerprint, State string
+		Who, Why, Campaign                               string
+		EventID                                          string `db:"event_id"`
+		Parent                                           int64
+		Attempts                                         int
+		CreatedAt                                        stamp `db:"created_at"`
+		UpdatedAt                                        stamp `db:"updated_at"`
+	}
+	err := s.selectAll(ctx, &rows, `select `+deadLetterNames+` from dead_letters`+w.String()+` order by sequence limit ?`, append(w.args, n)...)
+	all := make([]DeadLetter, len(rows))
+	for i, r := range rows {
+		all[i] = DeadLetter{uint64(r.Sequence), r.Tenant, r.Source, r.EventID, r.Code, r.Reason, r.Fingerprint, r.State, r.Who, r.Why,
+			r.Campaign, uint64(r.Parent), r.Attempts, r.CreatedAt.Time, r.UpdatedAt.Time}
+	}
+	return all, err
 }

@@ -1,5 +1,13 @@
 package store
 
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/jmoiron/sqlx"
+)
+
 // The scopes of a role.
 const (
 	ScopeTenant       = "tenant"
@@ -31,7 +39,7 @@ type Role struct {
 	ID       string // lower-case UUID; "" when applied: the id that this name had, else one derived from it
 	TenantID string
 	Name     string // unique in tenant and scope
-	Scope    string
+	Scope    string // "" when applied: ScopeTenant
 }
 
 // An Organization is a part of a tenant.
@@ -53,4 +61,118 @@ type Source struct {
 type Policy struct {
 	Name string
 	Text string
+}
+
+// DirectoryRevision returns the number of the directory's last change; it is cheap enough to ask every second.
+func (s *Store) DirectoryRevision(ctx context.Context) (int64, error) {
+	var n int64
+	return n, s.get(ctx, &n, "directory", `select revision from directory`)
+}
+
+// CredentialsRevision returns the number of the last change to any credential other than its use; cheap as well.
+func (s *Store) CredentialsRevision(ctx context.Context) (int64, error) {
+	var n int64
+	return n, s.get(ctx, &n, "directory", `select credentials_revision from directory`)
+}
+
+// Directory returns all that is declared, as of one moment.
+func (s *Store) Directory(ctx context.Context) (Directory, error) {
+	var d Directory
+	err := s.view(ctx, func(tx *sqlx.Tx) error {
+		if err := tx.GetContext(ctx, &d.Revision, `select revision from directory`); err != nil {
+			return err
+		}
+		rows, err := readDirectory(ctx, tx)
+		d.Tenants, d.Roles, d.Organizations = active(rows.tenants), active(rows.roles), active(rows.organizations)
+		d.Sources, d.Policies = active(rows.sources), rows.policies
+		return err
+	})
+	if err != nil {
+		return Directory{}, err
+	}
+	d.sort()
+	return d, nil
+}
+
+func (d *Directory) sort() {
+	slices.SortFunc(d.Tenants, func(a, b Tenant) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(d.Roles, func(a, b Role) int {
+		return cmp.Or(cmp.Compare(a.TenantID, b.TenantID), cmp.Compare(a.Scope, b.Scope), cmp.Compare(a.Name, b.Name))
+	})
+	slices.SortFunc(d.Organizations, func(a, b Organization) int {
+		return cmp.Or(cmp.Compare(a.TenantID, b.TenantID), cmp.Compare(a.ID, b.ID))
+	})
+	slices.SortFunc(d.Sources, func(a, b Source) int {
+		return cmp.Or(cmp.Compare(a.TenantID, b.TenantID), cmp.Compare(a.Name, b.Name))
+	})
+	slices.SortFunc(d.Policies, func(a, b Policy) int { return cmp.Compare(a.Name, b.Name) })
+}
+
+// A kept row of the directory may have been withdrawn.
+type kept[T any] struct {
+	row     T
+	removed bool
+}
+
+// directoryRows are all rows, withdrawn ones too.
+type directoryRows struct {
+	tenants       []kept[Tenant]
+	roles         []kept[Role]
+	organizations []kept[Organization]
+	sources       []kept[Source]
+	policies      []Policy
+}
+
+func active[T any](rows []kept[T]) []T {
+	var out []T
+	for _, r := range rows {
+		if !r.removed {
+			out = append(out, r.row)
+		}
+	}
+	return out
+}
+
+func readDirectory(ctx context.Context, tx *sqlx.Tx) (directoryRows, error) {
+	var d directoryRows
+	var rows []struct {
+		ID           string
+		TenantID     string `db:"tenant_id"`
+		Name         string
+		Owner        string
+		OwnerKey     string `db:"owner_key"`
+		DefaultRoles list   `db:"default_roles"`
+		Scope        string
+		Kind         string
+		Config       blob
+		RemovedAt    stamp `db:"removed_at"`
+	}
+	if err := tx.SelectContext(ctx, &rows, `select id, name, owner, owner_key, default_roles, removed_at from tenants`); err != nil {
+		return d, err
+	}
+	for _, r := range rows {
+		d.tenants = append(d.tenants, kept[Tenant]{Tenant{r.ID, r.Name, r.Owner, r.OwnerKey, r.DefaultRoles}, !r.RemovedAt.IsZero()})
+	}
+	rows = nil
+	if err := tx.SelectContext(ctx, &rows, `select id, tenant_id, name, scope, removed_at from roles order by removed_at`); err != nil {
+		return d, err
+	}
+	for _, r := range rows {
+		d.roles = append(d.roles, kept[Role]{Role{r.ID, r.TenantID, r.Name, r.Scope}, !r.RemovedAt.IsZero()})
+	}
+	rows = nil
+	if err := tx.SelectContext(ctx, &rows, `select id, tenant_id, name, removed_at from organizations`); err != nil {
+		return d, err
+	}
+	for _, r := range rows {
+		d.organizations = append(d.organizations, kept[Organization]{Organization{r.ID, r.TenantID, r.Name}, !r.RemovedAt.IsZero()})
+	}
+	rows = nil
+	if err := tx.SelectContext(ctx, &rows, `select tenant_id, name, kind, config, removed_at from sources`); err != nil {
+		return d, err
+	}
+	for _, r := range rows {
+		d.sources = append(d.sources, kept[Source]{Source{r.TenantID, r.Name, r.Kind, r.Config}, !r.RemovedAt.IsZero()})
+	}
+	return d, tx.SelectContext(ctx, &d.policies, `select name, text from policies`)
 }

@@ -1,6 +1,9 @@
 package store
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // An InFlight is a breadcrumb: the event that a worker had in hand. One that survives its worker names the culprit.
 type InFlight struct {
@@ -12,4 +15,38 @@ type InFlight struct {
 	Source   string
 	EventID  string
 	At       time.Time
+}
+
+// SetInFlight leaves a breadcrumb, in place of an earlier one of the same worker, stream and sequence.
+func (s *Store) SetInFlight(ctx context.Context, b InFlight) error {
+	_, err := s.exec(ctx, `insert into in_flight (worker, stream, sequence, boot, tenant, source, event_id, at)
+		values (?, ?, ?, ?, ?, ?, ?, ?) on conflict (worker, stream, sequence) do update set boot = excluded.boot,
+		tenant = excluded.tenant, source = excluded.source, event_id = excluded.event_id, at = excluded.at`,
+		b.Worker, b.Stream, int64(b.Sequence), b.Boot, b.Tenant, b.Source, b.EventID, at(b.At))
+	return err
+}
+
+// ClearInFlight removes a breadcrumb; that there is none is no error.
+func (s *Store) ClearInFlight(ctx context.Context, worker, stream string, sequence uint64) error {
+	_, err := s.exec(ctx, `delete from in_flight where worker = ? and stream = ? and sequence = ?`, worker, stream, int64(sequence))
+	return err
+}
+
+// InFlight lists the breadcrumbs of a worker, or of all when worker is "".
+func (s *Store) InFlight(ctx context.Context, worker string) ([]InFlight, error) {
+	var w where
+	w.eq("worker", worker)
+	var rows []struct {
+		Worker, Stream, Boot, Tenant, Source string
+		Sequence                             int64
+		EventID                              string `db:"event_id"`
+		At                                   stamp
+	}
+	err := s.selectAll(ctx, &rows, `select worker, stream, sequence, boot, tenant, source, event_id, at from in_flight`+w.String()+
+		` order by worker, stream, sequence`, w.args...)
+	all := make([]InFlight, len(rows))
+	for i, r := range rows {
+		all[i] = InFlight{r.Worker, r.Boot, r.Stream, uint64(r.Sequence), r.Tenant, r.Source, r.EventID, r.At.Time}
+	}
+	return all, err
 }

@@ -1,6 +1,14 @@
 package store
 
-import "time"
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"slices"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+)
 
 // An Outbox is a result whose publication is owed since its transaction was committed.
 type Outbox struct {
@@ -9,4 +17,58 @@ type Outbox struct {
 	Headers []byte // in the form that the caller chose
 	Body    []byte
 	At      time.Time
+}
+
+// ClaimOutbox hands the oldest results from before olderThan to the worker, until its lease ends: no other gets them
+// while it lasts. They stay until [Store.DeleteOutbox].
+func (s *Store) ClaimOutbox(ctx context.Context, worker string, olderThan time.Time, limit int, now time.Time, lease time.Duration) ([]Outbox, error) {
+	var claimed []Outbox
+	err := s.update(ctx, func(tx *sqlx.Tx) error {
+		claimed = nil
+		query := `update outbox set claimed_by = ?, claimed_until = ? where id in (
+				select id from outbox where at < ? and (claimed_until is null or claimed_until <= ?) order by at, id limit ?` + s.skipLocked() + `)
+			returning id, subject, headers, body, at`
+		args := []any{worker, at(now.Add(lease)), at(olderThan), at(now), limit}
+		return querier{query: tx.QueryContext}.rows(ctx, tx.Rebind(query), args, func(rows *sql.Rows) error {
+			var o Outbox
+			var when stamp
+			err := rows.Scan(&o.ID, &o.Subject, (*blob)(&o.Headers), (*blob)(&o.Body), &when)
+			o.At = when.Time
+			claimed = append(claimed, o)
+			return err
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(claimed, func(a, b Outbox) int { return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.ID, b.ID)) })
+	return claimed, nil
+}
+
+// DeleteOutbox deletes results that were published. Ids that are not there are no error.
+func (s *Store) DeleteOutbox(ctx context.Context, ids []string) error {
+	return deleteIDs(ctx, s, "outbox", ids)
+}
+
+// skipLocked keeps claims of several workers from waiting for each other. SQLite has one writer at a time.
+func (s *Store) skipLocked() string {
+	if s.postgres() {
+		return " for update skip locked"
+	}
+	return ""
+}
+
+// deleteIDs deletes the rows of the given ids.
+func deleteIDs[T any](ctx context.Context, s *Store, table string, ids []T) error {
+	const chunk = 500 // parameters of one statement
+	for start := 0; start < len(ids); start += chunk {
+		query, args, err := sqlx.In(`delete from `+table+` where id in (?)`, ids[start:min(start+chunk, len(ids))])
+		if err != nil {
+			return classify(ctx, err)
+		}
+		if _, err := s.exec(ctx, query, args...); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -1,6 +1,14 @@
 package store
 
-import "time"
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"slices"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+)
 
 // A Parked is an event that left its consumer to wait, with all that is needed to process it as if it had just arrived.
 type Parked struct {
@@ -25,4 +33,117 @@ type ParkedCount struct {
 	Tenant, Source, Reason string
 	Count                  int64
 	OldestStoredAt         time.Time
+}
+
+// Park stores events so that they may leave their consumer. One whose key is parked already stays as it is.
+func (s *Store) Park(ctx context.Context, events []Parked) error {
+	var c checker
+	for i := range events {
+		c.key("Parked", i, "Key", events[i].Key)
+		c.text("Parked", i, "EventID", events[i].Tenant, events[i].Source, events[i].Subject, events[i].EventID, events[i].Reason)
+	}
+	if c.err != nil || len(events) == 0 {
+		return c.err
+	}
+	rows := sorted(events, func(a, b *Parked) int { return cmp.Compare(a.Key, b.Key) })
+	return s.insertAll(ctx, insertion{"parked", " on conflict (key) do nothing", parkedColumns(rows)})
+}
+
+// insertAll inserts the rows in one transaction.
+func (s *Store) insertAll(ctx context.Context, in insertion) error {
+	return s.update(ctx, func(tx *sqlx.Tx) error {
+		if s.postgres() {
+			var args []any
+			table := in.cols.numbered(&args)
+			_, err := tx.ExecContext(ctx, `insert into `+in.table+` (`+in.cols.names()+`) select `+in.cols.names()+` from `+table+` r`+in.conflict, args...)
+			return err
+		}
+		for i := range in.cols.n {
+			if _, err := tx.ExecContext(ctx, in.cols.insert(in.table, in.conflict), in.cols.row(i)...); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func parkedColumns(rows []*Parked) *columns {
+	c := newColumns(len(rows))
+	c.text("key", func(i int) string { return rows[i].Key })
+	c.text("tenant", func(i int) string { return rows[i].Tenant })
+	c.text("source", func(i int) string { return rows[i].Source })
+	c.text("subject", func(i int) string { return rows[i].Subject })
+	c.blob("headers", func(i int) []byte { return rows[i].Headers })
+	c.blob("payload", func(i int) []byte { return rows[i].Payload })
+	c.text("event_id", func(i int) string { return rows[i].EventID })
+	c.time("stored_at", func(i int) time.Time { return rows[i].StoredAt })
+	c.numbers("sequence", "bigint", func(i int) int64 { return int64(rows[i].Sequence) })
+	c.numbers("attempts", "integer", func(i int) int64 { return int64(rows[i].Attempts) })
+	c.time("first_failed", func(i int) time.Time { return rows[i].FirstFailed })
+	c.text("reason", func(i int) string { return rows[i].Reason })
+	c.time("not_before", func(i int) time.Time { return rows[i].NotBefore })
+	return c
+}
+
+// ClaimParked hands the events that are due to the worker, longest due first, until its lease ends: no other gets them
+// while it lasts, and one whose worker dies is free again afterwards. End a claim by [Write].Unpark, Repark or DeleteParked.
+func (s *Store) ClaimParked(ctx context.Context, worker string, limit int, now time.Time, lease time.Duration) ([]Parked, error) {
+	var claimed []Parked
+	err := s.update(ctx, func(tx *sqlx.Tx) error {
+		claimed = nil
+		query := `update parked set claimed_by = ?, claimed_until = ? where id in (
+				select id from parked where not_before <= ? and (claimed_until is null or claimed_until <= ?)
+				order by not_before, id limit ?` + s.skipLocked() + `)
+			returning id, key, tenant, source, subject, headers, payload, event_id, stored_at, sequence, attempts,
+				first_failed, reason, not_before`
+		args := []any{worker, at(now.Add(lease)), at(now), at(now), limit}
+		return querier{query: tx.QueryContext}.rows(ctx, tx.Rebind(query), args, func(rows *sql.Rows) error {
+			var p Parked
+			var stored, first, notBefore stamp
+			var sequence int64
+			err := rows.Scan(&p.ID, &p.Key, &p.Tenant, &p.Source, &p.Subject, (*blob)(&p.Headers), (*blob)(&p.Payload), &p.EventID,
+				&stored, &sequence, &p.Attempts, &first, &p.Reason, &notBefore)
+			p.StoredAt, p.FirstFailed, p.NotBefore, p.Sequence = stored.Time, first.Time, notBefore.Time, uint64(sequence)
+			claimed = append(claimed, p)
+			return err
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(claimed, func(a, b Parked) int { return cmp.Or(a.NotBefore.Compare(b.NotBefore), cmp.Compare(a.ID, b.ID)) })
+	return claimed, nil
+}
+
+// Repark ends the claim on events, by their ID, and sets their NotBefore, Attempts and Reason anew.
+func (s *Store) Repark(ctx context.Context, events []Parked) error {
+	return s.update(ctx, func(tx *sqlx.Tx) error {
+		query := tx.Rebind(`update parked set not_before = ?, attempts = ?, reason = ?, claimed_by = '', claimed_until = null where id = ?`)
+		for _, p := range sorted(events, func(a, b *Parked) int { return cmp.Compare(a.ID, b.ID) }) {
+			if _, err := tx.ExecContext(ctx, query, at(p.NotBefore), p.Attempts, p.Reason, p.ID); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// DeleteParked deletes events that are done. Ids that are not there are no error.
+func (s *Store) DeleteParked(ctx context.Context, ids []int64) error {
+	return deleteIDs(ctx, s, "parked", ids)
+}
+
+// ParkedCounts counts parked events by tenant, source and reason.
+func (s *Store) ParkedCounts(ctx context.Context) ([]ParkedCount, error) {
+	var rows []struct {
+		ParkedCount
+		Oldest stamp `db:"oldest"`
+	}
+	err := s.selectAll(ctx, &rows, `select tenant, source, reason, count(*) as count, min(stored_at) as oldest from parked
+		group by tenant, source, reason order by tenant, source, reason`)
+	counts := make([]ParkedCount, len(rows))
+	for i, r := range rows {
+		counts[i], counts[i].OldestStoredAt = r.ParkedCount, r.Oldest.Time
+	}
+	return counts, err
 }

@@ -1,7 +1,12 @@
 package store
 
 import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
 	"log/slog"
+	"strings"
 
 	"github.com/jmoiron/sqlx"
 )
@@ -18,11 +23,128 @@ type Options struct {
 // DefaultMaxConns is the size of the pool when Options sets none.
 const DefaultMaxConns = 8
 
-// A Store is a database of idpsync. Its methods are safe for concurrent use.
+// The kinds of database.
+const (
+	Postgres = "postgres"
+	SQLite   = "sqlite"
+)
+
+// A Store is a database of idpsync. Its methods are safe for concurrent use. When their context ends they return its
+// error, and nothing has been written.
 type Store struct {
-	d     dialect
+	kind  string
 	write *sqlx.DB // PostgreSQL: the pool; SQLite: the only handle that writes
-	read  *sqlx.DB // PostgreSQL: the same pool; SQLite: read-only handles
+	read  *sqlx.DB // PostgreSQL: the same pool; SQLite: handles that only read
 	log   *slog.Logger
 	stmts statements
+}
+
+// Open opens the database and reaches it once. It neither creates nor changes the schema, see [Store.Migrate]; a SQLite
+// file that is missing is created, readable by its owner only.
+func Open(ctx context.Context, o Options) (*Store, error) {
+	if o.MaxConns <= 0 {
+		o.MaxConns = DefaultMaxConns
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Store{log: o.Log}
+	var err error
+	switch {
+	case strings.HasPrefix(o.URL, "postgres://"), strings.HasPrefix(o.URL, "postgresql://"):
+		s.kind = Postgres
+		err = s.openPostgres(o)
+	case strings.HasPrefix(o.URL, "sqlite://"):
+		o.Path = strings.TrimPrefix(o.URL, "sqlite://")
+		fallthrough
+	case o.URL == "" && o.Path != "":
+		s.kind = SQLite
+		err = s.openSQLite(ctx, o)
+	case o.URL == "":
+		err = errors.New("store: no database named; give a URL or a path")
+	default:
+		err = errors.New("store: the database URL starts with neither postgres:// nor sqlite://")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Ping(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// Kind returns the kind of the database, Postgres or SQLite.
+func (s *Store) Kind() string { return s.kind }
+
+// Ping reaches the database.
+func (s *Store) Ping(ctx context.Context) error {
+	if err := s.write.PingContext(ctx); err != nil {
+		return classify(ctx, err)
+	}
+	return classify(ctx, s.read.PingContext(ctx))
+}
+
+// Close waits for running methods and closes all connections.
+func (s *Store) Close() error {
+	err := s.stmts.close()
+	if s.read != s.write && s.read != nil {
+		err = errors.Join(err, s.read.Close())
+	}
+	return errors.Join(err, s.write.Close())
+}
+
+func (s *Store) postgres() bool { return s.kind == Postgres }
+
+// update runs fn in a transaction that may write, once more for each time that it is raced.
+func (s *Store) update(ctx context.Context, fn func(*sqlx.Tx) error) error {
+	return s.again(ctx, func() error {
+		tx, err := s.write.BeginTxx(ctx, nil)
+		if err != nil {
+			return classify(ctx, err)
+		}
+		defer func() { _ = tx.Rollback() }() // after a commit it does nothing
+		if err := fn(tx); err != nil {
+			return classify(ctx, err)
+		}
+		return classify(ctx, tx.Commit())
+	})
+}
+
+// view runs fn in a transaction that sees one state of the database.
+func (s *Store) view(ctx context.Context, fn func(*sqlx.Tx) error) error {
+	var o *sql.TxOptions // a reading transaction of SQLite is a snapshot in itself
+	if s.postgres() {
+		o = &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}
+	}
+	tx, err := s.read.BeginTxx(ctx, o)
+	if err != nil {
+		return classify(ctx, err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	return classify(ctx, fn(tx))
+}
+
+// exec runs one statement written with ? and returns how many rows it changed.
+func (s *Store) exec(ctx context.Context, query string, args ...any) (int64, error) {
+	res, err := s.write.ExecContext(ctx, s.write.Rebind(query), args...)
+	if err != nil {
+		return 0, classify(ctx, err)
+	}
+	n, err := res.RowsAffected()
+	return n, classify(ctx, err)
+}
+
+// selectAll reads rows with a query written with ? into dest, a pointer to a slice of structs with db tags.
+func (s *Store) selectAll(ctx context.Context, dest any, query string, args ...any) error {
+	return classify(ctx, s.read.SelectContext(ctx, dest, s.read.Rebind(query), args...))
+}
+
+// get reads one row into dest, or fails with ErrNotFound, which what describes.
+func (s *Store) get(ctx context.Context, dest any, what, query string, args ...any) error {
+	err := s.read.GetContext(ctx, dest, s.read.Rebind(query), args...)
+	if errors.Is(err, sql.ErrNoRows) {
+		return fmt.Errorf("%s: %w", what, ErrNotFound)
+	}
+	return classify(ctx, err)
 }

@@ -1,0 +1,133 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+	"github.com/lib/pq"
+	"modernc.org/sqlite"
+)
+
+// busyTimeout is how long SQLite waits for another process that writes, in milliseconds.
+const busyTimeout = 10_000
+
+func (s *Store) openPostgres(o Options) error {
+	u, err := url.Parse(o.URL)
+	if err != nil {
+		return errors.New("store: the database URL cannot be parsed; percent-encode special characters in user and password")
+	}
+	q := u.Query()
+	setDefault := func(name, value string) {
+		if !q.Has(name) {
+			q.Set(name, value)
+		}
+	}
+	if os.Getenv("PGSSLMODE") == "" {
+		setDefault("sslmode", "prefer")
+	}
+	setDefault("application_name", "idpsync")
+	setDefault("binary_parameters", "yes") // parse and bind in one round trip
+	setDefault("connect_timeout", "10")
+	u.RawQuery = q.Encode()
+	c, err := pq.NewConnector(u.String())
+	if err != nil {
+		return fmt.Errorf("store: database URL: %w", err)
+	}
+	db := sqlx.NewDb(sql.OpenDB(c), "postgres")
+	db.SetMaxOpenConns(o.MaxConns)
+	db.SetMaxIdleConns(o.MaxConns)
+	db.SetConnMaxIdleTime(5 * time.Minute)
+	s.write, s.read = db, db
+	return nil
+}
+
+func (s *Store) openSQLite(ctx context.Context, o Options) error {
+	path, err := filepath.Abs(o.Path)
+	if err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	// Created here, as SQLite would let everybody read it; its journal takes over the mode.
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("store: open the SQLite database: %w", err)
+	}
+	if err := f.Close(); err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	sync := "NORMAL"
+	if o.FullSync {
+		sync = "FULL"
+	}
+	open := func(extra string) (*sqlx.DB, error) {
+		dsn := (&url.URL{Scheme: "file", Path: path}).String() + fmt.Sprintf(
+			"?_busy_timeout=%d&_foreign_keys=1&_journal_mode=WAL&_synchronous=%s&_time_integer_format=unix_micro%s",
+			busyTimeout, sync, extra)
+		c, err := sqlite.NewConnector(dsn)
+		if err != nil {
+			return nil, fmt.Errorf("store: %w", err)
+		}
+		return sqlx.NewDb(sql.OpenDB(c), "sqlite3"), nil // the name tells sqlx to bind with ?
+	}
+	if s.write, err = open("&_txlock=immediate"); err != nil {
+		return err
+	}
+	s.write.SetMaxOpenConns(1)
+	if s.read, err = open("&_query_only=1"); err != nil {
+		return errors.Join(err, s.write.Close())
+	}
+	s.read.SetMaxOpenConns(o.MaxConns)
+	s.read.SetMaxIdleConns(o.MaxConns)
+	return nil
+}
+
+// statements are the prepared statements of SQLite's writing handle. They are made before a transaction begins, as that
+// takes the only connection.
+type statements struct {
+	mu sync.Mutex
+	m  map[string]*sql.Stmt
+}
+
+// prepare makes those of queries that are not there yet.
+func (p *statements) prepare(ctx context.Context, db *sqlx.DB, queries []string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, q := range queries {
+		if p.m[q] != nil {
+			continue
+		}
+		st, err := db.PrepareContext(ctx, q)
+		if err != nil {
+			return err
+		}
+		if p.m == nil {
+			p.m = make(map[string]*sql.Stmt)
+		}
+		p.m[q] = st
+	}
+	return nil
+}
+
+func (p *statements) get(q string) *sql.Stmt {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.m[q]
+}
+
+func (p *statements) close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var errs []error
+	for _, st := range p.m {
+		errs = append(errs, st.Close())
+	}
+	p.m = nil
+	return errors.Join(errs...)
+}
