@@ -36,6 +36,14 @@ type app struct {
 // verbs lists every command; help shows them in this order.
 func verbs() []func(*app) *cobra.Command {
 	return []func(*app) *cobra.Command{
+		newDevCommand,
+		newRunCommand,
+		newMigrateCommand,
+		newApplyCommand,
+		newGetCommand,
+		newCredentialCommand,
+		newTailCommand,
+		newDLQCommand,
 		newVersionCommand,
 		newCompletionCommand,
 		newExitCodesTopic,

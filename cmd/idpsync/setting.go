@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"math/bits"
 	"net"
 	"net/url"
 	"slices"
@@ -58,20 +57,25 @@ func number(to field[int], least, most int) setter {
 // size is a number of bytes, with or without a unit.
 func size(to field[int], least, most int) setter {
 	return func(c *config, s string) error {
-		digits, unit := s, 1
-		for name, factor := range map[string]int{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30} {
-			if d, ok := strings.CutSuffix(s, name); ok {
-				digits, unit = strings.TrimSpace(d), factor
-			}
-		}
-		n, err := strconv.ParseUint(digits, 10, 32)
-		high, low := bits.Mul64(n, uint64(unit))
-		if err != nil || high != 0 || low < uint64(least) || low > uint64(most) {
+		n, ok := parseBytes(s)
+		if !ok || n < int64(least) || n > int64(most) {
 			return &settingError{fmt.Sprintf("is %q", s), fmt.Sprintf("bytes from %d to %d, as in 512KiB or 4MiB", least, most)}
 		}
-		*to(c) = int(low)
+		*to(c) = int(n)
 		return nil
 	}
+}
+
+// parseBytes reads a number of bytes, with or without one of the units KiB, MiB, GiB and TiB.
+func parseBytes(s string) (int64, bool) {
+	shift := 0
+	for i, unit := range []string{"KiB", "MiB", "GiB", "TiB"} {
+		if digits, ok := strings.CutSuffix(s, unit); ok {
+			s, shift = strings.TrimSpace(digits), 10*(i+1)
+		}
+	}
+	n, err := strconv.ParseUint(s, 10, 62-shift)
+	return int64(n) << shift, err == nil //nolint:gosec // bounded by the bit size
 }
 
 func period(to field[time.Duration]) setter {

@@ -156,11 +156,17 @@ func texts(v strictyaml.Value) ([]string, []strictyaml.Value) {
 	return out, places
 }
 
+// beside places a relative path of the file in its folder.
+func (r *reader) beside(p string) string {
+	if filepath.IsAbs(p) {
+		return p
+	}
+	return filepath.Join(r.folder, p)
+}
+
 // path makes a path of the file absolute.
 func (r *reader) path(p string) string {
-	if !filepath.IsAbs(p) {
-		p = filepath.Join(r.folder, p)
-	}
+	p = r.beside(p)
 	if abs, err := filepath.Abs(p); err == nil {
 		return abs
 	}
@@ -169,7 +175,7 @@ func (r *reader) path(p string) string {
 
 // contents reads a file that the declaration names.
 func (r *reader) contents(v strictyaml.Value, limit int64) []byte {
-	data, err := readFile(r.path(v.Text()), limit)
+	data, err := readFile(r.beside(v.Text()), limit)
 	if err != nil {
 		v.Fail("relative paths start at the folder of this file", "%v", err)
 		return nil

@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -26,7 +27,7 @@ func (r *reader) policies(v strictyaml.Value) {
 		}
 		return
 	}
-	policies, err := LoadPolicies(r.path(name))
+	policies, err := LoadPolicies(r.beside(name))
 	if err != nil {
 		v.Fail("a folder of "+policySuffix+" files", "%v", err)
 		return
@@ -35,7 +36,13 @@ func (r *reader) policies(v strictyaml.Value) {
 		r.warn(v, "leave the key out if that is meant", "%s holds no %s file; only the built-in policies decide", name, policySuffix)
 	}
 	if r.options.CheckPolicies != nil {
-		if err := r.options.CheckPolicies(policies); err != nil {
+		err := r.options.CheckPolicies(policies)
+		if faults, ok := errors.AsType[strictyaml.Faults](err); ok {
+			for _, f := range faults {
+				f.File = filepath.Join(r.beside(name), f.File)
+				r.doc.Add(f)
+			}
+		} else if err != nil {
 			v.Fail("mend the policies; those in force stay", "the policies cannot be used: %v", err)
 		}
 	}

@@ -1,0 +1,278 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/user"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/directory"
+	"github.com/idpsync/idpsync/worker/directory/strictyaml"
+	"github.com/idpsync/idpsync/worker/policy"
+)
+
+func newApplyCommand(a *app) *cobra.Command {
+	v := applyVerb{app: a}
+	cmd := &cobra.Command{
+		Use:   "apply -f FILE",
+		Short: "Make the directory what a file declares: tenants, roles, organizations, sources, policies",
+		Long: `Make the directory what a file declares: tenants, roles, organizations, sources and policies.
+
+The file declares all of it: what it leaves out is removed. The difference is shown before anything is written. A running
+worker follows within seconds. deploy/directory.example.yaml explains the form.
+
+What is removed is withdrawn, not destroyed: users and their grants stay, and declaring the same id again brings it back.`,
+		Example: `  idpsync apply -f directory.yaml              show the difference, ask, write
+  idpsync apply -f directory.yaml --dry-run    show the difference; exit code 3 when there is one
+  idpsync apply -f directory.yaml --yes        write without asking`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return v.run(cmd) },
+	}
+	cmd.Flags().StringVarP(&v.file, "file", "f", "", "directory file (YAML); - for standard input")
+	cmd.Flags().BoolVar(&v.dryRun, "dry-run", false, "show the difference and write nothing")
+	yesFlag(cmd, &v.yes)
+	jsonFlag(cmd, &v.json)
+	a.addSettings(cmd, areaStore)
+	return cmd
+}
+
+type applyVerb struct {
+	app    *app
+	file   string
+	dryRun bool
+	yes    bool
+	json   bool
+}
+
+// applied is what apply prints with --json.
+type applied struct {
+	Revision int64             `json:"revision"` // that is in force now
+	Applied  bool              `json:"applied"`
+	Changes  directory.Changes `json:"changes"`
+	Warnings []string          `json:"warnings,omitempty"`
+}
+
+func (v *applyVerb) run(cmd *cobra.Command) (err error) {
+	ctx, a := cmd.Context(), v.app
+	c, err := a.config(cmd)
+	if err != nil {
+		return err
+	}
+	declared, err := a.declaration(v.file)
+	if err != nil {
+		return err
+	}
+	report := applied{Changes: directory.Changes{}}
+	for _, w := range declared.Warnings {
+		report.Warnings = append(report.Warnings, w.String())
+		if !v.json {
+			fmt.Fprintf(a.stderr, "warning: %s\n", w)
+		}
+	}
+	st, err := a.openStore(ctx, c, a.logger(c))
+	if err != nil {
+		return err
+	}
+	defer closeStore(st, &err)
+	// Somebody else may apply between our look and our write; then we look again.
+	for range 5 {
+		again, failed := v.once(ctx, st, declared, &report)
+		if failed != nil || !again {
+			return v.finish(report, failed)
+		}
+		fmt.Fprintln(a.stderr, "the directory was changed by somebody else in the meantime; looking again")
+	}
+	return fail(exitRefused, "find out who else applies; idpsync get audit --action directory.apply", "the directory kept changing; nothing was written")
+}
+
+// once looks, shows, asks and writes. It reports again when the directory changed between the look and the write.
+func (v *applyVerb) once(ctx context.Context, st *store.Store, declared directory.Declaration, report *applied) (again bool, err error) {
+	a := v.app
+	have, err := st.Directory(ctx)
+	if err != nil {
+		return false, fail(exitFailure, "check that the database is reachable", "the directory cannot be read: %w", err)
+	}
+	report.Revision = have.Revision
+	report.Changes = directory.Diff(have, directory.Complete(have, declared.Directory))
+	if len(report.Changes) == 0 {
+		return false, nil
+	}
+	out, asks := a.stdout, !v.dryRun && !v.yes
+	if v.json {
+		out = a.stderr
+	}
+	if !v.json || asks {
+		if err := report.Changes.Render(out, a.colours(out)); err != nil {
+			return false, err
+		}
+	}
+	if v.dryRun {
+		return false, silentError{exitPending}
+	}
+	if err := a.confirm(v.yes, v.question(report.Changes)); err != nil {
+		return false, err
+	}
+	revision, err := st.ApplyDirectory(ctx, have.Revision, declared.Directory, operator(), a.now())
+	switch {
+	case errors.Is(err, store.ErrStaleDirectory):
+		return true, nil
+	case errors.Is(err, store.ErrConstraint):
+		return false, fail(exitFailure, "ids belong to one tenant for ever; use new ones", "the database refused the directory: %w", err)
+	case err != nil:
+		return false, fail(exitFailure, "nothing was written; try again", "the directory cannot be written: %w", err)
+	}
+	report.Revision, report.Applied = revision, true
+	return false, nil
+}
+
+func (v *applyVerb) question(c directory.Changes) string {
+	gone := 0
+	for _, d := range c {
+		if d.Op == directory.Remove && d.Kind == directory.KindTenant {
+			gone++
+		}
+	}
+	if gone > 0 {
+		return fmt.Sprintf("Write this, which withdraws %s so that events of it are refused?", count(gone, "tenant"))
+	}
+	return "Write this?"
+}
+
+func (v *applyVerb) finish(report applied, err error) error {
+	pending := errors.Is(err, silentError{exitPending})
+	if err != nil && !pending {
+		return err
+	}
+	if v.json {
+		if failed := printJSON(v.app.stdout, report); failed != nil {
+			return failed
+		}
+		return err
+	}
+	switch {
+	case len(report.Changes) == 0:
+		fmt.Fprintf(v.app.stdout, "nothing to change; the directory is at revision %d\n", report.Revision)
+	case pending:
+		fmt.Fprintln(v.app.stdout, "dry run: nothing was written")
+	default:
+		fmt.Fprintf(v.app.stdout, "applied: the directory is at revision %d; running workers follow within seconds\n", report.Revision)
+	}
+	return err
+}
+
+// declaration reads a directory file with all checks that can be made without a database.
+func (a *app) declaration(file string) (directory.Declaration, error) {
+	o := directory.Options{CheckSource: a.checkSource, CheckPolicies: checkPolicies}
+	var d directory.Declaration
+	var err error
+	switch file {
+	case "":
+		return d, fail(exitUsage, "idpsync apply -f directory.yaml; deploy/directory.example.yaml explains the form", "no directory file is named")
+	case "-":
+		var data []byte
+		if data, err = io.ReadAll(io.LimitReader(a.stdin, 8<<20)); err == nil {
+			d, err = directory.Parse("stdin", data, o)
+		}
+	default:
+		d, err = directory.Load(file, o)
+	}
+	if faults, ok := errors.AsType[strictyaml.Faults](err); ok {
+		return d, fail(exitUsage, "mend these and apply again; nothing was changed", "%s cannot be applied:\n%w", count(len(faults), "fault")+" in "+file, faults)
+	}
+	return d, err
+}
+
+// checkSource makes the provider of a source, which contacts nobody, and throws it away.
+func (a *app) checkSource(s providers.Source) error {
+	factory, ok := factories()[s.Kind]
+	if !ok {
+		return fmt.Errorf("this version of idpsync knows no sources of kind %s", s.Kind)
+	}
+	_, err := factory(s, providers.Environment{
+		Keys: noKeys{}, Credentials: noCredentials{}, HTTP: &http.Client{}, Now: a.now, Log: newLogger(io.Discard, nil, "text"),
+	})
+	return err
+}
+
+func checkPolicies(rows []store.Policy) error {
+	files := make([]policy.File, len(rows))
+	for i, r := range rows {
+		files[i] = policy.File(r)
+	}
+	_, err := policy.Compile(files)
+	return err
+}
+
+// noKeys and noCredentials stand in for the store where a source is only checked.
+type (
+	noKeys        struct{}
+	noCredentials struct{}
+)
+
+var (
+	_ providers.Keys        = noKeys{}
+	_ providers.Credentials = noCredentials{}
+)
+
+func (noKeys) Keys(context.Context, string, string, string) ([]providers.Key, error) { return nil, nil }
+func (noKeys) Observe(context.Context, string, string, string, []providers.Key, time.Time) error {
+	return nil
+}
+func (noCredentials) Credential(context.Context, string) (providers.Credential, error) {
+	return providers.Credential{}, providers.ErrNoCredential
+}
+func (noCredentials) Used(string, time.Time) {}
+
+// operator names who runs this command, for the audit.
+func operator() string {
+	name := "unknown"
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		name = u.Username
+	}
+	if host, err := os.Hostname(); err == nil {
+		name += "@" + host
+	}
+	return name
+}
+
+// closeStore closes a store at the end of a verb, whose error comes first.
+func closeStore(st *store.Store, err *error) {
+	if failed := st.Close(); failed != nil && *err == nil {
+		*err = fail(exitFailure, "", "the database was not closed cleanly: %w", failed)
+	}
+}
+
+// count renders a number of things: 1 fault, 2 faults.
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
+// resolveTenant finds a tenant of the directory by its id or its name.
+func resolveTenant(d store.Directory, name string) (store.Tenant, error) {
+	id, isID := parseUUID(name)
+	i := slices.IndexFunc(d.Tenants, func(t store.Tenant) bool { return isID && t.ID == id || t.Name == name })
+	if i >= 0 {
+		return d.Tenants[i], nil
+	}
+	names := make([]string, len(d.Tenants))
+	for i, t := range d.Tenants {
+		names[i] = t.Name
+	}
+	hint := "idpsync get tenants lists them"
+	if near := strictyaml.Closest(name, names); near != "" {
+		hint = fmt.Sprintf("did you mean %s? idpsync get tenants lists them", near)
+	}
+	return store.Tenant{}, fail(exitPending, hint, "there is no tenant %q", name)
+}

@@ -1,0 +1,252 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/directory/strictyaml"
+	"github.com/idpsync/idpsync/worker/stream"
+)
+
+type migrateVerb struct {
+	app    *app
+	dryRun bool
+	json   bool
+	only   string
+
+	replicas                               int
+	events, results, deadLetters, maxEvent string
+	resultsAge, deadLettersAge             string
+	topology                               stream.Topology
+}
+
+func newMigrateCommand(a *app) *cobra.Command {
+	v := migrateVerb{app: a}
+	cmd := &cobra.Command{
+		Use:   "migrate",
+		Short: "Create or update the schema of the database, the streams and the consumers",
+		Long: `Create or update the schema of the database, and the streams and consumers of the broker.
+
+It may run anywhere, any number of times, and several at once. Run it before the first worker, and before workers of a new
+version. The embedded database and broker need it only to change limits: idpsync run sets them up.
+
+A limit that is not given stays as it is.`,
+		Example: `  idpsync migrate --database-url-file db.url --nats-url nats://broker:4222 --nats-creds admin.creds
+  idpsync migrate --dry-run                     show what would change; exit code 3 when something would
+  idpsync migrate --only streams --events-bytes 20GiB --replicas 3`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return v.run(cmd) },
+	}
+	f := cmd.Flags()
+	f.BoolVar(&v.dryRun, "dry-run", false, "show what would change and change nothing")
+	f.StringVar(&v.only, "only", "", "only one of schema and streams")
+	f.IntVar(&v.replicas, "replicas", 0, "replicas of every stream (default 1)")
+	f.StringVar(&v.events, "events-bytes", "", "limit of the stream of events (default 8GiB)")
+	f.StringVar(&v.results, "results-bytes", "", "limit of the stream of results (default 4GiB)")
+	f.StringVar(&v.deadLetters, "dead-letters-bytes", "", "limit of the stream of dead letters (default 4GiB)")
+	f.StringVar(&v.maxEvent, "max-event-size", "", "largest event with its headers (default 7/8 of the broker's max_payload)")
+	f.StringVar(&v.resultsAge, "results-age", "", "how long results are kept (default 7d)")
+	f.StringVar(&v.deadLettersAge, "dead-letters-age", "", "how long dead letters are kept (default 90d)")
+	jsonFlag(cmd, &v.json)
+	a.addSettings(cmd, areaStore, areaBroker)
+	return cmd
+}
+
+// migrated is what migrate prints with --json.
+type migrated struct {
+	Schema *schemaReport   `json:"schema,omitempty"`
+	Broker []stream.Change `json:"broker,omitempty"`
+	Note   string          `json:"note,omitempty"`
+}
+
+type schemaReport struct {
+	Database string   `json:"database"`
+	Applied  []string `json:"applied"`
+	From     int64    `json:"from"`
+	Version  int64    `json:"version"`
+}
+
+func (v *migrateVerb) run(cmd *cobra.Command) error {
+	c, err := v.app.config(cmd)
+	if err != nil {
+		return err
+	}
+	if err := v.limits(); err != nil {
+		return err
+	}
+	if v.only != "" && v.only != "schema" && v.only != "streams" {
+		return fail(exitUsage, "schema or streams", "--only cannot be %q", v.only)
+	}
+	var r migrated
+	pending := false
+	if v.only != "streams" {
+		if r.Schema, err = v.schema(cmd.Context(), c); err != nil {
+			return err
+		}
+		pending = v.dryRun && r.Schema.From != r.Schema.Version
+	}
+	if v.only != "schema" {
+		changed, err := v.streams(cmd.Context(), c, &r)
+		if err != nil {
+			return errors.Join(err, v.print(r))
+		}
+		pending = pending || v.dryRun && changed
+	}
+	if err := v.print(r); err != nil {
+		return err
+	}
+	if pending {
+		return silentError{exitPending}
+	}
+	return nil
+}
+
+// limits reads the flags that are sizes and ages, all faults at once.
+func (v *migrateVerb) limits() error {
+	var faults []string
+	bytes := func(flag, text string, to *int64) {
+		if text == "" {
+			return
+		}
+		n, ok := parseBytes(text)
+		if !ok || n < 1<<20 {
+			faults = append(faults, fmt.Sprintf("--%s %q is not a size from 1MiB, such as 20GiB", flag, text))
+		}
+		*to = n
+	}
+	age := func(flag, text string, to *time.Duration) {
+		if text == "" {
+			return
+		}
+		d, err := strictyaml.ParseDuration(text)
+		if err != nil || d < time.Hour {
+			faults = append(faults, fmt.Sprintf("--%s %q is not a time from 1h, such as 30d", flag, text))
+		}
+		*to = d
+	}
+	t := &v.topology
+	t.DryRun, t.Replicas = v.dryRun, v.replicas
+	bytes("events-bytes", v.events, &t.EventsBytes)
+	bytes("results-bytes", v.results, &t.ResultsBytes)
+	bytes("dead-letters-bytes", v.deadLetters, &t.DeadLetters)
+	age("results-age", v.resultsAge, &t.ResultsAge)
+	age("dead-letters-age", v.deadLettersAge, &t.DeadLettersAge)
+	if v.maxEvent != "" {
+		n, ok := parseBytes(v.maxEvent)
+		if !ok || n < 1<<10 || n > 64<<20 {
+			faults = append(faults, fmt.Sprintf("--max-event-size %q is not a size from 1KiB to 64MiB", v.maxEvent))
+		}
+		t.MaxMsgSize = int32(min(n, 64<<20)) //nolint:gosec // bounded
+	}
+	if v.replicas < 0 || v.replicas > 5 {
+		faults = append(faults, "--replicas is a number from 1 to 5")
+	}
+	if len(faults) > 0 {
+		return fail(exitUsage, "see idpsync help migrate", "%s", strings.Join(faults, "\n"))
+	}
+	return nil
+}
+
+func (v *migrateVerb) schema(ctx context.Context, c config) (r *schemaReport, err error) {
+	o := store.Options{URL: c.DatabaseURL, Log: v.app.logger(c), MaxConns: 2}
+	if o.URL == "" {
+		o.Path = filepath.Join(c.DataDir, sqliteFile)
+		if _, err := os.Stat(o.Path); err != nil && v.dryRun {
+			return &schemaReport{Database: store.SQLite, Applied: []string{}, Version: 1}, nil
+		}
+		if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+			return nil, fail(exitFailure, "choose another folder with --data-dir", "the data directory cannot be made: %w", err)
+		}
+	}
+	st, err := store.Open(ctx, o)
+	if err != nil {
+		return nil, fail(exitFailure, "check --database-url and that the database accepts connections", "the database cannot be opened: %w", err)
+	}
+	defer closeStore(st, &err)
+	have, want, err := st.SchemaVersion(ctx)
+	if err != nil {
+		return nil, fail(exitFailure, "check that the database's user may read its catalogue", "the schema's version cannot be read: %w", err)
+	}
+	r = &schemaReport{Database: st.Kind(), Applied: []string{}, From: have, Version: want}
+	switch {
+	case have > want:
+		r.Version = have
+		return r, fail(exitFailure, "use the idpsync that made it, or a newer one", "the database has schema %d and this program knows only %d", have, want)
+	case v.dryRun:
+		return r, nil
+	}
+	done, err := st.Migrate(ctx)
+	r.Applied = append(r.Applied, done.Applied...)
+	if err != nil {
+		return r, fail(exitFailure, "nothing of the failed step was kept; mend the cause and run it again", "the schema cannot be migrated: %w", err)
+	}
+	r.Version = done.Version
+	return r, nil
+}
+
+func (v *migrateVerb) streams(ctx context.Context, c config, r *migrated) (changed bool, err error) {
+	const later = "no broker is configured: the embedded one sets its streams up when idpsync run starts"
+	log := v.app.logger(c)
+	o, err := c.brokerOptions(log)
+	if err != nil {
+		if c.embedded() {
+			r.Note = later
+			return false, nil
+		}
+		return false, err
+	}
+	conn, err := stream.Connect(ctx, o)
+	if err != nil {
+		if c.embedded() && errors.Is(err, stream.ErrUnreachable) {
+			r.Note = later
+			return false, nil
+		}
+		return false, err
+	}
+	defer conn.Close()
+	report, err := stream.Migrate(ctx, conn, v.topology)
+	r.Broker = report.Changes
+	return report.Changed(), err
+}
+
+func (v *migrateVerb) print(r migrated) error {
+	if v.json {
+		return printJSON(v.app.stdout, r)
+	}
+	out := v.app.stdout
+	if s := r.Schema; s != nil {
+		switch {
+		case s.From == s.Version && len(s.Applied) == 0:
+			fmt.Fprintf(out, "schema (%s): at version %d, nothing to do\n", s.Database, s.Version)
+		case v.dryRun:
+			fmt.Fprintf(out, "schema (%s): would go from version %d to %d\n", s.Database, s.From, s.Version)
+		default:
+			fmt.Fprintf(out, "schema (%s): now at version %d; applied %s\n", s.Database, s.Version, strings.Join(s.Applied, ", "))
+		}
+	}
+	for _, change := range r.Broker {
+		action := change.Action
+		if v.dryRun && action != stream.ActionUnchanged {
+			action = "would be " + action
+		}
+		fmt.Fprintf(out, "%s %s: %s\n", change.Kind, change.Name, action)
+		for _, d := range change.Details {
+			fmt.Fprintf(out, "    %s: %s -> %s\n", d.Setting, d.Have, d.Want)
+		}
+	}
+	if r.Note != "" {
+		fmt.Fprintln(out, r.Note)
+	}
+	if v.dryRun {
+		fmt.Fprintln(out, "dry run: nothing was changed")
+	}
+	return nil
+}
