@@ -1,0 +1,247 @@
+package saml
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/beevik/etree"
+
+	"github.com/idpsync/idpsync/providers"
+)
+
+const (
+	methodBearer    = "urn:oasis:names:tc:SAML:2.0:cm:bearer"
+	formatTransient = "urn:oasis:names:tc:SAML:2.0:nameid-format:transient"
+
+	maxNameID = 1024 // bytes
+	maxID     = 256  // bytes of an assertion's ID
+)
+
+// An assertion is what is read of the signed element.
+type assertion struct {
+	id           string
+	nameID       string
+	format       string // of the NameID
+	sessionIndex string
+	attributes   map[string][]string // by Name, and by FriendlyName where that is no other's Name
+	until        time.Time           // when it is good for nothing any more
+}
+
+// usedID makes the entry that keeps the assertion from being used twice. It is kept until no event that was stored
+// within the assertion's window can come up for the first time. The hash binds the issuer and bounds the length.
+func (a *assertion) usedID(issuer string, maxAge time.Duration) *providers.UsedID {
+	if maxAge == 0 {
+		maxAge = providers.DefaultMaxEventAge
+	}
+	sum := sha256.Sum256([]byte(issuer + "\x00" + a.id))
+	return &providers.UsedID{ID: "saml:" + hex.EncodeToString(sum[:]), Until: a.until.Add(Skew + maxAge)}
+}
+
+// assertion checks what the assertion says, and reads it.
+func (v *verification) assertion(el *etree.Element) (*assertion, error) {
+	a := &assertion{id: attrValue(el, "ID")}
+	if attrValue(el, "Version") != version2 {
+		return nil, refuse(checkVersion, "the assertion is not of SAML version 2.0")
+	}
+	pass(v.trace, checkVersion, nil)
+	if a.id == "" || len(a.id) > maxID {
+		return nil, refuse(checkDuplicateID, "the assertion has no ID, or one that is too long")
+	}
+	for _, step := range []func(*etree.Element, *assertion) error{v.origin, v.confirmation, v.conditions, v.session, v.subject} {
+		if err := step(el, a); err != nil {
+			return nil, err
+		}
+	}
+	a.attributes = attributes(el)
+	return a, nil
+}
+
+func (v *verification) origin(el *etree.Element, _ *assertion) error {
+	if err := v.issuer(el, true); err != nil {
+		return err
+	}
+	return v.issuedAt(el)
+}
+
+// confirmation looks for a bearer SubjectConfirmation that holds (SAML profiles 4.1.4.2 and 4.1.4.3). One that does is
+// enough; when none does, the reason is that of the last.
+func (v *verification) confirmation(el *etree.Element, a *assertion) error {
+	subject, single := only(el, nsAssertion, "Subject")
+	if subject == nil || !single {
+		return refuse(checkSubjectConfirmation, "the assertion does not have one Subject")
+	}
+	failure := refuse(checkSubjectConfirmation, "the Subject has no SubjectConfirmation of the method bearer")
+	trace := v.trace
+	for _, c := range children(subject, nsAssertion, "SubjectConfirmation") {
+		if attrValue(c, "Method") != methodBearer {
+			continue
+		}
+		// What a confirmation that is not used passed is nobody's business.
+		v.trace = nil
+		if trace != nil {
+			v.trace = &providers.Trace{}
+		}
+		failure = v.bearer(c, a)
+		for _, held := range v.trace.Checks() {
+			if failure == nil {
+				trace.Add(held)
+			}
+		}
+		v.trace = trace
+		if failure == nil {
+			pass(v.trace, checkSubjectConfirmation, func() string { return "bearer" })
+			return nil
+		}
+	}
+	return failure
+}
+
+// bearer checks one SubjectConfirmationData. Its Address is not compared: the broker does not know the user's.
+func (v *verification) bearer(confirmation *etree.Element, a *assertion) error {
+	data, single := only(confirmation, nsAssertion, "SubjectConfirmationData")
+	if data == nil || !single {
+		return refuse(checkSubjectConfirmation, "the SubjectConfirmation has no SubjectConfirmationData")
+	}
+	if attrValue(data, "Recipient") != v.p.src.ACSURL {
+		return refuseHint(checkRecipient, "the assertion is for another assertion consumer service",
+			"the Recipient must be exactly acs_url, "+v.p.src.ACSURL)
+	}
+	pass(v.trace, checkRecipient, func() string { return v.p.src.ACSURL })
+	if _, ok := attr(data, "NotOnOrAfter"); !ok {
+		return refuse(checkExpired, "the SubjectConfirmationData has no NotOnOrAfter")
+	}
+	until, err := v.window(data)
+	if err != nil {
+		return err
+	}
+	inResponseTo, present := attr(data, "InResponseTo")
+	if err := v.inResponseTo("SubjectConfirmationData", inResponseTo, present); err != nil {
+		return err
+	}
+	a.until = until
+	return nil
+}
+
+// window judges NotBefore and NotOnOrAfter at the time the event was stored, and returns the latter.
+func (v *verification) window(el *etree.Element) (time.Time, error) {
+	from, okFrom := instantOf(el, "NotBefore")
+	until, okUntil := instantOf(el, "NotOnOrAfter")
+	switch {
+	case !okFrom:
+		return until, refuse(checkNotYetValid, "the "+el.Tag+" has a NotBefore that is not a time")
+	case !okUntil:
+		return until, refuse(checkExpired, "the "+el.Tag+" has a NotOnOrAfter that is not a time")
+	case !from.IsZero() && v.at.Add(Skew).Before(from):
+		return until, refuseHint(checkNotYetValid, "the "+el.Tag+" is valid only from "+from.Sub(v.at).Round(time.Second).String()+" after the event was stored",
+			"check the clock of the identity provider")
+	case !until.IsZero() && !v.at.Add(-Skew).Before(until):
+		return until, refuse(checkExpired, "the "+el.Tag+" had expired "+v.at.Sub(until).Round(time.Second).String()+" before the event was stored")
+	}
+	pass(v.trace, checkNotYetValid, func() string { return el.Tag })
+	pass(v.trace, checkExpired, func() string { return el.Tag + ": until " + until.Format(time.RFC3339) })
+	return until, nil
+}
+
+// conditions checks every condition (SAML core 2.5.1). All of them must hold, of several audience restrictions too.
+func (v *verification) conditions(el *etree.Element, a *assertion) error {
+	conditions, single := only(el, nsAssertion, "Conditions")
+	if conditions == nil || !single {
+		return refuse(checkAudience, "the assertion does not have one Conditions element, and so no audience")
+	}
+	until, err := v.window(conditions)
+	if err != nil {
+		return err
+	}
+	if !until.IsZero() && until.Before(a.until) {
+		a.until = until
+	}
+	restricted := false
+	for _, c := range conditions.ChildElements() {
+		switch {
+		case is(c, nsAssertion, "AudienceRestriction"):
+			if !v.audience(c) {
+				return refuseHint(checkAudience, "the assertion is for another audience",
+					"the Audience must be exactly entity_id, "+v.p.src.EntityID)
+			}
+			restricted = true
+		case is(c, nsAssertion, "OneTimeUse"), is(c, nsAssertion, "ProxyRestriction"):
+			// Every assertion is good for one event, and none is passed on.
+		default:
+			return refuse(checkCondition, "the assertion has a condition that is not known")
+		}
+	}
+	if !restricted {
+		return refuse(checkAudience, "the assertion has no AudienceRestriction")
+	}
+	pass(v.trace, checkCondition, nil)
+	pass(v.trace, checkAudience, func() string { return v.p.src.EntityID })
+	return nil
+}
+
+func (v *verification) audience(restriction *etree.Element) bool {
+	for _, audience := range children(restriction, nsAssertion, "Audience") {
+		if name, plain := text(audience); plain && name == v.p.src.EntityID {
+			return true
+		}
+	}
+	return false
+}
+
+// session checks the AuthnStatements; the SessionIndex is that of the first.
+func (v *verification) session(el *etree.Element, a *assertion) error {
+	statements := children(el, nsAssertion, "AuthnStatement")
+	if len(statements) == 0 {
+		return refuse(checkAuthnStatement, "the assertion has no AuthnStatement: nobody logged in")
+	}
+	for i, s := range statements {
+		if i == 0 {
+			a.sessionIndex = attrValue(s, "SessionIndex")
+		}
+		until, ok := instantOf(s, "SessionNotOnOrAfter")
+		if !ok || !until.IsZero() && !v.at.Add(-Skew).Before(until) {
+			return refuse(checkSessionExpired, "the session at the identity provider had ended before the event was stored")
+		}
+	}
+	pass(v.trace, checkAuthnStatement, nil)
+	pass(v.trace, checkSessionExpired, nil)
+	return nil
+}
+
+// subject reads the NameID (SAML core 2.2.3). Its qualifiers say in whose name space the identifier is unique; since
+// they are not part of the identity's key, they must be absent or say what the key says already.
+func (v *verification) subject(el *etree.Element, a *assertion) error {
+	subject, _ := only(el, nsAssertion, "Subject")
+	nameID, single := only(subject, nsAssertion, "NameID")
+	if nameID == nil || !single {
+		return refuseHint(checkNameID, "the Subject does not have one NameID in the SAML namespace",
+			"let the identity provider send a NameID, unencrypted within the assertion")
+	}
+	value, plain := text(nameID)
+	switch {
+	case !plain || value == "":
+		return refuse(checkNameID, "the NameID is empty or holds other elements")
+	case len(value) > maxNameID || !utf8.ValidString(value) || strings.ContainsFunc(value, unicode.IsControl):
+		return refuse(checkNameID, "the NameID is too long or has control characters")
+	case strings.TrimSpace(value) != value:
+		return refuse(checkNameID, "the NameID has white space around it")
+	}
+	a.nameID, a.format = value, attrValue(nameID, "Format")
+	pass(v.trace, checkNameID, nil)
+	if q, given := attr(nameID, "NameQualifier"); given && q != v.ring.issuer {
+		return refuse(checkNameIDQualifier, "the NameQualifier of the NameID is not the identity provider's entityID")
+	}
+	if q, given := attr(nameID, "SPNameQualifier"); given && q != v.p.src.EntityID {
+		return refuse(checkNameIDQualifier, "the SPNameQualifier of the NameID is not our entity_id")
+	}
+	pass(v.trace, checkNameIDQualifier, nil)
+	if a.format == formatTransient && !v.p.mappedSubject {
+		return refuseHint(checkNameIDFormat, "the NameID is transient, so it does not identify the user at the next login",
+			"let the identity provider send a persistent NameID, or set mapping.subject to an attribute that never changes")
+	}
+	pass(v.trace, checkNameIDFormat, func() string { return a.format })
+	return nil
+}

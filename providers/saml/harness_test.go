@@ -1,0 +1,137 @@
+package saml_test
+
+import (
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/providers/providertest"
+	"github.com/idpsync/idpsync/providers/saml"
+	"github.com/idpsync/idpsync/providers/saml/idp"
+)
+
+func TestMain(m *testing.M) { providertest.Main(m) }
+
+const (
+	entityID = "https://sp.example/saml"
+	acsURL   = "https://sp.example/saml/acs"
+	idpID    = "https://idp.example/metadata"
+	request  = "_request-1"
+)
+
+// A world is one IdP, our source for it, and what the provider sees of the outside.
+type world struct {
+	idp   *idp.IdP
+	clock *providertest.Clock
+	keys  *providertest.Keys
+	env   providers.Environment
+	src   providers.Source
+	cert  *x509.Certificate // of our own key
+}
+
+func newWorld(t testing.TB) *world {
+	t.Helper()
+	w := &world{clock: providertest.NewClock()}
+	w.env, w.keys, _ = providertest.Environment(t, w.clock)
+	w.idp = newIdP(t, idpID, w.clock)
+	dir := t.TempDir()
+	keyPEM, certPEM, err := idp.NewServiceProviderKey("sp.example", w.clock.Now())
+	check(t, err)
+	keyFile, certFile := filepath.Join(dir, "sp.key"), filepath.Join(dir, "sp.crt")
+	check(t, os.WriteFile(keyFile, keyPEM, 0o600))
+	check(t, os.WriteFile(certFile, certPEM, 0o600))
+	block, _ := pem.Decode(certPEM)
+	w.cert, err = x509.ParseCertificate(block.Bytes)
+	check(t, err)
+	w.src = providers.Source{
+		Tenant: providertest.Tenant, Name: "adfs", Kind: providers.KindSAML,
+		Metadata: string(w.idp.Metadata()), EntityID: entityID, ACSURL: acsURL, KeyFile: keyFile, CertificateFile: certFile,
+		Grants: []string{"user"},
+	}
+	return w
+}
+
+func newIdP(t testing.TB, name string, clock *providertest.Clock) *idp.IdP {
+	t.Helper()
+	p, err := idp.New(idp.Options{EntityID: name, Now: clock.Now})
+	check(t, err)
+	return p
+}
+
+// provider makes the provider of the world's source, after the changes.
+func (w *world) provider(t testing.TB, changes ...func(*providers.Source)) providers.Provider {
+	t.Helper()
+	src := w.src
+	for _, change := range changes {
+		change(&src)
+	}
+	p, err := saml.New(src, w.env)
+	check(t, err)
+	return p
+}
+
+// ask is the request for an ordinary login.
+func (w *world) ask(changes ...func(*idp.Request)) idp.Request {
+	r := idp.Request{
+		EntityID: entityID, ACSURL: acsURL, NameID: "ada-1815", InResponseTo: request, Certificate: w.cert, At: w.clock.Now(),
+		Attributes: []idp.Attribute{
+			{Name: "urn:oid:0.9.2342.19200300.100.1.3", FriendlyName: "mail", Values: []string{"ada@acme.example"}},
+			{Name: "urn:oid:2.16.840.1.113730.3.1.241", FriendlyName: "displayName", Values: []string{"Ada Lovelace"}},
+			{Name: "groups", Values: []string{"staff", "user"}},
+		},
+	}
+	for _, change := range changes {
+		change(&r)
+	}
+	return r
+}
+
+func (w *world) respond(t testing.TB, changes ...func(*idp.Request)) []byte {
+	t.Helper()
+	doc, err := w.idp.Respond(w.ask(changes...))
+	check(t, err)
+	return doc
+}
+
+// login is the event of a Response, stored now.
+func (w *world) login(t testing.TB, response []byte) providers.Envelope {
+	t.Helper()
+	e := providertest.SAMLLogin(t, "adfs", base64.StdEncoding.EncodeToString(response), request, w.clock.Now())
+	e.Trace = &providers.Trace{}
+	return e
+}
+
+func (w *world) verify(t testing.TB, p providers.Provider, response []byte) (providers.CreateUser, error) {
+	t.Helper()
+	return p.Verify(t.Context(), w.login(t, response))
+}
+
+// reason returns the reason of a refusal, "" for none.
+func reason(t testing.TB, err error) string {
+	t.Helper()
+	if err == nil {
+		return ""
+	}
+	failure, ok := errors.AsType[*providers.Error](err)
+	if !ok {
+		t.Fatalf("%v is a %T, want *providers.Error", err, err)
+	}
+	return failure.Reason
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func after(d time.Duration) func(*idp.Request) {
+	return func(r *idp.Request) { r.At = r.At.Add(d) }
+}

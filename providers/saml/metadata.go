@@ -1,0 +1,239 @@
+package saml
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/crewjam/saml"
+
+	"github.com/idpsync/idpsync/providers"
+)
+
+// maxMetadata bounds a metadata document, which may hold a small federation.
+const maxMetadata = 4 << 20
+
+// minRSABits is the shortest RSA key of an IdP's certificate that is trusted.
+const minRSABits = 2048
+
+// idpMetadata is what is kept of an IdP's metadata document.
+type idpMetadata struct {
+	entityID     string
+	certificates []*x509.Certificate // for signing, in the document's order
+	skipped      []string            // why others were left out, for the log
+	validUntil   time.Time           // zero: not said
+}
+
+// parseMetadata reads an EntityDescriptor, or the one of an EntitiesDescriptor whose entityID is want. An empty want
+// takes the only IdP of the document. The document's own signature is not checked: it is trusted for the way it came,
+// from the operator's file or over TLS.
+func parseMetadata(doc []byte, want string) (idpMetadata, error) {
+	if len(doc) > maxMetadata {
+		return idpMetadata{}, fmt.Errorf("the metadata is larger than %d bytes", maxMetadata)
+	}
+	entities, err := readEntities(doc)
+	if err != nil {
+		return idpMetadata{}, err
+	}
+	var found *saml.EntityDescriptor
+	names := 0
+	for i := range entities {
+		e := &entities[i]
+		if len(e.IDPSSODescriptors) == 0 || want != "" && e.EntityID != want {
+			continue
+		}
+		found = e
+		names++
+	}
+	switch {
+	case names == 0 && want != "":
+		return idpMetadata{}, fmt.Errorf("the metadata has no IDPSSODescriptor of the entity %q; check issuer", want)
+	case names == 0:
+		return idpMetadata{}, errors.New("the metadata has no IDPSSODescriptor; is it that of an identity provider?")
+	case names > 1:
+		return idpMetadata{}, errors.New("the metadata has several identity providers; name one by its entityID in issuer")
+	case found.EntityID == "" || len(found.EntityID) > 1024:
+		return idpMetadata{}, errors.New("the metadata's entityID is empty or longer than 1024 characters")
+	}
+	m := idpMetadata{entityID: found.EntityID, validUntil: found.ValidUntil}
+	for _, role := range found.IDPSSODescriptors {
+		if !strings.Contains(role.ProtocolSupportEnumeration, nsProtocol) {
+			continue
+		}
+		for _, key := range role.KeyDescriptors {
+			if key.Use == "" || key.Use == "signing" {
+				m.add(key)
+			}
+		}
+	}
+	if len(m.certificates) == 0 {
+		return idpMetadata{}, fmt.Errorf("the metadata has no usable signing certificate (%s)", strings.Join(append(m.skipped, "use signing, RSA of 2048 bits or more, or ECDSA"), "; "))
+	}
+	return m, nil
+}
+
+func readEntities(doc []byte) ([]saml.EntityDescriptor, error) {
+	if bytes.Contains(doc, []byte("<!DOCTYPE")) {
+		return nil, errors.New("the metadata has a document type declaration, which SAML does not use")
+	}
+	var one saml.EntityDescriptor
+	errOne := xml.Unmarshal(doc, &one)
+	if errOne == nil {
+		return []saml.EntityDescriptor{one}, nil
+	}
+	var many saml.EntitiesDescriptor
+	if err := xml.Unmarshal(doc, &many); err != nil {
+		return nil, fmt.Errorf("the metadata is neither an EntityDescriptor nor an EntitiesDescriptor: %w", errOne)
+	}
+	return flatten(many, 0), nil
+}
+
+func flatten(group saml.EntitiesDescriptor, depth int) []saml.EntityDescriptor {
+	all := group.EntityDescriptors
+	if depth < 8 {
+		for _, g := range group.EntitiesDescriptors {
+			all = append(all, flatten(g, depth+1)...)
+		}
+	}
+	return all
+}
+
+// add takes the certificates of a KeyDescriptor. Of a chain, the authorities are left out: only the IdP's own key may
+// sign for it.
+func (m *idpMetadata) add(key saml.KeyDescriptor) {
+	var certs []*x509.Certificate
+	for _, data := range key.KeyInfo.X509Data.X509Certificates {
+		der, err := decodeBase64(data.Data)
+		if err != nil {
+			m.skipped = append(m.skipped, "a certificate is not base64")
+			continue
+		}
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			m.skipped = append(m.skipped, "a certificate cannot be parsed")
+			continue
+		}
+		certs = append(certs, cert)
+	}
+	for _, cert := range certs {
+		switch {
+		case len(certs) > 1 && cert.BasicConstraintsValid && cert.IsCA && issued(cert, certs):
+			m.skipped = append(m.skipped, "a certificate is the authority of another")
+		case !strong(cert):
+			m.skipped = append(m.skipped, "a key is too weak or of an unknown kind")
+		default:
+			m.certificates = append(m.certificates, cert)
+		}
+	}
+}
+
+func issued(authority *x509.Certificate, certs []*x509.Certificate) bool {
+	for _, c := range certs {
+		if c != authority && bytes.Equal(c.RawIssuer, authority.RawSubject) && c.CheckSignatureFrom(authority) == nil {
+			return true
+		}
+	}
+	return false
+}
+
+func strong(cert *x509.Certificate) bool {
+	switch key := cert.PublicKey.(type) {
+	case *rsa.PublicKey:
+		return key.N.BitLen() >= minRSABits
+	case *ecdsa.PublicKey:
+		return true
+	}
+	return false
+}
+
+// Metadata returns the SAML metadata of our own service provider, to be given to the IdP: entityID, the assertion
+// consumer service, and the certificate for encryption when the source has one.
+func Metadata(src providers.Source) ([]byte, error) {
+	if src.EntityID == "" || src.ACSURL == "" {
+		return nil, errors.New("entity_id and acs_url are required")
+	}
+	yes := true
+	role := saml.SPSSODescriptor{WantAssertionsSigned: &yes}
+	role.ProtocolSupportEnumeration = nsProtocol
+	if src.CertificateFile != "" {
+		der, err := readCertificate(src.CertificateFile)
+		if err != nil {
+			return nil, err
+		}
+		role.KeyDescriptors = []saml.KeyDescriptor{{
+			Use: "encryption",
+			KeyInfo: saml.KeyInfo{X509Data: saml.X509Data{X509Certificates: []saml.X509Certificate{
+				{Data: base64.StdEncoding.EncodeToString(der)}}}},
+			EncryptionMethods: []saml.EncryptionMethod{
+				{Algorithm: algGCM256}, {Algorithm: algGCM128}, {Algorithm: algCBC256}, {Algorithm: algCBC128}, {Algorithm: algOAEP},
+			},
+		}}
+	}
+	role.AssertionConsumerServices = []saml.IndexedEndpoint{{Binding: saml.HTTPPostBinding, Location: src.ACSURL, Index: 0, IsDefault: &yes}}
+	role.NameIDFormats = []saml.NameIDFormat{saml.PersistentNameIDFormat, saml.EmailAddressNameIDFormat, saml.UnspecifiedNameIDFormat}
+	doc, err := xml.MarshalIndent(saml.EntityDescriptor{EntityID: src.EntityID, SPSSODescriptors: []saml.SPSSODescriptor{role}}, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("write metadata: %w", err)
+	}
+	return append([]byte(xml.Header), append(doc, '\n')...), nil
+}
+
+func readCertificate(path string) ([]byte, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("certificate_file: %w", err)
+	}
+	block, _ := pem.Decode(data)
+	if block == nil || block.Type != "CERTIFICATE" {
+		return nil, fmt.Errorf("certificate_file %s: no PEM block CERTIFICATE in it", path)
+	}
+	if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+		return nil, fmt.Errorf("certificate_file %s: %w", path, err)
+	}
+	return block.Bytes, nil
+}
+
+func readKey(path string) (*rsa.PrivateKey, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("key_file: %w", err)
+	}
+	block, _ := pem.Decode(data)
+	if block == nil {
+		return nil, fmt.Errorf("key_file %s: no PEM block in it", path)
+	}
+	if key, err := x509.ParsePKCS1PrivateKey(block.Bytes); err == nil {
+		return key, nil
+	}
+	any, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("key_file %s: neither PKCS #1 nor unencrypted PKCS #8", path)
+	}
+	key, ok := any.(*rsa.PrivateKey)
+	if !ok {
+		return nil, fmt.Errorf("key_file %s: assertions can only be encrypted for RSA keys", path)
+	}
+	return key, nil
+}
+
+// checkURL holds a metadata URL against the rule: https, or http on loopback.
+func checkURL(raw string) error {
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" || u.User != nil {
+		return errors.New("metadata_url is not an absolute URL")
+	}
+	if u.Scheme == "https" || u.Scheme == "http" && loopback(u.Hostname()) {
+		return nil
+	}
+	return errors.New("metadata_url must be https; http is for loopback only")
+}
