@@ -24,10 +24,11 @@ type Provider interface {
 // cannot work; the source stays listed with it.
 type Factory func(src Source, env Environment) (Provider, error)
 
-// Environment is what a provider may use of the outside world. All fields are set.
+// Environment is what a provider may use of the outside world. All fields are set, except where they say otherwise.
 type Environment struct {
 	Keys        Keys             // key history of issuers
 	Credentials Credentials      // credentials of administrators and feeds
+	Tokens      Tokens           // bearer tokens of the tenant's own OIDC sources; nil: none are accepted
 	HTTP        *http.Client     // for discovery, key sets and metadata; providers add their own host and size rules
 	Now         func() time.Time // clock of this process
 	Log         *slog.Logger
