@@ -39,6 +39,7 @@ type CreateUser struct {
 // A Principal is who asks: a source by its own signature, or a credential.
 type Principal struct {
 	Kind   PrincipalKind
+	Tenant string   // lower-case UUID from the source's or credential's own record, never from the event
 	ID     string   // source name, or credential id
 	Name   string   // for people
 	Grants []string // names of all roles that it may ever grant

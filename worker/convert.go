@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
@@ -29,7 +30,7 @@ type grants struct {
 // authorize asks the policies, with all that is known of the request.
 func (w *Worker) authorize(ctx context.Context, e *event, res resolution, at time.Time) (grants, Decision, *Rejection) {
 	req := AuthorizationRequest{
-		Tenant: e.tenant.ID, TenantName: e.tenant.Name, Principal: e.request.Principal, SourceKind: e.source.Kind, Source: e.source.Name,
+		Tenant: e.tenant.ID, TenantName: e.tenant.Name, Principal: e.request.Principal, PrincipalTenant: e.principalTenant(), SourceKind: e.source.Kind, Source: e.source.Name,
 		Door: e.env.Door, Shape: e.env.Shape, AuthProvider: e.request.AuthProvider, EmailDomain: e.user.email.Domain,
 		EmailVerified: e.user.emailVerified, Existing: res.user != nil, Attributes: e.request.Attributes,
 		Replayed: e.env.Replayed, Age: at.Sub(e.env.StoredAt),
@@ -40,16 +41,20 @@ func (w *Worker) authorize(ctx context.Context, e *event, res resolution, at tim
 	g := grants{dropped: e.user.dropped}
 	if res.user == nil { // roles are granted at creation only
 		for _, r := range e.user.roles {
-			req.Roles = append(req.Roles, RequestedRole{ID: r.ID, Name: r.Name})
+			req.Roles = append(req.Roles, RequestedRole{Tenant: strings.ToLower(r.TenantID), ID: r.ID, Name: r.Name})
 		}
 		for _, o := range e.user.organizations {
 			req.Organizations = append(req.Organizations, RequestedOrganization{
-				OrganizationID: o.organization.ID, OrganizationName: o.organization.Name, RoleID: o.role.ID, RoleName: o.role.Name,
+				Tenant: strings.ToLower(o.organization.TenantID), OrganizationID: o.organization.ID, OrganizationName: o.organization.Name, RoleID: o.role.ID, RoleName: o.role.Name,
 			})
 		}
 		g.roles, g.organizations = e.user.roles, e.user.organizations
 	}
 	d := w.authorizer.Authorize(ctx, req)
+	if d.PolicyError {
+		w.log.Error("a policy could not be evaluated; the request is denied", "tenant", e.tenant.ID, "source", e.source.Name,
+			"event_id", e.env.EventID, "policies", d.Policies, "errors", d.Errors)
+	}
 	if !d.Allow {
 		return grants{}, d, forbidden(d, nil)
 	}
@@ -60,6 +65,14 @@ func (w *Worker) authorize(ctx context.Context, e *event, res resolution, at tim
 		return grants{}, d, forbidden(d, d.Denied)
 	}
 	return g.without(d.Denied), d, nil
+}
+
+// principalTenant is the tenant that whoever asks belongs to, by their own record.
+func (e *event) principalTenant() string {
+	if e.request.Principal.Kind == providers.PrincipalSource {
+		return e.source.Tenant
+	}
+	return e.request.Principal.Tenant
 }
 
 // forbidden is the rejection of what policy denied: the whole request, or some of its roles.

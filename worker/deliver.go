@@ -103,6 +103,7 @@ func (w *Worker) publishResults(ctx context.Context, events []*event, failed map
 		if e.rejection != nil {
 			a := answerOf(e.rejection, w.now())
 			a.Attempt = e.attempt
+			a.message = e.origin.key()
 			if e.rejection.DeadLetter && e.reply == nil {
 				a.DeadLetter = e.deadLetterID()
 			}

@@ -38,7 +38,8 @@ type Answer struct {
 	Attempt int
 	answerHeaders
 
-	again bool // the ledger had it
+	again   bool   // the ledger had it
+	message string // of a rejection: the stored message that was rejected
 }
 
 // answerHeaders is what the ledger keeps beside the body, to make the very same result again.
@@ -142,16 +143,21 @@ func answerAgain(row *store.Event) (*Answer, error) {
 	return a, nil
 }
 
-// resultID is the message id of an event's result. It is the same however often the event is processed, until somebody
-// replays it.
-func resultID(tenant, source, eventID string, attempt int) string {
+// id is the message id of the answer as a result. It is the same however often the event is processed, until somebody
+// replays it. That of a rejection names the stored message too: the same event id may be sent again in another message,
+// and what becomes of that one must not be taken for a duplicate.
+func (a *Answer) id(tenant, source, eventID string) string {
 	if tenant == "" {
 		tenant = "_"
 	}
 	if source == "" {
 		source = "_"
 	}
-	return tenant + "/" + source + "/" + eventID + "/" + strconv.Itoa(attempt)
+	id := tenant + "/" + source + "/" + eventID + "/" + strconv.Itoa(a.Attempt)
+	if a.message != "" {
+		id += "/" + a.message
+	}
+	return id
 }
 
 // Headers returns the headers of the answer to the event of the given tenant, source and id, with CloudEvents
@@ -165,7 +171,7 @@ func (a *Answer) Headers(tenant, source, eventID string) providers.Header {
 		"ce-specversion":  {"1.0"},
 		"ce-type":         {"idpsync.user." + string(a.Outcome)},
 		"ce-source":       {"/idpsync/" + tenant + "/" + source},
-		"ce-id":           {percentEncode(resultID(tenant, source, eventID, a.Attempt))},
+		"ce-id":           {percentEncode(a.id(tenant, source, eventID))},
 		"ce-time":         {formatTime(a.At)},
 	}
 	if a.UserID != "" {
@@ -193,7 +199,7 @@ func (a *Answer) Headers(tenant, source, eventID string) providers.Header {
 func (a *Answer) outgoing(tenant, source, eventID string) Outgoing {
 	return Outgoing{
 		Subject: ResultSubject(tenant, source, a.Outcome),
-		ID:      resultID(tenant, source, eventID, a.Attempt),
+		ID:      a.id(tenant, source, eventID),
 		Header:  a.Headers(tenant, source, eventID),
 		Data:    a.Body,
 	}

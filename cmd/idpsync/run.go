@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+)
+
+func newRunCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run the worker",
+		Long: `Run the worker until SIGTERM or SIGINT. It then stops pulling, finishes and acknowledges what it has, and leaves;
+a second signal ends it at once, and the broker delivers the rest again.
+
+With no --nats-url it brings its own broker, with no --database-url its own database; both lie under --data-dir.
+With both it is one of as many workers as you like on one broker and one PostgreSQL.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.config(cmd)
+			if err != nil {
+				return err
+			}
+			return a.serve(cmd.Context(), c, a.logger(c))
+		},
+	}
+	a.addSettings(cmd, areaStore, areaBroker, areaRun)
+	return cmd
+}
+
+// serve runs a worker with its front doors until ctx ends and everything has drained.
+func (a *app) serve(ctx context.Context, c config, log *slog.Logger) error {
+	d, err := a.deploy(ctx, c, log, deployOptions{})
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if d.server != nil {
+		log.Info("embedded broker listens", "url", d.server.URL(), "plain_client", d.server.PlainClientHint())
+	}
+	return d.run(ctx)
+}
+
+// run serves the front doors and the worker until ctx ends. The doors close first, so that nobody waits for an answer
+// that will not come.
+func (d *deployment) run(ctx context.Context) error {
+	doors, err := d.openDoors(ctx)
+	if err != nil {
+		return err
+	}
+	d.log.Info("worker ready", "worker", d.cfg.workerName(), "version", version, "database", d.store.Kind(), "directory", d.directories.Current().Revision)
+	stopped := make(chan error, 1)
+	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWorking()
+	go func() { stopped <- d.worker.Run(working) }()
+
+	select {
+	case <-ctx.Done():
+	case err = <-stopped: // cannot happen before stopWorking, but must not be waited for twice
+		return errors.Join(err, doors.close())
+	case err = <-doors.failed:
+	}
+	d.log.Info("draining; a second signal ends the process at once")
+	err = errors.Join(err, doors.close())
+	stopWorking()
+	err = errors.Join(err, <-stopped)
+	d.log.Info("worker stopped")
+	return err
+}

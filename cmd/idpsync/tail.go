@@ -1,0 +1,188 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"iter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/stream"
+)
+
+func newTailCommand(a *app) *cobra.Command {
+	var f stream.Filter
+	var since time.Duration
+	var asJSON, once bool
+	cmd := &cobra.Command{
+		Use:   "tail",
+		Short: "Show results as they come",
+		Long: `Show the results of events as workers publish them: who came in, from where, what happened, and why.
+With --since it begins with those of that long ago; with --once it ends after those that are there.`,
+		Example: "  idpsync tail --tenant 2489e9ad-2ee2-8e00-8ec9-32d5f69181c0 --since 1h",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.config(cmd)
+			if err != nil {
+				return err
+			}
+			conn, err := a.connect(cmd.Context(), c)
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			if since > 0 {
+				f.Since = a.now().Add(-since)
+			}
+			read := stream.Tail
+			if once {
+				read = stream.Results
+			}
+			return a.tail(cmd.Context(), conn, read, f, asJSON)
+		},
+	}
+	cmd.Flags().StringVar(&f.Tenant, "tenant", "", "only of this tenant (UUID)")
+	cmd.Flags().StringVar(&f.Source, "source", "", "only of this source")
+	cmd.Flags().StringVar(&f.Word, "outcome", "", "only of this outcome: created, exists, linked, updated or rejected")
+	cmd.Flags().DurationVar(&since, "since", 0, "begin with results of that long ago")
+	cmd.Flags().BoolVar(&once, "once", false, "end after the results that are there")
+	jsonFlag(cmd, &asJSON)
+	a.addSettings(cmd, areaBroker, areaStore)
+	return cmd
+}
+
+// connect reaches the broker that the configuration names, for a verb.
+func (a *app) connect(ctx context.Context, c config) (*stream.Conn, error) {
+	o, err := c.brokerOptions(a.logger(c))
+	if err != nil {
+		return nil, err
+	}
+	conn, err := stream.Connect(ctx, o)
+	if err != nil {
+		return nil, fail(exitFailure, "check --nats-url, or --data-dir for the embedded broker", "%w", err)
+	}
+	return conn, nil
+}
+
+func (a *app) tail(ctx context.Context, conn *stream.Conn, read func(context.Context, *stream.Conn, stream.Filter) iter.Seq2[stream.Stored, error], f stream.Filter, asJSON bool) error {
+	colours := a.colours(a.stdout)
+	for m, err := range read(ctx, conn, f) {
+		if err != nil {
+			return fail(exitFailure, "run idpsync migrate if the streams do not exist", "%w", err)
+		}
+		r := readResult(m)
+		if asJSON {
+			err = json.NewEncoder(a.stdout).Encode(r)
+		} else {
+			_, err = io.WriteString(a.stdout, r.line(colours)+"\n")
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A result is a result message as people read it.
+type result struct {
+	Time     time.Time       `json:"time"`
+	Tenant   string          `json:"tenant"`
+	Source   string          `json:"source"`
+	EventID  string          `json:"event_id"`
+	Status   string          `json:"status"`
+	Outcome  string          `json:"outcome"`
+	Policies string          `json:"policies,omitempty"`
+	Body     json.RawMessage `json:"body"`
+
+	user  resultUser
+	fault worker.ErrorBody
+}
+
+// resultUser is what both shapes of a user have in common, and enough to say who it is.
+type resultUser struct {
+	ID           string   `json:"id"`
+	Email        string   `json:"email"`
+	Name         string   `json:"name"`
+	DisplayName  string   `json:"displayName"`
+	Roles        []string `json:"roles"`
+	IsOwner      bool     `json:"is_owner"`
+	IdentityName string   `json:"identityName"`
+}
+
+func readResult(m stream.Stored) result {
+	r := result{
+		Time: m.StoredAt, EventID: m.Header.Get(worker.HeaderEventID), Status: m.Header.Get(worker.HeaderStatus),
+		Outcome: m.Header.Get(worker.HeaderOutcome), Policies: m.Header.Get(worker.HeaderPolicies), Body: json.RawMessage(m.Data),
+	}
+	if tokens := bytes.Split([]byte(m.Subject), []byte(".")); len(tokens) == 5 {
+		r.Tenant, r.Source = string(tokens[2]), string(tokens[3])
+	}
+	if !json.Valid(m.Data) {
+		r.Body = json.RawMessage("null")
+		return r
+	}
+	if r.Outcome == string(worker.OutcomeRejected) {
+		_ = json.Unmarshal(m.Data, &r.fault) // a body of another form shows no details
+	} else {
+		_ = json.Unmarshal(m.Data, &r.user)
+	}
+	return r
+}
+
+// line tells the result in one line: when, what, who, from where, why.
+func (r result) line(colours bool) string {
+	mark, colour := "✓", "32"
+	switch {
+	case r.Outcome == string(worker.OutcomeRejected):
+		mark, colour = "✗", "31"
+	case r.Outcome != string(worker.OutcomeCreated):
+		mark, colour = "•", "36"
+	}
+	head := fmt.Sprintf("%s %s %-8s", mark, r.Status, r.Outcome)
+	if colours {
+		head = "\x1b[" + colour + "m" + head + "\x1b[0m"
+	}
+	return fmt.Sprintf("%s  %s  %-10s %s", r.Time.Local().Format("15:04:05"), head, printable(r.Source), printable(r.why()))
+}
+
+// why says who it is about, or what was wrong.
+func (r result) why() string {
+	if r.Outcome == string(worker.OutcomeRejected) {
+		s := string(r.fault.Code)
+		if reason, ok := r.fault.Details["reason"].(string); ok {
+			s += " (" + reason + ")"
+		}
+		s += ": " + r.fault.Message
+		if fields, ok := r.fault.Details["fields"].([]any); ok {
+			for _, f := range fields {
+				if f, ok := f.(map[string]any); ok {
+					s += fmt.Sprintf(" %v: %v", f["field"], f["message"])
+				}
+			}
+		}
+		if len(r.fault.Notices) > 0 {
+			s += fmt.Sprintf(" %q", r.fault.Notices)
+		}
+		return s + "  [event " + r.EventID + "]"
+	}
+	name := r.user.Name
+	if name == "" {
+		name = r.user.DisplayName
+	}
+	s := r.user.Email
+	if name != "" && name != s {
+		s += " · " + name
+	}
+	if len(r.user.Roles) > 0 {
+		s += fmt.Sprintf(" · roles %v", r.user.Roles)
+	}
+	if r.user.IsOwner {
+		s += " · owner"
+	}
+	return s + "  [event " + r.EventID + "]"
+}

@@ -1,0 +1,260 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/providers/oidc"
+	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/policy"
+	"github.com/idpsync/idpsync/worker/stream"
+)
+
+// factories is the list of providers: one line for each kind of source.
+func factories() map[providers.Kind]providers.Factory {
+	return map[providers.Kind]providers.Factory{
+		providers.KindOIDC: oidc.New,
+	}
+}
+
+// sqliteFile is the embedded database under the data directory.
+const sqliteFile = "idpsync.db"
+
+// openStore opens the database that the configuration names. The embedded one is made and brought up to date; for
+// PostgreSQL that is the work of migrate, as an older worker may still be using the schema.
+func (a *app) openStore(ctx context.Context, c config, log *slog.Logger) (*store.Store, error) {
+	o := store.Options{URL: c.DatabaseURL, Log: log, FullSync: c.Durability == "power", MaxConns: 2*worker.DefaultLoops + 4}
+	if o.URL == "" {
+		if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+			return nil, fail(exitFailure, "choose another folder with --data-dir", "the data directory cannot be made: %w", err)
+		}
+		o.Path = filepath.Join(c.DataDir, sqliteFile)
+	}
+	st, err := store.Open(ctx, o)
+	if err != nil {
+		return nil, fail(exitFailure, "check --database-url and that the database accepts connections", "the database cannot be opened: %w", err)
+	}
+	if st.Kind() == store.SQLite {
+		if _, err := st.Migrate(ctx); err != nil {
+			return nil, errors.Join(fail(exitFailure, "", "the database cannot be brought up to date: %w", err), st.Close())
+		}
+		return st, nil
+	}
+	have, want, err := st.SchemaVersion(ctx)
+	switch {
+	case err != nil:
+		err = fail(exitFailure, "idpsync migrate --database-url …", "the database's schema cannot be read: %w", err)
+	case have < want:
+		err = fail(exitFailure, "run: idpsync migrate --database-url …", "the database has schema %d and this program needs %d", have, want)
+	case have > want:
+		log.Warn("the database has a newer schema than this program knows; upgrade it soon", "have", have, "want", want)
+	}
+	if err != nil {
+		return nil, errors.Join(err, st.Close())
+	}
+	return st, nil
+}
+
+// brokerOptions says how to reach the broker: the configured one, else the embedded one of the data directory, which
+// runs in another process.
+func (c config) brokerOptions(log *slog.Logger) (stream.Options, error) {
+	o := stream.Options{Name: "idpsync", Log: log}
+	if c.NATSURL == "" && c.NATSContext == "" {
+		cred, err := stream.ReadCredentials(c.DataDir)
+		if err != nil {
+			return o, fail(exitFailure, "start idpsync run or idpsync dev with the same --data-dir, or name a broker with --nats-url", "there is no broker: %w", err)
+		}
+		o = cred.Options()
+		o.Name, o.Log = "idpsync", log
+		return o, nil
+	}
+	o.URL, o.Creds, o.NKey, o.Context = c.NATSURL, c.NATSCreds, c.NATSNKey, c.NATSContext
+	o.CA, o.Cert, o.Key = c.NATSCA, c.NATSCert, c.NATSKey
+	return o, nil
+}
+
+// embedded reports whether the broker is this process's own.
+func (c config) embedded() bool { return c.NATSURL == "" && c.NATSContext == "" }
+
+// A deployment is all that a running worker is made of. Close it when the worker has returned.
+type deployment struct {
+	cfg         config
+	log         *slog.Logger
+	store       *store.Store
+	server      *stream.Server // nil when the broker is external
+	conn        *stream.Conn
+	policies    *policy.Holder
+	directories *worker.Directories
+	worker      *worker.Worker
+	env         providers.Environment
+	metrics     worker.Metrics
+}
+
+// deployOptions are what dev does otherwise than run.
+type deployOptions struct {
+	openBroker bool // the embedded broker asks for no login
+	publisher  func(worker.Publisher) worker.Publisher
+}
+
+// deploy opens everything that a worker needs, in the order in which one thing needs another.
+func (a *app) deploy(ctx context.Context, c config, log *slog.Logger, o deployOptions) (d *deployment, err error) {
+	d = &deployment{cfg: c, log: log}
+	defer func() {
+		if err != nil {
+			d.Close()
+		}
+	}()
+	if d.store, err = a.openStore(ctx, c, log); err != nil {
+		return d, err
+	}
+	if err = d.openBroker(ctx, o.openBroker); err != nil {
+		return d, err
+	}
+	builtin, err := policy.Compile(nil)
+	if err != nil {
+		return d, fmt.Errorf("built-in policies: %w", err)
+	}
+	d.policies = policy.NewHolder(builtin)
+	d.env = providers.Environment{
+		Keys: storeKeys{d.store}, HTTP: httpClient(), Now: a.now, Log: log,
+	}
+	d.directories = worker.NewDirectories(d.store, factories(), d.env, func(rows []store.Policy) error {
+		files := make([]policy.File, len(rows))
+		for i, r := range rows {
+			files[i] = policy.File{Name: r.Name, Text: r.Text}
+		}
+		changed, err := d.policies.Reload(files)
+		if changed {
+			log.Info("policies changed", "files", len(files))
+		}
+		return err
+	})
+	if err = d.directories.Reload(ctx); err != nil {
+		return d, err
+	}
+	publisher := stream.Publisher(d.conn)
+	if o.publisher != nil {
+		publisher = o.publisher(publisher)
+	}
+	d.worker, err = worker.New(d.store, publisher, d.directories, d.policies, worker.Config{
+		Name: c.workerName(), Version: version, Batch: c.BatchSize, Parallel: c.Concurrency, AckWait: stream.AckWait,
+		LoginBudget: c.LoginsBudget, FeedBudget: c.FeedsBudget, DrainTimeout: c.DrainTimeout,
+		Now: a.now, Rand: a.random, Log: log, Metrics: d.metrics,
+		Open: func(ctx context.Context, lane string) (worker.Consumer, error) {
+			return stream.Consumer(ctx, d.conn, lane, c.BatchSize)
+		},
+	})
+	return d, err
+}
+
+// openBroker starts the embedded broker, or connects to the configured one and compares its streams with what this
+// program needs.
+func (d *deployment) openBroker(ctx context.Context, open bool) error {
+	if d.cfg.embedded() {
+		server, err := stream.Embedded(ctx, stream.EmbeddedOptions{
+			DataDir: d.cfg.DataDir, Listen: d.cfg.NATSListen, Open: open, SyncAlways: d.cfg.Durability == "power",
+			MaxPayload: int32(d.cfg.MaxPayload), Log: d.log, //nolint:gosec // bounded by the setting
+		})
+		if err != nil {
+			return err
+		}
+		d.server = server
+		if d.conn, err = stream.Connect(ctx, stream.Options{InProcess: server, Name: "idpsync", Log: d.log}); err != nil {
+			return err
+		}
+		_, err = stream.Migrate(ctx, d.conn, server.Topology())
+		return err
+	}
+	o, err := d.cfg.brokerOptions(d.log)
+	if err != nil {
+		return err
+	}
+	if d.conn, err = stream.Connect(ctx, o); err != nil {
+		return err
+	}
+	differences, err := stream.Compare(ctx, d.conn)
+	if err != nil {
+		return fail(exitFailure, "run: idpsync migrate --nats-url …", "the broker's streams are not as they must be: %w", err)
+	}
+	for _, diff := range differences {
+		d.log.Warn("broker differs from what this version would set up; idpsync migrate changes it", "object", diff.Object, "setting", diff.Setting, "have", diff.Have, "want", diff.Want)
+	}
+	return nil
+}
+
+// Close closes what was opened, in the opposite order.
+func (d *deployment) Close() {
+	if d.conn != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := d.conn.Drain(ctx); err != nil {
+			d.log.Debug("broker connection not drained", "error", err)
+		}
+		d.conn.Close()
+	}
+	if d.server != nil {
+		d.server.Shutdown()
+	}
+	if d.store != nil {
+		if err := d.store.Close(); err != nil {
+			d.log.Warn("database not closed cleanly", "error", err)
+		}
+	}
+}
+
+// workerName is the configured name, or one that is unique among the processes of a deployment.
+func (c config) workerName() string {
+	if c.WorkerName != "" {
+		return c.WorkerName
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "worker"
+	}
+	return fmt.Sprintf("%s-%d", host, os.Getpid())
+}
+
+// httpClient is what providers reach issuers with. They add their own limits for hosts, sizes and redirects.
+func httpClient() *http.Client {
+	return &http.Client{
+		Timeout: 10 * time.Second,
+		Transport: &http.Transport{
+			Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 2, IdleConnTimeout: time.Minute,
+			TLSHandshakeTimeout: 5 * time.Second, ResponseHeaderTimeout: 10 * time.Second, MaxConnsPerHost: 2 * runtime.GOMAXPROCS(0),
+		},
+	}
+}
+
+// storeKeys is the key history over the store.
+type storeKeys struct{ store *store.Store }
+
+var _ providers.Keys = storeKeys{}
+
+func (k storeKeys) Keys(ctx context.Context, tenant, source, issuer string) ([]providers.Key, error) {
+	rows, err := k.store.SourceKeys(ctx, tenant, source, issuer)
+	if err != nil {
+		return nil, err
+	}
+	keys := make([]providers.Key, len(rows))
+	for i, r := range rows {
+		keys[i] = providers.Key(r)
+	}
+	return keys, nil
+}
+
+func (k storeKeys) Observe(ctx context.Context, tenant, source, issuer string, published []providers.Key, at time.Time) error {
+	rows := make([]store.SourceKey, len(published))
+	for i, p := range published {
+		rows[i] = store.SourceKey(p)
+	}
+	return k.store.ObserveSourceKeys(ctx, tenant, source, issuer, rows, at)
+}
