@@ -120,6 +120,9 @@ func (c Case) run(set *Set) Result {
 func ReadCases(file string, data []byte) ([]Case, error) {
 	doc := strictyaml.Parse(file, data)
 	root := doc.Root().Mapping()
+	if !root.Present() {
+		root.Fail("write cases: [{name: …, request: {…}, expect: {…}}]", "there are no cases")
+	}
 	base := worker.AuthorizationRequest{Door: providers.DoorStream}
 	if v := root.Get("request"); v.Present() {
 		base = readRequest(v.Mapping(), base)

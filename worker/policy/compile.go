@@ -240,9 +240,12 @@ func (c *compiler) statement(file string, n int, st statement, own bool) {
 	if p.Effect() == cedar.Permit {
 		r.Effect = "permit"
 	}
-	c.annotations(r, n, st)
+	reserved := c.annotations(r, n, st)
 	for _, f := range c.check(p) {
 		c.fault(file, st.find(f.word), f.message, f.hint)
+	}
+	if reserved {
+		return
 	}
 	if first, ok := c.rules[r.ID]; ok {
 		c.fault(file, st.start, fmt.Sprintf("the id %q is taken by the policy at %s:%d", r.ID, first.File, first.Line), "give each policy an @id of its own")
@@ -254,7 +257,8 @@ func (c *compiler) statement(file string, n int, st statement, own bool) {
 // An id goes into headers, the ledger and commands, so it has no spaces, commas or anything that needs escaping.
 var idForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$`)
 
-func (c *compiler) annotations(r *rule, n int, st statement) {
+// annotations reads id and notice, and reports whether the id is one that the policy may not have.
+func (c *compiler) annotations(r *rule, n int, st statement) (reserved bool) {
 	notes := r.cedar.Annotations()
 	id, named := notes["id"]
 	r.ID = string(id)
@@ -267,6 +271,7 @@ func (c *compiler) annotations(r *rule, n int, st statement) {
 	case !idForm.MatchString(r.ID):
 		c.fault(r.File, st.start, "the policy has no id, and the file's name cannot be part of one", `add @id("…") before it`)
 	case strings.HasPrefix(r.ID, ReservedPrefix) != r.Builtin:
+		reserved = true
 		c.fault(r.File, st.find("id"), fmt.Sprintf("the id %q is reserved", r.ID), "ids that begin with "+ReservedPrefix+" belong to the policies that come with idpsync, which cannot be replaced; forbid what you want to forbid under another id")
 	}
 	notice, noted := notes["notice"]
@@ -275,6 +280,7 @@ func (c *compiler) annotations(r *rule, n int, st statement) {
 	if noted && (strings.TrimSpace(r.Notice) == "" || len(r.Notice) > maxNotice || unfit) {
 		c.fault(r.File, st.find("notice"), "@notice must be one line of text, at most "+strconv.Itoa(maxNotice)+" bytes", "it is shown to whoever sent the event; remove it when there is nothing to say")
 	}
+	return reserved
 }
 
 // A syntax error of one policy.
@@ -319,8 +325,8 @@ func parse(st statement) (p *cedar.Policy, at position, fault *syntaxError) {
 	if e := expected.FindStringSubmatch(message); e != nil {
 		message = fmt.Sprintf("%q stands where %q is expected", e[1], e[2])
 	}
-	if m[3] != "" {
+	if m[3] != "" && m[3] != `""` {
 		message += ", before " + m[3]
 	}
-	return nil, position{line, column}.at(st.start), &syntaxError{message, "the Cedar grammar is at https://docs.cedarpolicy.com/policies/syntax-grammar.html"}
+	return nil, position{max(line, 1), max(column, 1)}.at(st.start), &syntaxError{message, "the Cedar grammar is at https://docs.cedarpolicy.com/policies/syntax-grammar.html"}
 }

@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -155,7 +156,13 @@ func (k *known) role(tenant, id, name, organization string) *cedar.Entity {
 func (k *known) principal(tenant string, p providers.Principal) *cedar.Entity {
 	grants := slices.Clone(p.Grants)
 	slices.Sort(grants)
-	key := [4]string{string(p.Kind) + " " + tenant, p.ID, p.Name, strings.Join(grants, "\x00")}
+	var list strings.Builder // with lengths, so that no name can pass for two
+	for _, g := range grants {
+		list.WriteString(strconv.Itoa(len(g)))
+		list.WriteByte(':')
+		list.WriteString(g)
+	}
+	key := [4]string{string(p.Kind) + " " + tenant, p.ID, p.Name, list.String()}
 	return k.principals.get(key, func() *cedar.Entity {
 		id := p.ID
 		if p.Kind == providers.PrincipalSource {

@@ -83,7 +83,7 @@ func (s *schema) check(p *cedar.Policy) (out []finding) {
 	tree := (*xast.Policy)(p.AST())
 	seen := map[string]bool{}
 	for _, err := range flatten(s.validator.Policy("", tree)) {
-		message := err.Error()
+		message := forAction.ReplaceAllString(err.Error(), "in the context")
 		if seen[message] {
 			continue
 		}
@@ -91,7 +91,7 @@ func (s *schema) check(p *cedar.Policy) (out []finding) {
 		word, hint := s.explain(message)
 		out = append(out, finding{message: message, word: word, hint: hint})
 	}
-	for _, f := range s.literals(tree) {
+	for _, f := range s.lint(tree) {
 		if !seen[f.message] {
 			seen[f.message] = true
 			out = append(out, f)
@@ -115,10 +115,12 @@ func flatten(err error) []error {
 	return []error{err}
 }
 
+// The library's messages, which have no types of their own.
 var (
-	inContext  = regexp.MustCompile("^attribute `([^`]+)` in context for .* not found")
+	forAction  = regexp.MustCompile(`in context for Action::"[A-Za-z]+"`) // each fault once, not once for each action
+	inContext  = regexp.MustCompile("^attribute `([^`]+)` in the context not found")
 	onEntity   = regexp.MustCompile("^attribute `([^`]+)` on entity types? `?([A-Za-z]+)")
-	optional   = regexp.MustCompile("^unable to guarantee safety of access to optional attribute `([^`]+)` (in context|on entity)")
+	optional   = regexp.MustCompile("^unable to guarantee safety of access to optional attribute `([^`]+)` (in the context|on entity)")
 	unsafeTag  = regexp.MustCompile("^unable to guarantee safety of access to tag")
 	noType     = regexp.MustCompile("^unrecognized entity type `([^`]+)`")
 	noAction   = regexp.MustCompile("^unrecognized action `([^`]+)`")
@@ -131,6 +133,9 @@ func (s *schema) explain(message string) (word, hint string) {
 		return last(m[1]), strictyaml.DidYouMean(last(m[1]), s.contextNames())
 	}
 	if m := onEntity.FindStringSubmatch(message); m != nil {
+		if _, ok := s.resolved.Entities[typeRole].Shape[cedar.String(last(m[1]))]; ok {
+			return last(m[1]), `only a Role has it; narrow the policy to action == Action::"GrantRole" or resource is Role`
+		}
 		e := s.resolved.Entities[cedar.EntityType(m[2])]
 		return last(m[1]), strictyaml.DidYouMean(last(m[1]), names(e.Shape))
 	}
@@ -155,8 +160,8 @@ func (s *schema) explain(message string) (word, hint string) {
 		return "", "CreateUser is asked of a Tenant, GrantRole of a Role, both by a Source or a Credential"
 	case mixedTypes.MatchString(message):
 		return "", `closed lists are written as entities, as in context.door == Door::"http"; idpsync.cedarschema has all types`
-	case strings.Contains(message, "non-literal"):
-		return "", `write the value itself, as in duration("7d")`
+	case strings.Contains(message, "non-literal"), strings.Contains(message, "duration value"):
+		return "duration", `write the value itself, as in duration("7d")`
 	default:
 		return "", "idpsync.cedarschema has all names and types"
 	}
@@ -174,12 +179,7 @@ func names(r resolved.RecordType) []string {
 }
 
 func (s *schema) contextNames() []string {
-	for _, a := range s.resolved.Actions {
-		if a.AppliesTo != nil {
-			return names(a.AppliesTo.Context) // the same for all of them
-		}
-	}
-	return nil
+	return names(s.resolved.Actions[actionCreate].AppliesTo.Context) // the same for all actions
 }
 
 func (s *schema) typeNames() []string {
