@@ -114,3 +114,20 @@ func (s *Store) migrateSQLite(ctx context.Context, p *goose.Provider) ([]*goose.
 		}
 	}
 }
+
+// Schema returns the text of all migrations for a kind of database.
+func Schema(kind string) string {
+	var all []byte
+	entries, err := migrations.ReadDir("migrations/" + kind)
+	if err != nil {
+		return ""
+	}
+	for _, e := range entries {
+		text, err := migrations.ReadFile("migrations/" + kind + "/" + e.Name())
+		if err != nil {
+			return ""
+		}
+		all = append(all, text...)
+	}
+	return string(all)
+}

@@ -1,0 +1,236 @@
+package store_test
+
+import (
+	"context"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/store/storetest"
+)
+
+// write stores w in a batch of its own.
+func write(ctx context.Context, s *store.Store, w store.Write) error {
+	return s.Batch(ctx, func(ctx context.Context, tx *store.Tx) error { return tx.Write(ctx, w) })
+}
+
+func mustWrite(t *testing.T, s *store.Store, w store.Write) {
+	t.Helper()
+	if err := write(t.Context(), s, w); err != nil {
+		t.Fatalf("write: %v", err)
+	}
+}
+
+// find looks in a batch of its own, with the statements that a worker uses.
+func find(t *testing.T, s *store.Store, lookups ...store.Lookup) []store.Found {
+	t.Helper()
+	var found []store.Found
+	err := s.Batch(t.Context(), func(ctx context.Context, tx *store.Tx) (err error) {
+		found, err = tx.Find(ctx, lookups)
+		return err
+	})
+	if err != nil {
+		t.Fatalf("find: %v", err)
+	}
+	return found
+}
+
+func equal(t *testing.T, what string, got, want any) {
+	t.Helper()
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%s:\n got %+v\nwant %+v", what, got, want)
+	}
+}
+
+// fullUser has a value in every field that can be written.
+func fullUser() store.User {
+	u := storetest.User(storetest.Acme, 1)
+	u.Email, u.EmailKey, u.EmailVerified = `Zoë."q"\o'k{x},NULL@Acme.example`, `zoë."q"\o'k{x},null@acme.example`, true
+	u.Name, u.FirstName = "  Zoë\n\"{,}\\ Ångström ", "NULL"
+	u.Avatar, u.PasswordHash, u.IsOwner = "data:image/png;base64,AAAA", "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA", true
+	u.UpdatedAt = u.CreatedAt.Add(time.Hour + time.Microsecond)
+	return u
+}
+
+func TestEveryFieldOfABatchComesBack(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, open func() *store.Store) {
+		s := open()
+		storetest.Seed(t, s)
+		u := fullUser()
+		e := storetest.Event(u, "event/1")
+		e.Result = []byte("{\"b\":1,  \"a\":\"\\u00e9\",\n\"raw\":\xff\x00\x01}") // kept as bytes, even when it is no text
+		e.Code, e.Attempt, e.Door, e.Policies = "user_exists", 3, "http", []string{"a", "b\"c"}
+		e.StoredAt, e.At = storetest.Time.Add(-time.Hour), storetest.Time.Add(time.Microsecond)
+		d := storetest.Identity(u, "Sub|ject")
+		used := store.UsedID{TenantID: u.TenantID, Source: "adfs", ID: "_assertion", EventID: e.EventID, Until: storetest.Time.Add(time.Hour)}
+		mustWrite(t, s, store.Write{
+			Users: []store.User{u}, Identities: []store.Identity{d}, Events: []store.Event{e}, UsedIDs: []store.UsedID{used},
+			RoleGrants:         []store.RoleGrant{storetest.Grant(u, storetest.AcmeUser), storetest.Grant(u, storetest.AcmeAdmin)},
+			OrganizationGrants: []store.OrganizationGrant{storetest.OrganizationGrant(u, storetest.AcmeSupport, storetest.AcmeViewer), storetest.OrganizationGrant(u, storetest.AcmeSales, storetest.AcmeViewer)},
+		})
+
+		want := u
+		want.HasIdentity, want.Revision, want.Roles = 1, 1, []string{"admin", "user"}
+		want.Organizations = []store.UserOrganization{{storetest.AcmeSales, storetest.AcmeViewer}, {storetest.AcmeSupport, storetest.AcmeViewer}}
+		lookup := store.Lookup{
+			Tenant: u.TenantID, Source: e.Source, EventID: e.EventID, Issuer: d.Issuer, Subject: d.Subject, EmailKey: u.EmailKey,
+			IdentityNameKey: u.IdentityNameKey, UserID: u.ID, Owner: true,
+		}
+		byUsed := store.Lookup{Tenant: u.TenantID, Source: used.Source, UsedID: used.ID}
+		check := func(found []store.Found) {
+			t.Helper()
+			equal(t, "event", found[0].Event, &e)
+			for name, got := range map[string]*store.User{
+				"by identity": found[0].ByIdentity, "by e-mail": found[0].ByEmail, "by identity name": found[0].ByIdentityName, "by id": found[0].ByID,
+			} {
+				equal(t, name, got, &want)
+			}
+			equal(t, "owner", found[0].OwnerID, u.ID)
+			equal(t, "nothing", found[1], store.Found{})
+			equal(t, "used id", found[2], store.Found{Used: &used})
+		}
+		nothing := store.Lookup{Tenant: u.TenantID, Source: "other", EventID: "x", Issuer: "x", Subject: "x", EmailKey: "x", IdentityNameKey: "x", UsedID: "x"}
+		check(find(t, s, lookup, nothing, byUsed))
+		outside, err := s.Find(t.Context(), []store.Lookup{lookup, nothing, byUsed})
+		if err != nil {
+			t.Fatal(err)
+		}
+		check(outside)
+
+		got, err := s.User(t.Context(), u.TenantID, u.ID)
+		equal(t, "User error", err, nil)
+		equal(t, "User", got, want)
+		users, err := s.Users(t.Context(), store.UserFilter{Tenant: u.TenantID, Email: u.EmailKey, Source: u.CreatedBy})
+		equal(t, "Users error", err, nil)
+		equal(t, "Users", users, []store.User{want})
+		event, err := s.Event(t.Context(), e.TenantID, e.Source, e.EventID)
+		equal(t, "Event error", err, nil)
+		equal(t, "Event", event, e)
+		events, err := s.Events(t.Context(), store.EventFilter{Tenant: e.TenantID, Source: e.Source, Since: e.At, Outcome: e.Outcome})
+		equal(t, "Events error", err, nil)
+		equal(t, "Events", events, []store.Event{e})
+		identities, err := s.Identities(t.Context(), u.TenantID, u.ID)
+		equal(t, "Identities error", err, nil)
+		equal(t, "Identities", identities, []store.Identity{d})
+		counts, err := s.Counts(t.Context())
+		equal(t, "Counts error", err, nil)
+		equal(t, "Counts", counts, store.Counts{Tenants: 2, Users: 1, Identities: 1, Events: 1, UsedIDs: 1})
+	})
+}
+
+func TestTimesAreCutToMicroseconds(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, open func() *store.Store) {
+		s := open()
+		storetest.Seed(t, s)
+		u := storetest.User(storetest.Acme, 1)
+		u.CreatedAt = time.Date(2026, 3, 29, 2, 30, 0, 123_456_999, time.FixedZone("", 2*3600))
+		u.UpdatedAt = time.Time{}
+		mustWrite(t, s, store.Write{Users: []store.User{u}})
+		got, err := s.User(t.Context(), u.TenantID, u.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		equal(t, "created", got.CreatedAt, time.Date(2026, 3, 29, 0, 30, 0, 123_456_000, time.UTC))
+		if !got.UpdatedAt.IsZero() {
+			t.Errorf("the zero time came back as %v", got.UpdatedAt)
+		}
+	})
+}
+
+func TestABatchOfManyComesBackInTheOrderOfItsLookups(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, open func() *store.Store) {
+		s := open()
+		storetest.Seed(t, s)
+		const n = 1200 // more than one statement takes
+		w := storetest.Creates(0, n)
+		order := slices.Clone(w.Users)
+		mustWrite(t, s, w)
+		slices.Reverse(order)
+		lookups := make([]store.Lookup, n)
+		for i, u := range order {
+			lookups[i] = store.Lookup{Tenant: u.TenantID, EmailKey: u.EmailKey}
+		}
+		for i, f := range find(t, s, lookups...) {
+			if f.ByEmail == nil || f.ByEmail.ID != order[i].ID || !slices.Equal(f.ByEmail.Roles, []string{"user"}) {
+				t.Fatalf("lookup %d found %+v", i, f.ByEmail)
+			}
+		}
+		equal(t, "users after the batch", len(w.Users), n)
+		equal(t, "the caller's rows keep their order", w.Users[0].EmailKey < w.Users[1].EmailKey, true)
+	})
+}
+
+func TestUpdatesChangeWhatTheySet(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, open func() *store.Store) {
+		s := open()
+		storetest.Seed(t, s)
+		u, other := fullUser(), storetest.User(storetest.Acme, 2)
+		mustWrite(t, s, store.Write{Users: []store.User{u, other}})
+		yes, no, name, empty := true, false, "New Name", ""
+		mustWrite(t, s, store.Write{Updates: []store.UserUpdate{
+			{TenantID: u.TenantID, UserID: u.ID, Revision: 1, UpdatedAt: storetest.Time.Add(2 * time.Hour), IsOwner: &no, Name: &name, IdentityNameKey: &empty, Avatar: &empty},
+			{TenantID: u.TenantID, UserID: other.ID, Revision: 1, UpdatedAt: storetest.Time, EmailVerified: &yes},
+		}})
+		want := u
+		want.Revision, want.UpdatedAt, want.IsOwner, want.Name, want.IdentityNameKey, want.Avatar = 2, storetest.Time.Add(2*time.Hour), false, name, "", ""
+		got, err := s.User(t.Context(), u.TenantID, u.ID)
+		equal(t, "error", err, nil)
+		equal(t, "first", got, want)
+		other.Revision, other.EmailVerified = 2, true
+		got, err = s.User(t.Context(), u.TenantID, other.ID)
+		equal(t, "error", err, nil)
+		equal(t, "second", got, other)
+	})
+}
+
+func TestPagesWalkThroughAll(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, open func() *store.Store) {
+		s := open()
+		storetest.Seed(t, s)
+		mustWrite(t, s, storetest.Creates(0, 25))
+		var ids, events []string
+		f := store.UserFilter{Tenant: storetest.Acme, Limit: 10}
+		for {
+			page, err := s.Users(t.Context(), f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(page) == 0 {
+				break
+			}
+			for _, u := range page {
+				ids = append(ids, u.ID)
+			}
+			f.After = page[len(page)-1].ID
+		}
+		ef := store.EventFilter{Limit: 10}
+		for {
+			page, err := s.Events(t.Context(), ef)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(page) == 0 {
+				break
+			}
+			for _, e := range page {
+				events = append(events, e.EventID)
+			}
+			last := page[len(page)-1]
+			ef.After = store.EventKey{TenantID: last.TenantID, Source: last.Source, EventID: last.EventID}
+		}
+		if len(ids) != 25 || !slices.IsSorted(ids) || len(events) != 25 || !slices.IsSorted(events) {
+			t.Errorf("pages gave users %v and events %v", ids, events)
+		}
+		newest, err := s.Events(t.Context(), store.EventFilter{Newest: true, Limit: 1})
+		if err != nil || len(newest) != 1 {
+			t.Errorf("newest: %v, %v", newest, err)
+		}
+	})
+}
