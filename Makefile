@@ -1,0 +1,61 @@
+# Every target is explained by the comment behind it; `make` alone prints them.
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -X main.version=$(VERSION)
+TOOL    := go tool -modfile=.ci/go.mod
+FUZZTIME ?= 10s
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build bin/idpsync
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/idpsync ./cmd/idpsync
+
+.PHONY: dev
+dev: ## Run the demo: a tenant, an issuer that signs real tokens, sample traffic, a live view
+	go run ./cmd/idpsync dev
+
+.PHONY: test
+test: ## Run every test, on SQLite and on a throw-away PostgreSQL
+	.ci/postgres run --no-fsync go test ./...
+
+.PHONY: race
+race: ## Run every test under the race detector
+	.ci/postgres run --no-fsync go test -race ./...
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME (10s)
+	.ci/fuzz $(FUZZTIME)
+
+.PHONY: vet
+vet: ## Check formatting, modules and go vet
+	.ci/vet
+
+.PHONY: lint
+lint: vet ## Run vet, then the linters of .ci/golangci.yml
+	$(TOOL) golangci-lint run --config .ci/golangci.yml
+
+.PHONY: vulns
+vulns: ## Look for known vulnerabilities in what the binary calls; needs the network
+	$(TOOL) govulncheck ./...
+
+.PHONY: generate
+generate: ## Write all generated files anew
+	go generate ./...
+
+.PHONY: verify
+verify: generate ## Fail when generated files or go.mod are not as committed
+	go mod tidy -diff
+	git diff --exit-code
+
+.PHONY: ci
+ci: ## Run everything that a change has to pass
+	.ci/run
+
+.PHONY: clean
+clean: ## Remove what was built; data stays
+	rm -rf bin
