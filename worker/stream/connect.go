@@ -52,8 +52,8 @@ type Conn struct {
 	log *slog.Logger
 	url string
 
-	generation atomic.Uint64 // counts the reconnects
-	closed     chan struct{}
+	breaks atomic.Uint64 // counts the losses of the connection
+	closed chan struct{}
 
 	mu        sync.Mutex
 	listeners map[int]listener
@@ -214,7 +214,7 @@ func (c *Conn) explain(op string, err error) error {
 		class, hint = ErrRefused, "check --nats-ca, --nats-cert and --nats-key against the broker's certificate"
 	case errors.Is(err, nats.ErrSecureConnRequired), errors.Is(err, nats.ErrSecureConnWanted):
 		class, hint = ErrOptions, "one side wants TLS and the other does not: use tls:// with --nats-ca, or nats:// without"
-	case strings.Contains(text, "malformed HTTP"), strings.Contains(text, "expected INFO"), strings.Contains(text, "illegal operation"):
+	case strings.Contains(text, "malformed HTTP"), strings.Contains(text, "INFO not received"), strings.Contains(text, "illegal operation"):
 		class, hint = ErrUnreachable, "something else than a NATS server listens there; check the port"
 	}
 	return &Error{Op: op, Class: class, Hint: hint, Err: err}
@@ -252,6 +252,7 @@ func (c *Conn) onDisconnect(nc *nats.Conn, err error) {
 	if err != nil {
 		attrs = append(attrs, "error", err.Error())
 	}
+	c.breaks.Add(1)
 	c.log.Warn("broker connection lost; reconnecting", attrs...)
 	for _, l := range c.all() {
 		if l.disconnected != nil {
@@ -261,7 +262,6 @@ func (c *Conn) onDisconnect(nc *nats.Conn, err error) {
 }
 
 func (c *Conn) onReconnect(nc *nats.Conn) {
-	c.generation.Add(1)
 	c.log.Info("broker connection restored", "url", nc.ConnectedUrlRedacted())
 }
 

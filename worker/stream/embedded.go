@@ -18,6 +18,7 @@ import (
 	"time"
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
+	"golang.org/x/crypto/bcrypt"
 
 	"github.com/idpsync/idpsync/providers"
 )
@@ -125,12 +126,20 @@ func (s *Server) start(ctx context.Context, o EmbeddedOptions, host string, port
 	if port == 0 {
 		port = natsserver.RANDOM_PORT
 	}
+	// The server holds a hash, or it would warn of a password in clear. The least cost is enough for a random one.
+	var hash []byte
+	if s.credentials.Password != "" {
+		var err error
+		if hash, err = bcrypt.GenerateFromPassword([]byte(s.credentials.Password.Reveal()), bcrypt.MinCost); err != nil {
+			return &Error{Op: op, Class: ErrOptions, Hint: "remove " + filepath.Join(o.DataDir, credentialsFile), Err: err}
+		}
+	}
 	opts := &natsserver.Options{
 		ServerName:             "idpsync-embedded",
 		Host:                   host,
 		Port:                   port,
 		Username:               s.credentials.User,
-		Password:               s.credentials.Password.Reveal(),
+		Password:               string(hash),
 		NoSigs:                 true,
 		JetStream:              true,
 		StoreDir:               o.DataDir, // the server adds the folder jetstream

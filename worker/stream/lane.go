@@ -55,9 +55,10 @@ type consumer struct {
 	log    *slog.Logger
 
 	// Only Next uses these, and Consumer before it.
-	generation uint64
-	created    time.Time // of the stream
-	silences   int       // missing heartbeats in a row
+	breaks   uint64    // of the connection, when the durable was bound
+	retired  bool      // the iterator is drained, to be replaced
+	created  time.Time // of the stream
+	silences int       // missing heartbeats in a row
 
 	mu       sync.Mutex
 	messages jetstream.MessagesContext
@@ -68,8 +69,9 @@ type consumer struct {
 // open binds the durable and begins to pull.
 func (l *consumer) open(ctx context.Context) error {
 	op := "consume " + l.stream + "/" + l.lane
-	generation := l.conn.generation.Load()
-	if err := l.refresh(ctx); err != nil {
+	breaks := l.conn.breaks.Load()
+	s, err := l.conn.js.Stream(ctx, l.stream)
+	if err != nil {
 		return wrap(op, err)
 	}
 	cons, err := l.conn.js.Consumer(ctx, l.stream, l.lane)
@@ -92,20 +94,11 @@ func (l *consumer) open(ctx context.Context) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.messages, l.generation = m, generation
+	l.messages, l.breaks, l.retired = m, breaks, false
+	l.created = s.CachedInfo().Created // it may be another stream of the same name
 	if l.drained {
 		m.Drain()
 	}
-	return nil
-}
-
-// refresh reads when the stream was created.
-func (l *consumer) refresh(ctx context.Context) error {
-	s, err := l.conn.js.Stream(ctx, l.stream)
-	if err != nil {
-		return err
-	}
-	l.created = s.CachedInfo().Created
 	return nil
 }
 
@@ -124,11 +117,17 @@ func (l *consumer) Next(ctx context.Context) (worker.Message, error) {
 			}
 			continue
 		}
+		if !l.retired && l.conn.breaks.Load() != l.breaks {
+			// The iterator would pull for its whole buffer again, although that may still be full, and what does not
+			// fit would be dropped until AckWait. So it is emptied and then replaced.
+			m.Drain()
+			l.retired = true
+		}
 		raw, err := m.Next(jetstream.NextContext(ctx))
 		switch {
 		case err == nil:
 			l.silences = 0
-			msg, err := l.message(ctx, raw)
+			msg, err := l.message(raw)
 			if err != nil {
 				l.log.Error("message from the broker without metadata", "subject", raw.Subject(), "error", err.Error())
 				continue
@@ -213,16 +212,10 @@ func (l *consumer) Drain() {
 	}
 }
 
-func (l *consumer) message(ctx context.Context, raw jetstream.Msg) (*message, error) {
+func (l *consumer) message(raw jetstream.Msg) (*message, error) {
 	meta, err := raw.Metadata()
 	if err != nil {
 		return nil, err
-	}
-	if g := l.conn.generation.Load(); g != l.generation {
-		// Another broker may have answered; the stream may be another one of the same name.
-		if err := l.refresh(ctx); err == nil {
-			l.generation = g
-		}
 	}
 	return &message{
 		Msg: raw, stream: meta.Stream, created: l.created, sequence: meta.Sequence.Stream,

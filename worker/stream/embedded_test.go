@@ -1,0 +1,187 @@
+package stream_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/idpsync/idpsync/worker/stream"
+)
+
+func TestEmbeddedKeepsItsPasswordSecretAndItsStreams(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new", "data")
+	var out logBuffer
+	log := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	options := stream.EmbeddedOptions{DataDir: dir, Listen: "127.0.0.1:0", Log: log}
+
+	if _, err := stream.ReadCredentials(dir); !errors.Is(err, fs.ErrNotExist) || !errors.Is(err, stream.ErrUnreachable) {
+		t.Fatal("before the first start:", err)
+	}
+	s, err := stream.Embedded(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Shutdown()
+	first, err := stream.ReadCredentials(dir)
+	if err != nil || first != s.Credentials() || first.URL != s.URL() || strings.HasSuffix(first.URL, ":0") {
+		t.Fatalf("%+v, %v; the server says %s", first, err, s.URL())
+	}
+	for _, name := range []string{"nats.json", "nats.env"} {
+		info, err := os.Stat(filepath.Join(dir, name))
+		if err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", name, info, err)
+		}
+	}
+	in := dial(t, stream.Options{InProcess: s, Log: log})
+	if _, err := stream.Migrate(t.Context(), in, s.Topology()); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, in, events(5, "feed", "f"))
+	if _, err := stream.Connect(t.Context(), stream.Options{URL: s.URL(), Log: log}); !errors.Is(err, stream.ErrRefused) {
+		t.Error("without credentials:", err)
+	}
+	in.Close()
+	s.Shutdown()
+	s.Shutdown()
+
+	again, err := stream.Embedded(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Shutdown()
+	if again.Credentials().Password != first.Password {
+		t.Error("the password changed over a restart")
+	}
+	c := dial(t, again.Credentials().Options())
+	if n := count(t, c, stream.StreamEvents); n != 5 {
+		t.Errorf("%d of 5 events are there after a restart", n)
+	}
+	password := first.Password.Reveal()
+	if len(password) < 32 {
+		t.Error("the password is short")
+	}
+	if text := out.String() + again.PlainClientHint(); strings.Contains(text, password) {
+		t.Error("the password is in the log or in the hint")
+	}
+	if !strings.Contains(again.PlainClientHint(), filepath.Join(dir, "nats.env")) {
+		t.Error(again.PlainClientHint())
+	}
+}
+
+// The plain client reads its login from the environment, which the hint's file sets.
+func TestEnvironmentFileHoldsALoginThatWorks(t *testing.T) {
+	dir := t.TempDir()
+	s, err := stream.Embedded(t.Context(), stream.EmbeddedOptions{DataDir: dir, Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Shutdown)
+	raw, err := os.ReadFile(filepath.Join(dir, "nats.env"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := map[string]string{}
+	for line := range strings.Lines(string(raw)) {
+		name, value, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "export "), "=")
+		env[name] = strings.Trim(value, "'")
+	}
+	nc, err := nats.Connect(env["NATS_URL"], nats.UserInfo(env["NATS_USER"], env["NATS_PASSWORD"]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc.Close()
+}
+
+func TestOpenBrokerNeedsNoLoginAndStaysOnLoopback(t *testing.T) {
+	dir := t.TempDir()
+	_, err := stream.Embedded(t.Context(), stream.EmbeddedOptions{DataDir: dir, Listen: "0.0.0.0:0", Open: true})
+	if !errors.Is(err, stream.ErrOptions) {
+		t.Fatal("open on all addresses:", err)
+	}
+	s, err := stream.Embedded(t.Context(), stream.EmbeddedOptions{DataDir: dir, Listen: "127.0.0.1:0", Open: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Shutdown)
+	dial(t, stream.Options{URL: s.URL()})
+	if c, err := stream.ReadCredentials(dir); err != nil || c.User != "" || c.URL != s.URL() {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	if want := "nats --server " + s.URL() + " micro ls"; s.PlainClientHint() != want {
+		t.Error(s.PlainClientHint())
+	}
+}
+
+func TestSecondBrokerOnTheSameDataIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	options := stream.EmbeddedOptions{DataDir: dir, Listen: "127.0.0.1:0"}
+	s, err := stream.Embedded(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Shutdown()
+	_, err = stream.Embedded(t.Context(), options)
+	if !errors.Is(err, stream.ErrDataDirInUse) || !strings.Contains(err.Error(), s.URL()) {
+		t.Fatal(err)
+	}
+	s.Shutdown()
+	s, err = stream.Embedded(t.Context(), options)
+	if err != nil {
+		t.Fatal("after the first has gone:", err)
+	}
+	s.Shutdown()
+}
+
+func TestEmbeddedSaysWhatIsWrong(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = taken.Close() }()
+	damaged := t.TempDir()
+	if err := os.WriteFile(filepath.Join(damaged, "nats.json"), []byte(`{"url":`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		o    stream.EmbeddedOptions
+		want string
+	}{
+		"port taken":         {stream.EmbeddedOptions{DataDir: t.TempDir(), Listen: taken.Addr().String()}, "--nats-listen"},
+		"no port":            {stream.EmbeddedOptions{DataDir: t.TempDir(), Listen: "127.0.0.1"}, "host:port"},
+		"bad port":           {stream.EmbeddedOptions{DataDir: t.TempDir(), Listen: "127.0.0.1:x"}, "host:port"},
+		"no data directory":  {stream.EmbeddedOptions{}, "--data-dir"},
+		"a file":             {stream.EmbeddedOptions{DataDir: file, Listen: "127.0.0.1:0"}, "--data-dir"},
+		"damaged credential": {stream.EmbeddedOptions{DataDir: damaged, Listen: "127.0.0.1:0"}, "damaged"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, err := stream.Embedded(t.Context(), test.o)
+			if err == nil {
+				s.Shutdown()
+				t.Fatal("it started")
+			}
+			if !strings.Contains(err.Error(), test.want) {
+				t.Errorf("%v does not mention %s", err, test.want)
+			}
+		})
+	}
+}
+
+func TestCredentialsPrintNoPassword(t *testing.T) {
+	c := stream.Credentials{URL: "nats://127.0.0.1:1", User: "u", Password: "hush"}
+	raw, err := json.Marshal(c)
+	if err != nil || strings.Contains(string(raw), "hush") {
+		t.Errorf("%s, %v", raw, err)
+	}
+}

@@ -1,0 +1,363 @@
+package stream_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/stream"
+)
+
+func events(n int, kind, prefix string) []worker.Outgoing {
+	out := make([]worker.Outgoing, n)
+	for i := range out {
+		out[i] = worker.Outgoing{Subject: "idpsync." + kind + "." + tenantA + ".hr", ID: fmt.Sprintf("%s-%d", prefix, i), Data: []byte(prefix)}
+	}
+	return out
+}
+
+func publish(t testing.TB, c *stream.Conn, msgs []worker.Outgoing) {
+	t.Helper()
+	for _, err := range stream.Publisher(c).Publish(within(t, time.Minute), msgs) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func consume(t testing.TB, c *stream.Conn, lane string, batch int) worker.Consumer {
+	t.Helper()
+	l, err := stream.Consumer(t.Context(), c, lane, batch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		l.Drain()
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		for {
+			if _, err := l.Next(ctx); err != nil {
+				return
+			}
+		}
+	})
+	return l
+}
+
+func TestLaneHandsOutWhatItsFilterCovers(t *testing.T) {
+	c := migrated(t)
+	before := time.Now()
+	publish(t, c, events(3, "login", "l"))
+	publish(t, c, events(2, "feed", "f"))
+	publish(t, c, []worker.Outgoing{{Subject: "idpsync.command." + tenantA + ".users.create", ID: "c"}, {Subject: "idpsync.login.too.deep.a.b", ID: "odd"}})
+	ctx := within(t, time.Minute)
+	want := map[string][]string{stream.LaneLogins: {"l-0", "l-1", "l-2", "c", "odd"}, stream.LaneFeeds: {"f-0", "f-1"}}
+	for lane, ids := range want {
+		l := consume(t, c, lane, 10)
+		var last worker.Message
+		for _, id := range ids {
+			m, err := l.Next(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := m.Header().Get("Nats-Msg-Id"); got != id {
+				t.Fatalf("%s: got %s, want %s", lane, got, id)
+			}
+			if m.Stream() != stream.StreamEvents || m.Delivered() != 1 || m.Sequence() == 0 ||
+				m.StoredAt().Before(before.Add(-time.Second)) || m.StreamCreated().IsZero() || m.StreamCreated().After(m.StoredAt()) {
+				t.Fatalf("metadata of %s: %+v", id, m)
+			}
+			if last = m; id != ids[len(ids)-1] {
+				if err := m.Ack(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if err := last.AckSync(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	st, err := stream.ReadState(ctx, c)
+	if err != nil || st.Stranded != 0 {
+		t.Fatal(st.Stranded, err)
+	}
+	if n := count(t, c, stream.StreamEvents); n != 0 {
+		t.Fatalf("%d events left after their acks", n)
+	}
+}
+
+func TestNakTermAndInProgress(t *testing.T) {
+	c := migrated(t)
+	publish(t, c, events(2, "feed", "f"))
+	l := consume(t, c, stream.LaneFeeds, 1)
+	ctx := within(t, time.Minute)
+	m := next(t, ctx, l)
+	if err := m.InProgress(); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.NakWithDelay(10 * time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[uint64]uint64{}
+	for range 2 {
+		m := next(t, ctx, l)
+		seen[m.Sequence()] = m.Delivered()
+		if err := m.Term("malformed:\r\nnot JSON"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if seen[1] != 2 || seen[2] != 1 {
+		t.Fatalf("deliveries by sequence: %v", seen)
+	}
+	var reasons []string
+	for len(reasons) < 2 && ctx.Err() == nil {
+		reasons = nil
+		for a, err := range stream.Advisories(ctx, c, stream.Filter{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if a.Kind == stream.AdvisoryTerminated && a.Consumer == stream.LaneFeeds && a.Stream == stream.StreamEvents {
+				reasons = append(reasons, a.Reason)
+			}
+		}
+	}
+	if reasons[0] != "malformed:  not JSON" {
+		t.Fatalf("reasons %q", reasons)
+	}
+}
+
+func next(t testing.TB, ctx context.Context, l worker.Consumer) worker.Message {
+	t.Helper()
+	m, err := l.Next(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func TestDrainHandsOutWhatWasPrefetched(t *testing.T) {
+	c := migrated(t)
+	publish(t, c, events(500, "feed", "f"))
+	l := consume(t, c, stream.LaneFeeds, 50) // prefetches 100
+	ctx := within(t, time.Minute)
+	next(t, ctx, l)
+	waitFor(t, ctx, func() bool { return laneState(t, c, stream.LaneFeeds).AckPending == 100 })
+	l.Drain()
+	l.Drain()
+	n := 1
+	for {
+		m, err := l.Next(ctx)
+		if errors.Is(err, worker.ErrConsumerClosed) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		n++
+		if err := m.NakWithDelay(0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n != 100 {
+		t.Fatalf("%d handed out of 100 prefetched", n)
+	}
+	if _, err := l.Next(ctx); !errors.Is(err, worker.ErrConsumerClosed) {
+		t.Fatal("after the end:", err)
+	}
+}
+
+func TestDrainWakesWhoWaits(t *testing.T) {
+	c := migrated(t)
+	l := consume(t, c, stream.LaneLogins, 1)
+	got := make(chan error, 1)
+	go func() {
+		_, err := l.Next(t.Context())
+		got <- err
+	}()
+	waitFor(t, within(t, time.Minute), func() bool { return laneState(t, c, stream.LaneLogins).Waiting == 1 })
+	l.Drain()
+	if err := <-got; !errors.Is(err, worker.ErrConsumerClosed) {
+		t.Fatal(err)
+	}
+}
+
+func TestNextEndsWithItsContextAndGoesOn(t *testing.T) {
+	c := migrated(t)
+	l := consume(t, c, stream.LaneLogins, 4)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if _, err := l.Next(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatal(err)
+	}
+	publish(t, c, events(1, "login", "l"))
+	next(t, within(t, time.Minute), l)
+}
+
+// laneState and waitFor ask the broker itself.
+func laneState(t testing.TB, c *stream.Conn, lane string) stream.LaneState {
+	t.Helper()
+	all, err := stream.Lanes(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range all {
+		if l.Lane == lane {
+			return l
+		}
+	}
+	t.Fatal("no lane", lane)
+	return stream.LaneState{}
+}
+
+func waitFor(t testing.TB, ctx context.Context, ok func() bool) {
+	t.Helper()
+	for !ok() {
+		if ctx.Err() != nil {
+			t.Fatal("it did not happen in time")
+		}
+	}
+}
+
+// Every acknowledged publish is handed out at least once, whatever happens to the broker meanwhile.
+func TestLaneSurvivesKillsOfTheBroker(t *testing.T) {
+	p := startProcess(t)
+	ctx := within(t, 2*time.Minute)
+	c := dial(t, p.credentials().Options())
+	migrate(t, c)
+	const n = 3000
+	stored := map[string]bool{}
+	put := func(prefix string) {
+		msgs := events(n, "feed", prefix)
+		for i := range msgs {
+			stored[msgs[i].ID] = true
+		}
+		for ctx.Err() == nil {
+			if errs := stream.Publisher(c).Publish(ctx, msgs); errs == nil {
+				return
+			}
+		}
+	}
+	put("first")
+	l := consume(t, c, stream.LaneFeeds, 100)
+	seen := map[string]int{}
+	take := func(until int) {
+		for len(seen) < until {
+			m := next(t, ctx, l)
+			seen[m.Header().Get("Nats-Msg-Id")]++
+			_ = m.Ack() // lost when the broker is down; then it comes again
+		}
+	}
+	take(n / 3)
+	p.kill() // with a full buffer of prefetched messages
+	p.start()
+	take(n * 2 / 3)
+	p.kill()
+	take(n*2/3 + 10) // prefetched ones are there while the broker is not
+	p.start()
+	put("second")
+	// What was on the wire comes again after AckWait; a new delivery of all the rest must not wait for that.
+	take(2*n - 1000)
+	for id := range stored {
+		if seen[id] == 0 {
+			if _, err := stream.GetEvent(ctx, c, 1); err != nil && !errors.Is(err, stream.ErrNotFound) {
+				t.Fatal(err)
+			}
+			break
+		}
+	}
+	// Nothing is lost: what was not handed out yet is still stored.
+	for m, err := range stream.Events(ctx, c, "", stream.Filter{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen[m.Header.Get("Nats-Msg-Id")]++
+	}
+	for id := range stored {
+		if seen[id] == 0 {
+			t.Errorf("%s is neither handed out nor stored", id)
+		}
+	}
+}
+
+func TestLaneBindsAgainAfterItsConsumerWasRemoved(t *testing.T) {
+	s := broker(t)
+	c := dial(t, s.Credentials().Options())
+	migrate(t, c)
+	l := consume(t, c, stream.LaneFeeds, 10)
+	ctx := within(t, time.Minute)
+	publish(t, c, events(1, "feed", "a"))
+	if err := next(t, ctx, l).AckSync(ctx); err != nil {
+		t.Fatal(err)
+	}
+	js := plain(t, s)
+	if err := js.DeleteConsumer(ctx, stream.StreamEvents, stream.LaneFeeds); err != nil {
+		t.Fatal(err)
+	}
+	migrate(t, c)
+	publish(t, c, events(1, "feed", "b"))
+	if m := next(t, ctx, l); m.Header().Get("Nats-Msg-Id") != "b-0" {
+		t.Fatal(m.Header())
+	}
+}
+
+// A recreated stream counts from 1 again, so the sequence means something only together with the creation time.
+func TestLaneSeesThatItsStreamWasRecreated(t *testing.T) {
+	s := broker(t)
+	c := dial(t, s.Credentials().Options())
+	migrate(t, c)
+	l := consume(t, c, stream.LaneFeeds, 10)
+	ctx := within(t, time.Minute)
+	publish(t, c, events(1, "feed", "a"))
+	first := next(t, ctx, l)
+	if err := plain(t, s).DeleteStream(ctx, stream.StreamEvents); err != nil {
+		t.Fatal(err)
+	}
+	migrate(t, c)
+	publish(t, c, events(1, "feed", "b"))
+	second := next(t, ctx, l)
+	if first.Sequence() != second.Sequence() || !second.StreamCreated().After(first.StreamCreated()) {
+		t.Fatalf("sequence %d of a stream created at %s, then %d at %s",
+			first.Sequence(), first.StreamCreated(), second.Sequence(), second.StreamCreated())
+	}
+}
+
+// plain returns a connection of the bare library, as another program has it.
+func plain(t testing.TB, s *stream.Server) jetstream.JetStream {
+	t.Helper()
+	cr := s.Credentials()
+	nc, err := nats.Connect(cr.URL, nats.UserInfo(cr.User, cr.Password.Reveal()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
+}
+
+func TestConsumerRefusesWhatCannotWork(t *testing.T) {
+	c := dial(t, broker(t).Credentials().Options())
+	if _, err := stream.Consumer(t.Context(), c, stream.LaneFeeds, 10); !errors.Is(err, stream.ErrNotMigrated) {
+		t.Error("no streams:", err)
+	}
+	migrate(t, c)
+	for _, batch := range []int{0, -1, stream.MaxBatch + 1} {
+		if _, err := stream.Consumer(t.Context(), c, stream.LaneFeeds, batch); !errors.Is(err, stream.ErrOptions) {
+			t.Error(batch, err)
+		}
+	}
+	if _, err := stream.Consumer(t.Context(), c, "other", 1); !errors.Is(err, stream.ErrOptions) {
+		t.Error(err)
+	}
+	l := consume(t, c, stream.LaneFeeds, stream.MaxBatch)
+	publish(t, c, events(1, "feed", "f"))
+	next(t, within(t, time.Minute), l)
+}

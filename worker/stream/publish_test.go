@@ -1,0 +1,186 @@
+package stream_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/stream"
+)
+
+func results(n int, prefix string) []worker.Outgoing {
+	out := make([]worker.Outgoing, n)
+	for i := range out {
+		out[i] = worker.Outgoing{
+			Subject: worker.ResultSubject(tenantA, "okta", worker.OutcomeCreated),
+			ID:      fmt.Sprintf("%s-%d", prefix, i),
+			Header:  providers.Header{"Idpsync-Status": {"201"}},
+			Data:    []byte(`{"id":"1"}`),
+		}
+	}
+	return out
+}
+
+func count(t testing.TB, c *stream.Conn, name string) uint64 {
+	t.Helper()
+	st, err := stream.ReadState(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range st.Streams {
+		if s.Name == name {
+			return s.Messages
+		}
+	}
+	t.Fatal("no stream", name)
+	return 0
+}
+
+func TestPublishStoresAllAndADuplicateIsASuccess(t *testing.T) {
+	c := migrated(t)
+	pub := stream.Publisher(c)
+	ctx := within(t, time.Minute)
+	msgs := results(6000, "a") // more than may be in flight
+	if errs := pub.Publish(ctx, msgs); errs != nil {
+		t.Fatal(errs[0])
+	}
+	if errs := pub.Publish(ctx, msgs); errs != nil {
+		t.Fatal("the same ids again:", errs[0])
+	}
+	if n := count(t, c, stream.StreamResults); n != 6000 {
+		t.Fatalf("%d results stored", n)
+	}
+	seq, dup, err := stream.PublishEvent(ctx, c, msgs[7])
+	if err != nil || !dup || seq == 0 {
+		t.Fatalf("seq %d, duplicate %v, error %v", seq, dup, err)
+	}
+	seq, dup, err = stream.PublishEvent(ctx, c, worker.Outgoing{Subject: msgs[0].Subject, Data: []byte("x")})
+	if err != nil || dup || seq != 6001 {
+		t.Fatalf("seq %d, duplicate %v, error %v", seq, dup, err)
+	}
+	if msgs[0].Header.Get("Nats-Msg-Id") != "" {
+		t.Fatal("the caller's header was changed")
+	}
+}
+
+func TestPublishSaysWhichMessageWasRefused(t *testing.T) {
+	c := migrated(t)
+	msgs := results(5, "mixed")
+	msgs[1].Subject = "idpsync.nowhere.x"
+	msgs[3].Data = make([]byte, 2<<20)
+	errs := stream.Publisher(c).Publish(within(t, time.Minute), msgs)
+	want := []error{nil, stream.ErrNoStream, nil, stream.ErrTooLarge, nil}
+	for i := range want {
+		if !errors.Is(errs[i], want[i]) || (errs[i] == nil) != (want[i] == nil) {
+			t.Errorf("message %d: %v, want %v", i, errs[i], want[i])
+		}
+	}
+	if n := count(t, c, stream.StreamResults); n != 3 {
+		t.Errorf("%d results stored", n)
+	}
+}
+
+func TestFullStreamRefusesAndKeepsWhatItHas(t *testing.T) {
+	c := dial(t, broker(t).Credentials().Options())
+	if _, err := stream.Migrate(t.Context(), c, stream.Topology{EventsBytes: 64 << 10, ResultsBytes: 1 << 20, DeadLetters: 64 << 10}); err != nil {
+		t.Fatal(err)
+	}
+	msgs := make([]worker.Outgoing, 100)
+	for i := range msgs {
+		msgs[i] = worker.Outgoing{Subject: worker.DeadLetterSubject(tenantA, "okta", worker.CodeMalformed), ID: fmt.Sprint(i), Data: make([]byte, 2000)}
+	}
+	errs := stream.Publisher(c).Publish(within(t, time.Minute), msgs)
+	stored := uint64(0)
+	for i, err := range errs {
+		switch {
+		case err == nil:
+			stored++
+		case !errors.Is(err, stream.ErrStreamFull) || !stream.Transient(err):
+			t.Fatalf("message %d: %v", i, err)
+		}
+	}
+	if stored == 0 || stored == 100 {
+		t.Fatalf("%d of 100 were acknowledged", stored)
+	}
+	if n := count(t, c, stream.StreamDeadLetters); n != stored {
+		t.Fatalf("%d were acknowledged, %d are stored", stored, n)
+	}
+}
+
+func TestPublishEndsWithItsContextAndLeavesNothingBehind(t *testing.T) {
+	p := startProcess(t)
+	c := dial(t, p.credentials().Options())
+	migrate(t, c)
+	pub := stream.Publisher(c)
+
+	// A stopped broker accepts bytes and answers nothing.
+	stop(t, p)
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	errs := pub.Publish(ctx, results(5000, "stopped"))
+	if len(errs) != 5000 {
+		t.Fatalf("%d errors", len(errs))
+	}
+	for i, err := range errs {
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("message %d: %v", i, err)
+		}
+	}
+	resume(t, p)
+	// All of what may be in flight is free again, and late answers harm nobody.
+	if errs := pub.Publish(within(t, time.Minute), results(5000, "after")); errs != nil {
+		for _, err := range errs {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func TestPublishFailsAtOnceWhenTheConnectionIsLost(t *testing.T) {
+	p := startProcess(t)
+	c := dial(t, p.credentials().Options())
+	migrate(t, c)
+	stop(t, p)
+	got := make(chan []error, 1)
+	go func() { got <- stream.Publisher(c).Publish(t.Context(), results(10, "lost")) }()
+	p.kill()
+	for i, err := range <-got {
+		if !errors.Is(err, stream.ErrDisconnected) || !stream.Transient(err) {
+			t.Fatalf("message %d: %v", i, err)
+		}
+	}
+	p.start()
+	ctx := within(t, time.Minute)
+	for {
+		if errs := stream.Publisher(c).Publish(ctx, results(10, "back")); errs == nil {
+			return
+		}
+		if ctx.Err() != nil {
+			t.Fatal("the connection did not come back")
+		}
+	}
+}
+
+func TestPublishFromManyGoroutines(t *testing.T) {
+	c := migrated(t)
+	var wg sync.WaitGroup
+	for g := range 16 {
+		wg.Go(func() {
+			for r := range 5 {
+				if errs := stream.Publisher(c).Publish(t.Context(), results(400, fmt.Sprintf("%d-%d", g, r))); errs != nil {
+					t.Error(errs)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := count(t, c, stream.StreamResults); n != 16*5*400 {
+		t.Fatalf("%d results stored", n)
+	}
+}

@@ -1,0 +1,264 @@
+package stream
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/idpsync/idpsync/providers"
+)
+
+// ServiceName is the name under which `nats micro ls` shows the workers.
+const ServiceName = "idpsync"
+
+// A Request is one command that came by request-reply.
+type Request struct {
+	Subject    string
+	Header     providers.Header
+	Data       []byte
+	ReceivedAt time.Time
+}
+
+// A Response is the answer to a [Request]. A Status of 400 and above makes it an error, in the words of the micro
+// services protocol too (Nats-Service-Error and -Code); the body is sent in either case.
+type Response struct {
+	Status  int
+	Code    string // of an error; see worker.Code
+	Message string // of an error, in one line
+	Header  providers.Header
+	Data    []byte
+}
+
+// ServeOptions say how [Serve] answers.
+type ServeOptions struct {
+	Version     string // of the program, as semantic version; what is not becomes 0.0.0
+	Concurrency int    // requests handled at the same time; default 32
+	Queue       int    // requests that wait for that; default 1024; beyond it the answer is busy
+	Now         func() time.Time
+	Log         *slog.Logger
+}
+
+// A Service answers requests until it is stopped.
+type Service struct {
+	conn    *Conn
+	svc     micro.Service
+	handler func(context.Context, Request) Response
+	now     func() time.Time
+	log     *slog.Logger
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+
+	mu     sync.RWMutex // held for reading while a request is queued
+	queue  chan *nats.Msg
+	closed bool
+
+	inFlight, handled, failed, busy atomic.Int64
+}
+
+// serviceStats is the data of an endpoint in $SRV.STATS. Micro's own numbers end where a request is queued.
+type serviceStats struct {
+	Handled  int64 `json:"handled"`
+	Failed   int64 `json:"failed"`
+	Busy     int64 `json:"busy"`
+	InFlight int64 `json:"in_flight"`
+}
+
+// Serve answers the commands on idpsync.rpc.<tenant>.v1.users.create and idpsync.rpc.<tenant>.users.create as a micro
+// service. Workers share the requests. The handler is called concurrently; its context ends when ctx does or when a
+// [Service.Stop] runs out of time. Requests without a reply subject are dropped, as nobody could learn what became of
+// them.
+func Serve(ctx context.Context, c *Conn, handler func(context.Context, Request) Response, o ServeOptions) (*Service, error) {
+	if o.Concurrency <= 0 {
+		o.Concurrency = 32
+	}
+	if o.Queue <= 0 {
+		o.Queue = 1024
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = c.log
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	s := &Service{
+		conn: c, handler: handler, now: o.Now, log: o.Log, cancel: cancel,
+		queue: make(chan *nats.Msg, o.Queue),
+	}
+	stats := func(*micro.Endpoint) any {
+		return serviceStats{s.handled.Load(), s.failed.Load(), s.busy.Load(), s.inFlight.Load()}
+	}
+	config := micro.Config{
+		Name: ServiceName, Version: semanticVersion(o.Version), Description: "Creates users by command",
+		QueueGroup: ServiceName, StatsHandler: stats,
+		ErrorHandler: func(_ micro.Service, err *micro.NATSError) {
+			o.Log.Error("request-reply service", "subject", err.Subject, "error", err.Description)
+		},
+	}
+	svc, err := micro.AddService(c.nc, config)
+	if err != nil {
+		cancel()
+		return nil, wrap("serve requests", err)
+	}
+	s.svc = svc
+	for range o.Concurrency {
+		s.running.Add(1)
+		go s.work(ctx)
+	}
+	for name, subject := range map[string]string{
+		"v1-users-create": "idpsync.rpc.*.v1.users.create",
+		"users-create":    "idpsync.rpc.*.users.create",
+	} {
+		err := svc.AddEndpoint(name, micro.HandlerFunc(s.accept), micro.WithEndpointSubject(subject))
+		if err != nil {
+			stopCtx, done := context.WithTimeout(ctx, time.Second)
+			_ = s.Stop(stopCtx)
+			done()
+			return nil, wrap("serve "+subject, err)
+		}
+	}
+	return s, nil
+}
+
+// accept queues one request. Micro calls it for one request at a time, so it must not handle any itself.
+func (s *Service) accept(r micro.Request) {
+	if r.Reply() == "" {
+		return
+	}
+	m := &nats.Msg{Subject: r.Subject(), Reply: r.Reply(), Header: nats.Header(r.Headers()), Data: r.Data()}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		s.reply(m, refusal(503, "unavailable", "This worker is stopping; try again."))
+		return
+	}
+	select {
+	case s.queue <- m:
+	default:
+		s.busy.Add(1)
+		s.reply(m, refusal(429, "busy", "Too many requests wait already; try again later."))
+	}
+}
+
+func (s *Service) work(ctx context.Context) {
+	defer s.running.Done()
+	for m := range s.queue {
+		s.handle(ctx, m)
+	}
+}
+
+func (s *Service) handle(ctx context.Context, m *nats.Msg) {
+	s.inFlight.Add(1)
+	defer s.inFlight.Add(-1)
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.Error("request panicked", "subject", m.Subject, "panic", fmt.Sprintf("%T", p))
+			s.reply(m, refusal(500, "internal", "The request could not be processed."))
+		}
+	}()
+	resp := s.handler(ctx, Request{Subject: m.Subject, Header: providers.Header(m.Header), Data: m.Data, ReceivedAt: s.now()})
+	s.reply(m, resp)
+}
+
+// reply sends resp. The status always goes in Idpsync-Status; an error has micro's two headers besides.
+func (s *Service) reply(to *nats.Msg, resp Response) {
+	out := &nats.Msg{Subject: to.Reply, Data: resp.Data, Header: make(nats.Header, len(resp.Header)+3)}
+	for k, v := range resp.Header {
+		out.Header[k] = v
+	}
+	if resp.Status != 0 {
+		out.Header["Idpsync-Status"] = []string{strconv.Itoa(resp.Status)}
+	}
+	if resp.Status >= 400 {
+		message := oneLine(resp.Message)
+		if message == "" {
+			message = resp.Code
+		}
+		out.Header[micro.ErrorHeader] = []string{message}
+		out.Header[micro.ErrorCodeHeader] = []string{strconv.Itoa(resp.Status)}
+		s.failed.Add(1)
+	}
+	s.handled.Add(1)
+	if err := s.conn.nc.PublishMsg(out); err != nil {
+		s.log.Warn("reply not sent", "subject", to.Subject, "error", err.Error())
+	}
+}
+
+// refusal makes the answer to a request that no handler saw.
+func refusal(status int, code, message string) Response {
+	body, _ := json.Marshal(struct { // strings only: it cannot fail
+		Code    string         `json:"code"`
+		Message string         `json:"message"`
+		Details map[string]any `json:"details"`
+		Notices []string       `json:"notices"`
+	}{code, message, map[string]any{}, []string{}})
+	return Response{Status: status, Code: code, Message: message, Data: body}
+}
+
+// Stop takes no further requests, answers those that it has, and returns when that is done. At the end of ctx it cancels
+// the handlers' context, so that they return early, and still waits for them.
+func (s *Service) Stop(ctx context.Context) error {
+	err := s.svc.Stop()
+	// The broker has taken the subscriptions away once a round trip is over; what it sent before has then been accepted
+	// once every subscription has come as far as this barrier.
+	if s.conn.nc.IsConnected() {
+		if e := s.conn.nc.FlushWithContext(ctx); e == nil {
+			passed := make(chan struct{})
+			if e := s.conn.nc.Barrier(func() { close(passed) }); e == nil {
+				select {
+				case <-passed:
+				case <-ctx.Done():
+				}
+			}
+		}
+	}
+	s.mu.Lock()
+	already := s.closed
+	s.closed = true
+	if !already {
+		close(s.queue)
+	}
+	s.mu.Unlock()
+
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.running.Wait()
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		s.cancel()
+		<-done
+		err = ctx.Err()
+	}
+	s.cancel()
+	if s.conn.nc.IsConnected() {
+		if e := s.conn.nc.FlushTimeout(time.Second); err == nil && e != nil {
+			err = e
+		}
+	}
+	return wrap("stop serving requests", err)
+}
+
+var semver = regexp.MustCompile(`^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$`)
+
+// semanticVersion returns v without a leading v when it is a semantic version, as micro demands one.
+func semanticVersion(v string) string {
+	if len(v) > 0 && v[0] == 'v' {
+		v = v[1:]
+	}
+	if !semver.MatchString(v) {
+		return "0.0.0"
+	}
+	return v
+}
