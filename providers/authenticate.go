@@ -80,7 +80,7 @@ func (a Authentication) Principal(ctx context.Context, e Envelope) (Principal, e
 	}
 	passed(e.Trace, ReasonTenantMismatch)
 	a.Credentials.Used(c.ID, e.StoredAt)
-	return Principal{Kind: PrincipalCredential, ID: c.ID, Name: c.Name, Grants: c.Grants}, nil
+	return Principal{Kind: PrincipalCredential, ID: c.ID, Tenant: c.Tenant, Name: c.Name, Grants: c.Grants}, nil
 }
 
 // Tenant returns the tenant that a request without a tenant of its own is meant for: the one of X-Tenant-ID, else the one

@@ -1,0 +1,98 @@
+package httpapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/worker"
+)
+
+// Codes of refusals that only HTTP has.
+const (
+	codeNotFound    worker.Code = "not_found"
+	codeMethod      worker.Code = "method_not_allowed"
+	codeTooLarge    worker.Code = "payload_too_large"
+	codeContentType worker.Code = "unsupported_media_type"
+	codeTimeout     worker.Code = "request_timeout"
+)
+
+// retryAfter is what a client is told to wait when the worker is busy or misses something, in seconds.
+const retryAfter = "1"
+
+// A refusal is a request that did not get as far as the pipeline.
+type refusal struct {
+	status int
+	worker.ErrorBody
+	err error // in place of the fields above: an error of a provider
+}
+
+func refused(status int, code worker.Code, message string, details map[string]any) *refusal {
+	if details == nil {
+		details = map[string]any{}
+	}
+	return &refusal{status: status, ErrorBody: worker.ErrorBody{Code: code, Message: message, Details: details, Notices: []string{}}}
+}
+
+// Refusals that hold nothing of the request. They are not changed.
+var (
+	errNotFound = refused(http.StatusNotFound, codeNotFound, "There is no such path; users are created by POST /v1/users and POST /users.", nil)
+	errMethod   = refused(http.StatusMethodNotAllowed, codeMethod, "Only POST is allowed here.", nil)
+	errBusy     = refused(http.StatusTooManyRequests, worker.CodeBusy, "The worker has more to do than it can take; try again later.", nil)
+	errInternal = refused(http.StatusInternalServerError, worker.CodeInternal, "The request failed for a reason inside idpsync.", map[string]any{"reason": "panic"})
+	errBody     = refused(http.StatusRequestTimeout, codeTimeout, "The body did not arrive whole.", nil)
+
+	errContentType     = refused(http.StatusUnsupportedMediaType, codeContentType, "The body must be application/json in UTF-8.", map[string]any{"field": "Content-Type"})
+	errContentEncoding = refused(http.StatusUnsupportedMediaType, codeContentType, "The body must not be compressed.", map[string]any{"field": "Content-Encoding"})
+	errIdempotencyKey  = refused(http.StatusBadRequest, worker.CodeMalformed, "The header Idempotency-Key must appear once and hold 1 to 255 printable ASCII characters.", map[string]any{"reason": "event_id", "field": idempotencyKey})
+	errTenantMissing   = refused(http.StatusBadRequest, worker.CodeMalformed, "The header X-Tenant-ID is required.", map[string]any{"reason": providers.ReasonTenantHeader, "field": providers.HeaderTenant})
+	errTenantForm      = refused(http.StatusBadRequest, worker.CodeMalformed, "The header X-Tenant-ID must appear once and be a UUID of 36 characters.", map[string]any{"reason": providers.ReasonTenantHeader, "field": providers.HeaderTenant})
+)
+
+func errTooLarge(limit int64) *refusal {
+	return refused(http.StatusRequestEntityTooLarge, codeTooLarge, fmt.Sprintf("The body is larger than %d bytes.", limit), map[string]any{"limit": limit})
+}
+
+// answer is the answer that the refusal makes.
+func (r *refusal) answer(at time.Time) worker.Answer {
+	if r.err != nil {
+		return worker.Refuse(r.err, at)
+	}
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(r.ErrorBody); err != nil {
+		panic(fmt.Sprintf("marshal an error object: %v", err))
+	}
+	return worker.Answer{Status: r.status, Outcome: worker.OutcomeRejected, Body: bytes.TrimSuffix(b.Bytes(), []byte("\n")), At: at}
+}
+
+// refuse answers a request that did not get as far as the pipeline.
+func (h *handler) refuse(w http.ResponseWriter, r *refusal) {
+	write(w, r.answer(h.cfg.Now()), providers.Header{"Content-Type": {"application/json"}})
+}
+
+// write sends an answer with its headers.
+func write(w http.ResponseWriter, a worker.Answer, header providers.Header) {
+	h := w.Header()
+	for name, values := range header {
+		for _, v := range values {
+			h.Add(name, v)
+		}
+	}
+	switch a.Status {
+	case http.StatusUnauthorized:
+		h.Set("WWW-Authenticate", `Bearer realm="idpsync"`)
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		h.Set("Retry-After", retryAfter)
+	}
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Length", strconv.Itoa(len(a.Body)))
+	w.WriteHeader(a.Status)
+	_, _ = w.Write(a.Body) // the client is gone; there is nobody to tell
+}
