@@ -44,6 +44,8 @@ func verbs() []func(*app) *cobra.Command {
 		newCredentialCommand,
 		newTailCommand,
 		newDLQCommand,
+		newBenchCommand,
+		newPolicyCommand,
 		newVersionCommand,
 		newCompletionCommand,
 		newExitCodesTopic,

@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
+	"runtime/pprof"
 
 	"github.com/spf13/cobra"
 )
 
 func newRunCommand(a *app) *cobra.Command {
+	var profile string
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Run the worker",
@@ -23,9 +26,14 @@ With both it is one of as many workers as you like on one broker and one Postgre
 			if err != nil {
 				return err
 			}
-			return a.serve(cmd.Context(), c, a.logger(c))
+			stop, err := startProfile(profile)
+			if err != nil {
+				return err
+			}
+			return errors.Join(a.serve(cmd.Context(), c, a.logger(c)), stop())
 		},
 	}
+	cmd.Flags().StringVar(&profile, "cpu-profile", "", "write a CPU profile to this file when the worker stops")
 	a.addSettings(cmd, areaStore, areaBroker, areaRun)
 	return cmd
 }
@@ -68,4 +76,22 @@ func (d *deployment) run(ctx context.Context) error {
 	err = errors.Join(err, <-stopped)
 	d.log.Info("worker stopped")
 	return err
+}
+
+// startProfile starts a CPU profile; the function that it returns ends it. An empty name starts none.
+func startProfile(name string) (stop func() error, err error) {
+	if name == "" {
+		return func() error { return nil }, nil
+	}
+	f, err := os.Create(name) //nolint:gosec // the operator's own choice
+	if err != nil {
+		return nil, fail(exitUsage, "choose another file with --cpu-profile", "%w", err)
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() error {
+		pprof.StopCPUProfile()
+		return f.Close()
+	}, nil
 }

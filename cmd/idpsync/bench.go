@@ -1,0 +1,287 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/providers/oidc/issuer"
+	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/directory"
+	"github.com/idpsync/idpsync/worker/stream"
+)
+
+func newBenchCommand(a *app) *cobra.Command {
+	b := &benchmark{app: a}
+	cmd := &cobra.Command{
+		Use:   "bench",
+		Short: "Measure how fast a worker drains waiting logins",
+		Long: `Measure how fast one worker process drains logins that wait in the broker. Each is a token of its own, signed with
+RS256 by an issuer in this process. The worker is this program's run, as a process of its own, with the same settings.
+
+It writes into the database and the broker that are named, a tenant of its own in each round, so name some that can be
+thrown away. Compare figures of one sitting only.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.config(cmd)
+			if err != nil {
+				return err
+			}
+			if c.embedded() || c.DatabaseURL == "" {
+				return fail(exitUsage, "name both with --nats-url and --database-url", "bench needs a broker and a database that can be thrown away")
+			}
+			b.cfg = c
+			return b.run(cmd.Context())
+		},
+	}
+	cmd.Flags().IntVar(&b.events, "events", 20000, "logins in a round")
+	cmd.Flags().BoolVar(&b.repeat, "repeat", false, "log everybody in a second time too, which changes nothing")
+	cmd.Flags().StringVar(&b.profile, "cpu-profile", "", "write the worker's CPU profile to this file")
+	a.addSettings(cmd, areaStore, areaBroker, areaRun)
+	return cmd
+}
+
+type benchmark struct {
+	app     *app
+	cfg     config
+	events  int
+	repeat  bool
+	profile string
+
+	issuer *issuer.Issuer
+	tenant string
+	conn   *stream.Conn
+}
+
+func (b *benchmark) run(ctx context.Context) (err error) {
+	if b.conn, err = b.app.connect(ctx, b.cfg); err != nil {
+		return err
+	}
+	defer b.conn.Close()
+	if _, err := stream.Migrate(ctx, b.conn, stream.Topology{}); err != nil {
+		return err
+	}
+	st, err := store.Open(ctx, store.Options{URL: b.cfg.DatabaseURL})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	if _, err := st.Migrate(ctx); err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	if b.issuer, err = issuer.New(issuer.Options{Now: b.app.now, Rand: b.app.random, Lifetime: time.Hour}); err != nil {
+		return err
+	}
+	b.issuer.SetURL("http://" + l.Addr().String())
+	site := &http.Server{Handler: b.issuer, ReadHeaderTimeout: 5 * time.Second}
+	served := make(chan error, 1)
+	go func() { served <- site.Serve(l) }()
+	defer func() {
+		_ = site.Close()
+		<-served
+	}()
+	if err := b.declare(ctx, st); err != nil {
+		return err
+	}
+	tokens, err := b.sign(ctx)
+	if err != nil {
+		return err
+	}
+	rounds := []string{"create"}
+	if b.repeat {
+		rounds = append(rounds, "repeat")
+	}
+	for _, round := range rounds {
+		if err := b.round(ctx, round, tokens); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// declare adds a tenant of this run's own to the directory.
+func (b *benchmark) declare(ctx context.Context, st *store.Store) error {
+	id, err := uuid.NewRandomFromReader(b.app.random)
+	if err != nil {
+		return err
+	}
+	b.tenant = id.String()
+	text := fmt.Sprintf(`tenants:
+  - id: %s
+    name: bench-%s
+    roles: [{name: user}]
+    sources:
+      - {name: okta, kind: oidc, issuer: %q, audiences: [idpsync], default_roles: [user], grants: [user]}
+`, b.tenant, b.tenant[:8], b.issuer.URL())
+	declared, err := directory.Parse("bench.yaml", []byte(text), directory.Options{})
+	if err != nil {
+		return err
+	}
+	have, err := st.Directory(ctx)
+	if err != nil {
+		return err
+	}
+	want := have
+	want.Tenants = append(want.Tenants, declared.Directory.Tenants...)
+	want.Roles = append(want.Roles, declared.Directory.Roles...)
+	want.Sources = append(want.Sources, declared.Directory.Sources...)
+	_, err = st.ApplyDirectory(ctx, have.Revision, directory.Complete(have, want), "bench", b.app.now())
+	return err
+}
+
+// sign makes the logins beforehand, so that signing is no part of the measurement.
+func (b *benchmark) sign(ctx context.Context) ([][]byte, error) {
+	bodies := make([][]byte, b.events)
+	errs := make([]error, runtime.GOMAXPROCS(0))
+	var signers sync.WaitGroup
+	for n := range errs {
+		signers.Go(func() {
+			for i := n; i < b.events && ctx.Err() == nil; i += len(errs) {
+				subject := fmt.Sprintf("user%07d", i)
+				claims := b.issuer.Claims(subject, demoAudience)
+				claims["email"], claims["email_verified"], claims["name"] = subject+"@corp.example", true, fmt.Sprintf("User Number %d", i)
+				if bodies[i], errs[n] = login(b.issuer.Sign(claims)); errs[n] != nil {
+					return
+				}
+			}
+		})
+	}
+	signers.Wait()
+	return bodies, errors.Join(append(errs, ctx.Err())...)
+}
+
+func (b *benchmark) round(ctx context.Context, name string, bodies [][]byte) error {
+	out := make([]worker.Outgoing, len(bodies))
+	for i, body := range bodies {
+		out[i] = worker.Outgoing{
+			Subject: "idpsync.login." + b.tenant + ".okta", ID: fmt.Sprintf("%s-%s-%d", b.tenant, name, i), Header: providers.Header{}, Data: body,
+		}
+	}
+	for _, err := range stream.Publisher(b.conn).Publish(ctx, out) {
+		if err != nil {
+			return err
+		}
+	}
+	results := make(chan result, 1024)
+	reading, stop := context.WithCancel(ctx)
+	defer stop()
+	readErr := make(chan error, 1)
+	go func() {
+		defer close(results)
+		for m, err := range stream.Tail(reading, b.conn, stream.Filter{Tenant: b.tenant}) {
+			if err != nil {
+				readErr <- err
+				return
+			}
+			results <- result{Time: m.StoredAt, Outcome: m.Header.Get(worker.HeaderOutcome)}
+		}
+	}()
+
+	child, ready, err := b.startWorker(ctx)
+	if err != nil {
+		return err
+	}
+	defer child.stop()
+	outcomes := map[string]int{}
+	var started, last time.Time
+	for n := 0; n < len(bodies); {
+		select {
+		case t, ok := <-ready:
+			if !ok {
+				return fail(exitFailure, "run it with --log-level debug", "the worker ended before it was ready")
+			}
+			started = t
+			ready = nil
+		case r := <-results:
+			outcomes[r.Outcome]++
+			last = r.Time
+			n++
+		case err := <-readErr:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	took := last.Sub(started)
+	cpu := child.stop()
+	fmt.Fprintf(b.app.stdout, "idpsync n=%d mode=%s: %.0f events/s outcomes=%v worker_cpu_us_per_event=%.0f\n",
+		len(bodies), name, float64(len(bodies))/took.Seconds(), outcomes, float64(cpu.Microseconds())/float64(len(bodies)))
+	return nil
+}
+
+// A benchWorker is a worker process.
+type benchWorker struct {
+	cmd  *exec.Cmd
+	once sync.Once
+	done chan struct{}
+	cpu  time.Duration
+}
+
+// startWorker starts this program's run and says when it is ready.
+func (b *benchmark) startWorker(ctx context.Context) (*benchWorker, <-chan time.Time, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, nil, err
+	}
+	args := []string{"run", "--http-listen", off, "--admin-listen", off, "--nats-url", b.cfg.NATSURL, "--database-url", b.cfg.DatabaseURL, "--data-dir", b.cfg.DataDir}
+	if b.profile != "" {
+		args = append(args, "--cpu-profile", b.profile)
+	}
+	cmd := exec.CommandContext(ctx, self, args...) //nolint:gosec // this very program
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	logs, err := cmd.StderrPipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, nil, err
+	}
+	w := &benchWorker{cmd: cmd, done: make(chan struct{})}
+	ready := make(chan time.Time, 1)
+	go func() {
+		defer close(w.done)
+		defer close(ready)
+		lines := bufio.NewScanner(io.LimitReader(logs, 1<<20))
+		for lines.Scan() {
+			if strings.Contains(lines.Text(), "worker ready") {
+				ready <- time.Now()
+			} else if strings.Contains(lines.Text(), "level=ERROR") || strings.Contains(lines.Text(), "level=WARN") || strings.HasPrefix(lines.Text(), "idpsync:") {
+				fmt.Fprintln(b.app.stderr, lines.Text())
+			}
+		}
+	}()
+	return w, ready, nil
+}
+
+// stop drains the worker and returns the CPU time that it used.
+func (w *benchWorker) stop() time.Duration {
+	w.once.Do(func() {
+		_ = w.cmd.Process.Signal(syscall.SIGTERM)
+		<-w.done
+		_ = w.cmd.Wait()
+		if s := w.cmd.ProcessState; s != nil {
+			w.cpu = s.UserTime() + s.SystemTime()
+		}
+	})
+	return w.cpu
+}
