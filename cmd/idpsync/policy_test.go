@@ -1,0 +1,82 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/idpsync/idpsync/worker/policy"
+)
+
+// policyVerb runs `idpsync policy …` and returns its exit code and streams.
+func policyVerb(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = run(t.Context(), append([]string{"policy"}, args...), nil, strings.NewReader(""), &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+const exampleFolder = "../../deploy/policies/examples"
+
+func TestPolicyTest(t *testing.T) {
+	cases := filepath.Join(exampleFolder, "cases.yaml")
+	if code, out, errs := policyVerb(t, "test", cases, "--policies", exampleFolder); code != exitOK || !strings.Contains(out, " 0 failed") {
+		t.Errorf("%d\n%s%s", code, out, errs)
+	}
+	// Without the folder the built-in policies decide alone, which is not what the cases expect.
+	code, out, _ := policyVerb(t, "test", cases)
+	if code != exitFailure || !strings.Contains(out, "cases.yaml:") || !strings.Contains(out, "decision: expected deny, found allow") {
+		t.Errorf("%d\n%s", code, out)
+	}
+	code, out, _ = policyVerb(t, "test", cases, "--json")
+	var report policy.Report
+	if err := json.Unmarshal([]byte(out), &report); err != nil || code != exitFailure || report.Failed == 0 || report.Passed == 0 {
+		t.Errorf("%d %v\n%s", code, err, out)
+	}
+	for name, args := range map[string][]string{
+		"no file":      {"test", filepath.Join(t.TempDir(), "none.yaml")},
+		"no arguments": {"test"},
+		"no folder":    {"test", cases, "--policies", filepath.Join(t.TempDir(), "none")},
+		"empty folder": {"test", cases, "--policies", t.TempDir()},
+	} {
+		if code, _, errs := policyVerb(t, args...); code != exitUsage || !strings.Contains(errs, "hint: ") {
+			t.Errorf("%s: %d\n%s", name, code, errs)
+		}
+	}
+}
+
+func TestPolicyCheck(t *testing.T) {
+	if code, out, errs := policyVerb(t, "check", exampleFolder); code != exitOK || !strings.Contains(out, "no faults") {
+		t.Errorf("%d\n%s%s", code, out, errs)
+	}
+	folder := t.TempDir()
+	file := filepath.Join(folder, "broken.cedar")
+	text := "permit (principal, action, resource);\nforbid (principal, action, resource) when { context.dor == Door::\"http\" };\nforbid (principal);\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, _, errs := policyVerb(t, "check", folder)
+	for _, want := range []string{file + ":2:53: ", `did you mean "door"?`, file + ":3:", "hint: "} {
+		if code != exitFailure || !strings.Contains(errs, want) {
+			t.Errorf("%d, %q is not in\n%s", code, want, errs)
+		}
+	}
+}
+
+func TestPolicyShow(t *testing.T) {
+	if code, out, _ := policyVerb(t, "show"); code != exitOK || !strings.Contains(out, "builtin.own-tenant") {
+		t.Errorf("%d\n%s", code, out)
+	}
+	if code, out, _ := policyVerb(t, "show", "verified-email", "--policies", exampleFolder); code != exitOK || !strings.Contains(out, `@id("verified-email")`) {
+		t.Errorf("%d\n%s", code, out)
+	}
+	if code, _, errs := policyVerb(t, "show", "nothing"); code != exitPending || !strings.Contains(errs, "hint: ") {
+		t.Errorf("%d\n%s", code, errs)
+	}
+	if code, out, _ := policyVerb(t, "schema"); code != exitOK || out != policy.Schema() {
+		t.Errorf("%d\n%s", code, out)
+	}
+}
