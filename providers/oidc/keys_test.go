@@ -1,0 +1,395 @@
+package oidc_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/providers/oidc"
+	"github.com/idpsync/idpsync/providers/oidc/issuer"
+	"github.com/idpsync/idpsync/providers/providertest"
+)
+
+// expect verifies e and compares the reason; "" means accepted.
+func expect(t *testing.T, p providers.Provider, e providers.Envelope, want string) *providers.Error {
+	t.Helper()
+	_, err := p.Verify(t.Context(), e)
+	if got := reason(err); got != want {
+		t.Errorf("Verify = %v; want reason %q", err, want)
+	}
+	failure, _ := errors.AsType[*providers.Error](err)
+	return failure
+}
+
+func TestIssuerIsAskedOnceForManyEvents(t *testing.T) {
+	w := newWorld(t, []string{"EdDSA"}, nil)
+	e := w.login(t, w.sign(t, w.claims(nil)))
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() { expect(t, w.provider, e, "") })
+	}
+	wg.Wait()
+	if got := w.issuer.Requests(); got != (issuer.Requests{Discovery: 1, JWKS: 1}) {
+		t.Errorf("requests = %+v", got)
+	}
+	reads := w.keys.Reads()
+	for range 100 {
+		expect(t, w.provider, e, "")
+	}
+	if w.keys.Reads() != reads {
+		t.Errorf("the history was read %d times for events whose key is known", w.keys.Reads()-reads)
+	}
+}
+
+func TestUnknownKeyIDsDoNotFloodTheIssuer(t *testing.T) {
+	w := newWorld(t, []string{"EdDSA"}, nil)
+	expect(t, w.provider, w.login(t, w.sign(t, w.claims(nil))), "")
+	verdicts := map[string]int{}
+	for n := range 1000 {
+		w.clock.Advance(time.Millisecond) // each is stored after the last answer
+		token := w.sign(t, w.claims(nil), issuer.WithHeader("kid", fmt.Sprintf("kid-%d", n)))
+		_, err := w.provider.Verify(t.Context(), w.login(t, token))
+		verdicts[reason(err)]++
+		if failure, ok := errors.AsType[*providers.Error](err); ok && failure.Class == providers.ErrUnavailable && (failure.RetryAfter <= 0 || failure.RetryAfter > 10*time.Second) {
+			t.Fatalf("RetryAfter = %v", failure.RetryAfter)
+		}
+	}
+	if verdicts["unknown_key"]+verdicts["keys_refresh_pending"] != 1000 || verdicts["unknown_key"] == 0 {
+		t.Errorf("verdicts = %v", verdicts)
+	}
+	if got := w.issuer.Requests().JWKS; got > 4 {
+		t.Errorf("the issuer was asked %d times", got)
+	}
+	if got := w.keys.Reads(); got > 20 {
+		t.Errorf("the history was read %d times", got)
+	}
+	// One answer later settles all of them.
+	stored := w.clock.Now()
+	w.clock.Advance(11 * time.Second)
+	asked := w.issuer.Requests().JWKS
+	for n := range 1000 {
+		e := w.login(t, w.sign(t, w.claims(nil), issuer.WithHeader("kid", fmt.Sprintf("kid-%d", n))))
+		e.StoredAt = stored
+		expect(t, w.provider, e, "unknown_key")
+	}
+	if got := w.issuer.Requests().JWKS - asked; got != 1 {
+		t.Errorf("the issuer was asked %d times more", got)
+	}
+}
+
+func TestBadSignaturesDoNotFloodTheIssuer(t *testing.T) {
+	w := newWorld(t, []string{"EdDSA"}, nil)
+	expect(t, w.provider, w.login(t, w.sign(t, w.claims(nil))), "")
+	forged, err := w.issuer.SignedByStranger(w.claims(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 200 {
+		w.clock.Advance(time.Millisecond)
+		expect(t, w.provider, w.login(t, forged), "signature")
+	}
+	if got := w.issuer.Requests().JWKS; got > 3 {
+		t.Errorf("the issuer was asked %d times", got)
+	}
+}
+
+func TestRotation(t *testing.T) {
+	w := newWorld(t, []string{"EdDSA"}, nil)
+	before := w.login(t, w.sign(t, w.claims(nil)))
+	expect(t, w.provider, before, "")
+	old := w.issuer.KeyID()
+	w.clock.Advance(time.Minute)
+	if err := w.issuer.Rotate(false); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, w.provider, w.login(t, w.sign(t, w.claims(nil))), "") // the new key is found by asking
+	expect(t, w.provider, before, "")                               // stored before the key was retired
+
+	w.clock.Advance(time.Minute)
+	late := w.login(t, w.sign(t, w.claims(nil), issuer.WithKeyID(old)))
+	expect(t, w.provider, late, "retired_key")
+	expect(t, w.open(t), before, "") // a restart forgets nothing
+	expect(t, w.open(t), late, "retired_key")
+
+	// A key that its issuer puts back is good again.
+	w.clock.Advance(time.Hour)
+	for _, key := range w.issuer.Keys() {
+		if key.ID == old {
+			w.issuer.Publish(key)
+		}
+	}
+	expect(t, w.provider, w.login(t, w.sign(t, w.claims(nil), issuer.WithKeyID(old))), "")
+}
+
+func TestNewKeyUnderAnOldKeyID(t *testing.T) {
+	w := newWorld(t, []string{"EdDSA"}, nil)
+	first := w.login(t, w.sign(t, w.claims(nil)))
+	expect(t, w.provider, first, "")
+	w.clock.Advance(time.Minute)
+	replacement, err := w.issuer.NewKey("EdDSA")
+	if err != nil {
+		t.Fatal(err)
+	}
+	replacement.ID = w.issuer.KeyID()
+	w.issuer.Withdraw(replacement.ID)
+	w.issuer.Publish(replacement)
+	expect(t, w.provider, w.login(t, w.sign(t, w.claims(nil), issuer.WithKey(replacement))), "")
+	expect(t, w.provider, first, "")
+}
+
+func TestIssuerDown(t *testing.T) {
+	w := newWorld(t, []string{"EdDSA"}, nil)
+	w.issuer.SetDown(true)
+	e := w.login(t, w.sign(t, w.claims(nil)))
+	failure := expect(t, w.provider, e, "issuer_unreachable")
+	if !errors.Is(failure, providers.ErrUnavailable) || failure.RetryAfter <= 0 || failure.Hint == "" || failure.Err == nil {
+		t.Errorf("failure = %+v", failure)
+	}
+	w.issuer.SetDown(false)
+	w.clock.Advance(11 * time.Second)
+	expect(t, w.provider, e, "")
+
+	// Known keys outlive an outage, even when they are old.
+	w.issuer.SetDown(true)
+	w.clock.Advance(48 * time.Hour)
+	expect(t, w.provider, w.login(t, w.sign(t, w.claims(nil))), "")
+	unknown := w.login(t, w.sign(t, w.claims(nil), issuer.WithHeader("kid", "other")))
+	expect(t, w.provider, unknown, "issuer_unreachable")
+	forged, err := w.issuer.SignedByStranger(w.claims(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect(t, w.provider, w.login(t, forged), "signature")
+	w.issuer.SetDown(false)
+	w.clock.Advance(time.Minute)
+	expect(t, w.provider, unknown, "unknown_key")
+}
+
+func TestOldKeysAreRefreshedBesideTheWork(t *testing.T) {
+	w := newWorld(t, []string{"EdDSA"}, nil)
+	expect(t, w.provider, w.login(t, w.sign(t, w.claims(nil))), "")
+	retired := w.issuer.KeyID()
+	if err := w.issuer.Rotate(false); err != nil {
+		t.Fatal(err)
+	}
+	w.clock.Advance(61 * time.Minute)
+	e := w.login(t, w.sign(t, w.claims(nil), issuer.WithKeyID(retired)))
+	expect(t, w.provider, e, "") // the worker does not know yet, and does not wait to know
+	p := w.provider.(*oidc.Provider)
+	p.Settle()
+	if got := w.issuer.Requests().JWKS; got != 2 {
+		t.Errorf("the issuer was asked %d times", got)
+	}
+	w.clock.Advance(time.Second)
+	expect(t, w.provider, w.login(t, w.sign(t, w.claims(nil), issuer.WithKeyID(retired))), "retired_key")
+}
+
+func TestAnotherWorkersAnswerIsUsed(t *testing.T) {
+	w := newWorld(t, []string{"EdDSA"}, nil)
+	first, second := w.provider, w.open(t)
+	e := w.login(t, w.sign(t, w.claims(nil)))
+	expect(t, first, e, "")
+	expect(t, second, e, "")
+	if err := w.issuer.Rotate(true); err != nil {
+		t.Fatal(err)
+	}
+	w.clock.Advance(2 * time.Second)
+	e = w.login(t, w.sign(t, w.claims(nil)))
+	expect(t, first, e, "")
+	asked := w.issuer.Requests().JWKS
+	expect(t, second, e, "")
+	expect(t, second, w.login(t, w.sign(t, w.claims(nil), issuer.WithHeader("kid", "other"))), "unknown_key")
+	if got := w.issuer.Requests().JWKS; got != asked {
+		t.Errorf("the second worker asked the issuer %d times", got-asked)
+	}
+}
+
+func TestKeyHistoryFails(t *testing.T) {
+	w := newWorld(t, []string{"EdDSA"}, nil)
+	w.keys.Fail(errors.New("database is gone"))
+	e := w.login(t, w.sign(t, w.claims(nil)))
+	if failure := expect(t, w.provider, e, "key_history"); !errors.Is(failure, providers.ErrUnavailable) {
+		t.Errorf("class = %v", failure.Class)
+	}
+	w.keys.Fail(nil)
+	w.clock.Advance(2 * time.Second)
+	expect(t, w.provider, e, "")
+	w.keys.Fail(errors.New("database is gone"))
+	expect(t, w.provider, e, "")
+}
+
+func TestBrokerClockAhead(t *testing.T) {
+	w := newWorld(t, []string{"EdDSA"}, nil)
+	expect(t, w.provider, w.login(t, w.sign(t, w.claims(nil))), "")
+	e := w.login(t, w.sign(t, w.claims(nil), issuer.WithHeader("kid", "other")))
+	e.StoredAt = w.clock.Now().Add(30 * time.Second)
+	failure := expect(t, w.provider, e, "keys_refresh_pending") // no answer can be from after the event yet
+	if failure.RetryAfter != 30*time.Second {
+		t.Errorf("RetryAfter = %v", failure.RetryAfter)
+	}
+	w.clock.Advance(31 * time.Second)
+	expect(t, w.provider, e, "unknown_key")
+}
+
+// An event that is given up while the issuer is slow is unavailable, and the answer still comes for the others.
+func TestGivenUpWhileTheIssuerIsSlow(t *testing.T) {
+	w := newWorld(t, []string{"EdDSA"}, nil)
+	asked, answer := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	w.issuer.Alter(func(_ string, body []byte) []byte {
+		once.Do(func() { close(asked); <-answer })
+		return body
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	e := w.login(t, w.sign(t, w.claims(nil)))
+	got := make(chan error, 1)
+	go func() {
+		_, err := w.provider.Verify(ctx, e)
+		got <- err
+	}()
+	<-asked
+	cancel()
+	if err := <-got; reason(err) != "cancelled" || !errors.Is(err, providers.ErrUnavailable) || !errors.Is(err, context.Canceled) {
+		t.Errorf("Verify = %v", err)
+	}
+	close(answer)
+	expect(t, w.provider, e, "")
+	if got := w.issuer.Requests().JWKS; got != 1 {
+		t.Errorf("the issuer was asked %d times", got)
+	}
+}
+
+func TestCloseEndsARefresh(t *testing.T) {
+	w := newWorld(t, []string{"EdDSA"}, nil)
+	asked, answer := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	w.issuer.Alter(func(_ string, body []byte) []byte {
+		once.Do(func() { close(asked); <-answer })
+		return body
+	})
+	e := w.login(t, w.sign(t, w.claims(nil)))
+	got := make(chan error, 1)
+	go func() {
+		_, err := w.provider.Verify(context.WithoutCancel(t.Context()), e)
+		got <- err
+	}()
+	<-asked
+	w.provider.(*oidc.Provider).Close()
+	if err := <-got; !errors.Is(err, providers.ErrUnavailable) {
+		t.Errorf("Verify = %v", err)
+	}
+	close(answer)
+	if _, err := w.provider.Verify(t.Context(), e); !errors.Is(err, providers.ErrUnavailable) {
+		t.Errorf("Verify after Close = %v", err)
+	}
+}
+
+// Answers that an issuer must not give. None may retire a key, and each is transient.
+func TestBadAnswers(t *testing.T) {
+	attacker := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { t.Error("the other host was asked") }))
+	defer attacker.Close()
+	answers := map[string]struct {
+		discovery, jwks string
+		want            string
+	}{
+		"another issuer":       {discovery: `{"issuer":"https://other.example","jwks_uri":"%s/jwks.json"}`, want: "another issuer"},
+		"issuer twice":         {discovery: `{"issuer":"x","issuer":"%[1]s","jwks_uri":"%[1]s/jwks.json"}`, want: "appears twice"},
+		"no jwks_uri":          {discovery: `{"issuer":"%s"}`, want: "not a URL"},
+		"file":                 {discovery: `{"issuer":"%s","jwks_uri":"file:///etc/passwd"}`, want: "not a URL"},
+		"http to other host":   {discovery: `{"issuer":"%s","jwks_uri":"http://keys.example/jwks.json"}`, want: "not https"},
+		"not JSON":             {discovery: `<html>%s`, want: "not valid JSON"},
+		"no keys":              {jwks: `{"keys":[]}`, want: "no public key"},
+		"keys missing":         {jwks: `{}`, want: "no list of keys"},
+		"symmetric key only":   {jwks: `{"keys":[{"kty":"oct","k":"AAAA","kid":"a"}]}`, want: "no public key"},
+		"keys twice":           {jwks: `{"keys":[],"keys":[]}`, want: "appears twice"},
+		"larger than a MiB":    {jwks: `{"keys":[],"x":"` + strings.Repeat("x", 1<<20) + `"}`, want: "larger than 1 MiB"},
+		"too many keys":        {jwks: `{"keys":[` + strings.Repeat(`{},`, 100) + `{}]}`, want: "more than 100 keys"},
+		"point off the curve":  {jwks: `{"keys":[{"kty":"EC","crv":"P-256","x":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE","y":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE","kid":"a"}]}`, want: "no public key"},
+		"trailing data in set": {jwks: `{"keys":[]}{}`, want: "goes on after its end"},
+	}
+	for name, answer := range answers {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, []string{"EdDSA"}, nil)
+			expect(t, w.provider, w.login(t, w.sign(t, w.claims(nil))), "")
+			w.issuer.Alter(func(path string, body []byte) []byte {
+				switch {
+				case path == issuer.DiscoveryPath && answer.discovery != "":
+					return fmt.Appendf(nil, answer.discovery, w.server.URL)
+				case path == issuer.JWKSPath && answer.jwks != "":
+					return []byte(answer.jwks)
+				}
+				return body
+			})
+			w.clock.Advance(2 * time.Hour)
+			p := w.open(t)
+			unknown := w.login(t, w.sign(t, w.claims(nil), issuer.WithHeader("kid", "other")))
+			failure := expect(t, p, unknown, "issuer_unreachable")
+			if failure != nil && !strings.Contains(failure.Error(), answer.want) {
+				t.Errorf("failure = %v, want it to say %q", failure, answer.want)
+			}
+			expect(t, p, w.login(t, w.sign(t, w.claims(nil))), "")
+		})
+	}
+}
+
+func TestRedirects(t *testing.T) {
+	other := newWorld(t, []string{"EdDSA"}, nil)
+	for name, c := range map[string]struct {
+		to   func(self string) string
+		want string
+	}{
+		"to another host":   {func(string) string { return other.server.URL + issuer.JWKSPath }, "issuer_unreachable"},
+		"on the same host":  {func(self string) string { return self + "/moved" + issuer.JWKSPath }, ""},
+		"round and round":   {func(self string) string { return self + issuer.JWKSPath }, "issuer_unreachable"},
+		"to another scheme": {func(self string) string { return "https" + strings.TrimPrefix(self, "http") + "/x" + issuer.JWKSPath }, "issuer_unreachable"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, []string{"EdDSA"}, nil)
+			w.server.Config.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == issuer.JWKSPath {
+					http.Redirect(rw, r, c.to(w.server.URL), http.StatusFound)
+					return
+				}
+				w.issuer.ServeHTTP(rw, r)
+			})
+			expect(t, w.provider, w.login(t, w.sign(t, w.claims(nil))), c.want)
+		})
+	}
+	if got := other.issuer.Requests().JWKS; got != 0 {
+		t.Errorf("the other host was asked %d times", got)
+	}
+}
+
+// A JWK Set of the real world: certificates in it, unknown members, keys of kinds that we do not know.
+func TestForeignMembersInTheKeySet(t *testing.T) {
+	w := newWorld(t, []string{"RS256"}, nil)
+	w.issuer.Alter(func(path string, body []byte) []byte {
+		if path != issuer.JWKSPath {
+			return body
+		}
+		s := strings.Replace(string(body), `{"use":`, `{"x5c":["bm90IGEgY2VydGlmaWNhdGU="],"x5t":"!","issuer":"x","use":`, 1)
+		return []byte(strings.Replace(s, `"keys":[`, `"keys":[{"kty":"LMS","kid":"q"},"x",null,`, 1))
+	})
+	expect(t, w.provider, w.login(t, w.sign(t, w.claims(nil))), "")
+	keys, err := w.keys.Keys(t.Context(), providertest.Tenant, "okta", w.server.URL)
+	if err != nil || len(keys) != 1 || strings.Contains(string(keys[0].Material), "x5c") || keys[0].Thumbprint == "" || !keys[0].FirstSeen.Equal(w.clock.Now()) {
+		t.Errorf("history = %+v, %v", keys, err)
+	}
+}
+
+// Two sources of one issuer share nothing that could carry a verdict from one to the other.
+func TestSourcesAreJudgedApart(t *testing.T) {
+	w := newWorld(t, []string{"EdDSA"}, nil)
+	e := w.login(t, w.sign(t, w.claims(nil)))
+	expect(t, w.provider, e, "")
+	w.source.Name, w.source.Audiences = "other", []string{"other"}
+	expect(t, w.open(t), e, "audience")
+	expect(t, w.provider, e, "")
+}

@@ -1,0 +1,170 @@
+package oidc_test
+
+import (
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/providers/oidc"
+	"github.com/idpsync/idpsync/providers/oidc/issuer"
+	"github.com/idpsync/idpsync/providers/providertest"
+)
+
+func TestProvider(t *testing.T) {
+	w := newWorld(t, []string{"RS256"}, nil)
+	token := w.sign(t, w.claims(map[string]any{"nonce": "the-nonce-of-it", "groups": []string{"user"}}))
+	forged, err := w.issuer.SignedByStranger(w.claims(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	providertest.Run(t, providertest.Suite{
+		New: func(t *testing.T) providers.Provider { return w.open(t) },
+		Accepted: func(t *testing.T) providers.Envelope {
+			return providertest.OIDCLogin(t, "okta", token, "the-nonce-of-it", "", w.clock.Now())
+		},
+		Rejected: func(t *testing.T) map[string]providers.Envelope {
+			return map[string]providers.Envelope{
+				"another nonce": providertest.OIDCLogin(t, "okta", token, "the-secret-nonce", "", w.clock.Now()),
+				"forged":        w.login(t, forged),
+				"not a token":   w.login(t, "hunter2-hunter2"),
+			}
+		},
+		Secrets: []string{token, forged, "the-nonce-of-it", "the-secret-nonce", "hunter2-hunter2", "ada@acme.example", "Lovelace"},
+	})
+}
+
+func TestVerifiedRequest(t *testing.T) {
+	w := newWorld(t, []string{"RS256"}, nil)
+	e := w.login(t, w.sign(t, w.claims(map[string]any{
+		"groups": []string{"user"}, "acr": "urn:mfa", "amr": []string{"pwd", "otp"}, "azp": client, "hd": "acme.example", "auth_time": 1793610000, "picture": "https://x",
+	})))
+	got, err := w.provider.Verify(t.Context(), e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := providers.CreateUser{
+		Principal:    providers.Principal{Kind: providers.PrincipalSource, ID: "okta", Name: "okta", Grants: []string{"user"}},
+		Shape:        providers.ShapeLogin,
+		AuthProvider: "oidc",
+		Identity:     &providers.Identity{Issuer: w.server.URL, Subject: "00u1"},
+		Email:        "ada@acme.example", EmailVerified: true, Name: "Ada Lovelace", FirstName: "Ada", LastName: "Lovelace",
+		Roles:      providers.Claim[string]{Present: true, Values: []string{"user"}},
+		Attributes: map[string]any{"acr": "urn:mfa", "amr": []string{"pwd", "otp"}, "azp": client, "hd": "acme.example", "auth_time": int64(1793610000)},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("Verify = %+v\nwant     %+v", got, want)
+	}
+}
+
+func TestEmailIsVerifiedByBooleanTrueOnly(t *testing.T) {
+	w := newWorld(t, []string{"EdDSA"}, nil)
+	for _, value := range []any{"true", "True", 1, false, nil, []any{true}} {
+		got, err := w.provider.Verify(t.Context(), w.login(t, w.sign(t, w.claims(map[string]any{"email_verified": value}))))
+		if err != nil || got.EmailVerified || len(got.Faults) != 0 {
+			t.Errorf("email_verified %v: EmailVerified = %v, faults %v, %v", value, got.EmailVerified, got.Faults, err)
+		}
+	}
+}
+
+func TestFaultyRolesAreReportedWithTheRequest(t *testing.T) {
+	w := newWorld(t, []string{"EdDSA"}, nil)
+	got, err := w.provider.Verify(t.Context(), w.login(t, w.sign(t, w.claims(map[string]any{"groups": "user,admin", "name": 7}))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Faults) != 2 || got.Faults[0].Field != "name" || got.Faults[1].Field != "roles" || got.Roles.Present {
+		t.Errorf("faults = %+v, roles = %+v", got.Faults, got.Roles)
+	}
+}
+
+// The same token, judged at other times: only when it was stored counts.
+func TestTimesAreJudgedWhenStored(t *testing.T) {
+	w := newWorld(t, []string{"EdDSA"}, nil)
+	e := w.login(t, w.sign(t, w.claims(nil)))
+	w.clock.Advance(30 * 24 * time.Hour)
+	if _, err := w.provider.Verify(t.Context(), e); err != nil {
+		t.Errorf("valid when stored, processed a month later: %v", err)
+	}
+	e.StoredAt = w.clock.Now()
+	if _, err := w.provider.Verify(t.Context(), e); reason(err) != "expired" {
+		t.Errorf("stored a month later: %v, want expired", err)
+	}
+}
+
+func TestAccessTokenHash(t *testing.T) {
+	// The left half of the digest of "at-1", made with openssl; EdDSA goes with SHA-512.
+	for algorithm, hash := range map[string]string{
+		"RS256": "R8PYaIQdcYEdkSc9TeGyiQ",
+		"ES384": "xuH6cm_HAD6l8eK5sNkZDBF4xMryPnlN",
+		"EdDSA": "4J8UayM9qUGnNqHaqK2rpChA_M6CMUIfl5gcZqvthBE",
+	} {
+		w := newWorld(t, []string{algorithm}, nil)
+		token := w.sign(t, w.claims(map[string]any{"at_hash": hash}))
+		for access, want := range map[string]string{"at-1": "", "at-2": "access_token_hash", "": ""} {
+			_, err := w.provider.Verify(t.Context(), providertest.OIDCLogin(t, "okta", token, "", access, w.clock.Now()))
+			if reason(err) != want {
+				t.Errorf("%s, access token %q: %v, want %q", algorithm, access, err, want)
+			}
+		}
+	}
+}
+
+func TestEveryAlgorithm(t *testing.T) {
+	all := []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+	w := newWorld(t, all, nil)
+	for _, algorithm := range all {
+		token := w.sign(t, w.claims(nil), issuer.WithAlgorithm(algorithm))
+		if _, err := w.provider.Verify(t.Context(), w.login(t, token)); err != nil {
+			t.Errorf("%s: %v", algorithm, err)
+		}
+		dot := strings.LastIndexByte(token, '.')
+		tampered := token[:dot+2] + string(token[dot+2]^1) + token[dot+3:]
+		if !strings.ContainsAny(tampered[dot+2:dot+3], "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") {
+			tampered = token[:dot+2] + "A" + token[dot+3:]
+		}
+		if _, err := w.provider.Verify(t.Context(), w.login(t, tampered)); tampered != token && reason(err) != "signature" {
+			t.Errorf("%s, tampered: %v", algorithm, err)
+		}
+	}
+}
+
+func TestConfigurationFaultsAreReportedTogether(t *testing.T) {
+	env, _, _ := providertest.Environment(t, providertest.NewClock())
+	_, err := oidc.New(providers.Source{
+		Kind: providers.KindOIDC, Issuer: "http://issuer.example", Algorithms: []string{"HS256", "none"}, LinkByEmail: "verified",
+		Mapping: map[string]string{"owner": "claims.owner", "email": "claims.upn"},
+	}, env)
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	for _, want := range []string{"issuer: must be https", "audiences: ", `"HS256"`, `"none"`, "an owner is never taken from a claim", "link_by_email"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("the error lacks %q:\n%v", want, err)
+		}
+	}
+	for _, bad := range []string{"", "issuer.example", "https://", "https://a.example?x=1", "https://a.example#x", "https://u:p@a.example", "ftp://a.example"} {
+		_, err := oidc.New(providers.Source{Kind: providers.KindOIDC, Issuer: bad, Audiences: []string{client}}, env)
+		if err == nil {
+			t.Errorf("issuer %q accepted", bad)
+		}
+	}
+	for _, good := range []string{"https://a.example", "https://a.example/tenant/", "http://127.0.0.1:8080", "http://[::1]:1", "http://localhost:9/x"} {
+		if _, err := oidc.New(providers.Source{Kind: providers.KindOIDC, Issuer: good, Audiences: []string{client}}, env); err != nil {
+			t.Errorf("issuer %q: %v", good, err)
+		}
+	}
+}
+
+// reason returns the name of the failed check, "" for none.
+func reason(err error) string {
+	if err == nil {
+		return ""
+	}
+	if failure, ok := errors.AsType[*providers.Error](err); ok {
+		return failure.Reason
+	}
+	return "not a *providers.Error: " + err.Error()
+}
