@@ -3,8 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -185,7 +183,7 @@ func (a *app) fileSettings(cmd *cobra.Command) (map[string]origin, []configFault
 	if name == "" {
 		return nil, nil
 	}
-	data, err := readFile(name, 1<<20)
+	data, err := strictyaml.ReadFile(name, 1<<20)
 	if err != nil {
 		return nil, []configFault{{from, err.Error(), "name a file that can be read"}}
 	}
@@ -269,7 +267,7 @@ func (c *config) together(from map[string]string) []configFault {
 			bad("database_url_file", "use one of the two", "database_url and database_url_file are both set")
 			return faults
 		}
-		data, err := readFile(c.DatabaseURLFile, 64<<10)
+		data, err := strictyaml.ReadFile(c.DatabaseURLFile, 64<<10)
 		if err != nil {
 			bad("database_url_file", "name a file that can be read", "%v", err)
 			return faults
@@ -281,24 +279,4 @@ func (c *config) together(from map[string]string) []configFault {
 		}
 	}
 	return faults
-}
-
-// readFile reads a file of at most limit bytes; its errors name the file and what is wrong with it.
-func readFile(name string, limit int64) ([]byte, error) {
-	info, err := os.Stat(name)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%s does not exist", name)
-	case err != nil:
-		return nil, fmt.Errorf("%s cannot be read: %w", name, err)
-	case info.IsDir():
-		return nil, fmt.Errorf("%s is a folder", name)
-	case info.Size() > limit:
-		return nil, fmt.Errorf("%s is too large: %d bytes; at most %d are read", name, info.Size(), limit)
-	}
-	data, err := os.ReadFile(name)
-	if err != nil {
-		return nil, fmt.Errorf("%s cannot be read: %w", name, err)
-	}
-	return data, nil
 }

@@ -1,10 +1,7 @@
 package directory
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -36,7 +33,7 @@ type Declaration struct {
 
 // Load parses the file called name.
 func Load(name string, o Options) (Declaration, error) {
-	data, err := readFile(name, 8<<20)
+	data, err := strictyaml.ReadFile(name, 8<<20)
 	if err != nil {
 		return Declaration{}, strictyaml.Faults{{File: name, Message: err.Error(), Hint: "name a directory file; deploy/directory.example.yaml is one"}}
 	}
@@ -91,7 +88,7 @@ func (u unique) add(v strictyaml.Value, what, name string) bool {
 	}
 	if first, ok := u[name]; ok {
 		line, _ := first.Position()
-		v.Fail("names are unique", "%s %q is declared twice; first in line %d", what, name, line)
+		v.Fail("each is declared once", "%s %q is declared twice; first in line %d", what, name, line)
 		return false
 	}
 	u[name] = v
@@ -175,39 +172,12 @@ func (r *reader) path(p string) string {
 
 // contents reads a file that the declaration names.
 func (r *reader) contents(v strictyaml.Value, limit int64) []byte {
-	data, err := readFile(r.beside(v.Text()), limit)
+	data, err := strictyaml.ReadFile(r.beside(v.Text()), limit)
 	if err != nil {
 		v.Fail("relative paths start at the folder of this file", "%v", err)
 		return nil
 	}
 	return data
-}
-
-// readFile reads a file of at most limit bytes.
-func readFile(name string, limit int64) ([]byte, error) {
-	info, err := os.Stat(name)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read %s: %w", name, reason(err))
-	}
-	if info.IsDir() {
-		return nil, fmt.Errorf("cannot read %s: it is a folder", name)
-	}
-	if info.Size() > limit {
-		return nil, fmt.Errorf("cannot read %s: it has %d bytes, and at most %d are read", name, info.Size(), limit)
-	}
-	data, err := os.ReadFile(name)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read %s: %w", name, reason(err))
-	}
-	return data, nil
-}
-
-// reason strips operation and path, which the message has already.
-func reason(err error) error {
-	if e, ok := errors.AsType[*fs.PathError](err); ok {
-		return e.Err
-	}
-	return err
 }
 
 func sortDirectory(d *store.Directory) {

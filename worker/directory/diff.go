@@ -101,7 +101,7 @@ func Diff(have, want store.Directory) Changes {
 			return cmp.Compare(btoi(a.Kind == KindPolicy), btoi(b.Kind == KindPolicy))
 		}
 		return cmp.Or(compare(a.TenantName, b.TenantName, a.Tenant, b.Tenant),
-			cmp.Compare(slices.Index(order, a.Kind), slices.Index(order, b.Kind)), compare(a.Scope, b.Scope, a.Name, b.Name))
+			cmp.Compare(slices.Index(order, a.Kind), slices.Index(order, b.Kind)), compare(b.Scope, a.Scope, a.Name, b.Name))
 	})
 	return out
 }

@@ -3,6 +3,7 @@ package directory
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -53,7 +54,10 @@ func (r *reader) policies(v strictyaml.Value) {
 func LoadPolicies(folder string) ([]store.Policy, error) {
 	entries, err := os.ReadDir(folder)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read %s: %w", folder, reason(err))
+		if e, ok := errors.AsType[*fs.PathError](err); ok {
+			err = e.Err
+		}
+		return nil, fmt.Errorf("cannot read %s: %w", folder, err)
 	}
 	var out []store.Policy
 	for _, e := range entries {
@@ -61,7 +65,7 @@ func LoadPolicies(folder string) ([]store.Policy, error) {
 			continue
 		}
 		file := filepath.Join(folder, e.Name())
-		data, err := readFile(file, 1<<20)
+		data, err := strictyaml.ReadFile(file, 1<<20)
 		if err != nil {
 			return nil, err
 		}

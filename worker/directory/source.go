@@ -199,7 +199,7 @@ func (r *reader) issuer(v strictyaml.Value, s *providers.Source) {
 
 func (r *reader) audiences(v strictyaml.Value, s *providers.Source) {
 	s.Audiences, _ = texts(v)
-	if len(s.Audiences) == 0 && len(v.List()) == 0 {
+	if v.IsEmptyList() {
 		v.Fail("name the client ids that its tokens are made for", "audiences is empty")
 	}
 }
@@ -223,7 +223,7 @@ func (r *reader) algorithms(v strictyaml.Value, s *providers.Source) {
 			places[i].Fail(strictyaml.DidYouMean(alg, algorithms()), "unknown algorithm %q", alg)
 		}
 	}
-	if len(v.List()) == 0 {
+	if v.IsEmptyList() {
 		v.Fail("leave it out for RS256", "algorithms is empty")
 	}
 }
@@ -253,10 +253,10 @@ func (r *reader) keyFile(v strictyaml.Value, private bool) string {
 	}
 	file := r.path(v.Text())
 	if !strings.Contains(string(data), "-----BEGIN ") {
-		v.Fail("convert it with openssl", "%s is not a PEM file", file)
+		v.Fail("convert it with openssl", "%s is not a PEM file", r.beside(v.Text()))
 	}
 	if info, err := os.Stat(file); private && err == nil && info.Mode().Perm()&0o077 != 0 {
-		r.warn(v, "chmod 600 "+file, "others than its owner can read the private key (mode %04o)", info.Mode().Perm())
+		r.warn(v, "chmod 600 "+r.beside(v.Text()), "others than its owner can read the private key (mode %04o)", info.Mode().Perm())
 	}
 	return file
 }

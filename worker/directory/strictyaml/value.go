@@ -30,6 +30,12 @@ func (v Value) IsText() bool {
 	}
 }
 
+// IsEmptyList reports whether the value is [].
+func (v Value) IsEmptyList() bool {
+	n, ok := v.node.(*ast.SequenceNode)
+	return ok && len(n.Values) == 0
+}
+
 // Position returns the line and column of the value.
 func (v Value) Position() (line, column int) { return v.line, v.column }
 
