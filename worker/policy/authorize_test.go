@@ -130,12 +130,12 @@ func TestBuiltinPolicies(t *testing.T) {
 // The schema finds these mistakes before they are in force; should one pass, it must not let anything through.
 func TestErrorsDeny(t *testing.T) {
 	for _, c := range []struct{ name, text, says string }{
-		{"MissingContextAttribute", `@id("bad") forbid (principal, action, resource) when { context.shoe_size > 50 };`, "shoe_size"},
-		{"AbsentOptionalAttribute", `@id("bad") forbid (principal, action, resource) when { context.issuer == "x" };`, "issuer"},
-		{"MissingEntityAttribute", `@id("bad") forbid (principal, action, resource) when { principal.shoe_size > 50 };`, "shoe_size"},
-		{"WrongType", `@id("bad") forbid (principal, action, resource) when { context.source + 1 > 2 };`, "type error"},
-		{"UnknownEntity", `@id("bad") forbid (principal, action, resource) when { Tenant::"nowhere".name == "x" };`, "nowhere"},
-		{"ErrorInAPermit", `@id("bad") permit (principal, action, resource) when { context.shoe_size > 50 };`, "shoe_size"},
+		{"MissingContextAttribute", `@id("bad") forbid (principal, action == Action::"CreateUser", resource) when { context.shoe_size > 50 };`, "shoe_size"},
+		{"AbsentOptionalAttribute", `@id("bad") forbid (principal, action == Action::"CreateUser", resource) when { context.issuer == "x" };`, "issuer"},
+		{"MissingEntityAttribute", `@id("bad") forbid (principal, action == Action::"CreateUser", resource) when { principal.shoe_size > 50 };`, "shoe_size"},
+		{"WrongType", `@id("bad") forbid (principal, action == Action::"CreateUser", resource) when { context.source + 1 > 2 };`, "type error"},
+		{"UnknownEntity", `@id("bad") forbid (principal, action == Action::"CreateUser", resource) when { Tenant::"nowhere".name == "x" };`, "nowhere"},
+		{"ErrorInAPermit", `@id("bad") permit (principal, action == Action::"CreateUser", resource) when { context.shoe_size > 50 };`, "shoe_size"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			set, err := policy.CompileUnchecked([]policy.File{{Name: "bad.cedar", Text: c.text}})
@@ -168,6 +168,35 @@ func TestOverflowDenies(t *testing.T) {
 	req.Replayed = true
 	if d := set.Authorize(t.Context(), req); policy.VerdictOf(d) != policy.VerdictError || !slices.Equal(d.Policies, []string{"sum"}) {
 		t.Fatalf("%+v", d)
+	}
+}
+
+// Whatever way a policy names its actions, it is asked about these and no others.
+func TestActionScopes(t *testing.T) {
+	for scope, want := range map[string]policy.Verdict{
+		`action == Action::"CreateUser"`:                        policy.VerdictDeny,
+		`action in Action::"CreateUser"`:                        policy.VerdictDeny,
+		`action in [Action::"CreateUser"]`:                      policy.VerdictDeny,
+		`action in [Action::"GrantRole", Action::"CreateUser"]`: policy.VerdictDeny,
+		`action`:                          policy.VerdictDeny,
+		`action == Action::"GrantRole"`:   policy.VerdictPartial,
+		`action in Action::"GrantRole"`:   policy.VerdictPartial,
+		`action in [Action::"GrantRole"]`: policy.VerdictPartial,
+	} {
+		set := compile(t, `forbid (principal, `+scope+`, resource);`)
+		if got := policy.VerdictOf(set.Authorize(t.Context(), login())); got != want {
+			t.Errorf("%s: %s, want %s", scope, got, want)
+		}
+	}
+}
+
+// A principal of another tenant is denied as such, also beside policies that look at its tenant.
+func TestAnotherTenantIsNoError(t *testing.T) {
+	set := compile(t, `@id("name") forbid (principal, action, resource) when { principal.tenant.name == "acme" && context.replayed };`)
+	req := login()
+	req.PrincipalTenant = tenantB
+	if d := set.Authorize(t.Context(), req); d.PolicyError || !slices.Equal(d.Policies, []string{"builtin.own-tenant"}) {
+		t.Errorf("%+v", d)
 	}
 }
 

@@ -70,3 +70,6 @@ func (s *Set) Conforms(req worker.AuthorizationRequest) error {
 	}
 	return nil
 }
+
+// Known is how many principals are kept.
+func (s *Set) Known() int { return len(s.known.principals.entities) }
