@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"regexp"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -158,15 +159,20 @@ func (s *Service) work(ctx context.Context) {
 
 func (s *Service) handle(ctx context.Context, m *nats.Msg) {
 	s.inFlight.Add(1)
-	defer s.inFlight.Add(-1)
+	resp := s.call(ctx, m)
+	s.inFlight.Add(-1)
+	s.reply(m, resp)
+}
+
+func (s *Service) call(ctx context.Context, m *nats.Msg) (resp Response) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.log.Error("request panicked", "subject", m.Subject, "panic", fmt.Sprintf("%T", p))
-			s.reply(m, refusal(500, "internal", "The request could not be processed."))
+			// The value may hold what the request held.
+			s.log.Error("request panicked", "subject", m.Subject, "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+			resp = refusal(500, "internal", "The request could not be processed.")
 		}
 	}()
-	resp := s.handler(ctx, Request{Subject: m.Subject, Header: providers.Header(m.Header), Data: m.Data, ReceivedAt: s.now()})
-	s.reply(m, resp)
+	return s.handler(ctx, Request{Subject: m.Subject, Header: providers.Header(m.Header), Data: m.Data, ReceivedAt: s.now()})
 }
 
 // reply sends resp. The status always goes in Idpsync-Status; an error has micro's two headers besides.

@@ -116,7 +116,7 @@ func (t Topology) streams(maxPayload int64) []jetstream.StreamConfig {
 				"$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED." + StreamEvents + ".>",
 			},
 			Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld,
-			MaxBytes: defaultAdvisoryBytes, MaxAge: advisoriesAge,
+			MaxBytes: defaultAdvisoryBytes, MaxAge: advisoriesAge, Duplicates: 2 * time.Minute,
 			Storage: jetstream.FileStorage, Replicas: replicas, AllowDirect: true,
 		},
 		{

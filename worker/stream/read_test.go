@@ -1,0 +1,279 @@
+package stream_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/stream"
+)
+
+func deadLetters(t testing.TB, c *stream.Conn) {
+	t.Helper()
+	var msgs []worker.Outgoing
+	for i := range 10 {
+		tenant, source, code := tenantA, "okta", worker.CodeUnauthenticated
+		if i%2 == 1 {
+			tenant = tenantB
+		}
+		if i >= 5 {
+			source, code = "adfs", worker.CodeMalformed
+		}
+		msgs = append(msgs, worker.Outgoing{
+			Subject: worker.DeadLetterSubject(tenant, source, code), ID: fmt.Sprintf("dl/%d", i),
+			Header: map[string][]string{"Idpsync-Dl-Seq": {fmt.Sprint(i)}}, Data: []byte{byte(i)},
+		})
+	}
+	publish(t, c, msgs)
+}
+
+func TestDeadLettersByFilter(t *testing.T) {
+	c := migrated(t)
+	for m, err := range stream.DeadLetters(t.Context(), c, stream.Filter{}) {
+		t.Fatal("of an empty stream:", m, err)
+	}
+	deadLetters(t, c)
+	fifth, err := stream.DeadLetter(t.Context(), c, 5)
+	if err != nil || fifth.Header.Get("Idpsync-Dl-Seq") != "4" || fifth.Stream != stream.StreamDeadLetters || string(fifth.Data) != "\x04" {
+		t.Fatalf("%+v, %v", fifth, err)
+	}
+	for name, test := range map[string]struct {
+		f    stream.Filter
+		want []uint64
+	}{
+		"all":                {stream.Filter{}, []uint64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}},
+		"tenant, upper case": {stream.Filter{Tenant: "2489E9AD-2EE2-8E00-8EC9-32D5F69181C0"}, []uint64{1, 3, 5, 7, 9}},
+		"source":             {stream.Filter{Source: "adfs"}, []uint64{6, 7, 8, 9, 10}},
+		"code and tenant":    {stream.Filter{Tenant: tenantB, Word: "malformed"}, []uint64{6, 8, 10}},
+		"nothing":            {stream.Filter{Source: "other"}, nil},
+		"wild":               {stream.Filter{Source: "*"}, nil},
+		"limit":              {stream.Filter{Limit: 3}, []uint64{1, 2, 3}},
+		"after":              {stream.Filter{After: 8}, []uint64{9, 10}},
+		"after the last":     {stream.Filter{After: 10}, nil},
+		"after and limit":    {stream.Filter{After: 2, Limit: 2, Tenant: tenantA}, []uint64{3, 5}},
+		"since":              {stream.Filter{Since: fifth.StoredAt}, []uint64{5, 6, 7, 8, 9, 10}},
+		"since and after":    {stream.Filter{Since: fifth.StoredAt, After: 2}, []uint64{5, 6, 7, 8, 9, 10}},
+		"since tomorrow":     {stream.Filter{Since: time.Now().Add(24 * time.Hour)}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got []uint64
+			for m, err := range stream.DeadLetters(within(t, time.Minute), c, test.f) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, m.Sequence)
+			}
+			if !slices.Equal(got, test.want) {
+				t.Errorf("got %v, want %v", got, test.want)
+			}
+		})
+	}
+	if _, err := stream.DeadLetter(t.Context(), c, 99); !errors.Is(err, stream.ErrNotFound) {
+		t.Error(err)
+	}
+	for i := range 2 {
+		if err := stream.SecureDeleteDeadLetter(t.Context(), c, 5); err != nil {
+			t.Fatal(i, err)
+		}
+	}
+	if _, err := stream.DeadLetter(t.Context(), c, 5); !errors.Is(err, stream.ErrNotFound) {
+		t.Error(err)
+	}
+}
+
+func TestTailFollowsAndEndsWithItsContext(t *testing.T) {
+	c := migrated(t)
+	publish(t, c, results(2, "old"))
+	ctx, cancel := context.WithCancel(within(t, time.Minute))
+	var got []uint64
+	for m, err := range stream.Tail(ctx, c, stream.Filter{After: 1}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, m.Sequence)
+		if len(got) == 1 {
+			publish(t, c, results(3, "new"))
+		}
+		if len(got) == 4 {
+			cancel()
+		}
+	}
+	cancel()
+	if !slices.Equal(got, []uint64{2, 3, 4, 5}) {
+		t.Errorf("got %v", got)
+	}
+	n := 0
+	for _, err := range stream.Results(t.Context(), c, stream.Filter{Word: "created"}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		n++
+	}
+	if n != 5 {
+		t.Errorf("%d results", n)
+	}
+}
+
+func TestTailBeginsWithTheNextOne(t *testing.T) {
+	c := migrated(t)
+	publish(t, c, results(2, "old"))
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	for m, err := range stream.Tail(ctx, c, stream.Filter{}) {
+		t.Fatal(m, err)
+	}
+}
+
+func TestTailGoesOnAfterTheBrokerWasKilled(t *testing.T) {
+	p := startProcess(t)
+	c := dial(t, p.credentials().Options())
+	migrate(t, c)
+	publish(t, c, results(1, "a"))
+	ctx := within(t, time.Minute)
+	want := uint64(1)
+	for m, err := range stream.Tail(ctx, c, stream.Filter{Since: time.Now().Add(-time.Hour)}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Sequence != want {
+			t.Fatalf("sequence %d, want %d", m.Sequence, want)
+		}
+		if want++; want == 4 {
+			break
+		}
+		p.kill()
+		p.start()
+		for stream.Publisher(c).Publish(ctx, results(1, fmt.Sprint(want))) != nil && ctx.Err() == nil {
+		}
+	}
+	if want != 4 {
+		t.Fatal("it ended early")
+	}
+}
+
+func TestReadingWithoutStreamsSaysSo(t *testing.T) {
+	c := dial(t, broker(t).Credentials().Options())
+	for _, err := range stream.DeadLetters(t.Context(), c, stream.Filter{}) {
+		if !errors.Is(err, stream.ErrNotMigrated) {
+			t.Error(err)
+		}
+	}
+	if _, err := stream.ReadState(t.Context(), c); !errors.Is(err, stream.ErrNotMigrated) {
+		t.Error(err)
+	}
+	if _, _, err := stream.PublishEvent(t.Context(), c, worker.Outgoing{Subject: "idpsync.login.a.b"}); !errors.Is(err, stream.ErrNoStream) {
+		t.Error(err)
+	}
+}
+
+// A message that reached the delivery limit is stored for ever and delivered never: it is found, and can be removed.
+func TestStrandedEventsAreFound(t *testing.T) {
+	c := migrated(t)
+	ctx := within(t, time.Minute)
+	publish(t, c, events(3, "feed", "f"))
+	l := consume(t, c, stream.LaneFeeds, 10)
+	for done := 0; done < 2; {
+		m := next(t, ctx, l)
+		var err error
+		if m.Sequence() == 2 {
+			err = m.NakWithDelay(0)
+		} else {
+			done++
+			err = m.AckSync(ctx)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for {
+		m := next(t, ctx, l)
+		if m.Sequence() != 2 {
+			t.Fatal("unexpected", m.Sequence())
+		}
+		last := m.Delivered() == stream.MaxDeliver
+		if err := m.NakWithDelay(0); err != nil {
+			t.Fatal(err)
+		}
+		if last {
+			break
+		}
+		if got, err := stream.Stranded(ctx, c, 0); err != nil || len(got) != 0 {
+			t.Fatalf("while it is still delivered: %v, %v", got, err)
+		}
+	}
+	waitFor(t, ctx, func() bool {
+		st, err := stream.ReadState(ctx, c)
+		return err == nil && st.Stranded == 1
+	})
+	got, err := stream.Stranded(ctx, c, 0)
+	if err != nil || len(got) != 1 || got[0].Sequence != 2 || got[0].Header.Get("Nats-Msg-Id") != "f-1" {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	found := false
+	for a, err := range stream.Advisories(ctx, c, stream.Filter{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		found = found || a.Kind == stream.AdvisoryMaxDeliveries && a.Event == 2 && a.Consumer == stream.LaneFeeds && a.Deliveries == stream.MaxDeliver
+	}
+	if !found {
+		t.Error("no advisory")
+	}
+	if m, err := stream.GetEvent(ctx, c, 2); err != nil || m.Subject != got[0].Subject {
+		t.Fatal(m, err)
+	}
+	for range 2 {
+		if err := stream.SecureDelete(ctx, c, 2); err != nil {
+			t.Fatal(err)
+		}
+	}
+	st, err := stream.ReadState(ctx, c)
+	if err != nil || st.Stranded != 0 {
+		t.Fatal(st, err)
+	}
+}
+
+func TestLaneStateAndPause(t *testing.T) {
+	c := migrated(t)
+	ctx := within(t, time.Minute)
+	if err := stream.Pause(ctx, c, stream.LaneFeeds, time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, c, events(5, "feed", "f"))
+	s := laneState(t, c, stream.LaneFeeds)
+	if !s.Paused || s.Pending != 5 || s.AckPending != 0 || s.OldestAge <= 0 || s.MaxPending == 0 {
+		t.Fatalf("%+v", s)
+	}
+	l := consume(t, c, stream.LaneFeeds, 10)
+	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	if _, err := l.Next(short); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatal("paused, yet:", err)
+	}
+	if err := stream.Pause(ctx, c, stream.LaneFeeds, time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		next(t, ctx, l)
+	}
+	if s := laneState(t, c, stream.LaneFeeds); s.Paused || s.Pending != 0 || s.AckPending != 5 || s.OldestAge != 0 {
+		t.Fatalf("%+v", s)
+	}
+	n := 0
+	for m, err := range stream.Events(ctx, c, "idpsync.feed.>", stream.Filter{After: 2, Limit: 2}) {
+		if err != nil || m.Sequence < 3 {
+			t.Fatal(m, err)
+		}
+		n++
+	}
+	if n != 2 {
+		t.Errorf("%d events", n)
+	}
+	if err := stream.Pause(ctx, c, "other", time.Time{}); !errors.Is(err, stream.ErrOptions) {
+		t.Error(err)
+	}
+}

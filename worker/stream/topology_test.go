@@ -1,0 +1,214 @@
+package stream_test
+
+import (
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/stream"
+)
+
+func actions(r stream.Report) map[string]int {
+	n := map[string]int{}
+	for _, c := range r.Changes {
+		n[c.Action]++
+	}
+	return n
+}
+
+func TestMigrateIsIdempotent(t *testing.T) {
+	c := dial(t, broker(t).Credentials().Options())
+	plan := small
+	plan.DryRun = true
+	r, err := stream.Migrate(t.Context(), c, plan)
+	if err != nil || actions(r)[stream.ActionCreated] != 8 {
+		t.Fatalf("plan: %+v, %v", r, err)
+	}
+	if d, err := stream.Compare(t.Context(), c); err != nil || len(d) != 8 {
+		t.Fatalf("the plan made something: %v, %v", d, err)
+	}
+	if r, err = stream.Migrate(t.Context(), c, small); err != nil || actions(r)[stream.ActionCreated] != 8 {
+		t.Fatalf("first: %+v, %v", r, err)
+	}
+	if r.Changes[0].Name != stream.StreamAdvisories {
+		t.Error("the stream of advisories must exist before any consumer")
+	}
+	for _, again := range []stream.Topology{small, {}} {
+		if r, err = stream.Migrate(t.Context(), c, again); err != nil || r.Changed() {
+			t.Fatalf("again: %+v, %v", r, err)
+		}
+	}
+	if d, err := stream.Compare(t.Context(), c); err != nil || len(d) != 0 {
+		t.Fatalf("differences after migration: %v, %v", d, err)
+	}
+}
+
+func TestManyMigrateAtOnce(t *testing.T) {
+	s := broker(t)
+	var wg sync.WaitGroup
+	for range 8 {
+		c := dial(t, s.Credentials().Options())
+		wg.Go(func() {
+			if _, err := stream.Migrate(t.Context(), c, small); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	c := dial(t, s.Credentials().Options())
+	if d, err := stream.Compare(t.Context(), c); err != nil || len(d) != 0 {
+		t.Fatal(d, err)
+	}
+}
+
+func TestDriftIsReportedAndRepaired(t *testing.T) {
+	s := broker(t)
+	c := dial(t, s.Credentials().Options())
+	migrate(t, c)
+	js := plain(t, s)
+	ctx := t.Context()
+	events, err := js.Stream(ctx, stream.StreamEvents)
+	if err != nil {
+		t.Fatal(err)
+	}
+	drifted := events.CachedInfo().Config
+	drifted.Subjects = []string{"idpsync.login.>", "idpsync.command.>", "idpsync.feed.*.*"}
+	drifted.Duplicates = 2 * time.Minute
+	drifted.MaxMsgsPerSubject = 1000 // somebody's own choice
+	drifted.Metadata = map[string]string{"owner": "us"}
+	if _, err := js.UpdateStream(ctx, drifted); err != nil {
+		t.Fatal(err)
+	}
+	cons, err := js.Consumer(ctx, stream.StreamEvents, stream.LaneFeeds)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf := cons.CachedInfo().Config
+	conf.MaxDeliver, conf.BackOff = 5, []time.Duration{time.Second, 2 * time.Second}
+	if _, err := js.UpdateConsumer(ctx, stream.StreamEvents, conf); err != nil {
+		t.Fatal(err)
+	}
+
+	diffs, err := stream.Compare(ctx, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]bool{}
+	for _, d := range diffs {
+		found[d.Object+" "+d.Setting] = true
+		if d.Have == d.Want || !strings.Contains(d.String(), "idpsync migrate") {
+			t.Errorf("not helpful: %s", d)
+		}
+	}
+	for _, want := range []string{
+		"IDPSYNC_EVENTS subjects", "IDPSYNC_EVENTS duplicate_window",
+		"IDPSYNC_EVENTS/feeds max_deliver", "IDPSYNC_EVENTS/feeds backoff", "IDPSYNC_EVENTS/feeds ack_wait",
+	} {
+		if !found[want] {
+			t.Errorf("%s is not reported in %v", want, diffs)
+		}
+		delete(found, want)
+	}
+	if len(found) > 0 {
+		t.Errorf("reported without reason: %v", found)
+	}
+
+	r, err := stream.Migrate(ctx, c, stream.Topology{})
+	if err != nil || actions(r)[stream.ActionUpdated] != 2 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if d, err := stream.Compare(ctx, c); err != nil || len(d) != 0 {
+		t.Fatal(d, err)
+	}
+	if events, err = js.Stream(ctx, stream.StreamEvents); err != nil {
+		t.Fatal(err)
+	}
+	if got := events.CachedInfo().Config; got.MaxMsgsPerSubject != 1000 || got.Metadata["owner"] != "us" || got.MaxBytes != small.EventsBytes {
+		t.Errorf("the deployment's own choices were changed: %+v", got)
+	}
+}
+
+func TestMigrateRefusesALimitBelowTheFill(t *testing.T) {
+	c := migrated(t)
+	publish(t, c, []worker.Outgoing{{Subject: "idpsync.feed." + tenantA + ".hr", Data: make([]byte, 100<<10)}})
+	_, err := stream.Migrate(t.Context(), c, stream.Topology{EventsBytes: 64 << 10})
+	if !errors.Is(err, stream.ErrBelowFill) {
+		t.Fatal(err)
+	}
+	if n := count(t, c, stream.StreamEvents); n != 1 {
+		t.Fatalf("%d events left", n)
+	}
+	if _, err := stream.Migrate(t.Context(), c, stream.Topology{EventsBytes: 256 << 10}); err != nil {
+		t.Fatal("above the fill:", err)
+	}
+}
+
+// Every subject that the worker reads is covered by one lane of its stream, or it would wait for ever.
+func TestEverySubjectHasOneLane(t *testing.T) {
+	s := broker(t)
+	c := dial(t, s.Credentials().Options())
+	migrate(t, c)
+	lanes := map[providers.Shape]string{
+		providers.ShapeLogin: stream.LaneLogins, providers.ShapeTenant: stream.LaneLogins,
+		providers.ShapeOrganization: stream.LaneLogins, providers.ShapeFeed: stream.LaneFeeds,
+	}
+	want := map[string]uint64{}
+	for shape, lane := range lanes {
+		subject := worker.EventSubject(worker.Address{Shape: shape, Tenant: tenantA, Source: "hr"})
+		publish(t, c, []worker.Outgoing{{Subject: subject, ID: string(shape)}})
+		want[lane]++
+		for _, l := range []string{stream.LaneLogins, stream.LaneFeeds} {
+			if got := laneState(t, c, l).Pending; got != want[l] {
+				t.Errorf("after %s: %d pending in %s, want %d", subject, got, l, want[l])
+			}
+		}
+	}
+	for _, door := range []providers.Shape{providers.ShapeTenant, providers.ShapeOrganization} {
+		subject := worker.EventSubject(worker.Address{Shape: door, Door: providers.DoorRPC, Tenant: tenantA})
+		if _, err := plain(t, s).StreamNameBySubject(t.Context(), subject); !errors.Is(err, jetstream.ErrStreamNotFound) {
+			t.Errorf("%s is stored: %v", subject, err)
+		}
+	}
+}
+
+// What a publisher could do to a stream by headers is switched off.
+func TestHeadersThatCommandTheBrokerAreRefused(t *testing.T) {
+	s := broker(t)
+	c := dial(t, s.Credentials().Options())
+	migrate(t, c)
+	js := plain(t, s)
+	for header, value := range map[string]string{"Nats-TTL": "1s", "Nats-Rollup": "all", "Nats-Schedule": "@at 2026-01-01T00:00:00Z"} {
+		for _, subject := range []string{"idpsync.login." + tenantA + ".okta", worker.DeadLetterSubject("", "", "x"), worker.ResultSubject("", "", "x")} {
+			m := nats.NewMsg(subject)
+			m.Header.Set(header, value)
+			if _, err := js.PublishMsg(t.Context(), m); err == nil {
+				t.Errorf("%s was accepted on %s", header, subject)
+			}
+		}
+	}
+	for _, name := range []string{stream.StreamEvents, stream.StreamDeadLetters} {
+		st, err := js.Stream(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := st.Purge(t.Context()); err == nil {
+			t.Errorf("%s was purged", name)
+		}
+	}
+}
+
+func TestEmbeddedTopologyFitsTheDisk(t *testing.T) {
+	got := stream.EmbeddedTopology(t.TempDir())
+	for _, limit := range []int64{got.EventsBytes, got.ResultsBytes, got.DeadLetters} {
+		if limit < 64<<20 || limit > 10<<30 {
+			t.Errorf("limits %+v", got)
+		}
+	}
+}
