@@ -1,6 +1,7 @@
 package saml
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/beevik/etree"
@@ -10,15 +11,18 @@ import (
 const (
 	nsAssertion = "urn:oasis:names:tc:SAML:2.0:assertion"
 	nsProtocol  = "urn:oasis:names:tc:SAML:2.0:protocol"
+	nsMetadata  = "urn:oasis:names:tc:SAML:2.0:metadata"
 	nsSignature = "http://www.w3.org/2000/09/xmldsig#"
 	nsXMLEnc    = "http://www.w3.org/2001/04/xmlenc#"
 	nsXMLEnc11  = "http://www.w3.org/2009/xmlenc11#"
 	nsExcC14N   = "http://www.w3.org/2001/10/xml-exc-c14n#"
 )
 
-// parse scans doc and builds its tree.
-func parse(doc []byte, lim limits) (*etree.Element, error) {
-	if err := scan(doc, lim); err != nil {
+// parse scans doc and builds its tree. A fragment that uses prefixes of the place it stood in gets the declarations of
+// that place, which are given as context.
+func parse(doc []byte, lim limits, context []declaration) (*etree.Element, error) {
+	inherits, err := scan(doc, lim, context)
+	if err != nil {
 		return nil, err
 	}
 	tree := etree.NewDocument()
@@ -29,6 +33,11 @@ func parse(doc []byte, lim limits) (*etree.Element, error) {
 	root := tree.Root()
 	if root == nil {
 		return nil, refuse(checkXML, "the XML has no root element")
+	}
+	if inherits {
+		for _, d := range context {
+			declare(root, d)
+		}
 	}
 	return root, nil
 }
@@ -155,30 +164,50 @@ func text(el *etree.Element) (string, bool) {
 	return whole, true
 }
 
+// scopeOf returns the namespace declarations in scope at el, those of el included, the nearest of each prefix.
+func scopeOf(el *etree.Element) []declaration {
+	var scope []declaration
+	for up := el; up != nil; up = up.Parent() {
+		for _, a := range up.Attr {
+			d := declaration{prefix: a.Key, uri: a.Value}
+			switch {
+			case a.Space == "" && a.Key == "xmlns":
+				d.prefix = ""
+			case a.Space != "xmlns":
+				continue
+			}
+			if !slices.ContainsFunc(scope, func(n declaration) bool { return n.prefix == d.prefix }) {
+				scope = append(scope, d)
+			}
+		}
+	}
+	return scope
+}
+
+// declare puts a namespace declaration on el, unless el has one of that prefix.
+func declare(el *etree.Element, d declaration) {
+	a := etree.Attr{Space: "xmlns", Key: d.prefix, Value: d.uri}
+	if d.prefix == "" {
+		a.Space, a.Key = "", "xmlns"
+	}
+	for _, own := range el.Attr {
+		if own.Space == a.Space && own.Key == a.Key {
+			return
+		}
+	}
+	el.CreateAttr(a.FullKey(), a.Value)
+}
+
 // detach takes el out of its tree and declares on it every namespace that was in scope there, so that it canonicalises
 // by itself as it did in place.
 func detach(el *etree.Element) *etree.Element {
-	for up := el.Parent(); up != nil; up = up.Parent() {
-		for _, a := range up.Attr {
-			if a.Space != "xmlns" && (a.Space != "" || a.Key != "xmlns") {
-				continue
-			}
-			if _, nearer := declared(el, a.Space, a.Key); !nearer {
-				el.Attr = append(el.Attr, etree.Attr{Space: a.Space, Key: a.Key, Value: a.Value})
-			}
-		}
+	parent := el.Parent()
+	if parent == nil {
+		return el
 	}
-	if parent := el.Parent(); parent != nil {
-		parent.RemoveChild(el)
+	for _, d := range scopeOf(parent) {
+		declare(el, d)
 	}
+	parent.RemoveChild(el)
 	return el
-}
-
-func declared(el *etree.Element, space, key string) (string, bool) {
-	for _, a := range el.Attr {
-		if a.Space == space && a.Key == key {
-			return a.Value, true
-		}
-	}
-	return "", false
 }

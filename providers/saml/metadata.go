@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/beevik/etree"
 	"github.com/crewjam/saml"
 
 	"github.com/idpsync/idpsync/providers"
@@ -162,30 +163,42 @@ func Metadata(src providers.Source) ([]byte, error) {
 	if src.EntityID == "" || src.ACSURL == "" {
 		return nil, errors.New("entity_id and acs_url are required")
 	}
-	yes := true
-	role := saml.SPSSODescriptor{WantAssertionsSigned: &yes}
-	role.ProtocolSupportEnumeration = nsProtocol
+	doc := etree.NewDocument()
+	doc.CreateProcInst("xml", `version="1.0" encoding="UTF-8"`)
+	entity := doc.CreateElement("md:EntityDescriptor")
+	entity.CreateAttr("xmlns:md", nsMetadata)
+	entity.CreateAttr("entityID", src.EntityID)
+	role := entity.CreateElement("md:SPSSODescriptor")
+	role.CreateAttr("protocolSupportEnumeration", nsProtocol)
+	role.CreateAttr("WantAssertionsSigned", "true")
 	if src.CertificateFile != "" {
 		der, err := readCertificate(src.CertificateFile)
 		if err != nil {
 			return nil, err
 		}
-		role.KeyDescriptors = []saml.KeyDescriptor{{
-			Use: "encryption",
-			KeyInfo: saml.KeyInfo{X509Data: saml.X509Data{X509Certificates: []saml.X509Certificate{
-				{Data: base64.StdEncoding.EncodeToString(der)}}}},
-			EncryptionMethods: []saml.EncryptionMethod{
-				{Algorithm: algGCM256}, {Algorithm: algGCM128}, {Algorithm: algCBC256}, {Algorithm: algCBC128}, {Algorithm: algOAEP},
-			},
-		}}
+		key := role.CreateElement("md:KeyDescriptor")
+		key.CreateAttr("use", "encryption")
+		info := key.CreateElement("ds:KeyInfo")
+		info.CreateAttr("xmlns:ds", nsSignature)
+		info.CreateElement("ds:X509Data").CreateElement("ds:X509Certificate").SetText(base64.StdEncoding.EncodeToString(der))
+		for _, algorithm := range []string{algGCM256, algGCM128, algCBC256, algCBC128, algOAEP} {
+			key.CreateElement("md:EncryptionMethod").CreateAttr("Algorithm", algorithm)
+		}
 	}
-	role.AssertionConsumerServices = []saml.IndexedEndpoint{{Binding: saml.HTTPPostBinding, Location: src.ACSURL, Index: 0, IsDefault: &yes}}
-	role.NameIDFormats = []saml.NameIDFormat{saml.PersistentNameIDFormat, saml.EmailAddressNameIDFormat, saml.UnspecifiedNameIDFormat}
-	doc, err := xml.MarshalIndent(saml.EntityDescriptor{EntityID: src.EntityID, SPSSODescriptors: []saml.SPSSODescriptor{role}}, "", "  ")
+	for _, format := range []saml.NameIDFormat{saml.PersistentNameIDFormat, saml.EmailAddressNameIDFormat, saml.UnspecifiedNameIDFormat} {
+		role.CreateElement("md:NameIDFormat").SetText(string(format))
+	}
+	acs := role.CreateElement("md:AssertionConsumerService")
+	acs.CreateAttr("Binding", saml.HTTPPostBinding)
+	acs.CreateAttr("Location", src.ACSURL)
+	acs.CreateAttr("index", "0")
+	acs.CreateAttr("isDefault", "true")
+	doc.Indent(2)
+	out, err := doc.WriteToBytes()
 	if err != nil {
 		return nil, fmt.Errorf("write metadata: %w", err)
 	}
-	return append([]byte(xml.Header), append(doc, '\n')...), nil
+	return out, nil
 }
 
 func readCertificate(path string) ([]byte, error) {

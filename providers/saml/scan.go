@@ -29,10 +29,14 @@ const (
 // scan reads doc once, byte by byte, without building a tree. What it lets through is a plain subset of XML 1.0 with
 // namespaces: UTF-8, ASCII names, elements, attributes, text, and references to characters and the predefined entities.
 // A document type, an entity, a comment, a CDATA section or a processing instruction ends it, since each of them is a
-// way to make two readers see two different values. The result is nil or a *refusal.
-func scan(doc []byte, lim limits) error {
-	s := scanner{doc: doc, lim: lim}
-	return s.run()
+// way to make two readers see two different values. The error is a *refusal.
+//
+// Prefixes that doc itself does not declare may be those of context, as in a fragment that was decrypted; inherits says
+// that it uses one.
+func scan(doc []byte, lim limits, context []declaration) (inherits bool, err error) {
+	s := scanner{doc: doc, lim: lim, context: context}
+	err = s.run()
+	return s.inherits, err
 }
 
 type declaration struct {
@@ -53,6 +57,8 @@ type scanner struct {
 	attributes int
 	open       []string // qualified names of the open elements
 	scope      []declaration
+	context    []declaration // of the place that a fragment stood in
+	inherits   bool
 	attrs      []attribute
 }
 
@@ -373,6 +379,12 @@ func (s *scanner) lookup(prefix string) (string, bool) {
 	for i := len(s.scope) - 1; i >= 0; i-- {
 		if s.scope[i].prefix == prefix {
 			return s.scope[i].uri, true
+		}
+	}
+	for _, d := range s.context {
+		if d.prefix == prefix {
+			s.inherits = true
+			return d.uri, true
 		}
 	}
 	switch prefix {

@@ -65,7 +65,7 @@ func (v *verification) read() (*etree.Element, *shape, error) {
 	if err != nil {
 		return nil, nil, refuse(checkBase64, "saml_response is not base64")
 	}
-	root, err := parse(doc, messageLimits)
+	root, err := parse(doc, messageLimits, nil)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -189,7 +189,7 @@ func (v *verification) decrypt(ctx context.Context, response *etree.Element, for
 	if opaque {
 		v.trace = nil
 	}
-	assertion, err := v.opened(ctx, box, form, responseSigned)
+	assertion, err := v.opened(ctx, box, scopeOf(el), form, responseSigned)
 	v.trace = trace
 	if err != nil {
 		if opaque && !errors.Is(err, providers.ErrUnavailable) {
@@ -217,12 +217,12 @@ func (v *verification) opaque(ctx context.Context) error {
 	return refuse(checkDecryption, failedDecryption)
 }
 
-func (v *verification) opened(ctx context.Context, box *sealed, form *shape, responseSigned bool) (*etree.Element, error) {
+func (v *verification) opened(ctx context.Context, box *sealed, scope []declaration, form *shape, responseSigned bool) (*etree.Element, error) {
 	plain, ok := box.open(v.p.key)
 	if !ok {
 		return nil, refuse(checkDecryption, failedDecryption)
 	}
-	root, err := parse(plain, messageLimits)
+	root, err := parse(plain, messageLimits, scope)
 	if err != nil {
 		return nil, err
 	}

@@ -116,7 +116,7 @@ func (p *IdP) renew(key crypto.Signer) error {
 		}
 	}
 	p.serial++
-	cert, err := selfSigned(key, p.opts.EntityID, p.serial, p.opts.Now(), p.opts.Lifetime)
+	cert, err := selfSigned(key, p.opts.EntityID, x509.KeyUsageDigitalSignature, p.serial, p.opts.Now(), p.opts.Lifetime)
 	if err != nil {
 		return err
 	}
@@ -124,13 +124,13 @@ func (p *IdP) renew(key crypto.Signer) error {
 	return nil
 }
 
-func selfSigned(key crypto.Signer, name string, serial int64, now time.Time, lifetime time.Duration) (*x509.Certificate, error) {
+func selfSigned(key crypto.Signer, name string, usage x509.KeyUsage, serial int64, now time.Time, lifetime time.Duration) (*x509.Certificate, error) {
 	if len(name) > 64 { // the upper bound of a common name (RFC 5280 appendix A.1)
 		name = name[:64]
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name},
-		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(lifetime), KeyUsage: x509.KeyUsageDigitalSignature,
+		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(lifetime), KeyUsage: usage,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
@@ -179,7 +179,7 @@ func NewServiceProviderKey(name string, now time.Time) (keyPEM, certificatePEM [
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a key: %w", err)
 	}
-	cert, err := selfSigned(key, name, 1, now, 10*365*24*time.Hour)
+	cert, err := selfSigned(key, name, x509.KeyUsageKeyEncipherment, 1, now, 10*365*24*time.Hour)
 	if err != nil {
 		return nil, nil, err
 	}
