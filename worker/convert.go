@@ -176,6 +176,9 @@ func (p *plan) link(e *event, res resolution) *store.User {
 	if res.owner {
 		update.IsOwner, u.IsOwner = &verified, true
 	}
+	if waitsForLogin(&u) {
+		update.AuthProvider, u.AuthProvider = &e.request.AuthProvider, e.request.AuthProvider
+	}
 	p.write.Updates = append(p.write.Updates, update)
 	p.identify(e, &u)
 	p.batch.add(&u, e)

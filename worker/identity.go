@@ -15,8 +15,8 @@ type resolution struct {
 // resolve applies the identity rules to a request and what the store has for it.
 //
 // The key of an external identity is (tenant, issuer, subject). An e-mail address never is; it may lead to a link only
-//  1. for a user who was provisioned before the first login: no identity yet, made for a source of this kind, and the
-//     login proves exactly that address; or
+//  1. for a user who was provisioned before the first login: no identity yet, made for a source of this kind or
+//     of no kind in particular, and the login proves exactly that address; or
 //  2. for a source configured to link by verified e-mail that names the domain among those it speaks for, when the
 //     address is verified on both sides and the user is not the owner.
 //
@@ -48,7 +48,13 @@ func resolve(t *Tenant, src *Source, req *providers.CreateUser, d *draft, found 
 }
 
 func preProvisioned(req *providers.CreateUser, d *draft, u *store.User) bool {
-	return u.HasIdentity == 0 && u.AuthProvider == req.AuthProvider && d.emailVerified
+	return u.HasIdentity == 0 && (u.AuthProvider == req.AuthProvider || waitsForLogin(u)) && d.emailVerified
+}
+
+// waitsForLogin reports whether a user can log in by no means yet: one of the organization shape, which names no auth
+// provider. It is kept as local without a password, and takes the auth provider of its first login.
+func waitsForLogin(u *store.User) bool {
+	return u.AuthProvider == "local" && u.PasswordHash == "" && u.HasIdentity == 0
 }
 
 func linksByEmail(src *Source, d *draft, u *store.User) bool {

@@ -67,8 +67,7 @@ func (w *Worker) prepareIn(ctx context.Context, dir *Directory, e *event) {
 	e.tenant, e.source, e.user = nil, nil, draft{}
 	tenant := dir.Tenant(e.env.Tenant)
 	if tenant == nil {
-		e.rejection = fromDirectory(reject(CodeUnknownTenant, "", "There is no such tenant."))
-		e.rejection.Hint = "Declare the tenant with idpsync apply, then replay."
+		w.refuseStranger(ctx, e)
 		return
 	}
 	src := tenant.Source(e.env.Source)
@@ -93,6 +92,7 @@ func (w *Worker) prepareIn(ctx context.Context, dir *Directory, e *event) {
 		return
 	}
 	d, faults := validate(src, &req)
+	faults = append(faults, w.checkPassword(&e.env, &req, &d)...)
 	if len(faults) > 0 {
 		e.rejection = invalid(faults)
 		return

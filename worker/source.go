@@ -76,6 +76,8 @@ type Directories struct {
 	log       *slog.Logger
 	now       func() time.Time
 
+	strangers providers.Provider // verifies commands of tenants that are not there; nil: there is no command provider
+
 	current atomic.Pointer[Directory]
 	checked atomic.Int64 // when current was last known to be the newest, Unix nanoseconds
 	mu      sync.Mutex   // one reload at a time
@@ -85,6 +87,8 @@ type Directories struct {
 // of each new revision; when it fails, the policies in force stay.
 func NewDirectories(st DirectoryStore, factories map[providers.Kind]providers.Factory, env providers.Environment, policies func([]store.Policy) error) *Directories {
 	d := &Directories{store: st, factories: factories, env: env, policies: policies, log: env.Log, now: env.Now}
+	d.env.Tokens = d
+	d.strangers = d.forStrangers()
 	d.current.Store(&Directory{Revision: -1, tenants: map[string]*Tenant{}})
 	return d
 }

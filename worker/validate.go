@@ -24,6 +24,7 @@ type draft struct {
 	firstName     string
 	lastName      string
 	avatar        string
+	password      providers.Secret // to be hashed
 	passwordHash  string
 
 	roles         []store.Role

@@ -56,6 +56,11 @@ type Config struct {
 	Linger   time.Duration // how long a feed batch waits to be filled; 5 ms (logins do not wait)
 	AckWait  time.Duration // of the consumers; 60 s
 
+	HashWorkers      int                                 // passwords hashed at a time, 19 MiB each; half the processors
+	HashQueue        int                                 // events that wait for it; 256
+	Unseal           func(sealed string) ([]byte, error) // opens sealed passwords; nil: there is no key
+	DurablePasswords bool                                // accept passwords in the clear in what the broker stores
+
 	LoginBudget   time.Duration // how long a login or command may wait for its source; 1 h
 	FeedBudget    time.Duration // the same for feeds; 24 h
 	DrainTimeout  time.Duration // how long stopping may take; 20 s
@@ -85,6 +90,8 @@ func (c Config) withDefaults() (Config, error) {
 	set(&c.Batch, 500)
 	set(&c.Loops, DefaultLoops)
 	set(&c.Parallel, runtime.GOMAXPROCS(0))
+	set(&c.HashWorkers, max(1, runtime.GOMAXPROCS(0)/2))
+	set(&c.HashQueue, 256)
 	setTime(&c.Linger, 5*time.Millisecond)
 	setTime(&c.AckWait, time.Minute)
 	setTime(&c.LoginBudget, time.Hour)
@@ -121,6 +128,7 @@ type Worker struct {
 	breaker     *breaker
 	leases      *leases
 	submissions chan *event
+	hashing     chan *event
 	stopped     chan struct{}
 }
 
@@ -135,7 +143,7 @@ func New(st Store, publisher Publisher, directories *Directories, authorizer Aut
 		cfg: cfg, store: st, publisher: publisher, directories: directories, authorizer: authorizer,
 		metrics: cfg.Metrics, log: cfg.Log, now: cfg.Now,
 		breaker: newBreaker(), leases: &leases{held: map[*event]time.Time{}},
-		submissions: make(chan *event, cfg.Batch), stopped: make(chan struct{}),
+		submissions: make(chan *event, cfg.Batch), hashing: make(chan *event, cfg.HashQueue), stopped: make(chan struct{}),
 	}, nil
 }
 
@@ -173,11 +181,17 @@ func (w *Worker) Run(ctx context.Context) error {
 		}
 	})
 
-	var running sync.WaitGroup
+	var running, hashing sync.WaitGroup
+	hashed := make(chan struct{})
+	for range w.cfg.HashWorkers {
+		hashing.Go(func() { w.hash(hard, hashed) })
+	}
 	for _, l := range lanes {
 		running.Go(func() { l.run(ctx, hard) })
 	}
 	running.Wait()
+	close(hashed)
+	hashing.Wait()
 	close(w.stopped)
 	close(finished)
 	<-deadline
@@ -203,12 +217,20 @@ func (w *Worker) giveBack(hard context.Context) error {
 	return nil
 }
 
-// process takes a batch through the pipeline. While the database is away it keeps the batch and tries again.
+// process takes a batch through the pipeline. Events with a password to hash go on by themselves.
 func (w *Worker) process(ctx context.Context, events []*event) {
 	start := time.Now()
 	w.prepareAll(ctx, events)
+	w.metrics.Stage("prepare", len(events), time.Since(start))
+	w.finish(ctx, w.divert(events))
+}
+
+// finish commits and delivers prepared events. While the database is away it keeps them and tries again.
+func (w *Worker) finish(ctx context.Context, events []*event) {
+	if len(events) == 0 {
+		return
+	}
 	prepared := time.Now()
-	w.metrics.Stage("prepare", len(events), prepared.Sub(start))
 	for try := 0; ; try++ {
 		err := w.commit(ctx, events)
 		if err == nil {
