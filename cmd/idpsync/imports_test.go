@@ -1,0 +1,258 @@
+package main
+
+import (
+	"bytes"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const (
+	modulePath = "github.com/idpsync/idpsync"
+	moduleRoot = "../.."
+)
+
+// An arrow says what one package may import of this module, and why no more.
+type arrow struct {
+	pkg     string
+	may     []string // "*" is everything
+	because string
+}
+
+// arrows lists the packages of this module and which others each may import. Packages whose name ends in test are not
+// listed: they may import anything, and only tests import them.
+var arrows = []arrow{
+	{"cmd/idpsync", []string{"*"}, "it wires; nobody can import it"},
+	{"worker", []string{"providers", "providers/wire", "store"}, "the only place where what was proved meets what is kept"},
+	{"worker/directory", []string{"providers", "providers/mapping", "store", "worker", "worker/directory/strictyaml"}, "a declaration is checked with the code that will run it"},
+	{"worker/directory/strictyaml", nil, "reads a format, and knows nothing of what is written in it"},
+	{"worker/policy", []string{"providers", "worker", "worker/directory/strictyaml"}, "implements a contract of worker; policy cases are strict YAML"},
+	{"worker/stream", []string{"providers", "worker"}, "implements the contracts of worker over JetStream"},
+	{"worker/httpapi", []string{"providers", "worker"}, "a front door submits to worker and stores nothing itself"},
+	{"providers", nil, "the contract of every provider; a leaf, so that nothing unverified can reach the store through it"},
+	{"providers/wire", []string{"providers"}, "reads documents into the words of the contract"},
+	{"providers/mapping", []string{"providers"}, "maps claims into the words of the contract"},
+	{"providers/oidc", []string{"providers", "providers/wire", "providers/mapping"}, "providers never see each other, nor the store"},
+	{"providers/saml", []string{"providers", "providers/wire", "providers/mapping"}, "providers never see each other, nor the store"},
+	{"providers/command", []string{"providers", "providers/wire", "providers/mapping"}, "providers never see each other, nor the store"},
+	{"providers/feed", []string{"providers", "providers/wire", "providers/mapping"}, "providers never see each other, nor the store"},
+	{"providers/oidc/issuer", nil, "an issuer that shared code with its verifier would share its mistakes"},
+	{"providers/saml/idp", nil, "an IdP that shared code with its verifier would share its mistakes"},
+	{"store", nil, "a leaf: SQL knows records, not sources or policies"},
+}
+
+// A fence says which packages may import a foreign module, and why no others.
+type fence struct {
+	module  string
+	only    []string
+	because string
+}
+
+// fences lists the foreign modules and where product code may import them. Tests may use what they like.
+var fences = []fence{
+	{"github.com/nats-io/nats.go", []string{"worker/stream"}, "the pipeline is tested and read without a broker"},
+	{"github.com/nats-io/nats-server/v2", []string{"worker/stream"}, "the embedded broker is one way to have a broker"},
+	{"github.com/cedar-policy/cedar-go", []string{"worker/policy"}, "one package decides, and denies when a policy errs"},
+	{"github.com/jmoiron/sqlx", []string{"store"}, "one package writes SQL"},
+	{"github.com/lib/pq", []string{"store"}, "the two databases differ in one package"},
+	{"modernc.org/sqlite", []string{"store"}, "the two databases differ in one package"},
+	{"github.com/pressly/goose/v3", []string{"store"}, "migrations belong to the tables"},
+	{"github.com/coreos/go-oidc/v3", []string{"providers/oidc"}, "OpenID Connect is one provider"},
+	{"github.com/go-jose/go-jose/v4", []string{"providers/oidc", "providers/oidc/issuer"}, "JOSE is read in one place and signed in one place"},
+	{"github.com/crewjam/saml", []string{"providers/saml"}, "SAML is one provider"},
+	{"github.com/beevik/etree", []string{"providers/saml", "providers/saml/idp"}, "XML is read in one place and written in one place"},
+	{"github.com/russellhaering/goxmldsig", []string{"providers/saml", "providers/saml/idp"}, "XML-DSig is verified in one place and signed in one place"},
+	{"cel.dev/cel-go", []string{"providers/mapping"}, "expressions are compiled with one set of limits"},
+	{"github.com/go-json-experiment/json", []string{"providers/wire"}, "strictness is decided once"},
+	{"github.com/goccy/go-yaml", []string{"worker/directory/strictyaml"}, "strictness is decided once"},
+	{"github.com/google/uuid", []string{"cmd/idpsync", "store", "worker", "worker/directory"}, "ids are made where records are made"},
+	{"github.com/spf13/cobra", []string{"cmd/idpsync"}, "flags are the command's business"},
+	{"golang.org/x/term", []string{"cmd/idpsync"}, "terminals are the command's business"},
+	{"golang.org/x/crypto", []string{"worker", "worker/stream"}, "password hashes: those of users, and that of the embedded broker's own user"},
+	{"golang.org/x/image", []string{"worker"}, "an avatar must be the image that it says it is"},
+	{"golang.org/x/net", []string{"worker"}, "e-mail domains are compared in IDNA form"},
+	{"golang.org/x/text", []string{"worker"}, "names and addresses are compared in NFC, folded"},
+}
+
+// imported is one import of a file of this module.
+type imported struct {
+	pkg, file, path string
+	test            bool // by a test file or a test package
+}
+
+// importsOfModule parses the imports of every Go file, whatever its build constraints.
+func importsOfModule(t *testing.T) []imported {
+	t.Helper()
+	var all []imported
+	err := filepath.WalkDir(moduleRoot, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if base := d.Name(); base == "testdata" || name != moduleRoot && strings.HasPrefix(base, ".") {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(name, ".go") {
+			return nil
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(moduleRoot, name)
+		if err != nil {
+			return err
+		}
+		rel = filepath.ToSlash(rel)
+		pkg := filepath.ToSlash(filepath.Dir(rel))
+		for _, spec := range file.Imports {
+			p, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			all = append(all, imported{pkg: pkg, file: rel, path: p, test: strings.HasSuffix(name, "_test.go") || isTestPackage(pkg)})
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all) == 0 {
+		t.Fatal("no imports found: the test looks in the wrong place")
+	}
+	return all
+}
+
+func isTestPackage(pkg string) bool { return strings.HasSuffix(pkg, "test") }
+
+func within(path, prefix string) bool { return path == prefix || strings.HasPrefix(path, prefix+"/") }
+
+func TestPackagesImportOnlyWhatTheirPlaceAllows(t *testing.T) {
+	packages := map[string]bool{}
+	for _, i := range importsOfModule(t) {
+		packages[i.pkg] = true
+		target, ours := strings.CutPrefix(i.path, modulePath+"/")
+		if !ours || i.test {
+			continue
+		}
+		if isTestPackage(target) {
+			t.Errorf("%s imports %s, which only tests may import", i.file, target)
+			continue
+		}
+		for _, a := range arrows {
+			if a.pkg == i.pkg && !slices.Contains(a.may, "*") && !slices.Contains(a.may, target) {
+				t.Errorf("%s imports %s; %s may import %q, because: %s", i.file, target, a.pkg, a.may, a.because)
+			}
+		}
+	}
+	for pkg := range packages {
+		if !isTestPackage(pkg) && !slices.ContainsFunc(arrows, func(a arrow) bool { return a.pkg == pkg }) {
+			t.Errorf("package %s has no row in the table arrows: say what it may import, and why", pkg)
+		}
+	}
+	for _, a := range arrows {
+		for _, pkg := range append([]string{a.pkg}, a.may...) {
+			if pkg != "*" && !packages[pkg] {
+				t.Errorf("the row of %s in the table arrows names %s, which does not exist", a.pkg, pkg)
+			}
+		}
+	}
+}
+
+func TestForeignModulesStayInsideTheirFences(t *testing.T) {
+	used := map[string]bool{}
+	for _, i := range importsOfModule(t) {
+		first, _, _ := strings.Cut(i.path, "/")
+		if i.test || !strings.Contains(first, ".") || within(i.path, modulePath) {
+			continue
+		}
+		fenced := false
+		for _, f := range fences {
+			if !within(i.path, f.module) {
+				continue
+			}
+			fenced = true
+			if !slices.Contains(f.only, i.pkg) {
+				t.Errorf("%s imports %s, which belongs into %q, because: %s", i.file, i.path, f.only, f.because)
+			}
+			used[f.module+" "+i.pkg] = true
+		}
+		if !fenced {
+			t.Errorf("%s imports %s, which has no row in the table fences: say where it belongs, and why", i.file, i.path)
+		}
+	}
+	for _, f := range fences {
+		for _, pkg := range f.only {
+			if !used[f.module+" "+pkg] {
+				t.Errorf("the table fences lets %s import %s, which it does not do", pkg, f.module)
+			}
+		}
+	}
+}
+
+func TestBinaryHoldsNothingOfTesting(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", ".").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	deps := strings.Fields(string(out))
+	if !slices.Contains(deps, modulePath+"/worker") {
+		t.Fatal("go list does not know the worker: the test looks in the wrong place")
+	}
+	for _, dep := range deps {
+		if own, ok := strings.CutPrefix(dep, modulePath+"/"); within(dep, "testing") || ok && isTestPackage(own) {
+			t.Errorf("the binary holds %s; go list -deps shows by which way", dep)
+		}
+	}
+}
+
+func TestTopLevelHoldsOnlyTheAgreedFolders(t *testing.T) {
+	agreed := []string{"cmd", "worker", "providers", "store", "deploy", ".ci"}
+	for _, folder := range topLevelFolders(t) {
+		if !slices.Contains(agreed, folder) {
+			t.Errorf("folder %s: the top level holds %q and files, so that a newcomer finds each thing in the one place it can be", folder, agreed)
+		}
+	}
+}
+
+// topLevelFolders returns the folders that are committed, or all of them in a copy without a repository.
+func topLevelFolders(t *testing.T) []string {
+	t.Helper()
+	var folders []string
+	if _, err := os.Stat(filepath.Join(moduleRoot, ".git")); err != nil {
+		entries, err := os.ReadDir(moduleRoot)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			if e.IsDir() {
+				folders = append(folders, e.Name())
+			}
+		}
+		return folders
+	}
+	cmd := exec.CommandContext(t.Context(), "git", "-c", "safe.directory=*", "ls-files", "-z")
+	cmd.Dir = moduleRoot
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("git ls-files: %v", err)
+	}
+	for name := range bytes.SplitSeq(out, []byte{0}) {
+		if folder, _, ok := strings.Cut(string(name), "/"); ok && !slices.Contains(folders, folder) {
+			folders = append(folders, folder)
+		}
+	}
+	if len(folders) == 0 {
+		t.Fatal("git lists no files: the test looks in the wrong place")
+	}
+	return folders
+}
