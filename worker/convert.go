@@ -87,11 +87,7 @@ func forbidden(d Decision, denied []DeniedGrant) *Rejection {
 	if len(denied) > 0 {
 		names := make([]string, 0, len(denied))
 		for _, g := range denied {
-			name := g.Role
-			if g.OrganizationID != "" {
-				name += "@" + g.OrganizationID
-			}
-			names = append(names, name)
+			names = append(names, g.name())
 			r.Notices = append(r.Notices, g.Notices...)
 			r.Policies = append(r.Policies, g.Policies...)
 		}
@@ -107,10 +103,18 @@ func forbidden(d Decision, denied []DeniedGrant) *Rejection {
 	return r
 }
 
+// name is the role as people read it: with its organization, if it is for one.
+func (d DeniedGrant) name() string {
+	if d.OrganizationID == "" {
+		return d.Role
+	}
+	return d.Role + "@" + d.OrganizationID
+}
+
 func (g grants) without(denied []DeniedGrant) grants {
 	out := grants{dropped: slices.Clone(g.dropped)}
 	for _, d := range denied {
-		out.dropped = append(out.dropped, d.Role)
+		out.dropped = append(out.dropped, d.name())
 	}
 	for _, r := range g.roles {
 		if !slices.ContainsFunc(denied, func(d DeniedGrant) bool { return d.OrganizationID == "" && d.Role == r.Name }) {

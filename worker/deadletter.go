@@ -11,13 +11,14 @@ import (
 	"github.com/idpsync/idpsync/providers"
 )
 
-// Headers of a dead letter. The body is the event's, byte for byte.
+// Headers of a dead letter. Its body is the event's, sealed; [Unseal] gives it back byte for byte.
 const (
 	DeadLetterPrefix         = "Idpsync-Dl-"
 	DeadLetterOriginalPrefix = "Idpsync-Dl-H-" // before the name of an original header, so that none acts again
 	DeadLetterStream         = DeadLetterPrefix + "Stream"
 	DeadLetterSequence       = DeadLetterPrefix + "Seq"
-	DeadLetterTime           = DeadLetterPrefix + "Time" // when the broker stored the original
+	DeadLetterOrigin         = DeadLetterPrefix + "Origin" // stream, its creation time, and sequence
+	DeadLetterTime           = DeadLetterPrefix + "Time"   // when the broker stored the original
 	DeadLetterSubjectHeader  = DeadLetterPrefix + "Subject"
 	DeadLetterEventID        = DeadLetterPrefix + "Event-Id"
 	DeadLetterTenant         = DeadLetterPrefix + "Tenant"
@@ -52,13 +53,18 @@ func (o origin) key() string {
 	return o.stream + "/" + strconv.FormatInt(o.created.Unix(), 10) + "/" + strconv.FormatUint(o.sequence, 10)
 }
 
+// eventID is the id of an event whose sender gave it none.
+func (o origin) eventID() string {
+	return strconv.FormatInt(o.created.Unix(), 10) + "-" + strconv.FormatUint(o.sequence, 10)
+}
+
 // deadLetterID is the message id of the dead letter that an attempt at a stored message ended in.
 func (e *event) deadLetterID() string {
 	return "dl/" + e.origin.key() + "/" + strconv.Itoa(e.attempt)
 }
 
 // deadLetter makes the record of an event that could not be processed.
-func (w *Worker) deadLetter(e *event) Outgoing {
+func (w *Worker) deadLetter(e *event) (Outgoing, error) {
 	r, now := e.rejection, w.now()
 	firstFailed, attempts := now, int(1)
 	if e.message != nil {
@@ -74,6 +80,7 @@ func (w *Worker) deadLetter(e *event) Outgoing {
 	h := providers.Header{
 		DeadLetterStream:        {e.origin.stream},
 		DeadLetterSequence:      {strconv.FormatUint(e.origin.sequence, 10)},
+		DeadLetterOrigin:        {e.origin.key()},
 		DeadLetterTime:          {e.env.StoredAt.UTC().Format(time.RFC3339Nano)},
 		DeadLetterSubjectHeader: {e.subject},
 		DeadLetterEventID:       {percentEncode(e.env.EventID)},
@@ -97,12 +104,22 @@ func (w *Worker) deadLetter(e *event) Outgoing {
 	if t := e.header.Get("traceparent"); t != "" {
 		h[DeadLetterTrace] = []string{t}
 	}
+	if e.attempt > 0 {
+		h[DeadLetterReplayCount] = []string{strconv.Itoa(e.attempt)}
+	}
+	if e.replay != nil {
+		h[DeadLetterParent] = []string{strconv.FormatUint(e.replay.letter, 10)}
+	}
+	secret := providers.Header{}
 	for name, values := range e.header {
-		if !secretHeader(name) {
+		if secretHeader(name) {
+			secret[name] = values
+		} else {
 			h[DeadLetterOriginalPrefix+name] = values
 		}
 	}
-	return Outgoing{Subject: DeadLetterSubject(e.env.Tenant, e.env.Source, r.Code), ID: e.deadLetterID(), Header: h, Data: e.raw}
+	out := Outgoing{Subject: DeadLetterSubject(e.env.Tenant, e.env.Source, r.Code), ID: e.deadLetterID(), Header: h, Data: e.raw}
+	return out, seal(w.cfg.Vault, &out, secret)
 }
 
 func hashOf(b []byte) []byte {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"strconv"
 	"time"
 
 	"github.com/idpsync/idpsync/store"
@@ -19,6 +20,7 @@ func (w *Worker) deliver(ctx context.Context, events []*event) {
 	w.publishResults(ctx, events, failed)
 	w.reply(events)
 	w.dispose(ctx, events, failed)
+	w.sweepCrumbs(ctx, events)
 }
 
 // park moves events that must wait into the store, so that they occupy neither the consumer nor its delivery count.
@@ -27,7 +29,7 @@ func (w *Worker) park(ctx context.Context, events []*event, failed map[*event]er
 	var fresh, back []store.Parked
 	var parked []*event
 	for _, e := range events {
-		if e.wait == nil || e.reply != nil || e.napping() {
+		if e.wait == nil || e.reply != nil || e.replay != nil || e.napping() {
 			continue
 		}
 		row := e.parkedRow(w.now())
@@ -77,7 +79,13 @@ func (w *Worker) publishDeadLetters(ctx context.Context, events []*event, failed
 		}
 		w.logRejection(e)
 		if e.rejection.DeadLetter && e.reply == nil {
-			out, of = append(out, w.deadLetter(e)), append(of, e)
+			letter, err := w.deadLetter(e)
+			if err != nil {
+				failed[e] = err
+				w.log.Error("dead letter not made; the event stays where it is", "stream_seq", e.origin.sequence, "error", err)
+				continue
+			}
+			out, of = append(out, letter), append(of, e)
 		}
 	}
 	if len(out) == 0 {
@@ -113,7 +121,12 @@ func (w *Worker) publishResults(ctx context.Context, events []*event, failed map
 		if e.reply != nil && (e.rejection != nil || e.repeated()) {
 			continue
 		}
-		out, of = append(out, e.answer.outgoing(e.env.Tenant, e.env.Source, e.env.EventID)), append(of, e)
+		o := e.answer.outgoing(e.env.Tenant, e.env.Source, e.env.EventID)
+		if e.replay != nil {
+			o.Header[HeaderReplayOf] = []string{strconv.FormatUint(e.replay.letter, 10)}
+			o.Header[HeaderCampaign] = []string{oneLine(e.replay.order.Campaign)}
+		}
+		out, of = append(out, o), append(of, e)
 	}
 	if len(out) == 0 {
 		return
@@ -141,6 +154,7 @@ func (w *Worker) dispose(ctx context.Context, events []*event, failed map[*event
 	var done []int64
 	for _, e := range events {
 		err := failed[e]
+		e.told = err == nil && e.wait == nil
 		switch {
 		case e.parked != nil:
 			if err == nil && e.wait == nil {

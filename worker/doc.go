@@ -19,10 +19,10 @@
 //
 // # The order of durable steps
 //
-//	 1. commit: user, identity, grants, and the ledger row with the finished result, in one transaction
-//	 2. dead letters of what was rejected; wait for the broker
-//	 3. results; wait for the broker
-//	 4. ack, or term what was rejected; wait for the broker to have the last one
+//  1. commit: user, identity, grants, and the ledger row with the finished result, in one transaction
+//  2. dead letters of what was rejected; wait for the broker
+//  3. results; wait for the broker
+//  4. ack, or term what was rejected; wait for the broker to have the last one
 //
 // Killed after 1, redelivery finds the ledger row and publishes the same result under the same id. Killed after 2 or 3,
 // the same ids are published again and stored once. What was rejected leaves no ledger row, so that a replay is free to

@@ -31,6 +31,11 @@ type event struct {
 	parked  *store.Parked // when it comes back from having been parked
 	reply   chan<- Answer // when a caller waits for it
 
+	replay *replay // when an operator replays a dead letter
+	crumbs bool    // a breadcrumb in the store speaks of it
+	holder string  // the worker that it ended
+	told   bool    // everybody was told what became of it
+
 	tenant  *Tenant
 	source  *Source
 	request providers.CreateUser
@@ -61,9 +66,9 @@ func openMessage(m Message) *event {
 	e.env = providers.Envelope{
 		Door:     providers.DoorStream,
 		StoredAt: m.StoredAt(),
-		EventID:  fmt.Sprintf("%d-%d", m.StreamCreated().Unix(), m.Sequence()),
 	}
 	e.origin = origin{stream: m.Stream(), created: m.StreamCreated(), sequence: m.Sequence()}
+	e.env.EventID = e.origin.eventID()
 	e.open(m.Header(), m.Data())
 	return e
 }

@@ -17,6 +17,7 @@ type lane struct {
 	linger time.Duration // how long an unfilled batch waits for more; zero takes what is there
 	loops  int
 	queue  chan *event
+	again  chan *event   // events that were delivered before; they never share a batch with fresh ones
 	extra  <-chan *event // submissions of the front doors; nil for none
 	log    *slog.Logger
 }
@@ -27,8 +28,10 @@ func (l *lane) run(ctx, hard context.Context) {
 	for range l.loops {
 		loops.Go(func() { l.loop(hard) })
 	}
+	loops.Go(func() { l.suspects(hard) })
 	l.feed(ctx, hard)
 	close(l.queue)
+	close(l.again)
 	loops.Wait()
 }
 
@@ -88,7 +91,7 @@ func (l *lane) feedFrom(ctx, hard context.Context, consumer Consumer) {
 			continue
 		}
 		select {
-		case l.queue <- e:
+		case l.queueOf(e) <- e:
 		case <-tripped:
 			held = append(held, e)
 		case <-hard.Done():
@@ -100,11 +103,48 @@ func (l *lane) feedFrom(ctx, hard context.Context, consumer Consumer) {
 	}
 	for _, e := range held {
 		select {
-		case l.queue <- e:
+		case l.queueOf(e) <- e:
 		case <-hard.Done():
 			return
 		}
 	}
+}
+
+func (l *lane) queueOf(e *event) chan<- *event {
+	if e.message.Delivered() > 1 {
+		return l.again
+	}
+	return l.queue
+}
+
+// suspects processes events that were delivered before, until their queue is closed. Those that a crash points at are
+// processed alone.
+func (l *lane) suspects(hard context.Context) {
+	for e := range l.again {
+		together, alone := l.w.screen(hard, fill([]*event{e}, l.again, l.batch))
+		if len(together) > 0 {
+			l.w.process(hard, together)
+		}
+		for _, e := range alone {
+			l.w.processAlone(hard, e)
+		}
+	}
+}
+
+// fill adds to a batch what a queue holds now.
+func fill(batch []*event, queue <-chan *event, size int) []*event {
+	for len(batch) < size {
+		select {
+		case e, ok := <-queue:
+			if !ok {
+				return batch
+			}
+			batch = append(batch, e)
+		default:
+			return batch
+		}
+	}
+	return batch
 }
 
 // loop processes batches until the queue is closed.

@@ -32,6 +32,7 @@ func (w *Worker) sweep(ctx context.Context) {
 			continue
 		}
 		w.sweepOutbox(ctx)
+		w.sweepStranded(ctx)
 		if now := w.now(); now.Sub(pruned) >= pruneInterval {
 			pruned = now
 			if _, err := w.store.PruneUsedIDs(ctx, now); err != nil && ctx.Err() == nil {

@@ -89,8 +89,15 @@ func (w *Worker) relayOnce(ctx, hard context.Context) int {
 		}
 		events = append(events, e)
 	}
-	if len(events) > 0 {
-		w.process(hard, events)
+	if len(events) == 0 {
+		return len(rows)
+	}
+	together, alone := w.screen(hard, events)
+	if len(together) > 0 {
+		w.process(hard, together)
+	}
+	for _, e := range alone {
+		w.processAlone(hard, e)
 	}
 	return len(rows)
 }

@@ -16,8 +16,10 @@ import (
 func (w *Worker) prepareAll(ctx context.Context, events []*event) {
 	width := min(w.cfg.Parallel, (len(events)+7)/8)
 	if width <= 1 {
+		slot := w.crumbs.take()
+		defer w.crumbs.put(slot)
 		for _, e := range events {
-			w.prepare(ctx, e)
+			w.prepareIn(ctx, slot, e)
 		}
 		return
 	}
@@ -25,12 +27,21 @@ func (w *Worker) prepareAll(ctx context.Context, events []*event) {
 	var wg sync.WaitGroup
 	for range width {
 		wg.Go(func() {
+			slot := w.crumbs.take()
+			defer w.crumbs.put(slot)
 			for i := int(next.Add(1)) - 1; i < len(events); i = int(next.Add(1)) - 1 {
-				w.prepare(ctx, events[i])
+				w.prepareIn(ctx, slot, events[i])
 			}
 		})
 	}
 	wg.Wait()
+}
+
+// prepareIn prepares an event while its key stands in a slot.
+func (w *Worker) prepareIn(ctx context.Context, slot int64, e *event) {
+	w.crumbs.mark(slot, e)
+	w.prepare(ctx, e)
+	w.crumbs.clear(slot)
 }
 
 // prepare does all that needs neither the user's rows nor a policy. A panic on the way is contained: it is the event's
@@ -47,7 +58,7 @@ func (w *Worker) prepare(ctx context.Context, e *event) {
 		}
 	}()
 	dir := w.directories.Current()
-	w.prepareIn(ctx, dir, e)
+	w.verify(ctx, dir, e)
 	if e.rejection == nil || !e.rejection.directory {
 		return
 	}
@@ -59,11 +70,12 @@ func (w *Worker) prepare(ctx context.Context, e *event) {
 	}
 	if fresh != dir {
 		e.rejection = nil
-		w.prepareIn(ctx, fresh, e)
+		w.verify(ctx, fresh, e)
 	}
 }
 
-func (w *Worker) prepareIn(ctx context.Context, dir *Directory, e *event) {
+// verify takes an event through verification, validation and role checks by the given directory.
+func (w *Worker) verify(ctx context.Context, dir *Directory, e *event) {
 	e.tenant, e.source, e.user = nil, nil, draft{}
 	tenant := dir.Tenant(e.env.Tenant)
 	if tenant == nil {

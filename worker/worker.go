@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/idpsync/idpsync/store"
 )
 
@@ -34,6 +36,11 @@ type Store interface {
 	ClaimOutbox(ctx context.Context, worker string, olderThan time.Time, limit int, now time.Time, lease time.Duration) ([]store.Outbox, error)
 	DeleteOutbox(ctx context.Context, ids []string) error
 	PruneUsedIDs(ctx context.Context, now time.Time) (int64, error)
+	Find(ctx context.Context, lookups []store.Lookup) ([]store.Found, error)
+	SetInFlight(ctx context.Context, b store.InFlight) error
+	ClearInFlight(ctx context.Context, worker, stream string, sequence uint64) error
+	InFlight(ctx context.Context, worker string) ([]store.InFlight, error)
+	DeadLetterState
 }
 
 // Metrics counts what the worker does. Implementations are safe for concurrent use.
@@ -44,11 +51,14 @@ type Metrics interface {
 	Paused(paused bool) // the database is away
 }
 
-// Config is how a worker works. A zero value of any field but Open and Name has the default beside it.
+// Config is how a worker works. A zero value of any field but the first ones has the default beside it.
 type Config struct {
 	Name    string // of this worker, unique among those of a deployment
 	Version string
-	Open    func(ctx context.Context, lane string) (Consumer, error) // opens the consumer of a lane
+	Open    func(ctx context.Context, lane string) (Consumer, error) // opens the consumer of a lane; required
+	Broker  Broker                                                   // required
+	Vault   Vault                                                    // required
+	Crumbs  string                                                   // folder for what is known of a crash; "" keeps nothing
 
 	Batch    int           // events in one transaction; 500
 	Loops    int           // batches of one lane processed at a time; DefaultLoops
@@ -74,8 +84,8 @@ type Config struct {
 }
 
 func (c Config) withDefaults() (Config, error) {
-	if c.Open == nil || c.Name == "" {
-		return c, errors.New("worker: Config.Open and Config.Name are required")
+	if c.Open == nil || c.Name == "" || c.Broker == nil || c.Vault == nil {
+		return c, errors.New("worker: Config.Name, Open, Broker and Vault are required")
 	}
 	set := func(v *int, d int) {
 		if *v <= 0 {
@@ -125,6 +135,9 @@ type Worker struct {
 	log         *slog.Logger
 	now         func() time.Time
 
+	boot        string // id of this run
+	crumbs      *crumbs
+	suspected   []string // what dead processes had in hand
 	breaker     *breaker
 	leases      *leases
 	submissions chan *event
@@ -139,12 +152,23 @@ func New(st Store, publisher Publisher, directories *Directories, authorizer Aut
 	if err != nil {
 		return nil, err
 	}
-	return &Worker{
-		cfg: cfg, store: st, publisher: publisher, directories: directories, authorizer: authorizer,
+	boot, err := uuid.NewRandomFromReader(cfg.Rand)
+	if err != nil {
+		return nil, fmt.Errorf("make an id for this run: %w", err)
+	}
+	w := &Worker{
+		cfg: cfg, boot: boot.String(), store: st, publisher: publisher, directories: directories, authorizer: authorizer,
 		metrics: cfg.Metrics, log: cfg.Log, now: cfg.Now,
 		breaker: newBreaker(), leases: &leases{held: map[*event]time.Time{}},
 		submissions: make(chan *event, cfg.Batch), hashing: make(chan *event, cfg.HashQueue), stopped: make(chan struct{}),
-	}, nil
+	}
+	if cfg.Crumbs != "" {
+		// One slot for each goroutine that can verify at a time: those of both lanes, their suspects, relay and replays.
+		if w.crumbs, w.suspected, err = openCrumbs(cfg.Crumbs, (2*cfg.Loops+4)*cfg.Parallel); err != nil {
+			return nil, err
+		}
+	}
+	return w, nil
 }
 
 // Run works until ctx ends, then drains: it stops pulling, finishes what it has, acknowledges, and returns nil. What is
@@ -152,9 +176,13 @@ func New(st Store, publisher Publisher, directories *Directories, authorizer Aut
 func (w *Worker) Run(ctx context.Context) error {
 	hard, cut := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cut(nil)
+	defer w.crumbs.close()
+	if err := w.accuse(ctx, w.suspected); err != nil {
+		return fmt.Errorf("note what a dead worker had in hand: %w", err)
+	}
 	lanes := []*lane{
-		{w: w, name: LaneLogins, batch: w.cfg.Batch, loops: w.cfg.Loops, queue: make(chan *event, w.cfg.Batch), extra: w.submissions, log: w.log.With("lane", LaneLogins)},
-		{w: w, name: LaneFeeds, batch: w.cfg.Batch, linger: w.cfg.Linger, loops: w.cfg.Loops, queue: make(chan *event, w.cfg.Batch), log: w.log.With("lane", LaneFeeds)},
+		{w: w, name: LaneLogins, batch: w.cfg.Batch, loops: w.cfg.Loops, queue: make(chan *event, w.cfg.Batch), again: make(chan *event, w.cfg.Batch), extra: w.submissions, log: w.log.With("lane", LaneLogins)},
+		{w: w, name: LaneFeeds, batch: w.cfg.Batch, linger: w.cfg.Linger, loops: w.cfg.Loops, queue: make(chan *event, w.cfg.Batch), again: make(chan *event, w.cfg.Batch), log: w.log.With("lane", LaneFeeds)},
 	}
 	var background sync.WaitGroup
 	aside, stopAside := context.WithCancel(hard)
@@ -162,6 +190,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	background.Go(func() { w.keepAlive(aside) })
 	background.Go(func() { w.sweep(aside) })
 	background.Go(func() { w.relay(ctx, hard) })
+	background.Go(func() { w.replays(ctx, hard) })
 
 	finished := make(chan struct{})
 	deadline := make(chan struct{})

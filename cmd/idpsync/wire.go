@@ -13,6 +13,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/oidc"
+	"github.com/idpsync/idpsync/providers/seal"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/policy"
@@ -95,6 +96,7 @@ type deployment struct {
 	policies    *policy.Holder
 	directories *worker.Directories
 	worker      *worker.Worker
+	key         *seal.Key
 	env         providers.Environment
 	metrics     worker.Metrics
 }
@@ -117,6 +119,9 @@ func (a *app) deploy(ctx context.Context, c config, log *slog.Logger, o deployOp
 		return d, err
 	}
 	if err = d.openBroker(ctx, o.openBroker); err != nil {
+		return d, err
+	}
+	if d.key, err = a.openSealKey(c, log); err != nil {
 		return d, err
 	}
 	builtin, err := policy.Compile(nil)
@@ -148,12 +153,32 @@ func (a *app) deploy(ctx context.Context, c config, log *slog.Logger, o deployOp
 	d.worker, err = worker.New(d.store, publisher, d.directories, d.policies, worker.Config{
 		Name: c.workerName(), Version: version, Batch: c.BatchSize, Parallel: c.Concurrency, AckWait: stream.AckWait,
 		LoginBudget: c.LoginsBudget, FeedBudget: c.FeedsBudget, DrainTimeout: c.DrainTimeout,
-		Now: a.now, Rand: a.random, Log: log, Metrics: d.metrics,
+		Now: a.now, Rand: a.random, Log: log, Metrics: d.metrics, Broker: brokerReads{d.conn}, Vault: d.key,
+		Crumbs: filepath.Join(c.DataDir, "crumbs"),
 		Open: func(ctx context.Context, lane string) (worker.Consumer, error) {
 			return stream.Consumer(ctx, d.conn, lane, c.BatchSize)
 		},
 	})
 	return d, err
+}
+
+// sealKeyFile is where a deployment's key lies when none is configured.
+const sealKeyFile = "seal.key"
+
+// openSealKey reads the key that seals and signs dead letters and opens sealed passwords, and makes it at first.
+func (a *app) openSealKey(c config, log *slog.Logger) (*seal.Key, error) {
+	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+		return nil, fail(exitFailure, "choose another folder with --data-dir", "the data directory cannot be made: %w", err)
+	}
+	name := filepath.Join(c.DataDir, sealKeyFile)
+	key, made, err := seal.EnsureFile(name, a.random)
+	if err != nil {
+		return nil, fail(exitFailure, "restore the file from a backup; without it sealed dead letters stay closed", "%w", err)
+	}
+	if made {
+		log.Warn("a new seal key was made; keep a copy in a safe place, and give the same one to all workers of the deployment", "file", name, "public_key", key.KeyID())
+	}
+	return key, nil
 }
 
 // openBroker starts the embedded broker, or connects to the configured one and compares its streams with what this
@@ -232,6 +257,45 @@ func httpClient() *http.Client {
 			TLSHandshakeTimeout: 5 * time.Second, ResponseHeaderTimeout: 10 * time.Second, MaxConnsPerHost: 2 * runtime.GOMAXPROCS(0),
 		},
 	}
+}
+
+// brokerReads is what the worker asks of the broker beside its lanes.
+type brokerReads struct{ conn *stream.Conn }
+
+var _ worker.Broker = brokerReads{}
+
+func (b brokerReads) DeadLetter(ctx context.Context, sequence uint64) (worker.Stored, error) {
+	m, err := stream.DeadLetter(ctx, b.conn, sequence)
+	if errors.Is(err, stream.ErrNotFound) {
+		err = fmt.Errorf("%w: %w", worker.ErrNoMessage, err)
+	}
+	return worker.Stored(m), err
+}
+
+func (b brokerReads) Stranded(ctx context.Context, limit int) ([]worker.Stored, time.Time, error) {
+	found, err := stream.Stranded(ctx, b.conn, limit)
+	if err != nil || len(found) == 0 {
+		return nil, time.Time{}, err
+	}
+	state, err := stream.ReadState(ctx, b.conn)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	var created time.Time
+	for _, s := range state.Streams {
+		if s.Name == stream.StreamEvents {
+			created = s.Created
+		}
+	}
+	out := make([]worker.Stored, len(found))
+	for i, m := range found {
+		out[i] = worker.Stored(m)
+	}
+	return out, created, nil
+}
+
+func (b brokerReads) Remove(ctx context.Context, sequence uint64) error {
+	return stream.SecureDelete(ctx, b.conn, sequence)
 }
 
 // storeKeys is the key history over the store.

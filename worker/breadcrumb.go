@@ -1,0 +1,207 @@
+package worker
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/idpsync/idpsync/store"
+)
+
+// An event that kills its worker is found in two steps. While events are verified, which is where hostile bytes meet
+// parsers, each goroutine keeps the key of the one in its hands in a slot of a file. What the slots of a dead process
+// name are the suspects of its crash: a handful. Each suspect is then processed alone, with a breadcrumb in the store,
+// and one that is delivered again in spite of that is the culprit. All others were innocent and go on in batches.
+
+// Workers under which breadcrumbs stand in the store; a breadcrumb of a suspect processed alone stands under its worker.
+const suspectCrumb = "?suspect"
+
+// slotSize bounds an origin's key in a slot, in bytes.
+const slotSize = 128
+
+// crumbs is the file of slots. A nil *crumbs keeps nothing.
+type crumbs struct {
+	file *os.File
+	free chan int64
+}
+
+// openCrumbs makes the slots of this process in dir, and returns the keys that dead processes left there.
+func openCrumbs(dir string, slots int) (c *crumbs, left []string, err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, nil, fmt.Errorf("breadcrumbs: %w", err)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*.crumbs"))
+	if err != nil {
+		return nil, nil, fmt.Errorf("breadcrumbs: %w", err)
+	}
+	for _, name := range files {
+		keys, err := readCrumbs(name)
+		if err != nil {
+			return nil, nil, fmt.Errorf("breadcrumbs: %w", err)
+		}
+		left = append(left, keys...)
+	}
+	f, err := os.CreateTemp(dir, "*.crumbs")
+	if err != nil {
+		return nil, nil, fmt.Errorf("breadcrumbs: %w", err)
+	}
+	if _, err := lockFile(f); err != nil {
+		return nil, nil, fmt.Errorf("breadcrumbs: %w", err)
+	}
+	c = &crumbs{file: f, free: make(chan int64, slots)}
+	for i := range slots {
+		c.free <- int64(i)
+	}
+	return c, left, nil
+}
+
+// readCrumbs takes the keys from a dead process's file and removes it. The file of a living one is locked and stays.
+func readCrumbs(name string) ([]string, error) {
+	f, err := os.Open(name) //nolint:gosec // a file of our own
+	if os.IsNotExist(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	if locked, err := lockFile(f); err != nil || !locked {
+		return nil, err
+	}
+	data, err := os.ReadFile(name) //nolint:gosec // a file of our own
+	if err != nil {
+		return nil, err
+	}
+	var keys []string
+	for slot := range slices.Chunk(data, slotSize) {
+		if key := string(bytes.TrimRight(slot, "\x00")); key != "" {
+			keys = append(keys, key)
+		}
+	}
+	return keys, os.Remove(name)
+}
+
+// take gives the calling goroutine a slot.
+func (c *crumbs) take() int64 {
+	if c == nil {
+		return -1
+	}
+	return <-c.free
+}
+
+func (c *crumbs) put(slot int64) {
+	if c != nil {
+		c.free <- slot
+	}
+}
+
+// mark writes the key of the event that is in hand. A file that cannot be written costs only evidence.
+func (c *crumbs) mark(slot int64, e *event) {
+	if c == nil || e.origin.sequence == 0 {
+		return
+	}
+	var b [slotSize]byte
+	copy(b[:], e.origin.key())
+	_, _ = c.file.WriteAt(b[:], slot*slotSize)
+}
+
+// clear empties a slot.
+func (c *crumbs) clear(slot int64) {
+	if c == nil {
+		return
+	}
+	var b [slotSize]byte
+	_, _ = c.file.WriteAt(b[:], slot*slotSize)
+}
+
+// close removes the file of a process that ends in peace.
+func (c *crumbs) close() {
+	if c == nil {
+		return
+	}
+	_ = os.Remove(c.file.Name())
+	_ = c.file.Close()
+}
+
+// accuse makes the events that dead processes had in hand suspects, for every worker to see.
+func (w *Worker) accuse(ctx context.Context, keys []string) error {
+	for _, key := range keys {
+		o := originOf(key)
+		w.log.Warn("a worker died with this event in hand; it is processed alone", "stream", o.stream, "stream_seq", o.sequence)
+		if err := w.store.SetInFlight(ctx, store.InFlight{Worker: suspectCrumb, Stream: o.stream, Sequence: o.sequence, At: w.now()}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// screen parts events that were delivered before into those that may share a batch and those to be processed alone. An
+// event that was alone in the hands of a worker and came back is rejected as the culprit.
+func (w *Worker) screen(ctx context.Context, events []*event) (together, alone []*event) {
+	rows, err := w.store.InFlight(ctx, "")
+	if err != nil {
+		w.log.Warn("breadcrumbs not read; events are processed alone", "error", err)
+		return nil, events
+	}
+	found := map[string]string{}
+	for _, r := range rows {
+		key := fmt.Sprintf("%s/%d", r.Stream, r.Sequence)
+		if found[key] == "" || r.Worker != suspectCrumb {
+			found[key] = r.Worker
+		}
+	}
+	for _, e := range events {
+		holder, known := found[fmt.Sprintf("%s/%d", e.origin.stream, e.origin.sequence)]
+		switch {
+		case known && holder != suspectCrumb:
+			e.rejection = reject(CodeInternal, "crashed_worker", "The event ended the worker that processed it.")
+			e.rejection.Hint = "Report the event to the maintainers; replay it after an upgrade."
+			e.crumbs, e.holder = true, holder
+			w.log.Error("event ends workers; it becomes a dead letter", "stream_seq", e.origin.sequence, "subject", e.subject, "worker", holder)
+			together = append(together, e)
+		case known, e.message != nil && e.message.Delivered() > loneDeliveries:
+			alone = append(alone, e)
+		default:
+			together = append(together, e)
+		}
+	}
+	return together, alone
+}
+
+// loneDeliveries is after how many deliveries an event is processed alone without any evidence, as when the disk with
+// the slots is gone with its host.
+const loneDeliveries = 3
+
+// processAlone processes one event with a breadcrumb in the store that survives this process.
+func (w *Worker) processAlone(ctx context.Context, e *event) {
+	crumb := store.InFlight{
+		Worker: w.cfg.Name, Boot: w.boot, Stream: e.origin.stream, Sequence: e.origin.sequence,
+		Tenant: e.env.Tenant, Source: e.env.Source, EventID: e.env.EventID, At: w.now(),
+	}
+	if err := w.store.SetInFlight(ctx, crumb); err != nil {
+		w.log.Warn("breadcrumb not kept; the event waits", "stream_seq", e.origin.sequence, "error", err)
+		e.wait = &wait{reason: "breadcrumb", cause: err}
+	}
+	e.crumbs = true
+	w.process(ctx, []*event{e})
+}
+
+// sweepCrumbs removes the breadcrumbs of events that are done.
+func (w *Worker) sweepCrumbs(ctx context.Context, events []*event) {
+	for _, e := range events {
+		if !e.crumbs {
+			continue
+		}
+		for _, name := range []string{suspectCrumb, w.cfg.Name, e.holder} {
+			if name == "" {
+				continue
+			}
+			if err := w.store.ClearInFlight(ctx, name, e.origin.stream, e.origin.sequence); err != nil {
+				w.log.Warn("breadcrumb not removed", "stream_seq", e.origin.sequence, "error", err)
+			}
+		}
+	}
+}

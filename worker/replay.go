@@ -1,0 +1,256 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/store"
+)
+
+// LaneReplays is the durable consumer of operators' orders.
+const LaneReplays = "replays"
+
+// What an order asks for.
+const (
+	OrderReplay  = "replay"
+	OrderDiscard = "discard"
+)
+
+// MaxOrder bounds the dead letters that one order names.
+const MaxOrder = 500
+
+// An Order is an operator's pointer to dead letters: the payload on idpsync.replay.<tenant>. It never holds an event, so
+// nothing can be forged by it.
+type Order struct {
+	Action    string   `json:"action"`    // replay or discard
+	Sequences []uint64 `json:"sequences"` // in IDPSYNC_DEADLETTERS
+	Campaign  string   `json:"campaign"`  // what belongs together
+	Who       string   `json:"who"`
+	Why       string   `json:"why"`
+}
+
+// Headers of the result of a replay.
+const (
+	HeaderReplayOf = "Idpsync-Replay-Of" // sequence of the dead letter
+	HeaderCampaign = "Idpsync-Campaign"
+)
+
+// Headers of the dead letter of a replay that failed.
+const (
+	DeadLetterParent      = DeadLetterPrefix + "Parent"       // sequence of the dead letter that was replayed
+	DeadLetterReplayCount = DeadLetterPrefix + "Replay-Count" // replays so far
+)
+
+// maxReplays bounds the replays of one event, so that no cycle of tools can go on for ever.
+const maxReplays = 100
+
+// Stored is a message as a stream holds it.
+type Stored struct {
+	Stream   string
+	Sequence uint64
+	Subject  string
+	Header   providers.Header
+	Data     []byte
+	StoredAt time.Time
+}
+
+// ErrNoMessage is returned when a stream holds no message of that sequence.
+var ErrNoMessage = errors.New("no such message")
+
+// A replay says whose order brought a dead letter back.
+type replay struct {
+	order  Order
+	letter uint64 // its sequence
+}
+
+// DeadLetterState is what the store says of a dead letter.
+type DeadLetterState interface {
+	DeadLetter(ctx context.Context, sequence uint64) (store.DeadLetter, error)
+	UpsertDeadLetters(ctx context.Context, rows []store.DeadLetter) error
+	Audit(ctx context.Context, e store.AuditEntry) error
+}
+
+// openDeadLetter makes a dead letter the event that it was: with its own id, its own stored time, and its own body.
+func (w *Worker) openDeadLetter(letter Stored) (*event, error) {
+	o, err := Unseal(w.cfg.Vault, letter.Header, letter.Data)
+	if err != nil {
+		return nil, err
+	}
+	h := letter.Header
+	stored, err := time.Parse(time.RFC3339Nano, h.Get(DeadLetterTime))
+	if err != nil {
+		return nil, fmt.Errorf("%w: its time cannot be read: %w", ErrRecord, err)
+	}
+	count, err := strconv.Atoi(firstOf(h.Get(DeadLetterReplayCount), "0"))
+	if err != nil || count < 0 {
+		return nil, fmt.Errorf("%w: its replay count cannot be read", ErrRecord)
+	}
+	e := &event{subject: o.Subject, attempt: count + 1, origin: originOf(h.Get(DeadLetterOrigin))}
+	e.env = providers.Envelope{Door: providers.DoorStream, StoredAt: stored, Replayed: true, EventID: e.origin.eventID()}
+	e.open(o.Header, o.Data)
+	if e.attempt > maxReplays {
+		e.rejection = reject(CodeInternal, "replayed_too_often", "The event was replayed too often.")
+	}
+	return e, nil
+}
+
+// unopened is a dead letter by what its headers say, unproved.
+func unopened(letter Stored) *event {
+	h := letter.Header
+	e := &event{subject: h.Get(DeadLetterSubjectHeader), origin: originOf(h.Get(DeadLetterOrigin)), attempt: 1}
+	e.env = providers.Envelope{Tenant: h.Get(DeadLetterTenant), Source: h.Get(DeadLetterSource), EventID: h.Get(DeadLetterEventID)}
+	return e
+}
+
+func firstOf(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+// replays processes operators' orders, one at a time and below both lanes, until ctx ends.
+func (w *Worker) replays(ctx, hard context.Context) {
+	for try := 0; ctx.Err() == nil; {
+		if err := w.breaker.wait(ctx); err != nil {
+			return
+		}
+		consumer, err := w.cfg.Open(ctx, LaneReplays)
+		if err != nil {
+			if ctx.Err() != nil {
+				return
+			}
+			w.log.Warn("consumer of replays not opened; trying again", "error", err)
+			if pause(ctx, w.delay(try, 0)) != nil {
+				return
+			}
+			try++
+			continue
+		}
+		try = 0
+		stop := context.AfterFunc(ctx, consumer.Drain)
+		for {
+			m, err := consumer.Next(hard)
+			if err != nil {
+				if !errors.Is(err, ErrConsumerClosed) && hard.Err() == nil {
+					w.log.Warn("consumer of replays failed; it is opened again", "error", err)
+				}
+				break
+			}
+			if ctx.Err() != nil {
+				w.toldOrder(m, m.NakWithDelay(0))
+				continue
+			}
+			w.obey(hard, m)
+		}
+		stop()
+	}
+}
+
+func (w *Worker) toldOrder(m Message, err error) {
+	if err != nil {
+		w.log.Warn("disposition of an order not told; it is delivered again and its finished parts are found done", "stream_seq", m.Sequence(), "error", err)
+	}
+}
+
+// obey carries out one order. It may be delivered again at any point: what is done is found done.
+func (w *Worker) obey(ctx context.Context, m Message) {
+	var o Order
+	if err := json.Unmarshal(m.Data(), &o); err != nil || len(o.Sequences) > MaxOrder || o.Who == "" || (o.Action != OrderReplay && o.Action != OrderDiscard) {
+		w.log.Error("order to replay refused; it must name action, sequences and who", "stream_seq", m.Sequence(), "error", err)
+		w.toldOrder(m, m.Term("malformed order"))
+		return
+	}
+	events, retry := w.gather(ctx, m, o)
+	if o.Action == OrderReplay && len(events) > 0 {
+		together, alone := events, []*event(nil)
+		if m.Delivered() > 1 {
+			together, alone = w.screen(ctx, events)
+		}
+		if len(together) > 0 {
+			w.process(ctx, together)
+		}
+		for _, e := range alone {
+			w.processAlone(ctx, e)
+		}
+	}
+	for _, e := range events {
+		if err := w.closeDeadLetter(ctx, e, o); err != nil {
+			w.log.Warn("state of a dead letter not kept; the order is carried out again", "dead_letter", e.replay.letter, "error", err)
+			retry = true
+		}
+		retry = retry || (o.Action == OrderReplay && !e.told)
+	}
+	if retry && m.Delivered() < maxOrderDeliveries {
+		w.toldOrder(m, m.NakWithDelay(w.delay(int(m.Delivered()), 0))) //nolint:gosec // bounded by MaxDeliver
+		return
+	}
+	w.toldOrder(m, m.AckSync(ctx))
+}
+
+// maxOrderDeliveries is how often an order is tried whose dead letters wait for something; they stay open then.
+const maxOrderDeliveries = 15
+
+// gather reads the dead letters of an order that nobody has dealt with yet. Retry says that some could not be read.
+func (w *Worker) gather(ctx context.Context, m Message, o Order) (events []*event, retry bool) {
+	for _, seq := range o.Sequences {
+		state, err := w.store.DeadLetter(ctx, seq)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			w.log.Warn("state of a dead letter not read", "dead_letter", seq, "error", err)
+			retry = true
+			continue
+		}
+		if state.State == store.DeadLetterReplayed || state.State == store.DeadLetterDiscarded {
+			continue
+		}
+		letter, err := w.cfg.Broker.DeadLetter(ctx, seq)
+		if err != nil {
+			w.log.Warn("dead letter not read", "dead_letter", seq, "error", err)
+			retry = retry || !errors.Is(err, ErrNoMessage)
+			continue
+		}
+		e, err := w.openDeadLetter(letter)
+		if o.Action == OrderDiscard && err != nil {
+			e, err = unopened(letter), nil // what cannot be opened can still be put aside
+		}
+		if err != nil {
+			w.log.Error("dead letter refused; nothing of it is processed", "dead_letter", seq, "error", err)
+			continue
+		}
+		if m.Subject() != ReplaySubject(e.env.Tenant) {
+			w.log.Error("order names a dead letter of another tenant; it is not processed", "dead_letter", seq, "subject", m.Subject())
+			continue
+		}
+		e.replay = &replay{order: o, letter: seq}
+		events = append(events, e)
+	}
+	return events, retry
+}
+
+// closeDeadLetter notes what became of a dead letter, and who ordered it.
+func (w *Worker) closeDeadLetter(ctx context.Context, e *event, o Order) error {
+	row := store.DeadLetter{
+		Sequence: e.replay.letter, Tenant: e.env.Tenant, Source: e.env.Source, EventID: e.env.EventID, Who: o.Who, Why: o.Why,
+		Campaign: o.Campaign, Attempts: e.attempt, CreatedAt: w.now(), UpdatedAt: w.now(),
+	}
+	switch {
+	case o.Action == OrderDiscard:
+		row.State, row.Attempts = store.DeadLetterDiscarded, e.attempt-1
+	case !e.told:
+		return nil
+	default:
+		row.State = store.DeadLetterReplayed // a second failure is a dead letter of its own, which names this one
+		row.Code = e.code()
+	}
+	if err := w.store.UpsertDeadLetters(ctx, []store.DeadLetter{row}); err != nil {
+		return err
+	}
+	return w.store.Audit(ctx, store.AuditEntry{
+		At: w.now(), Who: o.Who, Action: "deadletter." + o.Action, Tenant: e.env.Tenant, Object: strconv.FormatUint(e.replay.letter, 10), Detail: marshal(map[string]string{"why": o.Why, "campaign": o.Campaign}),
+	})
+}

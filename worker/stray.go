@@ -1,0 +1,74 @@
+package worker
+
+import (
+	"context"
+	"time"
+
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/store"
+)
+
+// A Broker is what the worker asks of the broker beside its lanes. It is safe for concurrent use.
+type Broker interface {
+	// DeadLetter returns an entry of IDPSYNC_DEADLETTERS, or ErrNoMessage.
+	DeadLetter(ctx context.Context, sequence uint64) (Stored, error)
+	// Stranded returns at most limit events that are stored and will never be delivered, with when their stream was made.
+	Stranded(ctx context.Context, limit int) ([]Stored, time.Time, error)
+	// Remove deletes an event from its stream; that it is gone already is no error.
+	Remove(ctx context.Context, sequence uint64) error
+}
+
+// sweepStranded deals with events that the broker has stored and will never deliver again: those that were delivered as
+// often as it allows. One that had its effect gets its result, any other a dead letter; then it is removed. Several
+// workers may do this at once.
+func (w *Worker) sweepStranded(ctx context.Context) {
+	stored, created, err := w.cfg.Broker.Stranded(ctx, w.cfg.Batch)
+	if err != nil {
+		if ctx.Err() == nil {
+			w.log.Warn("stranded events not looked for", "error", err)
+		}
+		return
+	}
+	events := make([]*event, 0, len(stored))
+	for _, m := range stored {
+		e := &event{subject: m.Subject, origin: origin{stream: m.Stream, created: created, sequence: m.Sequence}}
+		e.env = providers.Envelope{Door: providers.DoorStream, StoredAt: m.StoredAt, EventID: e.origin.eventID()}
+		e.open(m.Header, m.Data)
+		if err := w.settleStray(ctx, e); err != nil {
+			w.log.Warn("stranded event not looked up; it stays", "stream_seq", m.Sequence, "error", err)
+			continue
+		}
+		events = append(events, e)
+	}
+	if len(events) == 0 {
+		return
+	}
+	w.log.Error("the broker gave up on events; they become dead letters", "count", len(events))
+	w.deliver(ctx, events)
+	for _, e := range events {
+		if !e.told {
+			continue
+		}
+		if err := w.cfg.Broker.Remove(ctx, e.origin.sequence); err != nil {
+			w.log.Warn("stranded event not removed; it is found again", "stream_seq", e.origin.sequence, "error", err)
+		}
+	}
+}
+
+// settleStray finds out whether a stranded event had its effect.
+func (w *Worker) settleStray(ctx context.Context, e *event) error {
+	if e.rejection != nil {
+		return nil
+	}
+	found, err := w.store.Find(ctx, []store.Lookup{{Tenant: e.env.Tenant, Source: e.env.Source, EventID: e.env.EventID}})
+	if err != nil {
+		return err
+	}
+	if row := found[0].Event; row != nil && string(row.PayloadHash) == string(e.hash[:]) {
+		e.answer, err = answerAgain(row)
+		return err
+	}
+	e.rejection = reject(CodeInternal, "stranded", "The event was delivered as often as the broker allows and never finished.")
+	e.rejection.Hint = "Look for what kept workers from finishing at that time; then replay."
+	return nil
+}
