@@ -1,0 +1,107 @@
+package worker_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/worker"
+)
+
+const (
+	upper = "2489E9AD-2EE2-8E00-8EC9-32D5F69181C0"
+	lower = "2489e9ad-2ee2-8e00-8ec9-32d5f69181c0"
+)
+
+func TestParseSubject(t *testing.T) {
+	login := worker.Address{Shape: providers.ShapeLogin, Door: providers.DoorStream, Tenant: lower, Source: "okta"}
+	for subject, want := range map[string]worker.Address{
+		"idpsync.login." + upper + ".okta":                      login,
+		"idpsync.login." + lower + ".okta":                      login,
+		"idpsync.feed." + upper + ".work-day1":                  {Shape: providers.ShapeFeed, Door: providers.DoorStream, Tenant: lower, Source: "work-day1"},
+		"idpsync.command." + upper + ".v1.users.create":         {Shape: providers.ShapeTenant, Door: providers.DoorStream, Tenant: lower, Source: "admin"},
+		"idpsync.command." + upper + ".users.create":            {Shape: providers.ShapeOrganization, Door: providers.DoorStream, Tenant: lower, Source: "admin"},
+		"idpsync.rpc." + upper + ".v1.users.create":             {Shape: providers.ShapeTenant, Door: providers.DoorRPC, Tenant: lower, Source: "admin"},
+		"idpsync.rpc." + upper + ".users.create":                {Shape: providers.ShapeOrganization, Door: providers.DoorRPC, Tenant: lower, Source: "admin"},
+		"idpsync.feed." + lower + "." + strings.Repeat("a", 63): {Shape: providers.ShapeFeed, Door: providers.DoorStream, Tenant: lower, Source: strings.Repeat("a", 63)},
+	} {
+		got, err := worker.ParseSubject(subject)
+		if err != nil || got != want {
+			t.Errorf("%s: %+v, %v", subject, got, err)
+		}
+		back := worker.EventSubject(got)
+		if again, err := worker.ParseSubject(back); err != nil || again != want {
+			t.Errorf("%s becomes %s: %+v, %v", subject, back, again, err)
+		}
+	}
+}
+
+// What can be read of a wrong subject is read, so that its dead letter lies where its tenant looks for it.
+func TestParseSubjectOfWhatItIsNot(t *testing.T) {
+	for subject, want := range map[string]struct{ tenant, source, text string }{
+		"":                                    {"", "", "begin with idpsync"},
+		"idpsync":                             {"", "", "begin with idpsync"},
+		"other.login." + lower + ".okta":      {"", "", "begin with idpsync"},
+		"idpsync.result." + lower + ".okta.x": {"", "", "none of"},
+		"idpsync.login":                       {"", "", "no tenant"},
+		"idpsync.login." + lower:              {lower, "", "no source"},
+		"idpsync.login." + lower + ".okta.x":  {lower, "okta", "after the source"},
+		"idpsync.login." + lower + ".Okta":    {lower, "", "a-z"},
+		"idpsync.login." + lower + ".":        {lower, "", "a-z"},
+		"idpsync.login." + lower + ".ok_ta":   {lower, "", "a-z"},
+		"idpsync.login." + lower + "." + strings.Repeat("a", 64):      {lower, "", "a-z"},
+		"idpsync.login.urn:uuid:" + lower + ".okta":                   {"", "okta", "not a UUID"},
+		"idpsync.login.{" + lower + "}.okta":                          {"", "okta", "not a UUID"},
+		"idpsync.login." + strings.ReplaceAll(lower, "-", "") + ".a":  {"", "a", "not a UUID"},
+		"idpsync.login." + strings.Replace(lower, "-", "0", 1) + ".a": {"", "a", "not a UUID"},
+		"idpsync.login." + strings.Replace(lower, "2", "g", 1) + ".a": {"", "a", "not a UUID"},
+		"idpsync.command." + lower + ".v2.users.create":               {lower, "admin", "users.create"},
+		"idpsync.command." + lower + ".users.create.now":              {lower, "admin", "users.create"},
+		"idpsync.rpc." + lower:                                        {lower, "admin", "users.create"},
+		"idpsync.rpc.x.users.create":                                  {"", "admin", "not a UUID"},
+	} {
+		got, err := worker.ParseSubject(subject)
+		if !errors.Is(err, worker.ErrSubject) || !strings.Contains(err.Error(), want.text) || got.Tenant != want.tenant || got.Source != want.source {
+			t.Errorf("%q: %+v, %v; want %+v", subject, got, err, want)
+		}
+	}
+}
+
+func TestSubjectsOfWhatIsWritten(t *testing.T) {
+	for _, test := range []struct{ got, want string }{
+		{worker.ResultSubject(upper, "okta", worker.OutcomeCreated), "idpsync.result." + lower + ".okta.created"},
+		{worker.ResultSubject("x", "", "no outcome"), "idpsync.result._._._"},
+		{worker.DeadLetterSubject(upper, "hr", worker.CodeEventIDConflict), "idpsync.deadletter." + lower + ".hr.event_id_conflict"},
+		{worker.DeadLetterSubject("*", ">", "a.b"), "idpsync.deadletter._._._"},
+		{worker.ReplaySubject(upper), "idpsync.replay." + lower},
+		{worker.EventSubject(worker.Address{Shape: providers.ShapeLogin, Tenant: lower, Source: "Okta"}), ""},
+		{worker.EventSubject(worker.Address{Shape: providers.ShapeLogin, Tenant: "x", Source: "okta"}), ""},
+		{worker.EventSubject(worker.Address{Shape: providers.ShapeLogin, Door: providers.DoorRPC, Tenant: lower, Source: "okta"}), ""},
+		{worker.EventSubject(worker.Address{Tenant: lower, Source: "okta"}), ""},
+	} {
+		if test.got != test.want {
+			t.Errorf("%q, want %q", test.got, test.want)
+		}
+	}
+}
+
+// A subject that is accepted survives being written again, and never makes a token of more than one.
+func FuzzParseSubject(f *testing.F) {
+	f.Add("idpsync.login." + upper + ".okta")
+	f.Add("idpsync.rpc." + lower + ".v1.users.create")
+	f.Fuzz(func(t *testing.T, subject string) {
+		a, err := worker.ParseSubject(subject)
+		for _, s := range []string{worker.ResultSubject(a.Tenant, a.Source, "created"), worker.DeadLetterSubject(a.Tenant, a.Source, "malformed")} {
+			if strings.Count(s, ".") != 4 || strings.ContainsAny(s, " *>\r\n") {
+				t.Fatalf("%q becomes %q", subject, s)
+			}
+		}
+		if err != nil {
+			return
+		}
+		if again, err := worker.ParseSubject(worker.EventSubject(a)); err != nil || again != a {
+			t.Fatalf("%q: %+v becomes %+v, %v", subject, a, again, err)
+		}
+	})
+}
