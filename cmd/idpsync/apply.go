@@ -78,6 +78,10 @@ func (v *applyVerb) run(cmd *cobra.Command) (err error) {
 			fmt.Fprintf(a.stderr, "warning: %s\n", w)
 		}
 	}
+	if v.dryRun && c.noDatabase() {
+		report.Changes = directory.Diff(store.Directory{}, declared.Directory)
+		return v.finish(report, v.show(report.Changes))
+	}
 	st, err := a.openStore(ctx, c, a.logger(c))
 	if err != nil {
 		return err
@@ -106,17 +110,8 @@ func (v *applyVerb) once(ctx context.Context, st *store.Store, declared director
 	if len(report.Changes) == 0 {
 		return false, nil
 	}
-	out, asks := a.stdout, !v.dryRun && !v.yes
-	if v.json {
-		out = a.stderr
-	}
-	if !v.json || asks {
-		if err := report.Changes.Render(out, a.colours(out)); err != nil {
-			return false, err
-		}
-	}
-	if v.dryRun {
-		return false, silentError{exitPending}
+	if err := v.show(report.Changes); err != nil {
+		return false, err
 	}
 	if err := a.confirm(v.yes, v.question(report.Changes)); err != nil {
 		return false, err
@@ -132,6 +127,23 @@ func (v *applyVerb) once(ctx context.Context, st *store.Store, declared director
 	}
 	report.Revision, report.Applied = revision, true
 	return false, nil
+}
+
+// show prints the changes, with --json only where somebody is to be asked of them. A dry run ends here.
+func (v *applyVerb) show(changes directory.Changes) error {
+	out := v.app.stdout
+	if v.json {
+		out = v.app.stderr
+	}
+	if !v.json || !v.dryRun && !v.yes {
+		if err := changes.Render(out, v.app.colours(out)); err != nil {
+			return err
+		}
+	}
+	if v.dryRun && len(changes) > 0 {
+		return silentError{exitPending}
+	}
+	return nil
 }
 
 func (v *applyVerb) question(c directory.Changes) string {
@@ -186,7 +198,7 @@ func (a *app) declaration(file string) (directory.Declaration, error) {
 		d, err = directory.Load(file, o)
 	}
 	if faults, ok := errors.AsType[strictyaml.Faults](err); ok {
-		return d, fail(exitUsage, "mend these and apply again; nothing was changed", "%s cannot be applied:\n%w", count(len(faults), "fault")+" in "+file, faults)
+		return d, fail(exitUsage, "mend these and apply again; nothing was changed", "%s cannot be applied, it has %s:\n%w", file, count(len(faults), "fault"), faults)
 	}
 	return d, err
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -105,7 +106,10 @@ func settings() []setting {
 }
 
 // A configFault is one setting that cannot be used, and where it came from.
-type configFault struct{ from, message, hint string }
+type configFault struct {
+	from, message, hint string
+	line, column        int // in the file; 0 for what does not come from it
+}
 
 func (f configFault) String() string {
 	s := f.from + ": " + f.message
@@ -116,7 +120,10 @@ func (f configFault) String() string {
 }
 
 // origin is a setting's text and where it stands.
-type origin struct{ text, from string }
+type origin struct {
+	text, from   string
+	line, column int
+}
 
 // addSettings gives a command the flags of the areas that it uses, and --config.
 func (a *app) addSettings(cmd *cobra.Command, areas ...area) {
@@ -141,29 +148,32 @@ func (a *app) config(cmd *cobra.Command) (config, error) {
 	faults = append(faults, a.unknownVariables()...)
 
 	var c config
-	from := map[string]string{}
+	from := map[string]origin{}
 	for _, s := range settings() {
-		o := origin{s.value, "default"}
+		o := origin{text: s.value, from: "default"}
 		if v, ok := file[s.key]; ok {
 			o = v
 		}
 		if v, ok := a.environ[s.variable()]; ok && v != "" {
-			o = origin{v, s.variable()}
+			o = origin{text: v, from: s.variable()}
 		}
 		if f := cmd.Flags().Lookup(s.flag()); f != nil && f.Changed {
-			o = origin{f.Value.String(), "--" + s.flag()}
+			o = origin{text: f.Value.String(), from: "--" + s.flag()}
 		}
-		from[s.key] = o.from
+		from[s.key] = o
 		if o.text == "" {
 			continue
 		}
 		if err := s.set(&c, o.text); err != nil {
 			var h *settingError
 			errors.As(err, &h)
-			faults = append(faults, configFault{o.from, s.key + " " + h.message, h.hint})
+			faults = append(faults, configFault{o.from, s.key + " " + h.message, h.hint, o.line, o.column})
 		}
 	}
 	faults = append(faults, c.together(from)...)
+	slices.SortStableFunc(faults, func(x, y configFault) int {
+		return cmp.Or(cmp.Compare(x.line, y.line), cmp.Compare(x.column, y.column))
+	})
 	if len(faults) > 0 {
 		lines := make([]string, len(faults))
 		for i, f := range faults {
@@ -185,7 +195,7 @@ func (a *app) fileSettings(cmd *cobra.Command) (map[string]origin, []configFault
 	}
 	data, err := strictyaml.ReadFile(name, 1<<20)
 	if err != nil {
-		return nil, []configFault{{from, err.Error(), "name a file that can be read"}}
+		return nil, []configFault{{from: from, message: err.Error(), hint: "name a file that can be read"}}
 	}
 	doc := strictyaml.Parse(name, data)
 	root := doc.Root().Mapping()
@@ -201,14 +211,14 @@ func (a *app) fileSettings(cmd *cobra.Command) (map[string]origin, []configFault
 			v.Fail("secrets are files: use database_url_file, nats_creds or nats_nkey", "%s holds a password", s.key)
 			continue
 		}
-		values[s.key] = origin{text, fmt.Sprintf("%s:%d:%d", name, line, column)}
+		values[s.key] = origin{text, fmt.Sprintf("%s:%d:%d", name, line, column), line, column}
 	}
 	root.Close()
 	var faults []configFault
 	var listed strictyaml.Faults
 	if errors.As(doc.Err(), &listed) {
 		for _, f := range listed {
-			faults = append(faults, configFault{fmt.Sprintf("%s:%d:%d", f.File, f.Line, f.Column), f.Message, f.Hint})
+			faults = append(faults, configFault{fmt.Sprintf("%s:%d:%d", f.File, f.Line, f.Column), f.Message, f.Hint, f.Line, f.Column})
 		}
 	}
 	return values, faults
@@ -233,17 +243,18 @@ func (a *app) unknownVariables() []configFault {
 		if near := strictyaml.Closest(name, known); near != "" {
 			hint = "did you mean " + near + "?"
 		}
-		faults = append(faults, configFault{name, "there is no such setting", hint})
+		faults = append(faults, configFault{from: name, message: "there is no such setting", hint: hint})
 	}
 	slices.SortFunc(faults, func(x, y configFault) int { return strings.Compare(x.from, y.from) })
 	return faults
 }
 
 // together checks what settings mean for each other, and reads the files that stand for values.
-func (c *config) together(from map[string]string) []configFault {
+func (c *config) together(from map[string]origin) []configFault {
 	var faults []configFault
 	bad := func(key, hint, format string, args ...any) {
-		faults = append(faults, configFault{from[key], fmt.Sprintf(format, args...), hint})
+		o := from[key]
+		faults = append(faults, configFault{o.from, fmt.Sprintf(format, args...), hint, o.line, o.column})
 	}
 	pair := func(cert, certKey, key, keyKey string) {
 		if (cert == "") != (key == "") {

@@ -140,7 +140,11 @@ func (v *credentialCreateVerb) credential(d store.Directory) (store.Credential, 
 		}
 		for _, g := range c.Grants {
 			if !slices.Contains(known, g) {
-				faults = append(faults, fmt.Sprintf("--grants: tenant %s has no role %q (%s)", t.Name, g, strictyaml.DidYouMean(g, known)))
+				hint := "declare it and apply the directory"
+				if near := strictyaml.Closest(g, known); near != "" {
+					hint = "did you mean " + near + "?"
+				}
+				faults = append(faults, fmt.Sprintf("--grants: tenant %s has no role %q (%s)", t.Name, g, hint))
 			}
 		}
 	}

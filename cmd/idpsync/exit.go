@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/idpsync/idpsync/worker/stream"
 )
 
 // The exit codes, as `idpsync help exit-codes` tells them.
@@ -28,7 +30,7 @@ A process that is ended by a second signal while it drains has the code of that 
 `
 
 func newExitCodesTopic(*app) *cobra.Command {
-	return &cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodesText}
+	return &cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: strings.TrimSpace(exitCodesText)}
 }
 
 // A verbError is an error of a verb: its exit code, and what to do next.
@@ -66,9 +68,11 @@ func exitCode(err error) int {
 }
 
 func hintOf(err error, cmd *cobra.Command) string {
-	var verb *verbError
-	if errors.As(err, &verb) && verb.hint != "" {
+	if verb, ok := errors.AsType[*verbError](err); ok && verb.hint != "" {
 		return verb.hint
+	}
+	if broker, ok := errors.AsType[*stream.Error](err); ok && broker.Hint != "" {
+		return broker.Hint
 	}
 	switch {
 	case isUsage(err):

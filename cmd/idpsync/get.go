@@ -62,11 +62,9 @@ func (a *app) withStore(cmd *cobra.Command, f func(ctx context.Context, st *stor
 	if err != nil {
 		return err
 	}
-	if c.DatabaseURL == "" {
-		if _, err := os.Stat(filepath.Join(c.DataDir, sqliteFile)); errors.Is(err, fs.ErrNotExist) {
-			return fail(exitFailure, "name the folder with --data-dir, or a database with --database-url; idpsync apply and idpsync run make one",
-				"there is no database in %s", c.DataDir)
-		}
+	if c.noDatabase() {
+		return fail(exitFailure, "name the folder with --data-dir, or a database with --database-url; idpsync apply and idpsync run make one",
+			"there is no database in %s", c.DataDir)
 	}
 	ctx := cmd.Context()
 	st, err := a.openStore(ctx, c, a.logger(c))
@@ -79,6 +77,12 @@ func (a *app) withStore(cmd *cobra.Command, f func(ctx context.Context, st *stor
 		return fail(exitFailure, "check that the database is reachable", "the directory cannot be read: %w", err)
 	}
 	return f(ctx, st, d)
+}
+
+// noDatabase reports whether the embedded database is meant and has not been made yet.
+func (c config) noDatabase() bool {
+	_, err := os.Stat(filepath.Join(c.DataDir, sqliteFile))
+	return c.DatabaseURL == "" && errors.Is(err, fs.ErrNotExist)
 }
 
 // directoryList makes a verb that lists a part of the directory, of all tenants or of one.

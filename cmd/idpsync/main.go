@@ -75,8 +75,9 @@ func (a *app) execute(ctx context.Context, args []string) int {
 		return exitOK
 	}
 	if silent := (silentError{}); !errors.As(err, &silent) {
-		fmt.Fprintf(a.stderr, "idpsync: %s\n", strings.TrimSpace(err.Error()))
-		if hint := hintOf(err, cmd); hint != "" {
+		hint := hintOf(err, cmd)
+		fmt.Fprintf(a.stderr, "idpsync: %s\n", strings.TrimSuffix(strings.TrimSpace(err.Error()), "; "+hint))
+		if hint != "" {
 			fmt.Fprintf(a.stderr, "hint: %s\n", hint)
 		}
 	}

@@ -69,7 +69,7 @@ func Diff(have, want store.Directory) Changes {
 	for _, t := range slices.Concat(have.Tenants, want.Tenants) {
 		names[t.ID] = t.Name
 	}
-	var out Changes
+	out := Changes{}
 	add := func(d Difference) {
 		d.TenantName = names[d.Tenant]
 		if d.Op != Change || len(d.Fields) > 0 {

@@ -127,7 +127,7 @@ func bracket(items []string) string {
 
 // fingerprint stands for a document that is too long to show.
 func fingerprint(data []byte) string {
-	return fmt.Sprintf("%d bytes, sha256 %.12x", len(data), sha256.Sum256(data))
+	return fmt.Sprintf("%d bytes, sha256 %.6x", len(data), sha256.Sum256(data))
 }
 
 func age(raw json.RawMessage) string {
@@ -138,5 +138,12 @@ func age(raw json.RawMessage) string {
 	if day := 24 * time.Hour; d%day == 0 {
 		return fmt.Sprintf("%dd", d/day)
 	}
-	return d.String()
+	text := d.String()
+	if short, ok := strings.CutSuffix(text, "m0s"); ok {
+		text = short + "m"
+	}
+	if short, ok := strings.CutSuffix(text, "h0m"); ok {
+		text = short + "h"
+	}
+	return text
 }

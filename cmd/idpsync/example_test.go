@@ -1,0 +1,56 @@
+package main
+
+import (
+	"os"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+const exampleConfig = "../../deploy/idpsync.example.yaml"
+
+// The shipped configuration says what holds without it.
+func TestExampleConfigurationIsTheDefault(t *testing.T) {
+	fromFile, err := resolve(nil, "--config", exampleConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defaults, err := resolve(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(fromFile, defaults) {
+		t.Errorf("the example differs from the defaults:\n%+v\n%+v", fromFile, defaults)
+	}
+}
+
+// It shows every setting, those without a default behind a #, and what stands behind the # would be taken.
+func TestExampleConfigurationShowsEverySetting(t *testing.T) {
+	data, err := os.ReadFile(exampleConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := map[string]string{}
+	for _, m := range regexp.MustCompile(`(?m)^#?([a-z_]+): *([^#\n]*)`).FindAllStringSubmatch(string(data), -1) {
+		shown[m[1]] = strings.TrimSpace(m[2])
+	}
+	for _, s := range settings() {
+		text, ok := shown[s.key]
+		if !ok {
+			t.Errorf("%s is not shown", s.key)
+			continue
+		}
+		delete(shown, s.key)
+		var c config
+		if err := s.set(&c, text); err != nil {
+			t.Errorf("%s: %q %v", s.key, text, err)
+		}
+		if s.value == "" != strings.Contains(string(data), "\n#"+s.key+":") {
+			t.Errorf("%s: a # stands before a setting that has no default, and before no other", s.key)
+		}
+	}
+	if len(shown) > 0 {
+		t.Errorf("there are no such settings: %v", shown)
+	}
+}
