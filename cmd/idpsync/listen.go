@@ -1,0 +1,220 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/httpapi"
+	"github.com/idpsync/idpsync/worker/stream"
+)
+
+// Limits of the HTTP listeners.
+const (
+	headerTimeout = 5 * time.Second
+	readTimeout   = 15 * time.Second // of a whole request
+	answerTimeout = 30 * time.Second // of the pipeline
+	writeTimeout  = readTimeout + answerTimeout + 5*time.Second
+	idleTimeout   = 2 * time.Minute
+	closeTimeout  = 10 * time.Second // for requests that were let in
+	maxHeader     = 16 << 10
+	probeTimeout  = 2 * time.Second // of the checks behind /readyz
+)
+
+// openHTTP opens the HTTP API, unless it is off.
+func (d *deployment) openHTTP(ctx context.Context, doors *doors) error {
+	if d.cfg.HTTPListen == off {
+		return nil
+	}
+	var certificates *certificates
+	if d.cfg.HTTPCert != "" {
+		certificates = newCertificates(d.cfg.HTTPCert, d.cfg.HTTPKey)
+		if _, err := certificates.get(nil); err != nil {
+			return fail(exitUsage, "check --http-cert and --http-key", "the certificate of the HTTP API cannot be used: %w", err)
+		}
+	}
+	auth := providers.Authentication{Credentials: d.env.Credentials, Tokens: d.directories}
+	handler := httpapi.New(d.worker.Submit, auth.Tenant, httpapi.Config{
+		MaxBody: int64(d.cfg.MaxPayload), Timeout: answerTimeout, Now: d.env.Now, Log: d.log,
+	})
+	at, err := doors.listen(ctx, "--http-listen", d.cfg.HTTPListen, handler, certificates, d.log)
+	if err == nil {
+		d.log.Info("HTTP API listens", "address", at, "tls", certificates != nil)
+	}
+	return err
+}
+
+// openAdmin opens /healthz, /readyz and /metrics, unless they are off. Readiness ends with ctx, before anything closes.
+func (d *deployment) openAdmin(ctx context.Context, doors *doors, m *metrics) error {
+	if d.cfg.AdminListen == off {
+		return nil
+	}
+	at, err := doors.listen(ctx, "--admin-listen", d.cfg.AdminListen, d.adminHandler(ctx, m), nil, d.log)
+	if err == nil {
+		d.log.Info("admin listens", "address", at, "paths", "/healthz /readyz /metrics")
+	}
+	return err
+}
+
+// adminHandler serves what orchestrators and monitoring ask. It shows no data of any tenant.
+func (d *deployment) adminHandler(running context.Context, m *metrics) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		fmt.Fprintln(w, "ok")
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), probeTimeout)
+		defer cancel()
+		failing := d.failing(ctx, running)
+		status := http.StatusOK
+		if len(failing) > 0 {
+			status = http.StatusServiceUnavailable
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		_ = json.NewEncoder(w).Encode(map[string]any{"ready": len(failing) == 0, "failing": failing}) // whoever asked is gone
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
+	return mux
+}
+
+// failing names what keeps the worker from taking events.
+func (d *deployment) failing(ctx, running context.Context) []string {
+	failing := []string{}
+	if running.Err() != nil {
+		failing = append(failing, "draining")
+	}
+	if !d.conn.Connected() {
+		failing = append(failing, "broker")
+	}
+	if d.store.Ping(ctx) != nil {
+		failing = append(failing, "database")
+	}
+	return failing
+}
+
+// openRPC answers the commands that come by request-reply.
+func (d *deployment) openRPC(ctx context.Context, doors *doors) error {
+	service, err := stream.Serve(context.WithoutCancel(ctx), d.conn, d.answerRPC, stream.ServeOptions{Version: version, Now: d.env.Now, Log: d.log})
+	if err != nil {
+		return err
+	}
+	doors.closes = append(doors.closes, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		defer cancel()
+		return service.Stop(ctx)
+	})
+	return nil
+}
+
+// answerRPC takes one request through the pipeline.
+func (d *deployment) answerRPC(ctx context.Context, r stream.Request) stream.Response {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	a, h := d.worker.Submit(ctx, worker.Submission{
+		Subject: r.Subject, Door: providers.DoorRPC, Header: r.Header, Payload: r.Data, ReceivedAt: r.ReceivedAt,
+	})
+	out := stream.Response{Status: a.Status, Header: h, Data: a.Body}
+	if a.Status >= 400 {
+		var body worker.ErrorBody
+		if err := json.Unmarshal(a.Body, &body); err != nil {
+			d.log.Error("answer is not an error object", "status", a.Status, "error", err)
+		}
+		out.Code, out.Message = string(body.Code), body.Message
+	}
+	return out
+}
+
+// listen opens a listener, serves the handler on it, and returns its address. Both end when the doors are closed.
+func (d *doors) listen(ctx context.Context, flag, address string, handler http.Handler, certificates *certificates, log *slog.Logger) (string, error) {
+	var lc net.ListenConfig
+	socket, err := lc.Listen(ctx, "tcp", address)
+	if err != nil {
+		return "", fail(exitFailure, "free the address, or choose another one with "+flag+"; port 0 picks a free one", "cannot listen: %w", err)
+	}
+	server := &http.Server{
+		Handler: handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
+		MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+	}
+	serve := server.Serve
+	if certificates != nil {
+		server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificates.get}
+		serve = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
+	}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		if err := serve(socket); !errors.Is(err, http.ErrServerClosed) {
+			d.failed <- fmt.Errorf("the listener on %s ended: %w", socket.Addr(), err)
+		}
+	}()
+	d.closes = append(d.closes, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		defer cancel()
+		err := server.Shutdown(ctx)
+		if err != nil {
+			err = fmt.Errorf("requests on %s were cut off: %w", socket.Addr(), errors.Join(err, server.Close()))
+		}
+		<-served
+		return err
+	})
+	return socket.Addr().String(), nil
+}
+
+// certificates is a certificate with its key, read again when the file changes, so that a renewal needs no restart. A
+// renewed pair that cannot be used leaves the former one in force.
+type certificates struct {
+	cert, key string
+
+	mu      sync.Mutex
+	loaded  *tls.Certificate
+	changed time.Time // of the files, when they were loaded
+}
+
+func newCertificates(cert, key string) *certificates { return &certificates{cert: cert, key: key} }
+
+// get is the GetCertificate of a tls.Config.
+func (c *certificates) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	changed, err := newest(c.cert, c.key)
+	if err == nil && (c.loaded == nil || changed.After(c.changed)) {
+		var pair tls.Certificate
+		if pair, err = tls.LoadX509KeyPair(c.cert, c.key); err == nil {
+			c.loaded, c.changed = &pair, changed
+		}
+	}
+	if c.loaded == nil {
+		return nil, err
+	}
+	return c.loaded, nil
+}
+
+// newest returns when the files were last changed.
+func newest(paths ...string) (time.Time, error) {
+	var t time.Time
+	for _, p := range paths {
+		info, err := os.Stat(p)
+		if err != nil {
+			return t, err
+		}
+		if info.ModTime().After(t) {
+			t = info.ModTime()
+		}
+	}
+	return t, nil
+}

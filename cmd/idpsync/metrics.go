@@ -1,0 +1,97 @@
+package main
+
+import (
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/idpsync/idpsync/worker"
+)
+
+// maxSources bounds the source label: subjects may name sources that nobody declared.
+const maxSources = 500
+
+// metrics counts what the worker does, for Prometheus. It is safe for concurrent use.
+type metrics struct {
+	registry *prometheus.Registry
+	seconds  *prometheus.HistogramVec
+	staged   *prometheus.CounterVec
+	events   *prometheus.CounterVec
+	parked   prometheus.Counter
+	paused   prometheus.Gauge
+
+	mu      sync.Mutex
+	sources map[string]struct{}
+}
+
+var _ worker.Metrics = (*metrics)(nil)
+
+func newMetrics() *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "idpsync_stage_seconds", Help: "Time that a batch spent in a stage of the pipeline.",
+			Buckets: prometheus.ExponentialBuckets(0.00025, 2, 16),
+		}, []string{"stage"}),
+		staged: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "idpsync_stage_events_total", Help: "Events that passed a stage of the pipeline.",
+		}, []string{"stage"}),
+		events: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "idpsync_events_total", Help: "Events that were decided; code is that of the error object, empty for none.",
+		}, []string{"source", "door", "outcome", "code"}),
+		parked: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "idpsync_parked_total", Help: "Events that were parked in the store because they had to wait.",
+		}),
+		paused: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "idpsync_paused", Help: "1 while the database is away and nothing is pulled.",
+		}),
+		sources: map[string]struct{}{},
+	}
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "idpsync_build_info", Help: "1; the labels say what runs.",
+		ConstLabels: prometheus.Labels{"version": version, "goversion": thisBuild().Go},
+	})
+	build.Set(1)
+	m.registry.MustRegister(m.seconds, m.staged, m.events, m.parked, m.paused, build,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Stage implements worker.Metrics.
+func (m *metrics) Stage(name string, events int, took time.Duration) {
+	m.seconds.WithLabelValues(name).Observe(took.Seconds())
+	m.staged.WithLabelValues(name).Add(float64(events))
+}
+
+// Outcome implements worker.Metrics.
+func (m *metrics) Outcome(source, door, outcome, code string) {
+	m.events.WithLabelValues(m.source(source), door, outcome, code).Inc()
+}
+
+// source returns the label of a source: its name, as long as there are not too many.
+func (m *metrics) source(name string) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, ok := m.sources[name]; ok {
+		return name
+	}
+	if len(m.sources) >= maxSources {
+		return "other"
+	}
+	m.sources[name] = struct{}{}
+	return name
+}
+
+// Parked implements worker.Metrics.
+func (m *metrics) Parked(events int) { m.parked.Add(float64(events)) }
+
+// Paused implements worker.Metrics.
+func (m *metrics) Paused(paused bool) {
+	if paused {
+		m.paused.Set(1)
+	} else {
+		m.paused.Set(0)
+	}
+}
