@@ -100,9 +100,15 @@ func BenchmarkFindExisting(b *testing.B) {
 					u := users[(i*batchRows+k*7)%len(users)]
 					lookups[k] = store.Lookup{Tenant: u.TenantID, Source: storetest.SourceLogins, EventID: fmt.Sprint("new", k), Issuer: storetest.Issuer, Subject: u.ID, EmailKey: u.EmailKey}
 				}
-				found, err := s.Find(b.Context(), lookups)
-				if err != nil || found[0].ByIdentity == nil {
-					b.Fatal(err, found[0])
+				err := s.Batch(b.Context(), func(ctx context.Context, tx *store.Tx) error {
+					found, err := tx.Find(ctx, lookups)
+					if err == nil && found[0].ByIdentity == nil {
+						b.Error("nothing found")
+					}
+					return err
+				})
+				if err != nil {
+					b.Fatal(err)
 				}
 			}
 			b.ReportMetric(float64(b.N)*batchRows/b.Elapsed().Seconds(), "rows/s")

@@ -78,7 +78,9 @@ create table credentials (
 );
 create index credentials_tenant on credentials (tenant_id);
 
--- The primary key leads with the tenant so that one index serves both the row and the foreign keys that carry tenant_id.
+-- Of the keys of a table only one leads with tenant_id. PostgreSQL keeps the plan of a foreign key's check as long as a
+-- connection lasts; made while a table was almost empty, it took any index that leads with the tenant to be as good as the
+-- key itself, and then read all rows of the tenant for each check.
 create table users (
   tenant_id         uuid not null references tenants,
   id                uuid not null,
@@ -101,8 +103,8 @@ create table users (
   revision          bigint not null default 1,
   primary key (tenant_id, id)
 );
-create unique index users_email on users (tenant_id, email_key);
-create unique index users_identity_name on users (tenant_id, identity_name_key) where identity_name_key is not null;
+create unique index users_email on users (email_key, tenant_id);
+create unique index users_identity_name on users (identity_name_key, tenant_id) where identity_name_key is not null;
 create unique index users_owner on users (tenant_id) where is_owner;
 
 create table identities (
@@ -112,10 +114,10 @@ create table identities (
   user_id    uuid not null,
   source     text not null,
   created_at timestamptz not null,
-  primary key (tenant_id, issuer, subject),
+  primary key (subject, issuer, tenant_id),
   foreign key (tenant_id, user_id) references users on delete cascade
 );
-create index identities_user on identities (tenant_id, user_id);
+create index identities_user on identities (user_id, tenant_id);
 
 create table user_roles (
   tenant_id uuid not null,
@@ -124,7 +126,7 @@ create table user_roles (
   source    text not null,
   event_id  text not null,
   at        timestamptz not null,
-  primary key (tenant_id, user_id, role_id),
+  primary key (user_id, role_id, tenant_id),
   foreign key (tenant_id, user_id) references users on delete cascade,
   foreign key (tenant_id, role_id) references roles
 );
@@ -137,7 +139,7 @@ create table user_organizations (
   source          text not null,
   event_id        text not null,
   at              timestamptz not null,
-  primary key (tenant_id, user_id, organization_id, role_id),
+  primary key (user_id, organization_id, role_id, tenant_id),
   foreign key (tenant_id, user_id) references users on delete cascade,
   foreign key (tenant_id, organization_id) references organizations,
   foreign key (tenant_id, role_id) references roles
@@ -162,7 +164,7 @@ create table events (
   at             timestamptz not null,
   primary key (tenant_id, source, event_id)
 );
-create index events_at on events using brin (at) with (pages_per_range = 32, autosummarize = on);
+create index events_at on events using brin (at) with (pages_per_range = 32);
 
 create table used_ids (
   tenant_id uuid not null,
