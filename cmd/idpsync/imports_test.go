@@ -43,6 +43,7 @@ var arrows = []arrow{
 	{"providers/saml", []string{"providers", "providers/wire", "providers/mapping"}, "providers never see each other, nor the store"},
 	{"providers/command", []string{"providers", "providers/wire", "providers/mapping"}, "providers never see each other, nor the store"},
 	{"providers/feed", []string{"providers", "providers/wire", "providers/mapping"}, "providers never see each other, nor the store"},
+	{"providers/seal", nil, "encrypts and signs bytes, and knows nothing of what they mean"},
 	{"providers/oidc/issuer", nil, "an issuer that shared code with its verifier would share its mistakes"},
 	{"providers/saml/idp", nil, "an IdP that shared code with its verifier would share its mistakes"},
 	{"store", nil, "a leaf: SQL knows records, not sources or policies"},
@@ -59,6 +60,7 @@ type fence struct {
 var fences = []fence{
 	{"github.com/nats-io/nats.go", []string{"worker/stream"}, "the pipeline is tested and read without a broker"},
 	{"github.com/nats-io/nats-server/v2", []string{"worker/stream"}, "the embedded broker is one way to have a broker"},
+	{"github.com/nats-io/nkeys", []string{"providers/seal"}, "one package encrypts and signs"},
 	{"github.com/cedar-policy/cedar-go", []string{"worker/policy"}, "one package decides, and denies when a policy errs"},
 	{"github.com/jmoiron/sqlx", []string{"store"}, "one package writes SQL"},
 	{"github.com/lib/pq", []string{"store"}, "the two databases differ in one package"},
@@ -74,6 +76,7 @@ var fences = []fence{
 	{"github.com/goccy/go-yaml", []string{"worker/directory/strictyaml"}, "strictness is decided once"},
 	{"github.com/google/uuid", []string{"cmd/idpsync", "store", "worker", "worker/directory"}, "ids are made where records are made"},
 	{"github.com/spf13/cobra", []string{"cmd/idpsync"}, "flags are the command's business"},
+	{"github.com/prometheus/client_golang", []string{"cmd/idpsync"}, "the pipeline counts through a contract of its own"},
 	{"golang.org/x/term", []string{"cmd/idpsync"}, "terminals are the command's business"},
 	{"golang.org/x/crypto", []string{"worker", "worker/stream"}, "password hashes: those of users, and that of the embedded broker's own user"},
 	{"golang.org/x/image", []string{"worker"}, "an avatar must be the image that it says it is"},
