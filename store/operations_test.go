@@ -1,0 +1,240 @@
+package store_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/store/storetest"
+)
+
+func parked(n int) store.Parked {
+	return store.Parked{
+		Key: fmt.Sprintf("stream/%d", n), Tenant: storetest.Acme, Source: storetest.SourceLogins, Subject: "idpsync.login.x.okta",
+		Headers: []byte(`{"Nats-Msg-Id":["1"]}`), Payload: []byte("{ \"id_token\":\"\xff\"}"), EventID: fmt.Sprint("e", n),
+		StoredAt: storetest.Time.Add(-time.Hour), Sequence: uint64(n), Attempts: 1, FirstFailed: storetest.Time,
+		Reason: "issuer_unreachable", NotBefore: storetest.Time.Add(time.Duration(n) * time.Second),
+	}
+}
+
+func keys(events []store.Parked) []string {
+	var keys []string
+	for _, p := range events {
+		keys = append(keys, p.Key)
+	}
+	return keys
+}
+
+func TestParkedEventsComeBackWhenTheyAreDue(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, open func() *store.Store) {
+		s, ctx := open(), t.Context()
+		claim := func(worker string, after time.Duration) []store.Parked {
+			t.Helper()
+			got, err := s.ClaimParked(ctx, worker, 10, storetest.Time.Add(after), time.Minute)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return got
+		}
+		again := parked(1)
+		again.Reason, again.Attempts = "another", 9
+		for _, events := range [][]store.Parked{{parked(3), parked(1), parked(2)}, {again}, nil} {
+			if err := s.Park(ctx, events); err != nil {
+				t.Fatal(err)
+			}
+		}
+		equal(t, "before they are due", claim("a", 0), []store.Parked(nil))
+		got := claim("a", 2*time.Second)
+		equal(t, "due", keys(got), []string{"stream/1", "stream/2"})
+		want := parked(1)
+		want.ID = got[0].ID
+		equal(t, "parked", got[0], want)
+		equal(t, "claimed by another", keys(claim("b", 3*time.Second)), []string{"stream/3"})
+		equal(t, "while the lease lasts", claim("b", 30*time.Second), []store.Parked(nil))
+		equal(t, "when it has ended", keys(claim("b", 2*time.Second+time.Minute)), []string{"stream/1", "stream/2"})
+
+		later := got[0]
+		later.NotBefore, later.Attempts, later.Reason = storetest.Time.Add(time.Hour), 2, "still_unreachable"
+		equal(t, "repark", s.Repark(ctx, []store.Parked{later}), nil)
+		equal(t, "delete", s.DeleteParked(ctx, []int64{got[1].ID, 999}), nil)
+		equal(t, "delete nothing", s.DeleteParked(ctx, nil), nil)
+		counts, err := s.ParkedCounts(ctx)
+		equal(t, "counts error", err, nil)
+		equal(t, "counts", counts, []store.ParkedCount{
+			{Tenant: storetest.Acme, Source: storetest.SourceLogins, Reason: "issuer_unreachable", Count: 1, OldestStoredAt: storetest.Time.Add(-time.Hour)},
+			{Tenant: storetest.Acme, Source: storetest.SourceLogins, Reason: "still_unreachable", Count: 1, OldestStoredAt: storetest.Time.Add(-time.Hour)},
+		})
+		equal(t, "reparked", claim("a", time.Hour-time.Second)[0].Key, "stream/3")
+		last := claim("a", time.Hour)
+		equal(t, "reparked", last, []store.Parked{later})
+		mustWrite(t, s, store.Write{Unpark: []int64{last[0].ID}})
+		equal(t, "after a batch took it", keys(claim("a", 3*time.Hour)), []string{"stream/3"})
+	})
+}
+
+func TestClaimsOfSeveralWorkersAreDisjoint(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, open func() *store.Store) {
+		s := open()
+		const n, workers = 60, 4
+		var events []store.Parked
+		w := store.Write{}
+		for i := range n {
+			events = append(events, parked(i))
+			w.Outbox = append(w.Outbox, store.Outbox{ID: fmt.Sprintf("r%03d", i), Subject: "s", Body: []byte("{}"), At: storetest.Time})
+		}
+		if err := s.Park(t.Context(), events); err != nil {
+			t.Fatal(err)
+		}
+		mustWrite(t, s, w)
+		var mu sync.Mutex
+		var got []string
+		var wg sync.WaitGroup
+		for i := range workers {
+			wg.Go(func() {
+				for range n / workers / 5 {
+					now := storetest.Time.Add(time.Hour)
+					events, err := s.ClaimParked(t.Context(), fmt.Sprint("w", i), 5, now, time.Minute)
+					results, err2 := s.ClaimOutbox(t.Context(), fmt.Sprint("w", i), now, 5, now, time.Minute)
+					if err := errors.Join(err, err2); err != nil {
+						t.Error(err)
+						return
+					}
+					mu.Lock()
+					got = append(got, keys(events)...)
+					for _, r := range results {
+						got = append(got, r.ID)
+					}
+					mu.Unlock()
+				}
+			})
+		}
+		wg.Wait()
+		slices.Sort(got)
+		if len(slices.Compact(slices.Clone(got))) != len(got) {
+			t.Errorf("a row was claimed twice: %v", got)
+		}
+		if len(got) != 2*n {
+			t.Errorf("%d of %d rows were claimed", len(got), 2*n)
+		}
+	})
+}
+
+func TestTheOutboxKeepsResultsUntilTheyAreDeleted(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, open func() *store.Store) {
+		s, ctx := open(), t.Context()
+		first := store.Outbox{ID: "r1", Subject: "idpsync.result.a", Headers: []byte(`{"Idpsync-Status":["201"]}`), Body: []byte("{ }\n"), At: storetest.Time}
+		second := store.Outbox{ID: "r0", Subject: "idpsync.result.b", Body: []byte{0, 255}, At: storetest.Time.Add(time.Second)}
+		mustWrite(t, s, store.Write{Outbox: []store.Outbox{second, first}})
+		claim := func(olderThan, after time.Duration) []store.Outbox {
+			t.Helper()
+			got, err := s.ClaimOutbox(ctx, "a", storetest.Time.Add(olderThan), 10, storetest.Time.Add(after), time.Minute)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return got
+		}
+		equal(t, "young ones are left to their worker", claim(0, 0), []store.Outbox(nil))
+		equal(t, "oldest first", claim(time.Hour, time.Hour), []store.Outbox{first, second})
+		equal(t, "while claimed", claim(time.Hour, time.Hour), []store.Outbox(nil))
+		counts, err := s.Counts(ctx)
+		equal(t, "counts error", err, nil)
+		equal(t, "counts", counts, store.Counts{Outbox: 2, OldestOutbox: storetest.Time})
+		equal(t, "delete", s.DeleteOutbox(ctx, []string{"r1", "none"}), nil)
+		equal(t, "after the lease", claim(time.Hour, 2*time.Hour), []store.Outbox{second})
+	})
+}
+
+func TestBreadcrumbsOutliveTheirWorker(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, open func() *store.Store) {
+		s, ctx := open(), t.Context()
+		a := store.InFlight{Worker: "a", Boot: "b1", Stream: "IDPSYNC_EVENTS", Sequence: 1 << 60, Tenant: storetest.Acme, Source: "okta", EventID: "e", At: storetest.Time}
+		again, other := a, a
+		again.Boot, again.At = "b2", storetest.Time.Add(time.Second)
+		other.Worker, other.Sequence = "b", 2
+		for _, b := range []store.InFlight{a, other, again} {
+			if err := s.SetInFlight(ctx, b); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := s.InFlight(ctx, "a")
+		equal(t, "error", err, nil)
+		equal(t, "of one", got, []store.InFlight{again})
+		equal(t, "clear", s.ClearInFlight(ctx, "a", a.Stream, a.Sequence), nil)
+		equal(t, "clear again", s.ClearInFlight(ctx, "a", a.Stream, a.Sequence), nil)
+		got, err = s.InFlight(ctx, "")
+		equal(t, "error", err, nil)
+		equal(t, "of all", got, []store.InFlight{other})
+	})
+}
+
+func TestDeadLettersKeepTheirState(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, open func() *store.Store) {
+		s, ctx := open(), t.Context()
+		row := func(sequence uint64) store.DeadLetter {
+			return store.DeadLetter{
+				Sequence: sequence, Tenant: storetest.Acme, Source: "okta", EventID: "e", Code: "unauthenticated", Reason: "signature", Fingerprint: "f1",
+				State: store.DeadLetterOpen, CreatedAt: storetest.Time, UpdatedAt: storetest.Time,
+			}
+		}
+		equal(t, "open", s.OpenDeadLetters(ctx, []store.DeadLetter{row(3), row(1), row(2)}), nil)
+		equal(t, "open none", s.OpenDeadLetters(ctx, nil), nil)
+		done := row(2)
+		done.State, done.Who, done.Why, done.Campaign, done.Parent, done.Attempts = store.DeadLetterReplayed, "ann", "key fixed", "c1", 1, 2
+		done.UpdatedAt, done.CreatedAt = storetest.Time.Add(time.Hour), storetest.Time.Add(time.Hour)
+		equal(t, "upsert", s.UpsertDeadLetters(ctx, []store.DeadLetter{done}), nil)
+		equal(t, "seen again", s.OpenDeadLetters(ctx, []store.DeadLetter{row(2)}), nil)
+		done.CreatedAt = storetest.Time
+		got, err := s.DeadLetter(ctx, 2)
+		equal(t, "error", err, nil)
+		equal(t, "one", got, done)
+		_, err = s.DeadLetter(ctx, 9)
+		equal(t, "none", errors.Is(err, store.ErrNotFound), true)
+		for name, c := range map[string]struct {
+			f    store.DeadLetterFilter
+			want []store.DeadLetter
+		}{
+			"all":       {store.DeadLetterFilter{}, []store.DeadLetter{row(1), done, row(3)}},
+			"open":      {store.DeadLetterFilter{State: store.DeadLetterOpen, Tenant: storetest.Acme, Source: "okta", Code: "unauthenticated", Fingerprint: "f1"}, []store.DeadLetter{row(1), row(3)}},
+			"campaign":  {store.DeadLetterFilter{Campaign: "c1"}, []store.DeadLetter{done}},
+			"page":      {store.DeadLetterFilter{Limit: 1, After: 1}, []store.DeadLetter{done}},
+			"none such": {store.DeadLetterFilter{Code: "malformed"}, []store.DeadLetter{}},
+		} {
+			got, err := s.DeadLetters(ctx, c.f)
+			equal(t, name+" error", err, nil)
+			equal(t, name, got, c.want)
+		}
+	})
+}
+
+func TestTheAuditIsReadLatestFirst(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, open func() *store.Store) {
+		s, ctx := open(), t.Context()
+		for i := range 3 {
+			e := store.AuditEntry{At: storetest.Time.Add(time.Duration(i) * time.Hour), Tenant: storetest.Acme, Who: fmt.Sprint("who", i), Action: "dlq.replay", Object: "7", Detail: []byte(`{"n": 1}`)}
+			if err := s.Audit(ctx, e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		all, err := s.AuditEntries(ctx, store.AuditFilter{})
+		equal(t, "error", err, nil)
+		if len(all) != 3 || all[0].Who != "who2" || !all[0].At.Equal(storetest.Time.Add(2*time.Hour)) || string(all[0].Detail) != `{"n": 1}` {
+			t.Fatalf("got %+v", all)
+		}
+		page, err := s.AuditEntries(ctx, store.AuditFilter{Before: all[0].ID, Limit: 1, Tenant: storetest.Acme, Action: "dlq.replay"})
+		equal(t, "error", err, nil)
+		equal(t, "page", page, all[1:2])
+		some, err := s.AuditEntries(ctx, store.AuditFilter{Since: storetest.Time.Add(time.Hour), Who: "who1"})
+		equal(t, "error", err, nil)
+		equal(t, "since", some, all[1:2])
+	})
+}
