@@ -144,6 +144,7 @@ func (p *plan) decide(ctx context.Context, i int, e *event, found store.Found) e
 		return nil
 	}
 	res, refusal := resolve(e.tenant, e.source, &e.request, &e.user, found)
+	e.traceIdentity(found, res, refusal)
 	if refusal != nil {
 		p.refusals[i] = refusal
 		return nil
@@ -153,6 +154,7 @@ func (p *plan) decide(ctx context.Context, i int, e *event, found store.Found) e
 		return nil
 	}
 	grants, decision, refusal := p.w.authorize(ctx, e, res, p.at)
+	e.traceDecision(decision)
 	if refusal != nil {
 		p.refusals[i] = refusal
 		return nil
@@ -172,6 +174,9 @@ func (p *plan) decide(ctx context.Context, i int, e *event, found store.Found) e
 		answer.ContentLocation = user.IdentityName
 	}
 	p.answers[i] = answer
+	if e.env.Trace.Enabled() {
+		e.note(stepWrite, string(res.outcome), true, writes(e, res, grants))
+	}
 	p.record(e, answer)
 	return nil
 }

@@ -78,10 +78,18 @@ func (w *Worker) hash(hard context.Context, stop <-chan struct{}) {
 }
 
 func (w *Worker) hashOne(ctx context.Context, e *event) {
+	e.hashPassword()
+	w.finish(ctx, []*event{e})
+}
+
+// hashPassword replaces the password of an event by its hash, if it has one.
+func (e *event) hashPassword() {
+	if e.decided() || e.user.password == "" {
+		return
+	}
 	e.user.passwordHash = hashPassword(e.user.password, passwordSalt(e))
 	e.user.password = ""
 	e.hash = passwordEventHash(e.env.Payload, e.user.passwordHash)
-	w.finish(ctx, []*event{e})
 }
 
 // hashPassword returns the PHC string of a password.

@@ -89,6 +89,7 @@ func (w *Worker) verify(ctx context.Context, dir *Directory, e *event) {
 		return
 	}
 	e.tenant, e.source = tenant, src
+	e.note(stepReceive, "source", true, string(src.Kind)+" source "+src.Name+" of tenant "+tenant.Name)
 	if src.Err != nil {
 		e.wait = &wait{reason: "source_misconfigured", cause: src.Err}
 		return
@@ -105,12 +106,15 @@ func (w *Worker) verify(ctx context.Context, dir *Directory, e *event) {
 	}
 	d, faults := validate(src, &req)
 	faults = append(faults, w.checkPassword(&e.env, &req, &d)...)
+	e.traceData(&d, faults)
 	if len(faults) > 0 {
 		e.rejection = invalid(faults)
 		return
 	}
-	if r := checkRoles(tenant, src, &req, &d); r != nil {
-		e.rejection = fromDirectory(r)
+	refusal := checkRoles(tenant, src, &req, &d)
+	e.traceRoles(&d, refusal)
+	if refusal != nil {
+		e.rejection = fromDirectory(refusal)
 		return
 	}
 	e.request, e.user = req, d

@@ -20,7 +20,13 @@ func (d *doors) close() error {
 	return err
 }
 
-// openDoors opens the front doors and the admin listener.
-func (d *deployment) openDoors(context.Context) (*doors, error) {
-	return &doors{failed: make(chan error, 4)}, nil
+// openDoors opens the front doors and the admin listener. Readiness ends with ctx.
+func (d *deployment) openDoors(ctx context.Context) (*doors, error) {
+	opened := &doors{failed: make(chan error, 4)}
+	for _, open := range []func(context.Context, *doors) error{d.openAdmin, d.openRPC, d.openHTTP} {
+		if err := open(ctx, opened); err != nil {
+			return nil, errors.Join(err, opened.close())
+		}
+	}
+	return opened, nil
 }

@@ -57,11 +57,11 @@ func (d *deployment) openHTTP(ctx context.Context, doors *doors) error {
 }
 
 // openAdmin opens /healthz, /readyz and /metrics, unless they are off. Readiness ends with ctx, before anything closes.
-func (d *deployment) openAdmin(ctx context.Context, doors *doors, m *metrics) error {
+func (d *deployment) openAdmin(ctx context.Context, doors *doors) error {
 	if d.cfg.AdminListen == off {
 		return nil
 	}
-	at, err := doors.listen(ctx, "--admin-listen", d.cfg.AdminListen, d.adminHandler(ctx, m), nil, d.log)
+	at, err := doors.listen(ctx, "--admin-listen", d.cfg.AdminListen, d.adminHandler(ctx, d.metrics), nil, d.log)
 	if err == nil {
 		d.log.Info("admin listens", "address", at, "paths", "/healthz /readyz /metrics")
 	}

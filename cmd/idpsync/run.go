@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime/pprof"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -51,6 +52,9 @@ func (a *app) serve(ctx context.Context, c config, log *slog.Logger) error {
 	return d.run(ctx)
 }
 
+// credentialsInterval is how soon a revocation holds in every worker.
+const credentialsInterval = time.Second
+
 // run serves the front doors and the worker until ctx ends. The doors close first, so that nobody waits for an answer
 // that will not come.
 func (d *deployment) run(ctx context.Context) error {
@@ -63,6 +67,11 @@ func (d *deployment) run(ctx context.Context) error {
 	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWorking()
 	go func() { stopped <- d.worker.Run(working) }()
+	following := make(chan struct{})
+	go func() {
+		defer close(following)
+		d.credentials.Follow(working, credentialsInterval)
+	}()
 
 	select {
 	case <-ctx.Done():
@@ -74,6 +83,7 @@ func (d *deployment) run(ctx context.Context) error {
 	err = errors.Join(err, doors.close())
 	stopWorking()
 	err = errors.Join(err, <-stopped)
+	<-following
 	d.log.Info("worker stopped")
 	return err
 }

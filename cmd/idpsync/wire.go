@@ -12,7 +12,10 @@ import (
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/providers/command"
+	"github.com/idpsync/idpsync/providers/feed"
 	"github.com/idpsync/idpsync/providers/oidc"
+	"github.com/idpsync/idpsync/providers/saml"
 	"github.com/idpsync/idpsync/providers/seal"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
@@ -23,7 +26,10 @@ import (
 // factories is the list of providers: one line for each kind of source.
 func factories() map[providers.Kind]providers.Factory {
 	return map[providers.Kind]providers.Factory{
-		providers.KindOIDC: oidc.New,
+		providers.KindOIDC:    oidc.New,
+		providers.KindSAML:    saml.New,
+		providers.KindFeed:    feed.New,
+		providers.KindCommand: command.New,
 	}
 }
 
@@ -93,18 +99,19 @@ type deployment struct {
 	store       *store.Store
 	server      *stream.Server // nil when the broker is external
 	conn        *stream.Conn
-	policies    *policy.Holder
-	directories *worker.Directories
-	worker      *worker.Worker
 	key         *seal.Key
 	env         providers.Environment
-	metrics     worker.Metrics
+	credentials *worker.Credentials
+	policies    *policy.Holder
+	directories *worker.Directories
+	metrics     *metrics
+	worker      *worker.Worker
 }
 
-// deployOptions are what dev does otherwise than run.
+// deployOptions are what other verbs do otherwise than run.
 type deployOptions struct {
 	openBroker bool // the embedded broker asks for no login
-	publisher  func(worker.Publisher) worker.Publisher
+	offline    bool // the worker forecasts only
 }
 
 // deploy opens everything that a worker needs, in the order in which one thing needs another.
@@ -121,65 +128,84 @@ func (a *app) deploy(ctx context.Context, c config, log *slog.Logger, o deployOp
 	if err = d.openBroker(ctx, o.openBroker); err != nil {
 		return d, err
 	}
-	if d.key, err = a.openSealKey(c, log); err != nil {
+	return d, a.buildWorker(ctx, d, o)
+}
+
+// deployOffline opens what forecasts need: store, directory, policies and key, and the broker when dead letters are read.
+func (a *app) deployOffline(ctx context.Context, c config, log *slog.Logger, broker bool) (d *deployment, err error) {
+	d = &deployment{cfg: c, log: log}
+	defer func() {
+		if err != nil {
+			d.Close()
+		}
+	}()
+	if d.store, err = a.openStore(ctx, c, log); err != nil {
 		return d, err
+	}
+	if broker {
+		if d.conn, err = a.connect(ctx, c); err != nil {
+			return d, err
+		}
+	}
+	return d, a.buildWorker(ctx, d, deployOptions{offline: true})
+}
+
+// buildWorker makes the worker over an open store and, unless it only forecasts, an open broker.
+func (a *app) buildWorker(ctx context.Context, d *deployment, o deployOptions) (err error) {
+	c, log := d.cfg, d.log
+	if d.key, err = a.openSealKey(c, log); err != nil {
+		return err
 	}
 	builtin, err := policy.Compile(nil)
 	if err != nil {
-		return d, fmt.Errorf("built-in policies: %w", err)
+		return fmt.Errorf("built-in policies: %w", err)
 	}
 	d.policies = policy.NewHolder(builtin)
+	d.credentials = worker.NewCredentials(d.store, a.now, log)
+	tokens := &lateTokens{}
 	d.env = providers.Environment{
-		Keys: storeKeys{d.store}, HTTP: httpClient(), Now: a.now, Log: log,
+		Keys: storeKeys{d.store}, Credentials: d.credentials, Tokens: tokens, HTTP: httpClient(), Now: a.now, Log: log,
 	}
-	d.directories = worker.NewDirectories(d.store, factories(), d.env, func(rows []store.Policy) error {
-		files := make([]policy.File, len(rows))
-		for i, r := range rows {
-			files[i] = policy.File{Name: r.Name, Text: r.Text}
-		}
-		changed, err := d.policies.Reload(files)
-		if changed {
-			log.Info("policies changed", "files", len(files))
-		}
+	d.directories = worker.NewDirectories(d.store, factories(), d.env, d.reloadPolicies)
+	tokens.Tokens = d.directories
+	if err := d.directories.Reload(ctx); err != nil {
 		return err
-	})
-	if err = d.directories.Reload(ctx); err != nil {
-		return d, err
 	}
-	publisher := stream.Publisher(d.conn)
-	if o.publisher != nil {
-		publisher = o.publisher(publisher)
-	}
-	d.worker, err = worker.New(d.store, publisher, d.directories, d.policies, worker.Config{
+	d.metrics = newMetrics()
+	wc := worker.Config{
 		Name: c.workerName(), Version: version, Batch: c.BatchSize, Parallel: c.Concurrency, AckWait: stream.AckWait,
+		Unseal: d.key.OpenText, DurablePasswords: c.DurablePasswords == "accept",
 		LoginBudget: c.LoginsBudget, FeedBudget: c.FeedsBudget, DrainTimeout: c.DrainTimeout,
 		Now: a.now, Rand: a.random, Log: log, Metrics: d.metrics, Broker: brokerReads{d.conn}, Vault: d.key,
-		Crumbs: filepath.Join(c.DataDir, "crumbs"),
 		Open: func(ctx context.Context, lane string) (worker.Consumer, error) {
 			return stream.Consumer(ctx, d.conn, lane, c.BatchSize)
 		},
-	})
-	return d, err
+	}
+	var publisher worker.Publisher
+	if !o.offline {
+		wc.Crumbs = filepath.Join(c.DataDir, "crumbs")
+		publisher = stream.Publisher(d.conn)
+	}
+	d.worker, err = worker.New(d.store, publisher, d.directories, d.policies, wc)
+	return err
 }
 
-// sealKeyFile is where a deployment's key lies when none is configured.
-const sealKeyFile = "seal.key"
-
-// openSealKey reads the key that seals and signs dead letters and opens sealed passwords, and makes it at first.
-func (a *app) openSealKey(c config, log *slog.Logger) (*seal.Key, error) {
-	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
-		return nil, fail(exitFailure, "choose another folder with --data-dir", "the data directory cannot be made: %w", err)
+// reloadPolicies puts the policies of a new directory in force.
+func (d *deployment) reloadPolicies(rows []store.Policy) error {
+	files := make([]policy.File, len(rows))
+	for i, r := range rows {
+		files[i] = policy.File{Name: r.Name, Text: r.Text}
 	}
-	name := filepath.Join(c.DataDir, sealKeyFile)
-	key, made, err := seal.EnsureFile(name, a.random)
-	if err != nil {
-		return nil, fail(exitFailure, "restore the file from a backup; without it sealed dead letters stay closed", "%w", err)
+	changed, err := d.policies.Reload(files)
+	if changed {
+		d.log.Info("policies changed", "files", len(files))
 	}
-	if made {
-		log.Warn("a new seal key was made; keep a copy in a safe place, and give the same one to all workers of the deployment", "file", name, "public_key", key.KeyID())
-	}
-	return key, nil
+	return err
 }
+
+// lateTokens is the directory as a prover of tokens. The directory's own providers use it, so it is set after they
+// could be made; before the first directory is loaded there is no provider to ask it.
+type lateTokens struct{ providers.Tokens }
 
 // openBroker starts the embedded broker, or connects to the configured one and compares its streams with what this
 // program needs.
@@ -214,6 +240,25 @@ func (d *deployment) openBroker(ctx context.Context, open bool) error {
 		d.log.Warn("broker differs from what this version would set up; idpsync migrate changes it", "object", diff.Object, "setting", diff.Setting, "have", diff.Have, "want", diff.Want)
 	}
 	return nil
+}
+
+// sealKeyFile is where a deployment's key lies when none is configured.
+const sealKeyFile = "seal.key"
+
+// openSealKey reads the key that seals and signs dead letters and opens sealed passwords, and makes it at first.
+func (a *app) openSealKey(c config, log *slog.Logger) (*seal.Key, error) {
+	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+		return nil, fail(exitFailure, "choose another folder with --data-dir", "the data directory cannot be made: %w", err)
+	}
+	name := filepath.Join(c.DataDir, sealKeyFile)
+	key, made, err := seal.EnsureFile(name, a.random)
+	if err != nil {
+		return nil, fail(exitFailure, "restore the file from a backup; without it sealed dead letters stay closed", "%w", err)
+	}
+	if made {
+		log.Warn("a new seal key was made; keep a copy in a safe place, and give the same one to all workers of the deployment", "file", name, "public_key", key.KeyID())
+	}
+	return key, nil
 }
 
 // Close closes what was opened, in the opposite order.

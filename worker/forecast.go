@@ -1,0 +1,151 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/store"
+)
+
+// A Preview is an event to be looked at without processing it.
+type Preview struct {
+	Subject  string
+	Header   providers.Header
+	Data     []byte
+	StoredAt time.Time
+	EventID  string  // when the headers name none
+	Letter   *Stored // a dead letter in place of all the above
+	Explain  bool    // keep every check
+}
+
+// A Forecast is what would become of an event if it were processed now.
+type Forecast struct {
+	Tenant   string            `json:"tenant"`
+	Source   string            `json:"source"`
+	Kind     providers.Kind    `json:"kind,omitempty"`
+	Shape    providers.Shape   `json:"shape"`
+	EventID  string            `json:"event_id"`
+	Subject  string            `json:"subject"`
+	StoredAt time.Time         `json:"stored_at"`
+	Replayed bool              `json:"replayed,omitempty"`
+	Checks   []providers.Check `json:"checks,omitempty"`
+
+	Outcome  Outcome  `json:"outcome"` // "" when it would wait
+	Status   int      `json:"status,omitempty"`
+	Code     Code     `json:"code,omitempty"`
+	Reason   string   `json:"reason,omitempty"`
+	Hint     string   `json:"hint,omitempty"`
+	Waits    string   `json:"waits,omitempty"`  // why it would wait
+	Repeat   bool     `json:"repeat,omitempty"` // it had its effect already
+	Policies []string `json:"policies,omitempty"`
+	Notices  []string `json:"notices,omitempty"`
+	Body     []byte   `json:"-"` // of the answer
+}
+
+// Forecast takes events through the very pipeline, in one transaction that is rolled back, and says for each what would
+// become of it. Nothing is written, published or acknowledged. Errors are those of the store, and of class [ErrRecord]
+// for a dead letter that is none.
+func (w *Worker) Forecast(ctx context.Context, previews []Preview) ([]Forecast, error) {
+	events := make([]*event, len(previews))
+	for i, p := range previews {
+		e, err := w.preview(p)
+		if err != nil {
+			return nil, err
+		}
+		events[i] = e
+	}
+	w.prepareAll(ctx, events)
+	for _, e := range events {
+		e.hashPassword()
+	}
+	if err := w.dryRun(ctx, events); err != nil {
+		return nil, err
+	}
+	forecasts := make([]Forecast, len(events))
+	for i, e := range events {
+		forecasts[i] = forecastOf(e, w.now())
+	}
+	return forecasts, nil
+}
+
+func (w *Worker) preview(p Preview) (*event, error) {
+	var e *event
+	if p.Letter != nil {
+		var err error
+		if e, err = w.openDeadLetter(*p.Letter); err != nil {
+			return nil, err
+		}
+	} else {
+		e = &event{subject: p.Subject}
+		e.env = providers.Envelope{Door: providers.DoorStream, StoredAt: p.StoredAt, EventID: p.EventID}
+		e.open(p.Header, p.Data)
+	}
+	if p.Explain {
+		e.env.Trace = &providers.Trace{}
+	}
+	return e, nil
+}
+
+// dryRun decides events as commit does, chunk by chunk in one transaction, and rolls it back. When a row is refused, the
+// chunks are tried one by one, then halved.
+func (w *Worker) dryRun(ctx context.Context, events []*event) error {
+	open := undecided(events)
+	for len(open) > 0 {
+		var plans []*plan
+		err := w.store.DryRun(ctx, func(ctx context.Context, tx *store.Tx) error {
+			plans = plans[:0]
+			for at := 0; at < len(open); at += w.cfg.Batch {
+				p := w.newPlan(open[at:min(at+w.cfg.Batch, len(open))])
+				if err := p.run(ctx, tx); err != nil {
+					return err
+				}
+				plans = append(plans, p)
+			}
+			return nil
+		})
+		switch {
+		case err == nil:
+			open = nil
+			for _, p := range plans {
+				p.settle()
+				open = append(open, p.deferred...)
+			}
+		case ctx.Err() != nil || errors.Is(err, store.ErrUnavailable):
+			return err
+		case len(open) == 1:
+			open[0].rejection = reject(CodeInternal, "store", "The event could not be stored.")
+			open[0].rejection.cause = err
+			return nil
+		default:
+			half := len(open) / 2
+			if err := w.dryRun(ctx, open[:half]); err != nil {
+				return err
+			}
+			open = open[half:]
+		}
+	}
+	return nil
+}
+
+func forecastOf(e *event, now time.Time) Forecast {
+	f := Forecast{
+		Tenant: e.env.Tenant, Source: e.env.Source, Shape: e.env.Shape, EventID: e.env.EventID, Subject: e.subject,
+		StoredAt: e.env.StoredAt, Replayed: e.env.Replayed, Checks: e.env.Trace.Checks(),
+	}
+	if e.source != nil {
+		f.Kind = e.source.Kind
+	}
+	a := e.answer
+	switch {
+	case e.wait != nil:
+		f.Waits = e.wait.reason
+		return f
+	case e.rejection != nil:
+		a = answerOf(e.rejection, now)
+		f.Code, f.Reason, f.Hint = e.rejection.Code, e.rejection.Reason, e.rejection.Hint
+	}
+	f.Outcome, f.Status, f.Body, f.Policies, f.Notices, f.Repeat = a.Outcome, a.Status, a.Body, a.Policies, a.Notices, a.again
+	return f
+}

@@ -1,0 +1,119 @@
+package worker
+
+import (
+	"strings"
+
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/store"
+)
+
+// The steps of a trace that this package makes, beside those of providers.
+const (
+	stepReceive   = "receive"
+	stepValidate  = "validate"
+	stepRoles     = "roles"
+	stepIdentity  = "identity"
+	stepAuthorize = "authorize"
+	stepWrite     = "write"
+)
+
+func (e *event) note(step, name string, ok bool, detail string) {
+	e.env.Trace.Add(providers.Check{Step: step, Name: name, OK: ok, Detail: detail})
+}
+
+// traceData records what validation made of the request.
+func (e *event) traceData(d *draft, faults []providers.Fault) {
+	if !e.env.Trace.Enabled() {
+		return
+	}
+	for _, f := range faults {
+		e.note(stepValidate, f.Field, false, f.Message)
+	}
+	if len(faults) > 0 {
+		return
+	}
+	verified := "not verified"
+	if d.emailVerified {
+		verified = "verified"
+	}
+	e.note(stepValidate, "email", true, d.email.Key+", "+verified)
+	e.note(stepValidate, "name", true, d.name)
+	e.note(stepValidate, "identity_name", true, d.identityName)
+}
+
+// traceRoles records the outcome of the role checks.
+func (e *event) traceRoles(d *draft, r *Rejection) {
+	if !e.env.Trace.Enabled() {
+		return
+	}
+	for _, role := range d.roles {
+		e.note(stepRoles, role.Name, true, "in the directory, and among the grants")
+	}
+	for _, o := range d.organizations {
+		e.note(stepRoles, o.role.Name+"@"+o.organization.Name, true, "in the directory, and among the grants")
+	}
+	for _, name := range d.dropped {
+		e.note(stepRoles, name, true, "unknown or not among the grants; dropped, as the source is configured to")
+	}
+	if r != nil {
+		e.note(stepRoles, string(r.Code), false, r.Message)
+	}
+}
+
+// traceIdentity records which user the request is about.
+func (e *event) traceIdentity(found store.Found, res resolution, r *Rejection) {
+	if !e.env.Trace.Enabled() {
+		return
+	}
+	who := func(u *store.User) string {
+		if u == nil {
+			return "nobody"
+		}
+		return u.ID
+	}
+	detail := "by identity: " + who(found.ByIdentity) + "; by e-mail: " + who(found.ByEmail) + "; by identity name: " + who(found.ByIdentityName)
+	if r != nil {
+		e.note(stepIdentity, string(r.Code), false, detail)
+		return
+	}
+	e.note(stepIdentity, string(res.outcome), true, detail)
+}
+
+// traceDecision records what the policies said.
+func (e *event) traceDecision(d Decision) {
+	if !e.env.Trace.Enabled() {
+		return
+	}
+	detail := "policies: " + strings.Join(d.Policies, ", ")
+	if len(d.Notices) > 0 {
+		detail += "; notices: " + strings.Join(d.Notices, " ")
+	}
+	e.note(stepAuthorize, "CreateUser", d.Allow, detail)
+	for _, g := range d.Denied {
+		e.note(stepAuthorize, "GrantRole "+g.name(), false, "policies: "+strings.Join(g.Policies, ", ")+"; notices: "+strings.Join(g.Notices, " "))
+	}
+	for _, s := range d.Errors {
+		e.note(stepAuthorize, "policy_error", false, s)
+	}
+}
+
+// writes says what the decision writes, beside the ledger row.
+func writes(e *event, res resolution, g grants) string {
+	var rows []string
+	if res.outcome == OutcomeCreated {
+		rows = append(rows, "user")
+	}
+	if e.request.Identity != nil && res.outcome != OutcomeExists {
+		rows = append(rows, "identity")
+	}
+	for _, r := range g.roles {
+		rows = append(rows, "role "+r.Name)
+	}
+	for _, o := range g.organizations {
+		rows = append(rows, "role "+o.role.Name+"@"+o.organization.Name)
+	}
+	if res.owner {
+		rows = append(rows, "owner of the tenant")
+	}
+	return strings.Join(append(rows, "ledger row"), ", ")
+}
