@@ -99,7 +99,8 @@ func postgresClass(code string) error {
 		return ErrRaced
 	case "55P03", "57014", "58030", "25006", // lock_not_available, query_canceled, io_error, read_only_sql_transaction
 		"57P01", "57P02", "57P03", "57P05", // admin_shutdown, crash_shutdown, cannot_connect_now, idle_session_timeout
-		"25P03", "3D000", "42501", "42P01", "42703": // idle_in_transaction, invalid_catalog_name, privilege, table, column
+		"25P03", "55000", // idle_in_transaction_session_timeout, a database that takes no connections
+		"3D000", "42501", "42P01", "42703": // no such database, insufficient privilege, no such table, no such column
 		return ErrUnavailable
 	}
 	if len(code) < 2 {

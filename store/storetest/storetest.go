@@ -113,6 +113,17 @@ func Admin(t testing.TB) *sql.DB {
 	return db
 }
 
+// Database returns a handle of the PostgreSQL database of o, for a look behind the store.
+func Database(t testing.TB, o store.Options) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("postgres", o.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
 // serverURL returns the URL of a database of the test server, or of the one that the variable names.
 func serverURL(t testing.TB, database string) string {
 	t.Helper()

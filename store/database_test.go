@@ -1,0 +1,337 @@
+package store_test
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/store/storetest"
+)
+
+func TestMigrationsRunAtOnceApplyEachOnce(t *testing.T) {
+	t.Parallel()
+	for _, kind := range storetest.Kinds() {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			o := storetest.Empty(t, kind)
+			before := storetest.OpenOptions(t, o)
+			have, want, err := before.SchemaVersion(t.Context())
+			if err != nil || have != 0 || want < 1 {
+				t.Fatalf("an empty database is at %d of %d: %v", have, want, err)
+			}
+			var wg sync.WaitGroup
+			var mu sync.Mutex
+			applied := 0
+			for range 3 {
+				s := storetest.OpenOptions(t, o)
+				wg.Go(func() {
+					r, err := s.Migrate(t.Context())
+					if err != nil || r.Version != want {
+						t.Errorf("migrated to %d of %d: %v", r.Version, want, err)
+					}
+					mu.Lock()
+					applied += len(r.Applied)
+					mu.Unlock()
+				})
+			}
+			wg.Wait()
+			have, _, err = before.SchemaVersion(t.Context())
+			if err != nil || have != want || applied != int(want) {
+				t.Errorf("%d migrations were applied, to %d of %d: %v", applied, have, want, err)
+			}
+			r, err := before.Migrate(t.Context())
+			if err != nil || len(r.Applied) != 0 || r.Version != want {
+				t.Errorf("migrated again: %+v, %v", r, err)
+			}
+		})
+	}
+}
+
+func TestMigrationsAreNumberedAlike(t *testing.T) {
+	t.Parallel()
+	names := func(kind string) []string {
+		files, err := filepath.Glob("migrations/" + kind + "/*.sql")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range files {
+			files[i] = filepath.Base(files[i])
+		}
+		return files
+	}
+	equal(t, "files", names(store.Postgres), names(store.SQLite))
+}
+
+func TestADatabaseWithoutSchemaIsUnavailable(t *testing.T) {
+	t.Parallel()
+	s := storetest.OpenOptions(t, storetest.Empty(t, store.Postgres))
+	if _, err := s.Directory(t.Context()); !store.IsUnavailable(err) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestOpenSaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	for url, hint := range map[string]string{
+		"":                                     "give a URL",
+		"mysql://localhost/x":                  "postgres://",
+		"postgres://u:p%zz@localhost/x":        "percent-encode",
+		"sqlite:///no/such/folder/idpsync.db":  "no such file",
+		"postgres://localhost/x?sslmode=maybe": "sslmode",
+	} {
+		s, err := store.Open(t.Context(), store.Options{URL: url})
+		if err == nil {
+			t.Errorf("%s was opened: %v", url, s.Close())
+		} else if !strings.Contains(err.Error(), hint) || strings.Contains(err.Error(), "p%zz") {
+			t.Errorf("%s: %v", url, err)
+		}
+	}
+}
+
+// A link carries connections to the test server until it is cut.
+type link struct {
+	ln    net.Listener
+	wg    sync.WaitGroup
+	mu    sync.Mutex
+	down  bool
+	conns []net.Conn
+}
+
+// through returns a link to the server of o, and o with the link in the server's place.
+func through(t *testing.T, o store.Options) (*link, store.Options) {
+	t.Helper()
+	u, err := url.Parse(o.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := u.Host
+	l := &link{}
+	if l.ln, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	l.wg.Go(func() {
+		for {
+			near, err := l.ln.Accept()
+			if err != nil {
+				return
+			}
+			far, err := net.Dial("tcp", server)
+			if err != nil || !l.add(near, far) {
+				_ = near.Close()
+				continue
+			}
+			l.wg.Go(func() { _, _ = io.Copy(far, near); _ = far.Close() })
+			l.wg.Go(func() { _, _ = io.Copy(near, far); _ = near.Close() })
+		}
+	})
+	t.Cleanup(func() {
+		l.cut(true)
+		_ = l.ln.Close()
+		l.wg.Wait()
+	})
+	u.Host = l.ln.Addr().String()
+	o.URL = u.String()
+	return l, o
+}
+
+func (l *link) add(conns ...net.Conn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.down {
+		for _, c := range conns {
+			_ = c.Close()
+		}
+		return false
+	}
+	l.conns = append(l.conns, conns...)
+	return true
+}
+
+// cut closes all connections, and refuses new ones while down.
+func (l *link) cut(down bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.down = down
+	for _, c := range l.conns {
+		_ = c.Close()
+	}
+	l.conns = nil
+}
+
+func TestALostServerIsUnavailableUntilItIsBack(t *testing.T) {
+	t.Parallel()
+	l, o := through(t, storetest.Migrated(t, store.Postgres))
+	s := storetest.OpenOptions(t, o)
+	storetest.Seed(t, s)
+
+	err := s.Batch(t.Context(), func(ctx context.Context, tx *store.Tx) error {
+		if _, err := tx.Find(ctx, []store.Lookup{{Tenant: storetest.Acme, EmailKey: "x"}}); err != nil {
+			t.Errorf("before the cut: %v", err)
+		}
+		l.cut(true)
+		return tx.Write(ctx, storetest.Creates(0, 5))
+	})
+	if !store.IsUnavailable(err) {
+		t.Errorf("a batch whose connection was cut: %v", err)
+	}
+	for name, op := range map[string]func() error{
+		"ping":   func() error { return s.Ping(t.Context()) },
+		"batch":  func() error { return write(t.Context(), s, storetest.Creates(0, 5)) },
+		"read":   func() error { _, err := s.Directory(t.Context()); return err },
+		"get":    func() error { _, err := s.DirectoryRevision(t.Context()); return err },
+		"claim":  func() error { _, err := s.ClaimParked(t.Context(), "a", 1, storetest.Time, time.Minute); return err },
+		"reopen": func() error { _, err := store.Open(t.Context(), o); return err },
+	} {
+		if err := op(); !store.IsUnavailable(err) {
+			t.Errorf("%s while the server is gone: %v", name, err)
+		}
+	}
+	l.cut(false)
+	mustWrite(t, s, storetest.Creates(0, 5))
+	counts, err := s.Counts(t.Context())
+	if err != nil || counts.Users != 5 {
+		t.Errorf("afterwards there are %d users, %v", counts.Users, err)
+	}
+}
+
+func TestAServerThatEndsASessionIsUnavailable(t *testing.T) {
+	t.Parallel()
+	o := storetest.Migrated(t, store.Postgres)
+	s := storetest.OpenOptions(t, o)
+	storetest.Seed(t, s)
+	u, err := url.Parse(o.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin := storetest.Admin(t)
+	err = s.Batch(t.Context(), func(ctx context.Context, tx *store.Tx) error {
+		if _, err := admin.ExecContext(ctx, `select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = $1`, strings.TrimPrefix(u.Path, "/")); err != nil {
+			t.Error(err)
+		}
+		return tx.Write(ctx, storetest.Creates(0, 5))
+	})
+	if !store.IsUnavailable(err) {
+		t.Errorf("got %v", err)
+	}
+	mustWrite(t, s, storetest.Creates(0, 5)) // the next one has a new session
+}
+
+func TestADatabaseThatRefusesConnectionsIsUnavailable(t *testing.T) {
+	t.Parallel()
+	o := storetest.Migrated(t, store.Postgres)
+	u, err := url.Parse(o.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin, name := storetest.Admin(t), strings.TrimPrefix(u.Path, "/")
+	exec := func(query string) {
+		t.Helper()
+		if _, err := admin.ExecContext(context.WithoutCancel(t.Context()), query); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open := func(what string, u *url.URL) {
+		t.Helper()
+		if _, err := store.Open(t.Context(), store.Options{URL: u.String()}); !store.IsUnavailable(err) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	role := strings.Replace(name, "idpsync_test_", "idpsync_role_", 1)
+	exec(`create role ` + role + ` login password 'secret' connection limit 0`)
+	defer exec(`drop role ` + role)
+	crowded, absent := *u, *u
+	crowded.User = url.UserPassword(role, "secret")
+	open("too many connections", &crowded)
+	absent.Path = "/idpsync_no_such_database"
+	open("no such database", &absent)
+	exec(`alter database ` + name + ` allow_connections false`)
+	open("not accepting connections", u)
+	exec(`alter database ` + name + ` allow_connections true`)
+}
+
+func TestSQLiteFilesAreSharedAndPrivate(t *testing.T) {
+	t.Parallel()
+	o := storetest.Migrated(t, store.SQLite)
+	o.URL, o.Path = "sqlite://"+o.Path, ""
+	worker, verb := storetest.OpenOptions(t, o), storetest.OpenOptions(t, o)
+	storetest.Seed(t, worker)
+	equal(t, "kind", verb.Kind(), store.SQLite)
+	var wg sync.WaitGroup
+	for k, s := range []*store.Store{worker, verb} {
+		wg.Go(func() {
+			for i := range 20 {
+				if err := write(t.Context(), s, storetest.Creates(k*1000+i*10, 10)); err != nil {
+					t.Error(err)
+				}
+				if _, err := s.Users(t.Context(), store.UserFilter{Tenant: storetest.Acme}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	counts, err := verb.Counts(t.Context())
+	if err != nil || counts.Users != 400 {
+		t.Errorf("%d users, %v", counts.Users, err)
+	}
+	files, err := filepath.Glob(strings.TrimPrefix(o.URL, "sqlite://") + "*")
+	if err != nil || len(files) < 2 {
+		t.Fatalf("files %v, %v", files, err)
+	}
+	for _, f := range files {
+		info, err := os.Stat(f)
+		if err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %v, %v", filepath.Base(f), info.Mode(), err)
+		}
+	}
+}
+
+func TestSQLiteOpensAwkwardPathsAndFullSync(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "a b?c%41#d")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s := storetest.OpenOptions(t, store.Options{Path: filepath.Join(dir, "x.db"), FullSync: true})
+	if _, err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	storetest.Seed(t, s)
+	if _, err := os.Stat(filepath.Join(dir, "x.db")); err != nil {
+		t.Error(err)
+	}
+}
+
+// A second key that leads with the tenant would be taken for as good as the right one while a table is small, and the
+// plans of foreign keys' checks last as long as a connection: each check then reads all users of the tenant.
+func TestOnlyOneKeyOfATableLeadsWithTheTenant(t *testing.T) {
+	t.Parallel()
+	o := storetest.Migrated(t, store.Postgres)
+	db := storetest.Database(t, o)
+	rows, err := db.QueryContext(t.Context(), `select c.relname, count(*) from pg_index x join pg_class c on c.oid = x.indrelid
+		join pg_attribute a on a.attrelid = x.indrelid and a.attnum = x.indkey[0]
+		where a.attname = 'tenant_id' and x.indpred is null group by c.relname having count(*) > 1`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var table string
+		var n int
+		if err := rows.Scan(&table, &n); err != nil {
+			t.Fatal(err)
+		}
+		t.Errorf("table %s has %d keys that lead with tenant_id", table, n)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+}
