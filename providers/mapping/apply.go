@@ -149,7 +149,10 @@ func (e *entry) evaluationFault(ctx context.Context, vars *Vars, err error) (any
 	said := err.Error()
 	switch {
 	case strings.HasPrefix(said, "no such key"):
-		if (e.want == names || e.want == roleObjects) && e.resolves(vars) {
+		switch missing, wrong := e.look(vars); {
+		case wrong:
+			return "a claim is of another type than the mapping expects", failed, nil
+		case !missing && (e.want == names || e.want == roleObjects):
 			return "an entry lacks a member that the mapping reads", failed, nil
 		}
 		return nil, absent, nil
@@ -162,34 +165,39 @@ func (e *entry) evaluationFault(ctx context.Context, vars *Vars, err error) (any
 	return "the mapping cannot be applied to this value; is a claim of another type than the expression expects?", failed, nil
 }
 
-// resolves reports whether every claim that the expression reads is there, so that a missing key must be one inside a
-// list's entries. A list that is there but malformed must not pass for an absent one, which has default roles.
-func (e *entry) resolves(vars *Vars) bool {
+// look says whether a claim that the expression reads is missing, and whether one is selected from that is no object.
+// When neither is so, a missing key must be one inside a list's entries. A list that is there but malformed must not
+// pass for an absent one, which has default roles.
+func (e *entry) look(vars *Vars) (missing, wrong bool) {
 	for _, chain := range e.chains {
 		v, _ := vars.ResolveName(chain.root)
 		for _, key := range chain.path {
+			var next any
+			var ok bool
 			switch object := v.(type) {
 			case map[string]any:
-				next, ok := object[key]
-				if !ok {
-					return false
-				}
-				v = next
+				next, ok = object[key]
 			case map[string][]string:
-				next, ok := object[key]
-				if !ok {
-					return false
-				}
-				v = next
+				next, ok = object[key]
+			default:
+				wrong, ok = true, true
 			}
+			if !ok {
+				missing = true
+				break
+			}
+			v = next
 		}
 	}
-	return true
+	return missing, wrong
 }
 
-// selected walks a plain selection without CEL. It answers only where it is certain to answer as CEL would: every step
+// selected answers for a default expression, or walks a plain selection, without CEL. It answers only where it is certain to answer as CEL would: every step
 // is into an object, and the last value is of a kind that native leaves as it is.
 func (e *entry) selected(vars *Vars) (any, state, bool) {
+	if e.short != nil {
+		return e.short(vars)
+	}
 	if !e.plain {
 		return nil, absent, false
 	}

@@ -33,6 +33,7 @@ type entry struct {
 	want    result
 	source  string
 	program cel.Program
+	short   shortcut // for a default expression; else nil
 	plain   bool     // the expression is nothing but chains[0]
 	chains  []chain  // every selection below a variable
 	reads   []string // every key that the expression names, for overage markers
@@ -180,7 +181,7 @@ func compileField(env *cel.Env, kind providers.Kind, field string, want result, 
 		return entry{}, []Problem{{Field: field, Message: err.Error()}}
 	}
 	native := checked.NativeRep().Expr()
-	e := entry{field: field, want: want, source: expr, program: program, reads: keysOf(native), chains: chainsOf(native)}
+	e := entry{field: field, want: want, source: expr, program: program, reads: keysOf(native), chains: chainsOf(native), short: shortcutOf(expr)}
 	if whole, ok := selection(native); ok {
 		e.plain, e.chains = true, []chain{whole}
 	}

@@ -50,16 +50,25 @@ var oidcDefaults = map[string]string{
 
 const claimsURI = "http://schemas.xmlsoap.org/ws/2005/05/identity/claims/"
 
+const emailFormat = "urn:oasis:names:tc:SAML:1.1:nameid-format:emailAddress"
+
+// The names under which identity providers send the default attributes, the usual ones first.
+var (
+	samlMail      = []string{"email", "mail", "emailAddress", claimsURI + "emailaddress", "urn:oid:0.9.2342.19200300.100.1.3"}
+	samlName      = []string{"displayName", "name", "http://schemas.microsoft.com/identity/claims/displayname", "urn:oid:2.16.840.1.113730.3.1.241", "cn", "urn:oid:2.5.4.3"}
+	samlFirstName = []string{"givenName", "firstName", claimsURI + "givenname", "urn:oid:2.5.4.42"}
+	samlLastName  = []string{"sn", "surname", "lastName", claimsURI + "surname", "urn:oid:2.5.4.4"}
+)
+
 var samlDefaults = map[string]string{
-	"email": firstOf("email", "mail", "emailAddress", claimsURI+"emailaddress", "urn:oid:0.9.2342.19200300.100.1.3") +
-		`.or(name_id_format == "urn:oasis:names:tc:SAML:1.1:nameid-format:emailAddress" ? optional.of(name_id) : optional.none())`,
-	"name":       firstOf("displayName", "name", "http://schemas.microsoft.com/identity/claims/displayname", "urn:oid:2.16.840.1.113730.3.1.241", "cn", "urn:oid:2.5.4.3"),
-	"first_name": firstOf("givenName", "firstName", claimsURI+"givenname", "urn:oid:2.5.4.42"),
-	"last_name":  firstOf("sn", "surname", "lastName", claimsURI+"surname", "urn:oid:2.5.4.4"),
+	"email":      firstOf(samlMail) + `.or(name_id_format == "` + emailFormat + `" ? optional.of(name_id) : optional.none())`,
+	"name":       firstOf(samlName),
+	"first_name": firstOf(samlFirstName),
+	"last_name":  firstOf(samlLastName),
 }
 
 // firstOf is the expression for the first value of the first of these attributes that has one.
-func firstOf(attributes ...string) string {
+func firstOf(attributes []string) string {
 	var b strings.Builder
 	for i, a := range attributes {
 		value := `attributes[?"` + a + `"][?0]`

@@ -2,6 +2,7 @@ package mapping
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/idpsync/idpsync/providers"
 )
@@ -29,8 +30,8 @@ func (m *Mapping) lintLinking(src providers.Source) []Problem {
 	email, ownEmail := src.Mapping["email"]
 	verified, ownVerified := src.Mapping["email_verified"]
 	switch {
-	case ownVerified && verified == "":
-		return []Problem{{Field: field, Message: "needs email_verified, which is switched off"}}
+	case ownVerified && strings.TrimSpace(verified) == "":
+		return []Problem{{Field: field, Message: "needs email_verified, which is switched off", Hint: "take the empty email_verified out of the mapping"}}
 	case ownEmail && email != oidcDefaults["email"] && !ownVerified:
 		return []Problem{{Field: field, Message: "needs a mapping of email_verified beside that of email",
 			Hint: "claims.email_verified speaks of claims.email; name the claim that speaks of the address you map"}}
