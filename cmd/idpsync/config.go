@@ -29,6 +29,8 @@ type config struct {
 	DatabaseURL     string // "": SQLite under DataDir; resolved from DatabaseURLFile when that is set
 	DatabaseURLFile string
 
+	SealKeyFile string // "": seal.key under DataDir
+
 	HTTPListen  string
 	HTTPCert    string
 	HTTPKey     string
@@ -79,6 +81,8 @@ func settings() []setting {
 		{areaStore, "data_dir", "./idpsync-data", "folder of the embedded database and broker", path(func(c *config) *string { return &c.DataDir })},
 		{areaStore, "database_url", "", "PostgreSQL in place of the embedded database: postgres://…", databaseURL(func(c *config) *string { return &c.DatabaseURL })},
 		{areaStore, "database_url_file", "", "file that holds the database URL, for one with a password", path(func(c *config) *string { return &c.DatabaseURLFile })},
+
+		{areaStore, "seal_key_file", "", "key that opens sealed passwords and dead letters, the same for all workers; default seal.key in the data directory", path(func(c *config) *string { return &c.SealKeyFile })},
 
 		{areaBroker, "nats_url", "", "NATS servers in place of the embedded broker: nats://host:4222,…", natsURL(func(c *config) *string { return &c.NATSURL })},
 		{areaBroker, "nats_creds", "", "NATS credentials file (.creds)", path(func(c *config) *string { return &c.NATSCreds })},

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/worker"
+)
+
+// post sends the command over HTTP. The token goes out over TLS, or to this machine alone.
+func (s *sending) post(ctx context.Context, out *sent) error {
+	u, err := url.Parse(s.url)
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		return fail(exitUsage, "https://host, or http://127.0.0.1:8080", "--http-url %q is not an address", s.url)
+	}
+	if u.Scheme == "http" && !loopback(u.Hostname()) {
+		return fail(exitUsage, "use https; http is for this machine alone", "the token would travel to %s in the clear", u.Host)
+	}
+	path := "/v1/users"
+	if s.shape == providers.ShapeOrganization {
+		path = "/users"
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.patience())
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimRight(u.String(), "/")+path, bytes.NewReader(s.body))
+	if err != nil {
+		return fail(exitUsage, "", "%w", err)
+	}
+	for name, values := range s.header {
+		req.Header[http.CanonicalHeaderKey(name)] = values
+	}
+	req.Header.Set("Idempotency-Key", s.id)
+	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	defer client.CloseIdleConnections()
+	res, err := client.Do(req)
+	if err != nil {
+		return fail(exitFailure, "check --http-url and that idpsync run or idpsync dev is up; then send it again with --id "+s.id, "%w", err)
+	}
+	defer func() { _ = res.Body.Close() }() // it was read
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxSent))
+	if err != nil {
+		return fail(exitFailure, "send it again with --id "+s.id, "the answer did not arrive whole: %w", err)
+	}
+	out.answered(providers.Header(res.Header), body)
+	out.Status = strconv.Itoa(res.StatusCode)
+	if out.Body == nil {
+		return fail(exitFailure, "check --http-url", "what answers there is not idpsync: %s", res.Status)
+	}
+	if out.Outcome == "" {
+		out.Outcome = string(worker.OutcomeRejected)
+	}
+	return nil
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+}
+
+func base64Text(data []byte) string { return base64.StdEncoding.EncodeToString(data) }
