@@ -95,6 +95,9 @@ func wrap(op string, err error) error {
 		return err
 	}
 	class := classOf(err)
+	if errors.Is(err, nats.ErrReconnectBufExceeded) {
+		err = nil // nothing is buffered while disconnected, which is all that it says
+	}
 	return &Error{Op: op, Class: class, Hint: hints[class], Err: err}
 }
 

@@ -18,8 +18,14 @@ import (
 const (
 	pullExpiry    = 30 * time.Second
 	pullHeartbeat = 5 * time.Second
-	// reopenWait is the pause between attempts to bind a consumer again that has gone.
-	reopenWait = time.Second
+	// reopenWait is the pause between attempts to bind a consumer again that has gone; without a connection it is only
+	// looked whether there is one.
+	reopenWait             = time.Second
+	reopenWaitDisconnected = 50 * time.Millisecond
+	// emptyWait is how long an iterator that pulls no more may be silent before it counts as empty; disconnected, nothing
+	// can come but what it holds.
+	emptyWait             = 500 * time.Millisecond
+	emptyWaitDisconnected = 50 * time.Millisecond
 )
 
 // Consumer binds one of the durable consumers: [LaneLogins], [LaneFeeds] or [LaneReplays]. It prefetches 2 x batch
@@ -123,7 +129,7 @@ func (l *consumer) Next(ctx context.Context) (worker.Message, error) {
 			m.Drain()
 			l.retired = true
 		}
-		raw, err := m.Next(jetstream.NextContext(ctx))
+		raw, err := l.take(ctx, m, drained)
 		switch {
 		case err == nil:
 			l.silences = 0
@@ -135,6 +141,8 @@ func (l *consumer) Next(ctx context.Context) (worker.Message, error) {
 			return msg, nil
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
+		case errors.Is(err, errEmpty):
+			l.forget(m)
 		case errors.Is(err, jetstream.ErrNoHeartbeat):
 			// The library pulls anew at the next call. If the durable itself has gone, nobody says so.
 			l.silences++
@@ -152,6 +160,28 @@ func (l *consumer) Next(ctx context.Context) (worker.Message, error) {
 			l.forget(m)
 		}
 	}
+}
+
+var errEmpty = errors.New("iterator empty")
+
+// take returns the next message of the iterator. One that was drained is given up as errEmpty when it stays silent: the
+// library closes it only after a round trip, for which it waits many seconds when there is no connection.
+func (l *consumer) take(ctx context.Context, m jetstream.MessagesContext, drained bool) (jetstream.Msg, error) {
+	connected := l.conn.Connected()
+	if !l.retired && (!drained || connected) {
+		return m.Next(jetstream.NextContext(ctx))
+	}
+	wait := emptyWait
+	if !connected {
+		wait = emptyWaitDisconnected
+	}
+	short, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	raw, err := m.Next(jetstream.NextContext(short))
+	if err != nil && short.Err() != nil && ctx.Err() == nil {
+		return nil, errEmpty
+	}
+	return raw, err
 }
 
 // gone reports whether the durable or its stream is missing.
@@ -184,8 +214,12 @@ func (l *consumer) reopen(ctx context.Context) error {
 		if l.conn.nc.IsClosed() {
 			return fmt.Errorf("%w: %w", worker.ErrConsumerClosed, nats.ErrConnectionClosed)
 		}
-		l.log.Error("consumer cannot be bound; trying again", "error", err.Error())
-		t := time.NewTimer(reopenWait)
+		wait := reopenWaitDisconnected
+		if l.conn.Connected() {
+			wait = reopenWait
+			l.log.Error("consumer cannot be bound; trying again", "error", err.Error())
+		}
+		t := time.NewTimer(wait)
 		select {
 		case <-t.C:
 		case <-l.draining:

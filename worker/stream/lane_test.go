@@ -376,3 +376,30 @@ func TestConsumerRefusesWhatCannotWork(t *testing.T) {
 	publish(t, c, events(1, "feed", "f"))
 	next(t, within(t, time.Minute), l)
 }
+
+// A worker that is told to stop while the broker is away must not hang on it.
+func TestDrainWithoutTheBroker(t *testing.T) {
+	p := startProcess(t)
+	ctx := within(t, time.Minute)
+	c := dial(t, p.credentials().Options())
+	migrate(t, c)
+	publish(t, c, events(30, "feed", "f"))
+	l := consume(t, c, stream.LaneFeeds, 10)
+	next(t, ctx, l)
+	waitFor(t, ctx, func() bool { return laneState(t, c, stream.LaneFeeds).AckPending == 20 })
+	if _, err := c.RTT(); err != nil {
+		t.Fatal(err)
+	}
+	p.kill()
+	waitFor(t, ctx, func() bool { return !c.Connected() })
+	l.Drain()
+	for range 19 {
+		next(t, ctx, l)
+	}
+	if _, err := l.Next(ctx); !errors.Is(err, worker.ErrConsumerClosed) {
+		t.Fatal(err)
+	}
+	if err := c.Drain(ctx); !errors.Is(err, stream.ErrDisconnected) {
+		t.Fatal(err)
+	}
+}
