@@ -18,30 +18,6 @@ const (
 	nsExcC14N   = "http://www.w3.org/2001/10/xml-exc-c14n#"
 )
 
-// parse scans doc and builds its tree. A fragment that uses prefixes of the place it stood in gets the declarations of
-// that place, which are given as context.
-func parse(doc []byte, lim limits, context []declaration) (*etree.Element, error) {
-	inherits, err := scan(doc, lim, context)
-	if err != nil {
-		return nil, err
-	}
-	tree := etree.NewDocument()
-	tree.ReadSettings.MaxDepth = lim.depth + 1
-	if err := tree.ReadFromBytes(doc); err != nil {
-		return nil, refuse(checkXML, "the XML is not well-formed")
-	}
-	root := tree.Root()
-	if root == nil {
-		return nil, refuse(checkXML, "the XML has no root element")
-	}
-	if inherits {
-		for _, d := range context {
-			declare(root, d)
-		}
-	}
-	return root, nil
-}
-
 // A shape is what is found in a tree before any signature is checked. It serves to refuse, never to believe.
 type shape struct {
 	ids       map[string]struct{}

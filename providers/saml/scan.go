@@ -1,10 +1,12 @@
 package saml
 
 import (
-	"bytes"
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/beevik/etree"
 )
 
 // limits bounds an XML document before a parser builds anything from it.
@@ -26,22 +28,52 @@ const (
 	xmlnsNamespace = "http://www.w3.org/2000/xmlns/"
 )
 
-// scan reads doc once, byte by byte, without building a tree. What it lets through is a plain subset of XML 1.0 with
-// namespaces: UTF-8, ASCII names, elements, attributes, text, and references to characters and the predefined entities.
-// A document type, an entity, a comment, a CDATA section or a processing instruction ends it, since each of them is a
-// way to make two readers see two different values. The error is a *refusal.
-//
-// Prefixes that doc itself does not declare may be those of context, as in a fragment that was decrypted; inherits says
-// that it uses one.
-func scan(doc []byte, lim limits, context []declaration) (inherits bool, err error) {
-	s := scanner{doc: doc, lim: lim, context: context}
-	err = s.run()
-	return s.inherits, err
-}
-
+// A declaration binds a namespace prefix, "" for the default namespace.
 type declaration struct {
 	prefix, uri string
-	depth       int
+	depth       int // of the element that it stands on
+}
+
+// scan reads doc once and builds its tree. What it lets through is a plain subset of XML 1.0 with namespaces: UTF-8,
+// ASCII names, elements, attributes, text, and references to characters and the predefined entities. A document type, an
+// entity, a comment, a CDATA section or a processing instruction ends it, since each of them is a way to make two
+// readers see two different values. The error is a *refusal.
+//
+// A fragment that was decrypted may use prefixes of the place it stood in; if it does, the declarations of that place,
+// which are given as context, are put on its root.
+func scan(doc string, lim limits, context []declaration) (*etree.Element, error) {
+	s := scanner{doc: strings.TrimPrefix(doc, "\xef\xbb\xbf"), lim: lim, context: context}
+	if len(doc) > lim.size {
+		return nil, refuse(checkLimits, "the XML is larger than "+strconv.Itoa(lim.size)+" bytes")
+	}
+	if !utf8.ValidString(doc) {
+		return nil, refuse(checkEncoding, "the XML is not UTF-8")
+	}
+	s.open = make([]string, 0, lim.depth)
+	s.scope = make([]declaration, 0, lim.scope)
+	if err := s.prolog(); err != nil {
+		return nil, err
+	}
+	for s.pos < len(s.doc) {
+		if err := s.text(); err != nil {
+			return nil, err
+		}
+		if s.pos == len(s.doc) {
+			break
+		}
+		if err := s.markup(); err != nil {
+			return nil, err
+		}
+	}
+	if len(s.open) > 0 || s.root == nil {
+		return nil, s.malformed("it ends too early")
+	}
+	if s.inherits {
+		for _, d := range context {
+			declare(s.root, d)
+		}
+	}
+	return s.root, nil
 }
 
 type attribute struct {
@@ -50,79 +82,60 @@ type attribute struct {
 }
 
 type scanner struct {
-	doc        []byte
+	doc        string
 	pos        int
 	lim        limits
 	elements   int
 	attributes int
 	open       []string // qualified names of the open elements
 	scope      []declaration
-	context    []declaration // of the place that a fragment stood in
-	inherits   bool
+	context    []declaration
+	inherits   bool // a prefix of the context is used
 	attrs      []attribute
+
+	root *etree.Element
+	top  *etree.Element // the innermost open element
 }
 
-func (s *scanner) run() error {
-	if len(s.doc) > s.lim.size {
-		return refuse(checkLimits, "the XML is larger than "+strconv.Itoa(s.lim.size)+" bytes")
-	}
-	if !utf8.Valid(s.doc) {
-		return refuse(checkEncoding, "the XML is not UTF-8")
-	}
-	s.open = make([]string, 0, s.lim.depth)
-	s.scope = make([]declaration, 0, s.lim.scope)
-	s.doc = bytes.TrimPrefix(s.doc, []byte("\xef\xbb\xbf"))
-	if err := s.prolog(); err != nil {
-		return err
-	}
-	for s.pos < len(s.doc) {
-		if err := s.text(); err != nil {
-			return err
-		}
-		if s.pos == len(s.doc) {
-			break
-		}
-		if err := s.markup(); err != nil {
-			return err
-		}
-	}
-	if len(s.open) > 0 || s.elements == 0 {
-		return s.malformed("it ends too early")
-	}
-	return nil
-}
+// xmlDeclaration is the only form of XML declaration (XML 1.0 section 2.8); its group is the encoding.
+var xmlDeclaration = regexp.MustCompile(`^<\?xml[ \t\r\n]+version[ \t\r\n]*=[ \t\r\n]*(?:"1\.0"|'1\.0')` +
+	`(?:[ \t\r\n]+encoding[ \t\r\n]*=[ \t\r\n]*(?:"([A-Za-z0-9._-]+)"|'([A-Za-z0-9._-]+)'))?` +
+	`(?:[ \t\r\n]+standalone[ \t\r\n]*=[ \t\r\n]*(?:"(?:yes|no)"|'(?:yes|no)'))?[ \t\r\n]*\?>`)
 
 // prolog reads the XML declaration, which may only say that the document is UTF-8.
 func (s *scanner) prolog() error {
 	if !s.at("<?xml") || len(s.doc) < 6 || !space(s.doc[5]) {
 		return nil
 	}
-	end := bytes.Index(s.doc, []byte("?>"))
-	if end < 0 || end > 200 {
-		return s.malformed("its XML declaration does not end")
+	found := xmlDeclaration.FindStringSubmatch(s.doc[:min(len(s.doc), 200)])
+	if found == nil {
+		return s.malformed("its XML declaration is not one of XML 1.0")
 	}
-	decl := strings.ToLower(string(s.doc[5:end]))
-	s.pos = end + 2
-	if i := strings.Index(decl, "encoding"); i >= 0 {
-		value := strings.Trim(decl[i+len("encoding"):], " \t\r\n=")
-		if len(value) < 7 || (value[1:6] != "utf-8") || value[0] != value[6] || (value[0] != '"' && value[0] != '\'') {
-			return refuse(checkEncoding, "the XML declares an encoding other than UTF-8")
-		}
+	if encoding := found[1] + found[2]; encoding != "" && !strings.EqualFold(encoding, "UTF-8") {
+		return refuse(checkEncoding, "the XML declares an encoding other than UTF-8")
 	}
+	s.pos = len(found[0])
 	return nil
 }
 
 // text reads character data up to the next tag.
 func (s *scanner) text() error {
+	start, plain := s.pos, true
 	for s.pos < len(s.doc) {
-		switch c := s.doc[s.pos]; {
-		case c == '<':
-			return nil
+		c := s.doc[s.pos]
+		if c == '<' {
+			break
+		}
+		switch {
+		case c == '\r':
+			plain = false
+			s.pos++
 		case space(c):
 			s.pos++
 		case len(s.open) == 0:
 			return s.malformed("it has text outside its root element")
 		case c == '&':
+			plain = false
 			if err := s.reference(); err != nil {
 				return err
 			}
@@ -134,51 +147,14 @@ func (s *scanner) text() error {
 			}
 		}
 	}
-	return nil
-}
-
-// char passes over one character that XML allows (XML 1.0 section 2.2).
-func (s *scanner) char() error {
-	c := s.doc[s.pos]
-	if c < 0x20 && !space(c) {
-		return s.malformed("it has a control character")
-	}
-	if c == 0xef && (s.at("\xef\xbf\xbe") || s.at("\xef\xbf\xbf")) {
-		return s.malformed("it has a character that XML does not allow")
-	}
-	s.pos++
-	return nil
-}
-
-// reference reads a reference to a character or to one of the predefined entities (XML 1.0 sections 4.1 and 4.6).
-func (s *scanner) reference() error {
-	end := bytes.IndexByte(s.doc[s.pos:min(len(s.doc), s.pos+s.lim.reference)], ';')
-	if end < 2 {
-		return refuse(checkEntity, "the XML has a reference to an entity that is not predefined")
-	}
-	name := string(s.doc[s.pos+1 : s.pos+end])
-	s.pos += end + 1
-	switch name {
-	case "lt", "gt", "amp", "apos", "quot":
-		return nil
-	}
-	digits, base := strings.CutPrefix(name, "#x")
-	radix := 16
-	if !base {
-		if digits, base = strings.CutPrefix(name, "#"); !base {
-			return refuse(checkEntity, "the XML has a reference to an entity that is not predefined")
+	if s.top != nil && s.pos > start {
+		value := s.doc[start:s.pos]
+		if !plain {
+			value = expand(value, false)
 		}
-		radix = 10
-	}
-	n, err := strconv.ParseUint(digits, radix, 32)
-	if err != nil || !allowed(rune(n)) || n > utf8.MaxRune {
-		return s.malformed("it has a reference to a character that XML does not allow")
+		s.top.CreateText(value)
 	}
 	return nil
-}
-
-func allowed(r rune) bool {
-	return r == '\t' || r == '\n' || r == '\r' || r >= 0x20 && r <= 0xd7ff || r >= 0xe000 && r <= 0xfffd || r >= 0x10000
 }
 
 // markup reads what begins with a less-than sign.
@@ -203,13 +179,12 @@ func (s *scanner) markup() error {
 func (s *scanner) endTag() error {
 	s.pos += len("</")
 	start := s.pos
-	prefix, local, err := s.qname()
-	if err != nil {
+	if _, _, err := s.qname(); err != nil {
 		return err
 	}
-	name := s.doc[start : start+qlen(prefix, local)]
+	name := s.doc[start:s.pos]
 	s.skipSpace()
-	if !s.at(">") || len(s.open) == 0 || s.open[len(s.open)-1] != string(name) {
+	if !s.at(">") || len(s.open) == 0 || s.open[len(s.open)-1] != name {
 		return s.malformed("an end tag does not match")
 	}
 	s.pos++
@@ -221,13 +196,14 @@ func (s *scanner) endTag() error {
 func (s *scanner) close() {
 	depth := len(s.open)
 	s.open = s.open[:depth-1]
+	s.top = s.top.Parent()
 	for len(s.scope) > 0 && s.scope[len(s.scope)-1].depth == depth {
 		s.scope = s.scope[:len(s.scope)-1]
 	}
 }
 
 func (s *scanner) startTag() error {
-	if len(s.open) == 0 && s.elements > 0 {
+	if len(s.open) == 0 && s.root != nil {
 		return s.malformed("it has a second root element")
 	}
 	if s.elements++; s.elements > s.lim.elements {
@@ -242,19 +218,28 @@ func (s *scanner) startTag() error {
 	if err != nil {
 		return err
 	}
-	s.open = append(s.open, string(s.doc[start:s.pos]))
+	s.open = append(s.open, s.doc[start:s.pos])
 	s.attrs = s.attrs[:0]
-	empty := false
+	el := &etree.Element{Space: prefix, Tag: local}
+	if s.top != nil {
+		s.top.AddChild(el)
+	} else {
+		s.root = el
+	}
+	s.top = el
 	for {
 		spaced := s.skipSpace()
 		if s.at("/>") {
 			s.pos += len("/>")
-			empty = true
-			break
+			if err := s.resolve(prefix); err != nil {
+				return err
+			}
+			s.close()
+			return nil
 		}
 		if s.at(">") {
 			s.pos++
-			break
+			return s.resolve(prefix)
 		}
 		if !spaced {
 			return s.malformed("a tag is not closed")
@@ -263,13 +248,6 @@ func (s *scanner) startTag() error {
 			return err
 		}
 	}
-	if err := s.resolve(prefix, local); err != nil {
-		return err
-	}
-	if empty {
-		s.close()
-	}
-	return nil
 }
 
 func (s *scanner) attribute() error {
@@ -279,57 +257,75 @@ func (s *scanner) attribute() error {
 	if len(s.attrs) == s.lim.perElement {
 		return refuse(checkLimits, "an element has more than "+strconv.Itoa(s.lim.perElement)+" attributes")
 	}
+	start := s.pos
 	prefix, local, err := s.qname()
 	if err != nil {
 		return err
 	}
+	name := s.doc[start:s.pos]
 	s.skipSpace()
 	if !s.at("=") {
 		return s.malformed("an attribute has no value")
 	}
 	s.pos++
 	s.skipSpace()
+	value, plain, err := s.quoted()
+	if err != nil {
+		return err
+	}
+	if prefix == "xmlns" || name == "xmlns" {
+		if prefix == "" {
+			local = ""
+		}
+		if !plain {
+			return refuse(checkNamespace, "a namespace name holds a reference or a line end")
+		}
+		if err := s.declare(local, value); err != nil {
+			return err
+		}
+	} else {
+		s.attrs = append(s.attrs, attribute{prefix: prefix, local: local})
+	}
+	if !plain {
+		value = expand(value, true)
+	}
+	s.top.CreateAttr(name, value)
+	return nil
+}
+
+// quoted reads the value of an attribute; plain says that it stands for itself.
+func (s *scanner) quoted() (value string, plain bool, err error) {
 	if s.pos >= len(s.doc) || s.doc[s.pos] != '"' && s.doc[s.pos] != '\'' {
-		return s.malformed("an attribute is not quoted")
+		return "", false, s.malformed("an attribute is not quoted")
 	}
 	quote := s.doc[s.pos]
 	s.pos++
 	start := s.pos
-	declares := prefix == "xmlns" || prefix == "" && local == "xmlns"
-	for {
-		if s.pos >= len(s.doc) {
-			return s.malformed("an attribute does not end")
-		}
-		c := s.doc[s.pos]
-		if c == quote {
-			break
-		}
-		switch {
+	plain = true
+	for s.pos < len(s.doc) && s.doc[s.pos] != quote {
+		switch c := s.doc[s.pos]; {
 		case c == '<':
-			return s.malformed("an attribute holds a less-than sign")
+			return "", false, s.malformed("an attribute holds a less-than sign")
 		case c == '&':
-			if declares {
-				return refuse(checkNamespace, "a namespace name holds a reference")
-			}
+			plain = false
 			if err := s.reference(); err != nil {
-				return err
+				return "", false, err
 			}
+		case c != ' ' && space(c):
+			plain = false
+			s.pos++
 		default:
 			if err := s.char(); err != nil {
-				return err
+				return "", false, err
 			}
 		}
 	}
-	value := s.doc[start:s.pos]
-	s.pos++
-	if declares {
-		if prefix == "" {
-			local = ""
-		}
-		return s.declare(local, string(value))
+	if s.pos >= len(s.doc) {
+		return "", false, s.malformed("an attribute does not end")
 	}
-	s.attrs = append(s.attrs, attribute{prefix: prefix, local: local})
-	return nil
+	value = s.doc[start:s.pos]
+	s.pos++
+	return value, plain, nil
 }
 
 // declare takes a namespace declaration into scope (Namespaces in XML 1.0, sections 3 and 5).
@@ -353,7 +349,7 @@ func (s *scanner) declare(prefix, uri string) error {
 }
 
 // resolve binds the prefixes of an element and its attributes, and finds attributes that are there twice.
-func (s *scanner) resolve(prefix, _ string) error {
+func (s *scanner) resolve(prefix string) error {
 	if _, ok := s.lookup(prefix); !ok {
 		return refuse(checkNamespace, "an element's namespace prefix is not declared")
 	}
@@ -424,14 +420,7 @@ func (s *scanner) ncname() (string, error) {
 	if s.pos == start {
 		return "", s.malformed("a name is not a plain ASCII name")
 	}
-	return string(s.doc[start:s.pos]), nil
-}
-
-func qlen(prefix, local string) int {
-	if prefix == "" {
-		return len(local)
-	}
-	return len(prefix) + 1 + len(local)
+	return s.doc[start:s.pos], nil
 }
 
 func (s *scanner) skipSpace() bool {
@@ -443,11 +432,9 @@ func (s *scanner) skipSpace() bool {
 }
 
 func (s *scanner) at(text string) bool {
-	return len(s.doc)-s.pos >= len(text) && string(s.doc[s.pos:s.pos+len(text)]) == text
+	return strings.HasPrefix(s.doc[s.pos:], text)
 }
 
 func (s *scanner) malformed(what string) error {
 	return refuse(checkXML, "the XML is not well-formed: "+what+", near byte "+strconv.Itoa(s.pos))
 }
-
-func space(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\r' }

@@ -65,7 +65,7 @@ func (v *verification) read() (*etree.Element, *shape, error) {
 	if err != nil {
 		return nil, nil, refuse(checkBase64, "saml_response is not base64")
 	}
-	root, err := parse(doc, messageLimits, nil)
+	root, err := scan(string(doc), messageLimits, nil)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -222,7 +222,7 @@ func (v *verification) opened(ctx context.Context, box *sealed, scope []declarat
 	if !ok {
 		return nil, refuse(checkDecryption, failedDecryption)
 	}
-	root, err := parse(plain, messageLimits, scope)
+	root, err := scan(string(plain), messageLimits, scope)
 	if err != nil {
 		return nil, err
 	}
