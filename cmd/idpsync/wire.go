@@ -250,7 +250,14 @@ func (a *app) openSealKey(c config, log *slog.Logger) (*seal.Key, error) {
 	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
 		return nil, fail(exitFailure, "choose another folder with --data-dir", "the data directory cannot be made: %w", err)
 	}
-	name := filepath.Join(c.DataDir, sealKeyFile)
+	name := c.sealKeyPath()
+	if c.SealKeyFile != "" { // one that is configured is never made: other workers have it already
+		key, err := seal.ReadFile(name)
+		if err != nil {
+			return nil, fail(exitFailure, "check --seal-key-file", "%w", err)
+		}
+		return key, nil
+	}
 	key, made, err := seal.EnsureFile(name, a.random)
 	if err != nil {
 		return nil, fail(exitFailure, "restore the file from a backup; without it sealed dead letters stay closed", "%w", err)
