@@ -229,7 +229,7 @@ func (a *app) fileSettings(cmd *cobra.Command) (map[string]origin, []configFault
 }
 
 // unknownVariables finds variables that were meant for us and are not. Those that Kubernetes sets for a service called
-// idpsync are not meant for anybody.
+// idpsync are not meant for anybody, and those of our tests not for this process.
 func (a *app) unknownVariables() []configFault {
 	known := []string{"IDPSYNC_CONFIG"}
 	for _, s := range settings() {
@@ -240,7 +240,8 @@ func (a *app) unknownVariables() []configFault {
 		if !strings.HasPrefix(name, "IDPSYNC_") || slices.Contains(known, name) {
 			continue
 		}
-		if strings.HasPrefix(name, "IDPSYNC_SERVICE_") || name == "IDPSYNC_PORT" || strings.HasPrefix(name, "IDPSYNC_PORT_") {
+		if strings.HasPrefix(name, "IDPSYNC_SERVICE_") || name == "IDPSYNC_PORT" || strings.HasPrefix(name, "IDPSYNC_PORT_") ||
+			strings.HasPrefix(name, "IDPSYNC_TEST_") {
 			continue
 		}
 		hint := "unset it; idpsync help run lists the settings"

@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"strings"
@@ -52,5 +53,21 @@ func TestExampleConfigurationShowsEverySetting(t *testing.T) {
 	}
 	if len(shown) > 0 {
 		t.Errorf("there are no such settings: %v", shown)
+	}
+}
+
+// The shipped directory can be applied, and every source of it works.
+func TestExampleDirectoryCanBeApplied(t *testing.T) {
+	example, err := filepath.Abs("../../deploy/directory.example.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(t.TempDir())
+	if code, _, stderr := idpsync(t.Context(), "apply", "-f", example, "--yes"); code != exitOK || stderr != "" {
+		t.Fatalf("exit %d: %s", code, stderr)
+	}
+	code, stdout, _ := idpsync(t.Context(), "apply", "-f", example)
+	if code != exitOK || !strings.HasPrefix(stdout, "nothing to change") {
+		t.Errorf("exit %d: %s", code, stdout)
 	}
 }
