@@ -264,6 +264,10 @@ func TestEvaluationIsBounded(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	var r providers.CreateUser
+	m = compile(t, providers.KindOIDC, map[string]string{"name": `claims.l.exists(a, a == "z") ? "z" : "none"`}) // cheap, but long enough to be interrupted
+	if got := apply(t, m, vars); got.Name != "none" {
+		t.Errorf("not cancelled: %+v", got)
+	}
 	err := m.Apply(ctx, vars, &r, nil)
 	failure, ok := errors.AsType[*providers.Error](err)
 	if !ok || !errors.Is(err, providers.ErrUnavailable) || !errors.Is(err, context.Canceled) || failure.Reason != mapping.ReasonCancelled {
@@ -277,6 +281,9 @@ func TestTraceSaysNoValue(t *testing.T) {
 	var r providers.CreateUser
 	if err := m.Apply(t.Context(), &mapping.Vars{Claims: object(t, `{"email":"hunter2","email_verified":"true","groups":"hunter2,a"}`)}, &r, trace); err != nil {
 		t.Fatal(err)
+	}
+	if r.EmailVerified {
+		t.Error("the string \"true\" verified an address")
 	}
 	want := map[string]struct {
 		ok     bool

@@ -13,6 +13,7 @@ type check struct {
 // The checks, in their order.
 var (
 	checkJSON       = check{"json", ""}
+	checkCommands   = check{"commands", ""}
 	checkSize       = check{"token_size", ""}
 	checkForm       = check{"token_form", "RFC 7515 section 7.1"}
 	checkHeader     = check{"header", "RFC 7515 section 4"}

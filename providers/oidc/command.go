@@ -2,30 +2,27 @@ package oidc
 
 import (
 	"context"
-	"encoding/json"
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/providers/wire"
 )
 
 var _ providers.TokenVerifier = (*Provider)(nil)
 
-// VerifyToken implements providers.TokenVerifier: the token passes the checks of a login's ID token. Whether the source
-// has commands: true is for the caller to look at.
+// VerifyToken implements providers.TokenVerifier: a command may be proved by an ID Token of a source that has
+// commands: true, with every check but that of our own document and those of nonce and access token.
 func (p *Provider) VerifyToken(ctx context.Context, token string, at time.Time, trace *providers.Trace) (providers.Principal, error) {
 	if err := ctx.Err(); err != nil {
 		return providers.Principal{}, cancelled(err)
 	}
-	payload, err := json.Marshal(map[string]string{"id_token": token})
-	if err != nil {
-		return providers.Principal{}, &providers.Error{Class: providers.ErrMalformed, Reason: checkJSON.name, Message: "the token is not text", Err: err}
+	v := verification{provider: p, event: &providers.Envelope{StoredAt: at, Trace: trace}}
+	if !p.source.Commands {
+		return providers.Principal{}, v.unverified(checkCommands, "tokens of this source may not carry commands", "set commands: true at the source if they may")
 	}
-	e := providers.Envelope{Tenant: p.source.Tenant, Source: p.source.Name, Payload: payload, StoredAt: at, Trace: trace}
-	v := verification{provider: p, event: &e}
-	if err := v.run(ctx); err != nil {
+	v.passed(checkCommands, "")
+	if err := v.prove(ctx, wire.OIDCLogin{IDToken: token}); err != nil {
 		return providers.Principal{}, err
 	}
-	return providers.Principal{
-		Kind: providers.PrincipalSource, ID: p.source.Name, Tenant: p.source.Tenant, Name: v.subject, Grants: p.source.Grants,
-	}, nil
+	return p.principal(v.subject), nil
 }

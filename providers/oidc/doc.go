@@ -31,6 +31,9 @@
 //	22  access_token_hash   at_hash is there and fits, if the event has an access token OIDC Core section 3.1.3.8
 //	23  id_token            go-oidc, which checks on its own, has no objection
 //
+// A token that carries a command in place of a login passes the same ones, but for 1, 21 and 22, after a check called
+// commands: its source lets its tokens carry commands.
+//
 // 1 to 4 and 12, 13 are malformed (400), the others unauthenticated (401). jku, x5u, jwk and x5c of a token are never
 // read. exp has no leeway because the broker's clock stands between issuer and us only once, and a token that had run
 // out when it was handed in proves nothing about that moment.

@@ -109,7 +109,7 @@ func (p *Provider) Verify(ctx context.Context, e providers.Envelope) (providers.
 		return providers.CreateUser{}, err
 	}
 	r := providers.CreateUser{
-		Principal:    providers.Principal{Kind: providers.PrincipalSource, ID: p.source.Name, Name: p.source.Name, Grants: p.source.Grants},
+		Principal:    p.principal(p.source.Name),
 		Shape:        providers.ShapeLogin,
 		AuthProvider: "oidc",
 		Identity:     &providers.Identity{Issuer: p.source.Issuer, Subject: v.subject},
@@ -119,6 +119,10 @@ func (p *Provider) Verify(ctx context.Context, e providers.Envelope) (providers.
 		return providers.CreateUser{}, err
 	}
 	return r, nil
+}
+
+func (p *Provider) principal(name string) providers.Principal {
+	return providers.Principal{Kind: providers.PrincipalSource, Tenant: p.source.Tenant, ID: p.source.Name, Name: name, Grants: p.source.Grants}
 }
 
 // attributes are the claims that a policy may read: how the user logged in (acr, amr, auth_time), through which client

@@ -39,6 +39,11 @@ func (v *verification) run(ctx context.Context) error {
 		return v.malformed(checkJSON, "the event cannot be read")
 	}
 	v.passed(checkJSON, "")
+	return v.prove(ctx, login)
+}
+
+// prove does the checks from 2 on.
+func (v *verification) prove(ctx context.Context, login wire.OIDCLogin) error {
 	if err := v.read(login.IDToken); err != nil {
 		return err
 	}
