@@ -60,8 +60,7 @@ func fixtureWorld(t testing.TB, f fixture) *world {
 	t.Helper()
 	w := newWorld(t)
 	w.clock.Advance(f.Stored.Sub(w.clock.Now()))
-	w.src.Mapping = f.Mapping
-	w.src.Metadata, w.src.KeyFile, w.src.CertificateFile = f.metadata, "testdata/sp.key", "testdata/sp.crt"
+	w.src.Mapping, w.src.Metadata = f.Mapping, f.metadata
 	return w
 }
 

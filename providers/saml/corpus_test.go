@@ -47,7 +47,7 @@ func corpusWorld(t testing.TB, c corpus) *world {
 	w.clock.Advance(c.Stored.Sub(w.clock.Now()))
 	metadata, err := os.ReadFile(filepath.Join(rejected, "metadata.xml"))
 	check(t, err)
-	w.src.Metadata, w.src.KeyFile, w.src.CertificateFile = string(metadata), "testdata/sp.key", "testdata/sp.crt"
+	w.src.Metadata = string(metadata)
 	return w
 }
 
@@ -98,7 +98,6 @@ type forgery struct {
 func writeCorpus(t *testing.T) {
 	t.Helper()
 	w := newWorld(t)
-	w.cert = readCertificate(t, "testdata/sp.crt")
 	other := newIdP(t, idpID, w.clock) // says the same name, and has another key
 	files := map[string][]byte{}
 	c := corpus{Stored: w.clock.Now(), Reason: map[string]string{}}

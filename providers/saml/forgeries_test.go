@@ -2,10 +2,7 @@ package saml_test
 
 import (
 	"bytes"
-	"crypto/x509"
 	"encoding/base64"
-	"encoding/pem"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -14,16 +11,6 @@ import (
 
 	"github.com/idpsync/idpsync/providers/saml/idp"
 )
-
-func readCertificate(t testing.TB, path string) *x509.Certificate {
-	t.Helper()
-	data, err := os.ReadFile(path)
-	check(t, err)
-	block, _ := pem.Decode(data)
-	cert, err := x509.ParseCertificate(block.Bytes)
-	check(t, err)
-	return cert
-}
 
 const (
 	nameID = ">ada-1815<"

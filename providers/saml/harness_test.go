@@ -1,12 +1,17 @@
 package saml_test
 
 import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"os"
-	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,31 +40,31 @@ type world struct {
 	cert  *x509.Certificate // of our own key
 }
 
+// The key of the world's IdP is made once: RSA keys take their time.
+var worldKey = sync.OnceValues(func() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, 2048) })
+
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{clock: providertest.NewClock()}
+	w := &world{clock: providertest.NewClock(), cert: readCertificate(t, "testdata/sp.crt")}
 	w.env, w.keys, _ = providertest.Environment(t, w.clock)
-	w.idp = newIdP(t, idpID, w.clock)
-	dir := t.TempDir()
-	keyPEM, certPEM, err := idp.NewServiceProviderKey("sp.example", w.clock.Now())
+	key, err := worldKey()
 	check(t, err)
-	keyFile, certFile := filepath.Join(dir, "sp.key"), filepath.Join(dir, "sp.crt")
-	check(t, os.WriteFile(keyFile, keyPEM, 0o600))
-	check(t, os.WriteFile(certFile, certPEM, 0o600))
-	block, _ := pem.Decode(certPEM)
-	w.cert, err = x509.ParseCertificate(block.Bytes)
+	w.idp, err = idp.New(idp.Options{EntityID: idpID, Now: w.clock.Now, Key: key})
 	check(t, err)
 	w.src = providers.Source{
 		Tenant: providertest.Tenant, Name: "adfs", Kind: providers.KindSAML,
-		Metadata: string(w.idp.Metadata()), EntityID: entityID, ACSURL: acsURL, KeyFile: keyFile, CertificateFile: certFile,
-		Grants: []string{"user"},
+		Metadata: string(w.idp.Metadata()), EntityID: entityID, ACSURL: acsURL,
+		KeyFile: "testdata/sp.key", CertificateFile: "testdata/sp.crt", Grants: []string{"user"},
 	}
 	return w
 }
 
+// newIdP makes another IdP, with a key of its own.
 func newIdP(t testing.TB, name string, clock *providertest.Clock) *idp.IdP {
 	t.Helper()
-	p, err := idp.New(idp.Options{EntityID: name, Now: clock.Now})
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	check(t, err)
+	p, err := idp.New(idp.Options{EntityID: name, Now: clock.Now, Key: key})
 	check(t, err)
 	return p
 }
@@ -134,4 +139,14 @@ func check(t testing.TB, err error) {
 
 func after(d time.Duration) func(*idp.Request) {
 	return func(r *idp.Request) { r.At = r.At.Add(d) }
+}
+
+func readCertificate(t testing.TB, path string) *x509.Certificate {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	check(t, err)
+	block, _ := pem.Decode(data)
+	cert, err := x509.ParseCertificate(block.Bytes)
+	check(t, err)
+	return cert
 }
