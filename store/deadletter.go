@@ -28,6 +28,7 @@ type DeadLetter struct {
 	Who         string // who gave it this state
 	Why         string
 	Campaign    string
+	Outcome     string // what its replay came to: an outcome, or the code of its second failure
 	Parent      uint64 // sequence of the dead letter whose replay this one comes from, or 0
 	Attempts    int    // replays so far
 	CreatedAt   time.Time
@@ -41,7 +42,7 @@ type DeadLetterFilter struct {
 	After                                              uint64 // sequence of the last one of the page before
 }
 
-const deadLetterNames = `sequence, tenant, source, event_id, code, reason, fingerprint, state, who, why, campaign, parent, attempts, created_at, updated_at`
+const deadLetterNames = `sequence, tenant, source, event_id, code, reason, fingerprint, state, who, why, campaign, outcome, parent, attempts, created_at, updated_at`
 
 // OpenDeadLetters notes new entries. One that is known already stays as it is: to see an entry again does not reopen it.
 func (s *Store) OpenDeadLetters(ctx context.Context, rows []DeadLetter) error {
@@ -52,7 +53,7 @@ func (s *Store) OpenDeadLetters(ctx context.Context, rows []DeadLetter) error {
 func (s *Store) UpsertDeadLetters(ctx context.Context, rows []DeadLetter) error {
 	return s.putDeadLetters(ctx, rows, ` on conflict (sequence) do update set tenant = excluded.tenant, source = excluded.source,
 		event_id = excluded.event_id, code = excluded.code, reason = excluded.reason, fingerprint = excluded.fingerprint,
-		state = excluded.state, who = excluded.who, why = excluded.why, campaign = excluded.campaign, parent = excluded.parent,
+		state = excluded.state, who = excluded.who, why = excluded.why, campaign = excluded.campaign, outcome = excluded.outcome, parent = excluded.parent,
 		attempts = excluded.attempts, updated_at = excluded.updated_at`)
 }
 
@@ -77,6 +78,7 @@ func deadLetterColumns(rows []*DeadLetter) *columns {
 	c.text("who", func(i int) string { return rows[i].Who })
 	c.text("why", func(i int) string { return rows[i].Why })
 	c.text("campaign", func(i int) string { return rows[i].Campaign })
+	c.text("outcome", func(i int) string { return rows[i].Outcome })
 	c.numbers("parent", "bigint", func(i int) int64 { return int64(rows[i].Parent) })
 	c.numbers("attempts", "integer", func(i int) int64 { return int64(rows[i].Attempts) })
 	c.time("created_at", func(i int) time.Time { return rows[i].CreatedAt })
@@ -117,7 +119,7 @@ func (s *Store) deadLetters(ctx context.Context, w where, n int) ([]DeadLetter, 
 	var rows []struct {
 		Sequence                                         int64
 		Tenant, Source, Code, Reason, Fingerprint, State string
-		Who, Why, Campaign                               string
+		Who, Why, Campaign, Outcome                      string
 		EventID                                          string `db:"event_id"`
 		Parent                                           int64
 		Attempts                                         int
@@ -128,7 +130,7 @@ func (s *Store) deadLetters(ctx context.Context, w where, n int) ([]DeadLetter, 
 	all := make([]DeadLetter, len(rows))
 	for i, r := range rows {
 		all[i] = DeadLetter{uint64(r.Sequence), r.Tenant, r.Source, r.EventID, r.Code, r.Reason, r.Fingerprint, r.State, r.Who, r.Why,
-			r.Campaign, uint64(r.Parent), r.Attempts, r.CreatedAt.Time, r.UpdatedAt.Time}
+			r.Campaign, r.Outcome, uint64(r.Parent), r.Attempts, r.CreatedAt.Time, r.UpdatedAt.Time}
 	}
 	return all, err
 }

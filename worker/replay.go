@@ -245,7 +245,9 @@ func (w *Worker) closeDeadLetter(ctx context.Context, e *event, o Order) error {
 		return nil
 	default:
 		row.State = store.DeadLetterReplayed // a second failure is a dead letter of its own, which names this one
-		row.Code = e.code()
+		if row.Outcome = e.code(); row.Outcome == "" {
+			row.Outcome = string(e.answer.Outcome)
+		}
 	}
 	if err := w.store.UpsertDeadLetters(ctx, []store.DeadLetter{row}); err != nil {
 		return err

@@ -1,193 +1,318 @@
 package main
 
 import (
-	"encoding/json"
+	"context"
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
 func newDLQCommand(a *app) *cobra.Command {
-	return group("dlq", "Look at dead letters: the events that could not be processed",
+	return group("dlq", "Look at dead letters, the events that could not be processed; replay or discard them",
 		newDLQListCommand(a),
+		newDLQGroupsCommand(a),
 		newDLQShowCommand(a),
+		newDLQReplayCommand(a),
+		newDLQDiscardCommand(a),
+		newDLQWatchCommand(a),
 	)
 }
 
 // A deadLetter is a dead letter as people read it. It holds no part of the event itself.
 type deadLetter struct {
-	Sequence    uint64            `json:"sequence"`
-	Time        time.Time         `json:"time"` // of the dead letter
-	Tenant      string            `json:"tenant"`
-	Source      string            `json:"source"`
-	Code        string            `json:"code"`
-	Reason      string            `json:"reason,omitempty"`
-	Class       string            `json:"class"`
-	Fingerprint string            `json:"fingerprint"`
-	EventID     string            `json:"event_id"`
-	Subject     string            `json:"subject"`
-	StoredAt    string            `json:"stored_at"` // of the event
-	Hint        string            `json:"hint,omitempty"`
-	Attempts    string            `json:"attempts"`
-	Headers     map[string]string `json:"headers,omitempty"`
-	Error       json.RawMessage   `json:"error,omitempty"`
-	Bytes       int               `json:"bytes"`
+	Sequence    uint64    `json:"sequence"`
+	Time        time.Time `json:"time"` // of the dead letter
+	State       string    `json:"state"`
+	Outcome     string    `json:"outcome,omitempty"` // of its replay
+	Tenant      string    `json:"tenant"`
+	Source      string    `json:"source"`
+	Code        string    `json:"code"`
+	Reason      string    `json:"reason,omitempty"`
+	Class       string    `json:"class"`
+	Fingerprint string    `json:"fingerprint"`
+	EventID     string    `json:"event_id"`
+	Subject     string    `json:"subject"`
+	StoredAt    string    `json:"stored_at"` // of the event
+	Hint        string    `json:"hint,omitempty"`
+	Attempts    string    `json:"attempts"`
+	Parent      string    `json:"parent,omitempty"`
+	Bytes       int       `json:"bytes"`
+
+	stored stream.Stored
 }
 
 func readDeadLetter(m stream.Stored) deadLetter {
 	h := m.Header
 	return deadLetter{
-		Sequence: m.Sequence, Time: m.StoredAt, Tenant: h.Get(worker.DeadLetterTenant), Source: h.Get(worker.DeadLetterSource),
+		Sequence: m.Sequence, Time: m.StoredAt, State: store.DeadLetterOpen,
+		Tenant: h.Get(worker.DeadLetterTenant), Source: h.Get(worker.DeadLetterSource),
 		Code: h.Get(worker.DeadLetterCode), Reason: h.Get(worker.DeadLetterReason), Class: h.Get(worker.DeadLetterClass),
 		Fingerprint: h.Get(worker.DeadLetterFingerprint), EventID: h.Get(worker.DeadLetterEventID),
 		Subject: h.Get(worker.DeadLetterSubjectHeader), StoredAt: h.Get(worker.DeadLetterTime), Hint: h.Get(worker.DeadLetterHint),
-		Attempts: h.Get(worker.DeadLetterAttempts), Bytes: len(m.Data),
+		Attempts: h.Get(worker.DeadLetterAttempts), Parent: h.Get(worker.DeadLetterParent), Bytes: len(m.Data), stored: m,
 	}
 }
 
+// cause says in short what failed.
+func (d deadLetter) cause() string {
+	if d.Reason == "" {
+		return d.Code
+	}
+	return d.Code + " (" + d.Reason + ")"
+}
+
+// A dlqSelection chooses dead letters by flags and arguments.
+type dlqSelection struct {
+	filter      stream.Filter
+	since       time.Duration
+	before      time.Duration
+	reason      string
+	fingerprint string
+	state       string
+	all         bool
+	sequences   []uint64
+}
+
+func (s *dlqSelection) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&s.filter.Tenant, "tenant", "", "only of this tenant (UUID)")
+	f.StringVar(&s.filter.Source, "source", "", "only of this source")
+	f.StringVar(&s.filter.Word, "code", "", "only of this code, as in unauthenticated")
+	f.StringVar(&s.reason, "reason", "", "only of this failed check, as in expired")
+	f.StringVar(&s.fingerprint, "fingerprint", "", "only of this cause, as dlq groups shows it")
+	f.DurationVar(&s.since, "since", 0, "only those that are at most that old")
+	f.DurationVar(&s.before, "older-than", 0, "only those that are at least that old")
+}
+
+// named reports whether anything was chosen at all.
+func (s *dlqSelection) named() bool {
+	return s.all || len(s.sequences) > 0 || s.filter.Tenant != "" || s.filter.Source != "" || s.filter.Word != "" ||
+		s.reason != "" || s.fingerprint != "" || s.since > 0 || s.before > 0
+}
+
+func (s *dlqSelection) arguments(args []string) error {
+	for _, arg := range args {
+		seq, err := strconv.ParseUint(arg, 10, 64)
+		if err != nil || seq == 0 {
+			return fail(exitUsage, "idpsync dlq list shows the sequences", "%q is not a sequence number", arg)
+		}
+		s.sequences = append(s.sequences, seq)
+	}
+	slices.Sort(s.sequences)
+	s.sequences = slices.Compact(s.sequences)
+	return nil
+}
+
+// find returns the dead letters that are chosen, oldest first, with their states.
+func (s *dlqSelection) find(ctx context.Context, d *deployment, now time.Time) ([]deadLetter, error) {
+	states, err := deadLetterStates(ctx, d.store)
+	if err != nil {
+		return nil, err
+	}
+	if s.since > 0 {
+		s.filter.Since = now.Add(-s.since)
+	}
+	letters := []deadLetter{}
+	for m, err := range stream.DeadLetters(ctx, d.conn, s.filter) {
+		if err != nil {
+			return nil, fail(exitFailure, "run idpsync migrate if the streams do not exist", "%w", err)
+		}
+		l := readDeadLetter(m)
+		if row, ok := states[l.Sequence]; ok {
+			l.State, l.Outcome = row.State, row.Outcome
+		}
+		if s.matches(l, now) {
+			letters = append(letters, l)
+		}
+	}
+	return letters, nil
+}
+
+func (s *dlqSelection) matches(l deadLetter, now time.Time) bool {
+	switch {
+	case s.state != "all" && l.State != s.state,
+		s.reason != "" && l.Reason != s.reason,
+		s.fingerprint != "" && l.Fingerprint != s.fingerprint,
+		s.before > 0 && now.Sub(l.Time) < s.before,
+		len(s.sequences) > 0 && !slices.Contains(s.sequences, l.Sequence):
+		return false
+	}
+	return true
+}
+
+// deadLetterStates reads the states of all entries that somebody has dealt with.
+func deadLetterStates(ctx context.Context, st *store.Store) (map[uint64]store.DeadLetter, error) {
+	states := map[uint64]store.DeadLetter{}
+	f := store.DeadLetterFilter{Limit: 1000}
+	for {
+		rows, err := st.DeadLetters(ctx, f)
+		if err != nil {
+			return nil, fmt.Errorf("states of dead letters: %w", err)
+		}
+		for _, r := range rows {
+			states[r.Sequence] = r
+			f.After = r.Sequence
+		}
+		if len(rows) < f.Limit {
+			return states, nil
+		}
+	}
+}
+
+// dlqVerb makes a verb that needs store and broker, and closes them after it.
+func (a *app) dlqVerb(cmd *cobra.Command, run func(ctx context.Context, d *deployment, args []string) error) *cobra.Command {
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, err := a.config(cmd)
+		if err != nil {
+			return err
+		}
+		d, err := a.deployOffline(cmd.Context(), c, a.logger(c), true)
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+		return run(cmd.Context(), d, args)
+	}
+	a.addSettings(cmd, areaBroker, areaStore)
+	return cmd
+}
+
 func newDLQListCommand(a *app) *cobra.Command {
-	var f stream.Filter
-	var since time.Duration
-	var fingerprint string
+	var s dlqSelection
+	var limit int
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:     "list",
 		Short:   "List dead letters",
 		Example: "  idpsync dlq list --code unauthenticated --since 24h",
 		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.config(cmd)
-			if err != nil {
-				return err
-			}
-			conn, err := a.connect(cmd.Context(), c)
-			if err != nil {
-				return err
-			}
-			defer conn.Close()
-			if since > 0 {
-				f.Since = a.now().Add(-since)
-			}
-			letters := []deadLetter{}
-			for m, err := range stream.DeadLetters(cmd.Context(), conn, f) {
-				if err != nil {
-					return fail(exitFailure, "run idpsync migrate if the streams do not exist", "%w", err)
-				}
-				if d := readDeadLetter(m); fingerprint == "" || d.Fingerprint == fingerprint {
-					letters = append(letters, d)
-				}
-			}
-			if asJSON {
-				return printJSON(a.stdout, letters)
-			}
-			if len(letters) == 0 {
-				fmt.Fprintln(a.stderr, "no dead letters")
-				return nil
-			}
-			rows := make([][]string, len(letters))
-			for i, d := range letters {
-				rows[i] = []string{
-					strconv.FormatUint(d.Sequence, 10), d.Time.Local().Format("2006-01-02 15:04:05"), d.Tenant, d.Source, d.Code, d.Reason, d.EventID, d.Fingerprint,
-				}
-			}
-			return printTable(a.stdout, []string{"SEQUENCE", "TIME", "TENANT", "SOURCE", "CODE", "REASON", "EVENT", "FINGERPRINT"}, rows)
-		},
 	}
-	cmd.Flags().StringVar(&f.Tenant, "tenant", "", "only of this tenant (UUID)")
-	cmd.Flags().StringVar(&f.Source, "source", "", "only of this source")
-	cmd.Flags().StringVar(&f.Word, "code", "", "only of this code, as in unauthenticated")
-	cmd.Flags().StringVar(&fingerprint, "fingerprint", "", "only of this cause")
-	cmd.Flags().DurationVar(&since, "since", 0, "only those of that long ago or younger")
-	cmd.Flags().IntVar(&f.Limit, "limit", 0, "at most so many; 0 for all")
+	s.flags(cmd)
+	cmd.Flags().StringVar(&s.state, "state", store.DeadLetterOpen, "open, replayed, discarded or all")
+	cmd.Flags().IntVar(&limit, "limit", 0, "the latest so many; 0 for all")
 	jsonFlag(cmd, &asJSON)
-	a.addSettings(cmd, areaBroker, areaStore)
-	return cmd
+	return a.dlqVerb(cmd, func(ctx context.Context, d *deployment, _ []string) error {
+		letters, err := s.find(ctx, d, a.now())
+		if err != nil {
+			return err
+		}
+		if limit > 0 && len(letters) > limit {
+			letters = letters[len(letters)-limit:]
+		}
+		if asJSON {
+			return printJSON(a.stdout, letters)
+		}
+		if len(letters) == 0 {
+			fmt.Fprintln(a.stderr, "no dead letters")
+			return nil
+		}
+		rows := make([][]string, len(letters))
+		for i, l := range letters {
+			state := l.State
+			if l.Outcome != "" {
+				state += ": " + l.Outcome
+			}
+			rows[i] = []string{strconv.FormatUint(l.Sequence, 10), l.Time.Local().Format("2006-01-02 15:04:05"), state, l.Tenant, l.Source, l.cause(), l.EventID, l.Fingerprint}
+		}
+		return printTable(a.stdout, []string{"SEQUENCE", "TIME", "STATE", "TENANT", "SOURCE", "CAUSE", "EVENT", "FINGERPRINT"}, rows)
+	})
 }
 
-func newDLQShowCommand(a *app) *cobra.Command {
+// A dlqGroup is all dead letters of one cause.
+type dlqGroup struct {
+	Fingerprint string    `json:"fingerprint"`
+	Count       int       `json:"count"`
+	Tenant      string    `json:"tenant"`
+	Source      string    `json:"source"`
+	Code        string    `json:"code"`
+	Reason      string    `json:"reason,omitempty"`
+	First       time.Time `json:"first"`
+	Last        time.Time `json:"last"`
+	Example     uint64    `json:"example"` // sequence of the latest
+	Hint        string    `json:"hint,omitempty"`
+}
+
+func groupDeadLetters(letters []deadLetter) []dlqGroup {
+	at := map[string]int{}
+	var groups []dlqGroup
+	for _, l := range letters {
+		i, ok := at[l.Fingerprint]
+		if !ok {
+			i = len(groups)
+			at[l.Fingerprint] = i
+			groups = append(groups, dlqGroup{Fingerprint: l.Fingerprint, Tenant: l.Tenant, Source: l.Source, Code: l.Code, Reason: l.Reason, First: l.Time})
+		}
+		g := &groups[i]
+		g.Count++
+		g.Last, g.Example, g.Hint = l.Time, l.Sequence, l.Hint
+	}
+	slices.SortStableFunc(groups, func(x, y dlqGroup) int { return y.Count - x.Count })
+	return groups
+}
+
+func newDLQGroupsCommand(a *app) *cobra.Command {
+	var s dlqSelection
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:     "show SEQUENCE",
-		Short:   "Show one dead letter: what failed, why, and what to do",
-		Long:    "Show one dead letter with its record and the failed check. Tokens, assertions and passwords are not shown.",
-		Example: "  idpsync dlq show 17",
-		Args:    cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			seq, err := strconv.ParseUint(args[0], 10, 64)
-			if err != nil {
-				return fail(exitUsage, "idpsync dlq list shows the sequences", "%q is not a sequence number", args[0])
-			}
-			c, err := a.config(cmd)
-			if err != nil {
-				return err
-			}
-			conn, err := a.connect(cmd.Context(), c)
-			if err != nil {
-				return err
-			}
-			defer conn.Close()
-			m, err := stream.DeadLetter(cmd.Context(), conn, seq)
-			if err != nil {
-				return fail(exitPending, "idpsync dlq list shows what is there", "%w", err)
-			}
-			d := readDeadLetter(m)
-			d.Headers = map[string]string{}
-			for name, values := range m.Header {
-				if strings.HasPrefix(name, worker.DeadLetterPrefix) && name != worker.DeadLetterDetail {
-					d.Headers[name] = strings.Join(values, ", ")
-				}
-			}
-			if detail := m.Header.Get(worker.DeadLetterDetail); json.Valid([]byte(detail)) {
-				d.Error = json.RawMessage(detail)
-			}
-			if asJSON {
-				return printJSON(a.stdout, d)
-			}
-			return a.showDeadLetter(d)
-		},
+		Use:   "groups",
+		Short: "Group dead letters by cause, the largest group first",
+		Args:  cobra.NoArgs,
 	}
+	s.flags(cmd)
+	cmd.Flags().StringVar(&s.state, "state", store.DeadLetterOpen, "open, replayed, discarded or all")
 	jsonFlag(cmd, &asJSON)
-	a.addSettings(cmd, areaBroker, areaStore)
-	return cmd
+	return a.dlqVerb(cmd, func(ctx context.Context, d *deployment, _ []string) error {
+		letters, err := s.find(ctx, d, a.now())
+		if err != nil {
+			return err
+		}
+		groups := groupDeadLetters(letters)
+		if asJSON {
+			return printJSON(a.stdout, groups)
+		}
+		if len(groups) == 0 {
+			fmt.Fprintln(a.stderr, "no dead letters")
+			return nil
+		}
+		for _, g := range groups {
+			l := deadLetter{Code: g.Code, Reason: g.Reason}
+			fmt.Fprintf(a.stdout, "%6d  %s  tenant %s, source %s\n        fingerprint %s, from %s to %s, example: idpsync dlq show %d\n",
+				g.Count, printable(l.cause()), printable(g.Tenant), printable(g.Source), g.Fingerprint,
+				g.First.Local().Format("2006-01-02 15:04:05"), g.Last.Local().Format("2006-01-02 15:04:05"), g.Example)
+			if g.Hint != "" {
+				fmt.Fprintf(a.stdout, "        %s\n", printable(g.Hint))
+			}
+		}
+		return nil
+	})
 }
 
-func (a *app) showDeadLetter(d deadLetter) error {
-	var body worker.ErrorBody
-	if len(d.Error) > 0 {
-		_ = json.Unmarshal(d.Error, &body) // a record of another form shows no message
+func newDLQWatchCommand(a *app) *cobra.Command {
+	var s dlqSelection
+	cmd := &cobra.Command{
+		Use:   "watch",
+		Short: "Show dead letters as they come",
+		Args:  cobra.NoArgs,
 	}
-	lines := [][2]string{
-		{"dead letter", strconv.FormatUint(d.Sequence, 10)},
-		{"event", d.EventID},
-		{"subject", d.Subject},
-		{"stored at", d.StoredAt},
-		{"failed", d.Code + " " + d.Reason},
-		{"message", body.Message},
-		{"what to do", d.Hint},
-		{"class", d.Class},
-		{"fingerprint", d.Fingerprint},
-		{"body", fmt.Sprintf("%d bytes, not shown", d.Bytes)},
-	}
-	for _, l := range lines {
-		if strings.TrimSpace(l[1]) != "" {
-			fmt.Fprintf(a.stdout, "%-12s %s\n", l[0], printable(l[1]))
+	s.flags(cmd)
+	return a.dlqVerb(cmd, func(ctx context.Context, d *deployment, _ []string) error {
+		s.state = "all"
+		for m, err := range stream.WatchDeadLetters(ctx, d.conn, s.filter) {
+			if err != nil {
+				return err
+			}
+			if l := readDeadLetter(m); s.matches(l, a.now()) {
+				fmt.Fprintf(a.stdout, "%s  %d  %s  tenant %s, source %s, event %s, fingerprint %s\n", l.Time.Local().Format("15:04:05"), l.Sequence,
+					printable(l.cause()), printable(l.Tenant), printable(l.Source), printable(l.EventID), l.Fingerprint)
+			}
 		}
-	}
-	names := make([]string, 0, len(d.Headers))
-	for name := range d.Headers {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	fmt.Fprintln(a.stdout, "\nrecord")
-	for _, name := range names {
-		fmt.Fprintf(a.stdout, "  %-34s %s\n", printable(name), printable(d.Headers[name]))
-	}
-	return nil
+		return nil
+	})
 }

@@ -231,6 +231,7 @@ create table dead_letters (
   who         text not null,
   why         text not null,
   campaign    text not null,
+  outcome     text not null,
   parent      bigint not null,
   attempts    integer not null,
   created_at  timestamptz not null,

@@ -232,6 +232,7 @@ create table dead_letters (
   who         text not null,
   why         text not null,
   campaign    text not null,
+  outcome     text not null,
   parent      integer not null,
   attempts    integer not null,
   created_at  integer not null,

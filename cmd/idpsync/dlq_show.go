@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/stream"
+)
+
+func newDLQShowCommand(a *app) *cobra.Command {
+	var asJSON, unseal bool
+	var why string
+	cmd := &cobra.Command{
+		Use:   "show SEQUENCE",
+		Short: "Show one dead letter: what failed, why, and what to do",
+		Long: `Show one dead letter with its record, the checks that its event fails now, and what would become of it now. Tokens,
+assertions and passwords are not shown. With --unseal the event itself is, as it was sent; that is recorded with your
+name and reason.`,
+		Example: "  idpsync dlq show 17\n  idpsync dlq show 17 --unseal --why 'ticket 4711'",
+		Args:    cobra.ExactArgs(1),
+	}
+	cmd.Flags().BoolVar(&unseal, "unseal", false, "show the event as it was sent, secrets and all; audited")
+	cmd.Flags().StringVar(&why, "why", "", "with --unseal: the reason")
+	jsonFlag(cmd, &asJSON)
+	return a.dlqVerb(cmd, func(ctx context.Context, d *deployment, args []string) error {
+		var s dlqSelection
+		if err := s.arguments(args); err != nil {
+			return err
+		}
+		m, err := stream.DeadLetter(ctx, d.conn, s.sequences[0])
+		if err != nil {
+			return fail(exitPending, "idpsync dlq list shows what is there", "%w", err)
+		}
+		if unseal {
+			return a.unseal(ctx, d, m, why)
+		}
+		shown := shownDeadLetter{deadLetter: readDeadLetter(m), Record: map[string]string{}}
+		row, err := d.store.DeadLetter(ctx, m.Sequence)
+		switch {
+		case err == nil:
+			shown.State, shown.Outcome = row.State, row.Outcome
+			shown.By = strings.TrimSpace(row.Who + " " + row.Why)
+		case !errors.Is(err, store.ErrNotFound):
+			return err
+		}
+		for name, values := range m.Header {
+			if strings.HasPrefix(name, worker.DeadLetterPrefix) && name != worker.DeadLetterDetail {
+				shown.Record[name] = strings.Join(values, ", ")
+			}
+		}
+		if detail := m.Header.Get(worker.DeadLetterDetail); json.Valid([]byte(detail)) {
+			shown.Error = json.RawMessage(detail)
+		}
+		letter := worker.Stored(m)
+		forecasts, err := d.worker.Forecast(ctx, []worker.Preview{{Letter: &letter, Explain: true}})
+		switch {
+		case errors.Is(err, worker.ErrRecord):
+			shown.Now = "refused: " + err.Error()
+		case err != nil:
+			return err
+		default:
+			shown.Forecast = &forecasts[0]
+			shown.Now = forecastWord(forecasts[0])
+		}
+		if asJSON {
+			return printJSON(a.stdout, shown)
+		}
+		return a.showDeadLetter(shown)
+	})
+}
+
+type shownDeadLetter struct {
+	deadLetter
+	By       string            `json:"by,omitempty"`
+	Error    json.RawMessage   `json:"error,omitempty"`
+	Now      string            `json:"now"`
+	Forecast *worker.Forecast  `json:"forecast,omitempty"`
+	Record   map[string]string `json:"record"`
+}
+
+func (a *app) showDeadLetter(d shownDeadLetter) error {
+	var body worker.ErrorBody
+	if len(d.Error) > 0 {
+		_ = json.Unmarshal(d.Error, &body) // a record of another form shows no message
+	}
+	for _, l := range [][2]string{
+		{"dead letter", strconv.FormatUint(d.Sequence, 10)},
+		{"state", strings.TrimSpace(d.State + " " + d.Outcome + " " + d.By)},
+		{"event", d.EventID},
+		{"subject", d.Subject},
+		{"stored at", d.StoredAt},
+		{"failed", d.cause()},
+		{"message", body.Message},
+		{"now", d.Now},
+		{"what to do", d.Hint},
+		{"class", d.Class},
+		{"fingerprint", d.Fingerprint},
+		{"replay of", d.Parent},
+		{"body", fmt.Sprintf("%d bytes, sealed", d.Bytes)},
+	} {
+		if strings.TrimSpace(l[1]) != "" {
+			fmt.Fprintf(a.stdout, "%-12s %s\n", l[0], printable(l[1]))
+		}
+	}
+	if d.Forecast != nil {
+		fmt.Fprintln(a.stdout, "\nchecks that were made just now")
+		for _, c := range d.Forecast.Checks {
+			mark := "✓"
+			if !c.OK {
+				mark = "✗"
+			}
+			fmt.Fprintf(a.stdout, "  %s %-10s %-22s %s\n", mark, c.Step, printable(c.Name), printable(c.Detail))
+		}
+	}
+	names := make([]string, 0, len(d.Record))
+	for name := range d.Record {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	fmt.Fprintln(a.stdout, "\nrecord")
+	for _, name := range names {
+		fmt.Fprintf(a.stdout, "  %-34s %s\n", printable(name), printable(d.Record[name]))
+	}
+	return nil
+}
+
+// unseal shows the event of a dead letter as it was sent, once that is on record.
+func (a *app) unseal(ctx context.Context, d *deployment, m stream.Stored, why string) error {
+	if strings.TrimSpace(why) == "" {
+		return fail(exitUsage, "add --why 'the reason'", "unsealing is recorded, so it needs a reason")
+	}
+	o, err := worker.Unseal(d.key, m.Header, m.Data)
+	if err != nil {
+		return fail(exitFailure, "use the data directory, and so the seal key, of the deployment", "%w", err)
+	}
+	detail, err := json.Marshal(map[string]string{"why": why})
+	if err != nil {
+		return err
+	}
+	if err := d.store.Audit(ctx, store.AuditEntry{
+		At: a.now(), Tenant: m.Header.Get(worker.DeadLetterTenant), Who: operator(), Action: "deadletter.unseal",
+		Object: strconv.FormatUint(m.Sequence, 10), Detail: detail,
+	}); err != nil {
+		return fail(exitFailure, "", "it is not shown, as it could not be recorded: %w", err)
+	}
+	fmt.Fprintf(a.stdout, "subject: %s\n", printable(o.Subject))
+	names := make([]string, 0, len(o.Header))
+	for name := range o.Header {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		for _, v := range o.Header[name] {
+			fmt.Fprintf(a.stdout, "%s: %s\n", printable(name), printable(v))
+		}
+	}
+	_, err = fmt.Fprintf(a.stdout, "\n%s\n", o.Data)
+	return err
+}
+
+// forecastWord is a forecast in a word or two, the same for the same kind of end.
+func forecastWord(f worker.Forecast) string {
+	switch {
+	case f.Waits != "":
+		return "waits (" + f.Waits + ")"
+	case f.Code != "":
+		return strings.TrimSpace("still " + string(f.Code) + " " + f.Reason)
+	case f.Repeat:
+		return "already " + string(f.Outcome)
+	default:
+		return string(f.Outcome)
+	}
+}
