@@ -30,6 +30,9 @@ const (
 func (w *Worker) divert(events []*event) []*event {
 	var rest []*event
 	for i, e := range events {
+		if e.replay != nil { // an order waits for its events, below the lanes
+			e.hashPassword()
+		}
 		if e.decided() || e.user.password == "" {
 			if rest != nil {
 				rest = append(rest, e)
