@@ -210,7 +210,7 @@ func (c *Conn) explain(op string, err error) error {
 		class, hint = ErrOptions, "write the address as nats://host:port"
 	case strings.Contains(text, "Authorization Violation"), strings.Contains(text, "authorization violation"):
 		class, hint = ErrRefused, hints[ErrRefused]
-	case strings.Contains(text, "x509"), strings.Contains(text, "tls:"):
+	case strings.Contains(text, "x509"), strings.Contains(text, "tls:"), strings.Contains(text, "tls error"):
 		class, hint = ErrRefused, "check --nats-ca, --nats-cert and --nats-key against the broker's certificate"
 	case errors.Is(err, nats.ErrSecureConnRequired), errors.Is(err, nats.ErrSecureConnWanted):
 		class, hint = ErrOptions, "one side wants TLS and the other does not: use tls:// with --nats-ca, or nats:// without"

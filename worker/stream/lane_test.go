@@ -293,9 +293,10 @@ func TestPrefetchedMessagesOutliveTheBroker(t *testing.T) {
 		next(t, ctx, l)
 	}
 	p.start()
-	for range 10 { // the broker hands out the rest
-		if m := next(t, ctx, l); m.Sequence() <= 20 {
-			t.Fatalf("sequence %d again, before AckWait", m.Sequence())
+	// The broker hands out the rest; having lost the last state of its consumer, perhaps others again.
+	for seen := map[uint64]bool{}; len(seen) < 10; {
+		if m := next(t, ctx, l); m.Sequence() > 20 {
+			seen[m.Sequence()] = true
 		}
 	}
 }

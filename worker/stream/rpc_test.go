@@ -177,6 +177,9 @@ func TestStopAnswersWhatItHas(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := nc.Flush(); err != nil { // all of them are with the service
+		t.Fatal(err)
+	}
 	<-entered
 	stopped := make(chan error, 1)
 	go func() { stopped <- svc.Stop(within(t, time.Minute)) }()

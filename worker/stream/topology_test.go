@@ -160,11 +160,13 @@ func TestEverySubjectHasOneLane(t *testing.T) {
 		providers.ShapeOrganization: stream.LaneLogins, providers.ShapeFeed: stream.LaneFeeds,
 	}
 	want := map[string]uint64{}
+	ctx := within(t, time.Minute)
 	for shape, lane := range lanes {
 		subject := worker.EventSubject(worker.Address{Shape: shape, Tenant: tenantA, Source: "hr"})
 		publish(t, c, []worker.Outgoing{{Subject: subject, ID: string(shape)}})
 		want[lane]++
 		for _, l := range []string{stream.LaneLogins, stream.LaneFeeds} {
+			waitFor(t, ctx, func() bool { return laneState(t, c, l).Pending >= want[l] })
 			if got := laneState(t, c, l).Pending; got != want[l] {
 				t.Errorf("after %s: %d pending in %s, want %d", subject, got, l, want[l])
 			}
