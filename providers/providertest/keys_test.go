@@ -1,0 +1,29 @@
+package providertest_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/providers/providertest"
+)
+
+func TestKeys(t *testing.T) {
+	providertest.RunKeys(t, func(*testing.T) providers.Keys { return &providertest.Keys{} })
+}
+
+func TestCredentials(t *testing.T) {
+	var c providertest.Credentials
+	if _, err := c.Credential(context.Background(), "x"); err != providers.ErrNoCredential {
+		t.Errorf("Credential = %v", err)
+	}
+	c.Add(providers.Credential{ID: "x", Name: "one"})
+	c.Add(providers.Credential{ID: "x", Name: "two"})
+	if got, err := c.Credential(context.Background(), "x"); err != nil || got.Name != "two" {
+		t.Errorf("Credential = %+v, %v", got, err)
+	}
+	c.Used("x", providertest.Epoch)
+	if got := c.LastUsed("x"); !got.Equal(providertest.Epoch) {
+		t.Errorf("LastUsed = %v", got)
+	}
+}
