@@ -1,7 +1,6 @@
 package saml_test
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"encoding/xml"
@@ -132,7 +131,7 @@ func TestSecondOpinionOnMutations(t *testing.T) {
 				remove(info)
 			}
 		})
-		for at := 0; at < len(doc); at += 17 {
+		for at := 0; at < len(doc); at += 31 {
 			for _, b := range []byte{'x', '<', ' ', doc[at] ^ 1} {
 				mutant := append([]byte(nil), doc...)
 				mutant[at] = b
@@ -145,43 +144,5 @@ func TestSecondOpinionOnMutations(t *testing.T) {
 				}
 			}
 		}
-	}
-}
-
-func BenchmarkVerify(b *testing.B) { compare(b, true) }
-
-func BenchmarkCrewjam(b *testing.B) { compare(b, false) }
-
-// compare measures both on the same Responses: go test -run xxx -bench 'Verify|Crewjam' -cpu 1.
-func compare(b *testing.B, ours bool) {
-	w := newWorld(b)
-	p := w.provider(b)
-	sp := crewjamProvider(b, w, w.clock.Now())
-	for name, change := range map[string]func(*idp.Request){
-		"response":  func(r *idp.Request) { r.Mode = idp.SignResponse },
-		"assertion": func(r *idp.Request) { r.Mode = idp.SignAssertion },
-		"both":      func(r *idp.Request) { r.Mode = idp.SignBoth },
-		"encrypted": func(r *idp.Request) { r.Mode, r.Encrypt = idp.SignAssertion, idp.AES256CBC },
-	} {
-		doc := w.respond(b, change)
-		b.Run(name, func(b *testing.B) {
-			b.ReportAllocs()
-			e := w.login(b, doc)
-			e.Trace = nil
-			encoded := base64.StdEncoding.EncodeToString(doc)
-			for b.Loop() {
-				if ours {
-					if _, err := p.Verify(b.Context(), e); err != nil {
-						b.Fatal(err)
-					}
-					continue
-				}
-				raw, err := base64.StdEncoding.DecodeString(encoded)
-				check(b, err)
-				if _, err := sp.ParseXMLResponse(raw, []string{request}, sp.AcsURL); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
 	}
 }
