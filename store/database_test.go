@@ -268,7 +268,7 @@ func TestSQLiteFilesAreSharedAndPrivate(t *testing.T) {
 	for k, s := range []*store.Store{worker, verb} {
 		wg.Go(func() {
 			for i := range 20 {
-				if err := write(t.Context(), s, storetest.Creates(k*1000+i*10, 10)); err != nil {
+				if err := create(t.Context(), s, storetest.Creates(k*1000+i*10, 10)); err != nil { // reads before it writes
 					t.Error(err)
 				}
 				if _, err := s.Users(t.Context(), store.UserFilter{Tenant: storetest.Acme}); err != nil {

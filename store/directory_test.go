@@ -250,17 +250,20 @@ func TestKeysAreKeptWithTheTimesAtWhichTheyWereKnown(t *testing.T) {
 			equal(t, name, got, c.want)
 		}
 		var wg sync.WaitGroup
-		for i := range 8 {
+		const observers, each = 8, 10
+		for i := range observers {
 			wg.Go(func() {
-				if err := s.ObserveSourceKeys(t.Context(), storetest.Acme, "okta", "busy", []store.SourceKey{key("a"), key("b")}, at(i)); err != nil {
-					t.Error(err)
+				for k := range each {
+					if err := s.ObserveSourceKeys(t.Context(), storetest.Acme, "okta", "busy", []store.SourceKey{key("a"), key("b")}, at(k*observers+i)); err != nil {
+						t.Error(err)
+					}
 				}
 			})
 		}
 		wg.Wait()
 		got, err := s.SourceKeys(t.Context(), storetest.Acme, "okta", "busy")
 		equal(t, "error", err, nil)
-		equal(t, "observed by several at once", got, []store.SourceKey{known("a", 0, 7), known("b", 0, 7)})
+		equal(t, "observed by several at once", got, []store.SourceKey{known("a", 0, observers*each-1), known("b", 0, observers*each-1)})
 		none, err := s.SourceKeys(t.Context(), storetest.Acme, "okta", "nobody")
 		if err != nil || len(none) != 0 {
 			t.Errorf("of an unknown issuer: %v, %v", none, err)
@@ -286,7 +289,10 @@ func TestCredentialsAreRevokedOnceAndCounted(t *testing.T) {
 			CreatedAt: storetest.Time, ExpiresAt: storetest.Time.Add(90 * 24 * time.Hour),
 		}
 		plain := store.Credential{ID: "c2", Tenant: storetest.Globex, Name: "none", SecretHash: []byte{1}, CreatedAt: storetest.Time.Add(time.Second)}
-		equal(t, "create", s.CreateCredential(ctx, c, "ann"), nil)
+		finer := c
+		finer.CreatedAt = c.CreatedAt.Add(999) // cut off, not rounded
+		finer.Tenant = strings.ToUpper(c.Tenant)
+		equal(t, "create", s.CreateCredential(ctx, finer, "ann"), nil)
 		equal(t, "create", s.CreateCredential(ctx, plain, "ann"), nil)
 		equal(t, "revision", revision(), int64(2))
 		unknown := c

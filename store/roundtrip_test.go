@@ -2,8 +2,10 @@ package store_test
 
 import (
 	"context"
+	"errors"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -100,13 +102,13 @@ func TestEveryFieldOfABatchComesBack(t *testing.T) {
 		}
 		check(outside)
 
-		got, err := s.User(t.Context(), u.TenantID, u.ID)
+		got, err := s.User(t.Context(), strings.ToUpper(u.TenantID), strings.ToUpper(u.ID))
 		equal(t, "User error", err, nil)
 		equal(t, "User", got, want)
 		users, err := s.Users(t.Context(), store.UserFilter{Tenant: u.TenantID, Email: u.EmailKey, Source: u.CreatedBy})
 		equal(t, "Users error", err, nil)
 		equal(t, "Users", users, []store.User{want})
-		event, err := s.Event(t.Context(), e.TenantID, e.Source, e.EventID)
+		event, err := s.Event(t.Context(), strings.ToUpper(e.TenantID), e.Source, e.EventID)
 		equal(t, "Event error", err, nil)
 		equal(t, "Event", event, e)
 		events, err := s.Events(t.Context(), store.EventFilter{Tenant: e.TenantID, Source: e.Source, Since: e.At, Outcome: e.Outcome})
@@ -115,6 +117,14 @@ func TestEveryFieldOfABatchComesBack(t *testing.T) {
 		identities, err := s.Identities(t.Context(), u.TenantID, u.ID)
 		equal(t, "Identities error", err, nil)
 		equal(t, "Identities", identities, []store.Identity{d})
+		for _, id := range []string{"", "7", storetest.AcmeUser} {
+			if _, err := s.User(t.Context(), u.TenantID, id); !errors.Is(err, store.ErrNotFound) {
+				t.Errorf("user %q: %v", id, err)
+			}
+			if _, err := s.Event(t.Context(), id, e.Source, e.EventID); !errors.Is(err, store.ErrNotFound) {
+				t.Errorf("event of tenant %q: %v", id, err)
+			}
+		}
 		counts, err := s.Counts(t.Context())
 		equal(t, "Counts error", err, nil)
 		equal(t, "Counts", counts, store.Counts{Tenants: 2, Users: 1, Identities: 1, Events: 1, UsedIDs: 1})
