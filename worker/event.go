@@ -31,10 +31,11 @@ type event struct {
 	parked  *store.Parked // when it comes back from having been parked
 	reply   chan<- Answer // when a caller waits for it
 
-	replay *replay // when an operator replays a dead letter
-	crumbs bool    // a breadcrumb in the store speaks of it
-	holder string  // the worker that it ended
-	told   bool    // everybody was told what became of it
+	replay *replay   // when an operator replays a dead letter
+	crumbs bool      // a breadcrumb in the store speaks of it
+	holder string    // the worker that it ended
+	due    time.Time // when it came back, for one that was parked or is replayed
+	told   bool      // everybody was told what became of it
 
 	tenant  *Tenant
 	source  *Source
@@ -51,6 +52,14 @@ type wait struct {
 	reason string
 	after  time.Duration // not worth trying before; zero leaves it to the back-off
 	cause  error
+}
+
+// asOf is the time whose directory the event is to be judged by, at least.
+func (e *event) asOf() time.Time {
+	if e.due.IsZero() {
+		return e.env.StoredAt
+	}
+	return e.due
 }
 
 // repeated reports whether the answer was given before, to the same event.

@@ -87,6 +87,7 @@ func (w *Worker) relayOnce(ctx, hard context.Context) int {
 			w.log.Error("parked event unreadable; it stays", "id", row.ID, "error", err)
 			continue
 		}
+		e.due = w.now()
 		events = append(events, e)
 	}
 	if len(events) == 0 {

@@ -62,8 +62,8 @@ func (w *Worker) prepare(ctx context.Context, e *event) {
 	if e.rejection == nil || !e.rejection.directory {
 		return
 	}
-	// The directory may have been changed after it was read here and before the event was stored.
-	fresh, err := w.directories.Fresh(ctx, e.env.StoredAt)
+	// The directory may have been changed after it was read here and before the event came.
+	fresh, err := w.directories.Fresh(ctx, e.asOf())
 	if err != nil {
 		e.rejection, e.wait = nil, &wait{reason: "directory_unavailable", cause: err}
 		return

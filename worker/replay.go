@@ -226,7 +226,7 @@ func (w *Worker) gather(ctx context.Context, m Message, o Order) (events []*even
 			w.log.Error("order names a dead letter of another tenant; it is not processed", "dead_letter", seq, "subject", m.Subject())
 			continue
 		}
-		e.replay = &replay{order: o, letter: seq}
+		e.replay, e.due = &replay{order: o, letter: seq}, w.now()
 		events = append(events, e)
 	}
 	return events, retry
