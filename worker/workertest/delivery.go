@@ -1,0 +1,119 @@
+package workertest
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/idpsync/idpsync/worker"
+)
+
+// quickNak is the longest that the broker is asked to wait: how long a worker asks for is a matter of its own tests.
+const quickNak = 20 * time.Millisecond
+
+// A Delivery is one message in the hands of a process, and what the broker was told of it.
+type Delivery struct {
+	Lane      string
+	Stream    string
+	Sequence  uint64
+	Delivered uint64
+	Told      []string // ack, nak, term; what a hook kept from the broker is not among them
+}
+
+// deliveries are all that a process was handed.
+type deliveries struct {
+	mu   sync.Mutex
+	all  []*message
+	open []worker.Consumer // not drained to their end yet
+}
+
+func (d *deliveries) add(m *message) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.all = append(d.all, m)
+}
+
+// A consumer is a lane of a process.
+type consumer struct {
+	worker.Consumer
+	lane string
+	p    *Process
+}
+
+// Next implements worker.Consumer. A dead process gets nothing any more; what its client had prefetched stays with the
+// broker's lease until [Process.Kill] ends that.
+func (c *consumer) Next(ctx context.Context) (worker.Message, error) {
+	if c.p.hooks.at(ctx, Call{Point: BeforeDelivery, Method: c.lane}) != nil {
+		return nil, worker.ErrConsumerClosed
+	}
+	next, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		select {
+		case <-c.p.hooks.died:
+			cancel()
+		case <-stop:
+		}
+	}()
+	m, err := c.Consumer.Next(next)
+	if err != nil {
+		if ctx.Err() == nil && next.Err() != nil {
+			return nil, worker.ErrConsumerClosed
+		}
+		return nil, err
+	}
+	w := &message{Message: m, lane: c.lane, hooks: &c.p.hooks}
+	c.p.deliveries.add(w)
+	return w, nil
+}
+
+// A message is one delivery, with points before what the broker is told.
+type message struct {
+	worker.Message
+	lane  string
+	hooks *hooks
+
+	mu   sync.Mutex
+	told []string
+}
+
+func (m *message) tell(ctx context.Context, method string, delay time.Duration, call func() error) error {
+	if err := m.hooks.at(ctx, Call{Point: BeforeTell, Method: method, Message: m, Delay: delay}); err != nil {
+		return err
+	}
+	err := call()
+	if err == nil && method != "in progress" {
+		m.mu.Lock()
+		m.told = append(m.told, method)
+		m.mu.Unlock()
+	}
+	return err
+}
+
+func (m *message) Ack() error {
+	return m.tell(context.Background(), "ack", 0, m.Message.Ack)
+}
+
+func (m *message) AckSync(ctx context.Context) error {
+	return m.tell(ctx, "ack", 0, func() error { return m.Message.AckSync(ctx) })
+}
+
+func (m *message) NakWithDelay(delay time.Duration) error {
+	return m.tell(context.Background(), "nak", delay, func() error { return m.Message.NakWithDelay(min(delay, quickNak)) })
+}
+
+func (m *message) InProgress() error {
+	return m.tell(context.Background(), "in progress", 0, m.Message.InProgress)
+}
+
+func (m *message) Term(reason string) error {
+	return m.tell(context.Background(), "term", 0, func() error { return m.Message.Term(reason) })
+}
+
+func (m *message) delivery() Delivery {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return Delivery{Lane: m.lane, Stream: m.Stream(), Sequence: m.Sequence(), Delivered: m.Delivered(), Told: append([]string(nil), m.told...)}
+}

@@ -1,0 +1,220 @@
+package workertest
+
+import (
+	"context"
+	"encoding/json"
+	"iter"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/stream"
+)
+
+// A Journal follows one stream from its beginning.
+type Journal struct {
+	d       *Deployment
+	mu      sync.Mutex
+	all     []Record
+	changed chan struct{} // closed and replaced at each record
+}
+
+// A Record is a result or a dead letter, as the broker stored it.
+type Record struct {
+	stream.Stored
+	EventID string
+	Status  int            // of a result
+	Outcome worker.Outcome // of a result
+	Code    worker.Code    // of a rejection
+	Reason  string         // of a rejection
+	Body    map[string]any // of a result
+}
+
+type follow func(ctx context.Context, c *stream.Conn, f stream.Filter) iter.Seq2[stream.Stored, error]
+
+func newJournal(d *Deployment, open follow) *Journal {
+	j := &Journal{d: d, changed: make(chan struct{})}
+	ctx, cancel := context.WithCancel(d.Ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for m, err := range open(ctx, d.Conn, stream.Filter{Since: time.Now().Add(-time.Hour)}) {
+			if err != nil {
+				if ctx.Err() == nil {
+					d.T.Errorf("journal: %v", err)
+				}
+				return
+			}
+			j.add(readRecord(m))
+		}
+	}()
+	d.T.Cleanup(func() { cancel(); <-done })
+	return j
+}
+
+func readRecord(m stream.Stored) Record {
+	r := Record{Stored: m}
+	if m.Stream == stream.StreamDeadLetters {
+		r.EventID = m.Header.Get(worker.DeadLetterEventID)
+		r.Code, r.Reason = worker.Code(m.Header.Get(worker.DeadLetterCode)), m.Header.Get(worker.DeadLetterReason)
+		return r
+	}
+	r.EventID = m.Header.Get(worker.HeaderEventID)
+	r.Status, _ = strconv.Atoi(m.Header.Get(worker.HeaderStatus))
+	r.Outcome = worker.Outcome(m.Header.Get(worker.HeaderOutcome))
+	_ = json.Unmarshal(m.Data, &r.Body) // what cannot be read stays nil, and fails the test that looks at it
+	if code, ok := r.Body["code"].(string); ok {
+		r.Code = worker.Code(code)
+	}
+	if details, ok := r.Body["details"].(map[string]any); ok {
+		r.Reason, _ = details["reason"].(string)
+	}
+	return r
+}
+
+func (j *Journal) add(r Record) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.all = append(j.all, r)
+	close(j.changed)
+	j.changed = make(chan struct{})
+}
+
+// All returns what was stored so far and has arrived here.
+func (j *Journal) All() []Record {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.Clone(j.all)
+}
+
+// Where returns the records so far that match.
+func (j *Journal) Where(match func(Record) bool) []Record {
+	return slices.DeleteFunc(j.All(), func(r Record) bool { return !match(r) })
+}
+
+// Of returns the records so far of an event.
+func (j *Journal) Of(eventID string) []Record {
+	return j.Where(func(r Record) bool { return r.EventID == eventID })
+}
+
+// Await waits until n records match and returns them.
+func (j *Journal) Await(n int, what string, match func(Record) bool) []Record {
+	j.d.T.Helper()
+	for {
+		j.mu.Lock()
+		changed := j.changed
+		j.mu.Unlock()
+		if found := j.Where(match); len(found) >= n {
+			return found
+		}
+		select {
+		case <-changed:
+		case <-j.d.Ctx.Done():
+			j.d.T.Fatalf("waited in vain for %d records: %s; there are %d of %d", n, what, len(j.Where(match)), len(j.All()))
+		}
+	}
+}
+
+// Caught waits until the journal holds all that its stream does.
+func (j *Journal) caught(name string) {
+	j.d.T.Helper()
+	for _, s := range j.d.State().Streams {
+		if s.Name == name && s.LastSeq > 0 {
+			j.Await(1, "of sequence "+strconv.FormatUint(s.LastSeq, 10), func(r Record) bool { return r.Sequence >= s.LastSeq })
+		}
+	}
+}
+
+// Await returns the first result of an event.
+func (d *Deployment) Await(eventID string) Record {
+	d.T.Helper()
+	return d.Results.Await(1, "result of "+eventID, func(r Record) bool { return r.EventID == eventID })[0]
+}
+
+// AwaitLetter returns the first dead letter of an event.
+func (d *Deployment) AwaitLetter(eventID string) Record {
+	d.T.Helper()
+	return d.Letters.Await(1, "dead letter of "+eventID, func(r Record) bool { return r.EventID == eventID })[0]
+}
+
+// ResultsOf waits until nothing is under way and returns every result of an event.
+func (d *Deployment) ResultsOf(eventID string) []Record {
+	d.T.Helper()
+	d.Settle()
+	d.Results.caught(stream.StreamResults)
+	return d.Results.Of(eventID)
+}
+
+// LettersOf waits until nothing is under way and returns every dead letter of an event.
+func (d *Deployment) LettersOf(eventID string) []Record {
+	d.T.Helper()
+	d.Settle()
+	d.Letters.caught(stream.StreamDeadLetters)
+	return d.Letters.Of(eventID)
+}
+
+// AllResults waits until nothing is under way and returns every result.
+func (d *Deployment) AllResults() []Record {
+	d.T.Helper()
+	d.Settle()
+	d.Results.caught(stream.StreamResults)
+	return d.Results.All()
+}
+
+// AllLetters waits until nothing is under way and returns every dead letter.
+func (d *Deployment) AllLetters() []Record {
+	d.T.Helper()
+	d.Settle()
+	d.Letters.caught(stream.StreamDeadLetters)
+	return d.Letters.All()
+}
+
+// LoginSubject is the subject of logins of a source.
+func LoginSubject(tenant, source string) string { return "idpsync.login." + tenant + "." + source }
+
+// FeedSubject is the subject of a feed.
+func FeedSubject(tenant, source string) string { return "idpsync.feed." + tenant + "." + source }
+
+// Publish stores an event under an id of its sender, as a CloudEvent in binary mode, and returns its stream sequence.
+func (d *Deployment) Publish(subject, id string, body []byte) uint64 {
+	d.T.Helper()
+	return d.PublishWith(subject, id, body, nil)
+}
+
+// PublishWith is Publish with further headers.
+func (d *Deployment) PublishWith(subject, id string, body []byte, header providers.Header) uint64 {
+	d.T.Helper()
+	h := providers.Header{}
+	if id != "" {
+		h = providers.Header{"ce-id": {id}, "ce-source": {"/test"}, "ce-type": {"test.event"}, "ce-specversion": {"1.0"}}
+	}
+	for name, values := range header {
+		h[name] = values
+	}
+	seq, _, err := stream.PublishEvent(d.Ctx, d.Conn, worker.Outgoing{Subject: subject, Header: h, Data: body})
+	if err != nil {
+		d.T.Fatal(err)
+	}
+	return seq
+}
+
+// Order stores an operator's order to replay or discard dead letters of a tenant.
+func (d *Deployment) Order(tenant string, o worker.Order) {
+	d.T.Helper()
+	body, err := json.Marshal(o)
+	if err != nil {
+		d.T.Fatal(err)
+	}
+	if _, _, err := stream.PublishEvent(d.Ctx, d.Conn, worker.Outgoing{Subject: worker.ReplaySubject(tenant), Data: body}); err != nil {
+		d.T.Fatal(err)
+	}
+}
+
+// Replay orders dead letters of Acme to be replayed.
+func (d *Deployment) Replay(campaign string, sequences ...uint64) {
+	d.T.Helper()
+	d.Order(Acme, worker.Order{Action: worker.OrderReplay, Sequences: sequences, Campaign: campaign, Who: "op@acme.example", Why: "mended"})
+}

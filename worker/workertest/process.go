@@ -1,0 +1,220 @@
+package workertest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/providers/command"
+	"github.com/idpsync/idpsync/providers/feed"
+	"github.com/idpsync/idpsync/providers/oidc"
+	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/store/storetest"
+	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/policy"
+	"github.com/idpsync/idpsync/worker/stream"
+)
+
+// A Process is one worker of a deployment, as a process of its own would have it: with its own connections, its own
+// directory in memory and its own policies.
+type Process struct {
+	*worker.Worker
+	Name        string
+	Directories *worker.Directories
+	Policies    *policy.Holder
+	Metrics     *Metrics
+
+	d          *Deployment
+	conn       *stream.Conn
+	hooks      hooks
+	deliveries deliveries
+	cancel     context.CancelFunc
+	done       chan error
+	ended      bool
+}
+
+// Config returns the configuration that processes begin with: batches are small and intervals short, and nothing else
+// differs from the defaults.
+func (d *Deployment) config() worker.Config {
+	return worker.Config{
+		Version: "test", Batch: 100, Vault: d.Key, Now: d.Clock.Now, Log: d.log, Unseal: d.Key.OpenText,
+		RelayInterval: 20 * time.Millisecond, Refresh: 20 * time.Millisecond, AckWait: stream.AckWait,
+	}
+}
+
+// Process makes a worker that does not run yet.
+func (d *Deployment) Process(configure ...func(*worker.Config)) *Process {
+	d.T.Helper()
+	d.processes++
+	p := &Process{Name: fmt.Sprintf("worker-%d", d.processes), d: d, Metrics: newMetrics(), hooks: hooks{died: make(chan struct{})}}
+	cfg := d.config()
+	for _, c := range configure {
+		c(&cfg)
+	}
+	if cfg.Name == "" {
+		cfg.Name = p.Name
+	}
+	p.Name = cfg.Name
+	log := d.log.With("worker", p.Name)
+	cfg.Log, cfg.Metrics = log, p.Metrics
+	p.conn = d.connect(p.Name)
+	d.T.Cleanup(p.conn.Close)
+	cfg.Broker = &broker{p.conn, &p.hooks}
+	cfg.Open = func(ctx context.Context, lane string) (worker.Consumer, error) {
+		c, err := stream.Consumer(ctx, p.conn, lane, cfg.Batch)
+		if err != nil {
+			return nil, err
+		}
+		p.deliveries.mu.Lock()
+		p.deliveries.open = append(p.deliveries.open, c)
+		p.deliveries.mu.Unlock()
+		return &consumer{c, lane, p}, nil
+	}
+	st := &database{storetest.OpenOptions(d.T, d.database), &p.hooks}
+	builtin, err := policy.Compile(nil)
+	if err != nil {
+		d.T.Fatal(err)
+	}
+	p.Policies = policy.NewHolder(builtin)
+	factories := map[providers.Kind]providers.Factory{
+		providers.KindOIDC: p.hooks.factory(oidc.New), providers.KindCommand: p.hooks.factory(command.New), providers.KindFeed: p.hooks.factory(feed.New),
+	}
+	env := providers.Environment{
+		Keys: keys{st.Store}, Credentials: worker.NewCredentials(st, d.Clock.Now, log), HTTP: d.http, Now: d.Clock.Now, Log: log,
+	}
+	p.Directories = worker.NewDirectories(st, factories, env, func(rows []store.Policy) error {
+		files := make([]policy.File, len(rows))
+		for i, r := range rows {
+			files[i] = policy.File{Name: r.Name, Text: r.Text}
+		}
+		_, err := p.Policies.Reload(files)
+		return err
+	})
+	if err := p.Directories.Reload(d.Ctx); err != nil {
+		d.T.Fatal(err)
+	}
+	if p.Worker, err = worker.New(st, &publisher{stream.Publisher(p.conn), &p.hooks}, p.Directories, p.Policies, cfg); err != nil {
+		d.T.Fatal(err)
+	}
+	return p
+}
+
+// Start makes a worker and runs it.
+func (d *Deployment) Start(configure ...func(*worker.Config)) *Process {
+	d.T.Helper()
+	return d.Process(configure...).Run()
+}
+
+// Run begins to work, until Stop, Kill, or the end of the test.
+func (p *Process) Run() *Process {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(p.d.Ctx))
+	p.cancel, p.done = cancel, make(chan error, 1)
+	go func() { p.done <- p.Worker.Run(ctx) }()
+	p.d.T.Cleanup(func() {
+		if !p.ended {
+			p.On(nil)
+			if err := p.Stop(); err != nil {
+				p.d.T.Errorf("%s: %v", p.Name, err)
+			}
+		}
+	})
+	return p
+}
+
+// On sets what happens at the points of this process from now on; nil lets everything pass.
+func (p *Process) On(hook Hook) { p.hooks.set(hook) }
+
+// Die ends the process as far as anybody outside can tell: from now on it reaches nothing. It is for hooks; the test
+// then calls Kill.
+func (p *Process) Die() error {
+	p.hooks.die()
+	return ErrDead
+}
+
+// Died is closed once the process has died.
+func (p *Process) Died() <-chan struct{} { return p.hooks.died }
+
+// AwaitDeath waits until a hook has called Die, then ends the process.
+func (p *Process) AwaitDeath() {
+	p.d.T.Helper()
+	select {
+	case <-p.Died():
+	case <-p.d.Ctx.Done():
+		p.d.T.Fatalf("%s did not come to the point at which it was to die", p.Name)
+	}
+	p.Kill()
+}
+
+// Shutdown tells the process to stop, as SIGTERM does, and returns at once.
+func (p *Process) Shutdown() { p.cancel() }
+
+// Stop ends the process as SIGTERM does, and returns what Run returned.
+func (p *Process) Stop() error {
+	p.d.T.Helper()
+	p.ended = true
+	p.cancel()
+	return p.wait()
+}
+
+// Wait waits until Run has returned, and returns what it did.
+func (p *Process) wait() error {
+	p.d.T.Helper()
+	select {
+	case err := <-p.done:
+		return err
+	case <-time.After(patience):
+		return errors.New("the worker did not stop")
+	}
+}
+
+// Kill ends the process as kill -9 does: nothing is drained or told. The broker's leases on what it held are ended
+// too, as they would be after AckWait.
+func (p *Process) Kill() {
+	p.d.T.Helper()
+	p.ended = true
+	p.hooks.die()
+	p.cancel()
+	_ = p.wait() // a dead process has nothing to say
+	p.release()
+}
+
+// release lets the broker deliver again what the process had and did not dispose of.
+func (p *Process) release() {
+	p.d.T.Helper()
+	p.deliveries.mu.Lock()
+	defer p.deliveries.mu.Unlock()
+	for _, c := range p.deliveries.open { // what the client had prefetched was delivered, too
+		c.Drain()
+		for {
+			m, err := c.Next(p.d.Ctx)
+			if err != nil {
+				break
+			}
+			p.deliveries.all = append(p.deliveries.all, &message{Message: m, hooks: &p.hooks})
+		}
+	}
+	p.deliveries.open = nil
+	for _, m := range p.deliveries.all {
+		if len(m.delivery().Told) == 0 {
+			if err := m.Message.NakWithDelay(0); err != nil {
+				p.d.T.Errorf("release a message: %v", err)
+			}
+		}
+	}
+	if _, err := p.conn.RTT(); err != nil { // the broker has them
+		p.d.T.Errorf("release messages: %v", err)
+	}
+}
+
+// Deliveries returns what the process was handed so far, in order.
+func (p *Process) Deliveries() []Delivery {
+	p.deliveries.mu.Lock()
+	defer p.deliveries.mu.Unlock()
+	out := make([]Delivery, len(p.deliveries.all))
+	for i, m := range p.deliveries.all {
+		out[i] = m.delivery()
+	}
+	return out
+}
