@@ -3,6 +3,7 @@ package saml
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -75,24 +76,22 @@ func (v *verification) confirmation(el *etree.Element, a *assertion) error {
 		return refuse(checkSubjectConfirmation, "the assertion does not have one Subject")
 	}
 	failure := refuse(checkSubjectConfirmation, "the Subject has no SubjectConfirmation of the method bearer")
-	trace := v.trace
 	for _, c := range children(subject, nsAssertion, "SubjectConfirmation") {
 		if attrValue(c, "Method") != methodBearer {
 			continue
 		}
-		// What a confirmation that is not used passed is nobody's business.
-		v.trace = nil
-		if trace != nil {
+		// Only the checks of the confirmation that holds are worth recording.
+		whole := v.trace
+		if whole != nil {
 			v.trace = &providers.Trace{}
 		}
+		own := v.trace
 		failure = v.bearer(c, a)
-		for _, held := range v.trace.Checks() {
-			if failure == nil {
-				trace.Add(held)
-			}
-		}
-		v.trace = trace
+		v.trace = whole
 		if failure == nil {
+			for _, held := range own.Checks() {
+				whole.Add(held)
+			}
 			pass(v.trace, checkSubjectConfirmation, func() string { return "bearer" })
 			return nil
 		}
@@ -106,9 +105,9 @@ func (v *verification) bearer(confirmation *etree.Element, a *assertion) error {
 	if data == nil || !single {
 		return refuse(checkSubjectConfirmation, "the SubjectConfirmation has no SubjectConfirmationData")
 	}
-	if attrValue(data, "Recipient") != v.p.src.ACSURL {
-		return refuseHint(checkRecipient, "the assertion is for another assertion consumer service",
-			"the Recipient must be exactly acs_url, "+v.p.src.ACSURL)
+	if recipient := attrValue(data, "Recipient"); recipient != v.p.src.ACSURL {
+		return refuseSaid(checkRecipient, "the assertion is for another assertion consumer service",
+			"the Recipient must be exactly acs_url, "+v.p.src.ACSURL, recipient)
 	}
 	pass(v.trace, checkRecipient, func() string { return v.p.src.ACSURL })
 	if _, ok := attr(data, "NotOnOrAfter"); !ok {
@@ -163,15 +162,15 @@ func (v *verification) conditions(el *etree.Element, a *assertion) error {
 	for _, c := range conditions.ChildElements() {
 		switch {
 		case is(c, nsAssertion, "AudienceRestriction"):
-			if !v.audience(c) {
-				return refuseHint(checkAudience, "the assertion is for another audience",
-					"the Audience must be exactly entity_id, "+v.p.src.EntityID)
+			if names := audiences(c); !slices.Contains(names, v.p.src.EntityID) {
+				return refuseSaid(checkAudience, "the assertion is for another audience",
+					"the Audience must be exactly entity_id, "+v.p.src.EntityID, strings.Join(names, " "))
 			}
 			restricted = true
 		case is(c, nsAssertion, "OneTimeUse"), is(c, nsAssertion, "ProxyRestriction"):
 			// Every assertion is good for one event, and none is passed on.
 		default:
-			return refuse(checkCondition, "the assertion has a condition that is not known")
+			return refuseSaid(checkCondition, "the assertion has a condition that is not known", "", c.FullTag())
 		}
 	}
 	if !restricted {
@@ -182,13 +181,14 @@ func (v *verification) conditions(el *etree.Element, a *assertion) error {
 	return nil
 }
 
-func (v *verification) audience(restriction *etree.Element) bool {
+func audiences(restriction *etree.Element) []string {
+	var names []string
 	for _, audience := range children(restriction, nsAssertion, "Audience") {
-		if name, plain := text(audience); plain && name == v.p.src.EntityID {
-			return true
+		if name, plain := text(audience); plain {
+			names = append(names, name)
 		}
 	}
-	return false
+	return names
 }
 
 // session checks the AuthnStatements; the SessionIndex is that of the first.
@@ -232,10 +232,10 @@ func (v *verification) subject(el *etree.Element, a *assertion) error {
 	a.nameID, a.format = value, attrValue(nameID, "Format")
 	pass(v.trace, checkNameID, nil)
 	if q, given := attr(nameID, "NameQualifier"); given && q != v.ring.issuer {
-		return refuse(checkNameIDQualifier, "the NameQualifier of the NameID is not the identity provider's entityID")
+		return refuseSaid(checkNameIDQualifier, "the NameQualifier of the NameID is not the identity provider's entityID", "", q)
 	}
 	if q, given := attr(nameID, "SPNameQualifier"); given && q != v.p.src.EntityID {
-		return refuse(checkNameIDQualifier, "the SPNameQualifier of the NameID is not our entity_id")
+		return refuseSaid(checkNameIDQualifier, "the SPNameQualifier of the NameID is not our entity_id", "", q)
 	}
 	pass(v.trace, checkNameIDQualifier, nil)
 	if a.format == formatTransient && !v.p.mappedSubject {

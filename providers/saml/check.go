@@ -1,6 +1,8 @@
 package saml
 
 import (
+	"strconv"
+
 	"github.com/idpsync/idpsync/providers"
 )
 
@@ -74,6 +76,7 @@ type refusal struct {
 	check   check
 	message string // for the sender; no personal data
 	hint    string // for the operator
+	said    string // what the message said, for the trace alone; no personal data
 }
 
 // Error implements error.
@@ -83,6 +86,11 @@ func refuse(c check, message string) error { return &refusal{check: c, message: 
 
 func refuseHint(c check, message, hint string) error {
 	return &refusal{check: c, message: message, hint: hint}
+}
+
+// refuseSaid is refuseHint with the value at fault.
+func refuseSaid(c check, message, hint, said string) error {
+	return &refusal{check: c, message: message, hint: hint, said: said}
 }
 
 // answer makes the provider's error of a refusal.
@@ -102,7 +110,14 @@ func pass(t *providers.Trace, c check, detail func() string) {
 	t.Add(record)
 }
 
+// maxSaid bounds what a trace repeats of a message, in bytes.
+const maxSaid = 200
+
 // fail records the check that did not hold.
 func fail(t *providers.Trace, r *refusal) {
-	t.Add(providers.Check{Step: "verify", Name: r.check.name, Detail: r.message, Spec: r.check.spec})
+	detail := r.message
+	if r.said != "" {
+		detail += "; the message says " + strconv.Quote(r.said[:min(len(r.said), maxSaid)])
+	}
+	t.Add(providers.Check{Step: "verify", Name: r.check.name, Detail: detail, Spec: r.check.spec})
 }

@@ -54,8 +54,8 @@ func unseal(el *etree.Element) (*sealed, error) {
 	case algCBC256, algGCM256:
 		s.keySize = 32
 	default:
-		return nil, refuseHint(checkEncryption, "the assertion is not encrypted with AES-GCM or AES-CBC of 128 or 256 bits",
-			"let the identity provider encrypt with AES-256-GCM; give it the metadata that saml-metadata prints")
+		return nil, refuseSaid(checkEncryption, "the assertion is not encrypted with AES-GCM or AES-CBC of 128 or 256 bits",
+			"let the identity provider encrypt with AES-256-GCM; give it the metadata that saml-metadata prints", s.algorithm)
 	}
 	for _, info := range children(data, nsSignature, "KeyInfo") {
 		s.keys = append(s.keys, children(info, nsXMLEnc, "EncryptedKey")...)
@@ -81,9 +81,9 @@ func oaep(key *etree.Element) (*rsa.OAEPOptions, error) {
 	if m == nil || !single {
 		return nil, refuse(checkDecryption, failedDecryption)
 	}
-	wrong := refuseHint(checkEncryption, "the key of the assertion is not wrapped with RSA-OAEP and SHA-1 or SHA-256",
-		"let the identity provider wrap keys with RSA-OAEP; RSA 1.5 is broken and refused")
 	algorithm := attrValue(m, "Algorithm")
+	wrong := refuseSaid(checkEncryption, "the key of the assertion is not wrapped with RSA-OAEP and SHA-1 or SHA-256",
+		"let the identity provider wrap keys with RSA-OAEP; RSA 1.5 is broken and refused", algorithm)
 	if algorithm != algOAEP && algorithm != algOAEP11 {
 		return nil, wrong
 	}

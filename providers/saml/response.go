@@ -68,8 +68,8 @@ func (v *verification) response(el *etree.Element, signed bool) error {
 	}
 	destination, present := attr(el, "Destination")
 	if present && destination != v.p.src.ACSURL || signed && !present {
-		return refuseHint(checkDestination, "the Response is not for our assertion consumer service",
-			"the Destination must be exactly acs_url, "+v.p.src.ACSURL)
+		return refuseSaid(checkDestination, "the Response is not for our assertion consumer service",
+			"the Destination must be exactly acs_url, "+v.p.src.ACSURL, destination)
 	}
 	pass(v.trace, checkDestination, func() string {
 		if !present {
@@ -96,8 +96,8 @@ func (v *verification) issuer(el *etree.Element, required bool) error {
 	name, plain := text(issuer)
 	format, given := attr(issuer, "Format")
 	if !plain || name != v.ring.issuer || given && format != formatEntity {
-		return refuseHint(checkIssuer, "the Issuer of the "+el.Tag+" is not the identity provider of this source",
-			"the Issuer must be exactly the entityID of the metadata, "+v.ring.issuer)
+		return refuseSaid(checkIssuer, "the Issuer of the "+el.Tag+" is not the identity provider of this source",
+			"the Issuer must be exactly the entityID of the metadata, "+v.ring.issuer, name)
 	}
 	pass(v.trace, checkIssuer, func() string { return el.Tag + ": " + name })
 	return nil
@@ -124,7 +124,7 @@ func (v *verification) issuedAt(el *etree.Element) error {
 func (v *verification) inResponseTo(where, value string, present bool) error {
 	switch {
 	case v.requestID != "" && (!present || value != v.requestID):
-		return refuse(checkInResponseTo, "the "+where+" does not answer the request that request_id names")
+		return refuseSaid(checkInResponseTo, "the "+where+" does not answer the request that request_id names", "", value)
 	case v.requestID == "" && present:
 		return refuseHint(checkInResponseTo, "the "+where+" answers a request, and the event has no request_id",
 			"publish the ID of the AuthnRequest as request_id")

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -224,6 +225,9 @@ func TestRefusalSaysWhatToDo(t *testing.T) {
 	}
 	want := "xml duplicate_id signature_placement algorithm signature status assertion_count issuer destination issued_at in_response_to " +
 		"version issuer issued_at recipient not_yet_valid expired in_response_to subject_confirmation not_yet_valid expired audience"
+	if last := e.Trace.Checks()[len(got)-1]; !strings.Contains(last.Detail, strconv.Quote(entityID)) {
+		t.Errorf("the trace does not tell what the message said: %s", last.Detail)
+	}
 	if strings.Join(got, " ") != want {
 		t.Errorf("checks in the order\n%s\nwant\n%s", strings.Join(got, " "), want)
 	}

@@ -82,18 +82,18 @@ func signatureOf(el *etree.Element, allowSHA1 bool) (*envelope, error) {
 // checkMethods holds the algorithms of a signature against what the source accepts.
 func checkMethods(method string, info, ref []*etree.Element, allowSHA1 bool) error {
 	if !canonicalizations[attrValue(info[0], "Algorithm")] {
-		return refuse(checkAlgorithm, "the canonicalization method is not supported")
+		return refuseSaid(checkAlgorithm, "the canonicalization method is not supported", "", attrValue(info[0], "Algorithm"))
 	}
 	if !strongSignatures[method] && (!allowSHA1 || !weakSignatures[method]) || len(info[1].ChildElements()) > 0 {
 		if weakSignatures[method] {
 			return refuseHint(checkAlgorithm, "the signature uses RSA with SHA-1",
 				"let the identity provider sign with RSA-SHA256, or set allow_sha1: true for this source if it cannot")
 		}
-		return refuse(checkAlgorithm, "the signature method is not supported")
+		return refuseSaid(checkAlgorithm, "the signature method is not supported", "", method)
 	}
 	if digest := attrValue(ref[1], "Algorithm"); !strongDigests[digest] && (!allowSHA1 || !weakDigests[digest]) {
-		return refuseHint(checkAlgorithm, "the digest method is weak or not supported",
-			"let the identity provider use SHA-256 digests, or set allow_sha1: true for this source if it cannot")
+		return refuseSaid(checkAlgorithm, "the digest method is weak or not supported",
+			"let the identity provider use SHA-256 digests, or set allow_sha1: true for this source if it cannot", digest)
 	}
 	transforms := ref[0].ChildElements()
 	if len(transforms) != 2 {

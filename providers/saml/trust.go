@@ -99,9 +99,9 @@ func (t *trust) current(ctx context.Context) (*keyring, error) {
 }
 
 // newer returns a keyring whose metadata was read after the time at, for a message whose key is not known. It reports
-// false when there can be none.
+// false when ring is such a one already: our clock and the broker's may differ by [Skew].
 func (t *trust) newer(ctx context.Context, ring *keyring, at time.Time) (*keyring, bool, error) {
-	if t.client == nil || ring.fetched.After(at) {
+	if t.client == nil || ring.fetched.After(at.Add(Skew)) {
 		return ring, false, nil
 	}
 	if err := t.acquire(ctx); err != nil {
