@@ -33,10 +33,7 @@ func TestMain(m *testing.M) {
 		fmt.Println(s.URL())
 		select {}
 	}
-	goleak.VerifyTestMain(m,
-		// nats-server starts this one per process, to refresh its clock, and never ends it.
-		goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server/ats.init.0.func1"),
-	)
+	goleak.VerifyTestMain(m)
 }
 
 const (
