@@ -3,7 +3,7 @@
 //
 // # What is guaranteed
 //
-// A message handed out by a [Lane] stays stored until Ack, AckSync or Term; whoever vanishes before leaves it to another
+// A message handed out by a [Consumer] stays stored until Ack, AckSync or Term; whoever vanishes before leaves it to another
 // worker after [AckWait]. A nil error of a publisher means that the broker has stored the message, now or earlier under
 // the same id. Nothing more is promised: a message may be handed out twice, and a publish that failed may have been
 // stored. The ledger, not the broker, makes effects unique.

@@ -29,7 +29,7 @@ const (
 	AckWait = 60 * time.Second
 	// MaxDeliver is a backstop far above what the worker itself allows; a message that reaches it is stranded.
 	MaxDeliver = 25
-	// MaxBatch is the largest batch that [Lane] takes. It prefetches twice as much, in one request at most.
+	// MaxBatch is the largest batch that [Consumer] takes. It prefetches twice as much, in one request at most.
 	MaxBatch = 2048
 
 	maxRequestBatch   = 2 * MaxBatch
