@@ -3,6 +3,7 @@ package worker_test
 import (
 	"bytes"
 	"context"
+	"strings"
 	"testing"
 
 	"github.com/idpsync/idpsync/worker"
@@ -85,6 +86,46 @@ func TestDeathAtAnyPointLeavesOneEffectAndOneResult(t *testing.T) {
 					t.Errorf("users %+v, result %s", users, created.Data)
 				}
 			})
+		})
+	}
+}
+
+// isLetter reports whether a publish is of dead letters.
+func isLetter(c workertest.Call) bool {
+	return len(c.Outgoing) > 0 && strings.HasPrefix(c.Outgoing[0].Subject, "idpsync.deadletter.")
+}
+
+func TestDeathWhileRejectingLeavesOneDeadLetterAndOneResult(t *testing.T) {
+	for name, dies := range map[string]func(c workertest.Call) bool{
+		"before the dead letter":              func(c workertest.Call) bool { return c.Point == workertest.BeforePublish && isLetter(c) },
+		"between dead letter and result":      func(c workertest.Call) bool { return c.Point == workertest.AfterPublish && isLetter(c) },
+		"between result and term":             func(c workertest.Call) bool { return c.Point == workertest.AfterPublish && !isLetter(c) },
+		"with the term on its way and unsaid": func(c workertest.Call) bool { return c.Method == "term" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := workertest.New(t, workertest.Options{})
+			p := d.Process()
+			p.On(func(_ context.Context, c workertest.Call) error {
+				if dies(c) {
+					return p.Die()
+				}
+				return nil
+			})
+			p.Run()
+			d.LogIn("e1", d.Person("ada").With(workertest.Claims{"aud": "payroll"}))
+			p.AwaitDeath()
+			d.Start()
+			letters, results := d.LettersOf("e1"), d.ResultsOf("e1")
+			if len(letters) != 1 || letters[0].Code != worker.CodeUnauthenticated || letters[0].Reason != "audience" {
+				t.Errorf("dead letters: %+v", letters)
+			}
+			if len(results) != 1 || results[0].Status != 401 || results[0].Outcome != worker.OutcomeRejected {
+				t.Errorf("results: %+v", results)
+			}
+			if n := len(d.Users(acme)); n != 0 {
+				t.Errorf("%d users", n)
+			}
 		})
 	}
 }

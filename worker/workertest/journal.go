@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"iter"
+	"net/url"
 	"slices"
 	"strconv"
 	"sync"
@@ -58,7 +59,7 @@ func newJournal(d *Deployment, open follow) *Journal {
 func readRecord(m stream.Stored) Record {
 	r := Record{Stored: m}
 	if m.Stream == stream.StreamDeadLetters {
-		r.EventID = m.Header.Get(worker.DeadLetterEventID)
+		r.EventID, _ = url.PathUnescape(m.Header.Get(worker.DeadLetterEventID)) // what cannot be read is awaited in vain
 		r.Code, r.Reason = worker.Code(m.Header.Get(worker.DeadLetterCode)), m.Header.Get(worker.DeadLetterReason)
 		return r
 	}

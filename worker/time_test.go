@@ -1,0 +1,132 @@
+package worker_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/idpsync/idpsync/providers/oidc/issuer"
+	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/workertest"
+)
+
+func TestTokenValidWhenStoredAndExpiredWhenProcessedCreates(t *testing.T) {
+	t.Parallel()
+	d := workertest.New(t, workertest.Options{})
+	d.LogIn("e1", d.Person("ada"))
+	d.Clock.Advance(24 * time.Hour)
+	d.Start()
+	if r := d.Await("e1"); r.Status != 201 {
+		t.Errorf("%d %s", r.Status, r.Data)
+	}
+}
+
+func TestTokenExpiredWhenStoredIsRefused(t *testing.T) {
+	t.Parallel()
+	d := workertest.New(t, workertest.Options{})
+	d.Start()
+	d.LogIn("e1", d.Person("ada").With(workertest.Claims{"iat": time.Now().Add(-2 * time.Hour).Unix(), "exp": time.Now().Add(-time.Hour).Unix()}))
+	wantRejected(t, d, "e1", worker.CodeUnauthenticated, "expired")
+}
+
+func TestEventOlderThanItsSourceAllowsIsRefused(t *testing.T) {
+	t.Parallel()
+	d := workertest.New(t, workertest.Options{})
+	d.LogIn("e1", d.Person("ada"))
+	d.Clock.Advance(8 * 24 * time.Hour)
+	d.Start()
+	wantRejected(t, d, "e1", worker.CodeUnauthenticated, "event_too_old")
+}
+
+func TestTokenSignedBeforeARotationCreates(t *testing.T) {
+	t.Parallel()
+	d := workertest.New(t, workertest.Options{})
+	p := d.Start()
+	d.LogIn("before", d.Person("first"))
+	d.Await("before")
+	if err := p.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	waiting := d.Login(d.Person("ada"))
+	d.Publish(okta, "waited", waiting)
+	if err := d.Issuer.Rotate(false); err != nil {
+		t.Fatal(err)
+	}
+	d.LogIn("after", d.Person("grace"))
+	d.Start(func(c *worker.Config) { c.Loops = 1 })
+	for _, id := range []string{"after", "waited"} {
+		if r := d.Await(id); r.Status != 201 {
+			t.Errorf("%s: %d %s", id, r.Status, r.Data)
+		}
+	}
+}
+
+func TestTokenSignedWithARetiredKeyIsRefused(t *testing.T) {
+	t.Parallel()
+	d := workertest.New(t, workertest.Options{})
+	d.Start()
+	retired := d.Issuer.KeyID()
+	d.LogIn("before", d.Person("first"))
+	d.Await("before")
+	if err := d.Issuer.Rotate(false); err != nil {
+		t.Fatal(err)
+	}
+	d.LogIn("after", d.Person("second"))
+	if r := d.Await("after"); r.Status != 201 {
+		t.Fatalf("%d %s", r.Status, r.Data)
+	}
+	d.Publish(okta, "forged", d.Login(d.Person("mallory"), issuer.WithKeyID(retired)))
+	wantRejected(t, d, "forged", worker.CodeUnauthenticated, "retired_key")
+}
+
+func TestForgedTokensHaveAReasonEach(t *testing.T) {
+	t.Parallel()
+	d := workertest.New(t, workertest.Options{})
+	d.Start()
+	d.LogIn("honest", d.Person("honest"))
+	d.Await("honest")
+	mallory := d.Person("mallory")
+	altered := func() (string, error) {
+		token, err := d.Issuer.Sign(mallory)
+		if err != nil {
+			return "", err
+		}
+		return issuer.Altered(token, mallory.With(workertest.Claims{"sub": "honest"}))
+	}
+	twice := strings.Replace(string(workertest.Payload(mallory)), `{`, `{"sub":"honest",`, 1)
+	for id, c := range map[string]struct {
+		token  func() (string, error)
+		code   worker.Code
+		reason string
+	}{
+		"none":      {func() (string, error) { return d.Issuer.Unsigned(mallory) }, worker.CodeUnauthenticated, "algorithm"},
+		"hs256":     {func() (string, error) { return d.Issuer.SignedWithPublicKey(mallory) }, worker.CodeUnauthenticated, "algorithm"},
+		"stranger":  {func() (string, error) { return d.Issuer.SignedByStranger(mallory) }, worker.CodeUnauthenticated, "signature"},
+		"altered":   {altered, worker.CodeUnauthenticated, "signature"},
+		"audience":  {func() (string, error) { return d.Issuer.Sign(mallory.With(workertest.Claims{"aud": "payroll"})) }, worker.CodeUnauthenticated, "audience"},
+		"issuer":    {func() (string, error) { return d.Issuer.Sign(mallory.With(workertest.Claims{"iss": "https://evil.example"})) }, worker.CodeUnauthenticated, "issuer"},
+		"twice":     {func() (string, error) { return d.Issuer.SignPayload([]byte(twice)) }, worker.CodeMalformed, "duplicate_claim"},
+		"case":      {func() (string, error) { return d.Issuer.Sign(mallory.With(workertest.Claims{"Sub": "honest"})) }, worker.CodeMalformed, "duplicate_claim"},
+		"no person": {func() (string, error) { return d.Issuer.Sign(mallory.With(workertest.Claims{"sub": nil})) }, worker.CodeUnauthenticated, "subject"},
+		"no token":  {func() (string, error) { return "", nil }, worker.CodeMalformed, "json"},
+		"not one":   {func() (string, error) { return "a.b", nil }, worker.CodeMalformed, "token_form"},
+	} {
+		d.Publish(okta, id, d.Token(c.token()))
+		wantRejected(t, d, id, c.code, c.reason)
+	}
+	if users := d.Users(acme); len(users) != 1 {
+		t.Errorf("%d users", len(users))
+	}
+}
+
+// wantRejected waits for the result and the dead letter of an event and compares them.
+func wantRejected(t *testing.T, d *workertest.Deployment, id string, code worker.Code, reason string) {
+	t.Helper()
+	r, letter := d.Await(id), d.AwaitLetter(id)
+	if r.Outcome != worker.OutcomeRejected || r.Status != code.Status() || r.Code != code || r.Reason != reason {
+		t.Errorf("%s: wanted %s %s, got %d %s", id, code, reason, r.Status, r.Data)
+	}
+	if letter.Code != code || letter.Reason != reason {
+		t.Errorf("%s: wanted a dead letter %s %s, got %s %s", id, code, reason, letter.Code, letter.Reason)
+	}
+}
