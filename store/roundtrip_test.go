@@ -74,6 +74,21 @@ func TestEveryFieldOfABatchComesBack(t *testing.T) {
 			OrganizationGrants: []store.OrganizationGrant{storetest.OrganizationGrant(u, storetest.AcmeSupport, storetest.AcmeViewer), storetest.OrganizationGrant(u, storetest.AcmeSales, storetest.AcmeViewer)},
 		})
 
+		second := storetest.Creates(2, 2) // of more rows than one, columns go as arrays
+		second.Events[1].Result, second.Events[1].ResultHeaders = []byte("{\"\\x00\": \"\\\\\",\n\xff\x00}"), nil
+		second.Events[1].EventID, second.Events[1].UserID = `{"a\\",NULL}`, ""
+		mustWrite(t, s, second)
+		for _, e := range second.Events {
+			got, err := s.Event(t.Context(), e.TenantID, e.Source, e.EventID)
+			equal(t, "event error", err, nil)
+			equal(t, "event of an array", got, e)
+		}
+		for _, w := range second.Users {
+			if _, err := s.Forget(t.Context(), w.TenantID, w.ID, "ann", storetest.Time); err != nil {
+				t.Error(err)
+			}
+		}
+
 		want := u
 		want.HasIdentity, want.Revision, want.Roles = 1, 1, []string{"admin", "user"}
 		want.Organizations = []store.UserOrganization{{storetest.AcmeSales, storetest.AcmeViewer}, {storetest.AcmeSupport, storetest.AcmeViewer}}
@@ -127,7 +142,7 @@ func TestEveryFieldOfABatchComesBack(t *testing.T) {
 		}
 		counts, err := s.Counts(t.Context())
 		equal(t, "Counts error", err, nil)
-		equal(t, "Counts", counts, store.Counts{Tenants: 2, Users: 1, Identities: 1, Events: 1, UsedIDs: 1})
+		equal(t, "Counts", counts, store.Counts{Tenants: 2, Users: 1, Identities: 1, Events: 3, UsedIDs: 1})
 	})
 }
 
@@ -241,6 +256,38 @@ func TestPagesWalkThroughAll(t *testing.T) {
 		newest, err := s.Events(t.Context(), store.EventFilter{Newest: true, Limit: 1})
 		if err != nil || len(newest) != 1 {
 			t.Errorf("newest: %v, %v", newest, err)
+		}
+	})
+}
+
+func TestAForgottenUserLeavesOnlyTheLedgersKeys(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, open func() *store.Store) {
+		s := open()
+		storetest.Seed(t, s)
+		w := storetest.Creates(0, 2)
+		w.Identities = []store.Identity{storetest.Identity(w.Users[0], "s")}
+		w.OrganizationGrants = []store.OrganizationGrant{storetest.OrganizationGrant(w.Users[0], storetest.AcmeSales, storetest.AcmeViewer)}
+		mustWrite(t, s, w)
+		gone, stays := w.Users[0], w.Users[1]
+		if _, err := s.Forget(t.Context(), storetest.Globex, gone.ID, "ann", storetest.Time); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("in another tenant: %v", err)
+		}
+		n, err := s.Forget(t.Context(), strings.ToUpper(gone.TenantID), gone.ID, "ann", storetest.Time)
+		equal(t, "error", err, nil)
+		equal(t, "events", n, int64(1))
+		want := w.Events[0]
+		want.Result, want.ResultHeaders = nil, nil
+		found := find(t, s, store.Lookup{Tenant: gone.TenantID, Source: want.Source, EventID: want.EventID, EmailKey: gone.EmailKey, Issuer: storetest.Issuer, Subject: "s"},
+			store.Lookup{Tenant: gone.TenantID, EmailKey: stays.EmailKey})
+		equal(t, "found", found[0], store.Found{Event: &want})
+		equal(t, "the other user", found[1].ByEmail.ID, stays.ID)
+		other, err := s.Event(t.Context(), stays.TenantID, w.Events[1].Source, w.Events[1].EventID)
+		equal(t, "error", err, nil)
+		equal(t, "the other event", other, w.Events[1])
+		entries, err := s.AuditEntries(t.Context(), store.AuditFilter{Action: "user.forget", Who: "ann"})
+		if err != nil || len(entries) != 1 || entries[0].Object != gone.ID {
+			t.Errorf("audit: %+v, %v", entries, err)
 		}
 	})
 }
