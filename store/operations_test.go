@@ -189,7 +189,7 @@ func TestDeadLettersKeepTheirState(t *testing.T) {
 		equal(t, "open none", s.OpenDeadLetters(ctx, nil), nil)
 		done := row(2)
 		done.State, done.Who, done.Why, done.Campaign, done.Parent, done.Attempts = store.DeadLetterReplayed, "ann", "key fixed", "c1", 1, 2
-		done.UpdatedAt, done.CreatedAt = storetest.Time.Add(time.Hour), storetest.Time.Add(time.Hour)
+		done.Outcome, done.UpdatedAt, done.CreatedAt = "created", storetest.Time.Add(time.Hour), storetest.Time.Add(time.Hour)
 		equal(t, "upsert", s.UpsertDeadLetters(ctx, []store.DeadLetter{done}), nil)
 		equal(t, "seen again", s.OpenDeadLetters(ctx, []store.DeadLetter{row(2)}), nil)
 		done.CreatedAt = storetest.Time
