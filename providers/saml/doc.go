@@ -55,7 +55,8 @@
 // The identity is (entityID of the IdP, NameID), byte for byte. NameQualifier and SPNameQualifier must be absent or equal
 // to the two entityIDs, since another value would mean another name space. A transient NameID is refused unless the
 // source maps subject to a stable attribute; then that attribute is the subject for every format, and its absence is a
-// refusal. An e-mail address counts as verified when the source says trust_email and the address lies in its domains.
+// refusal. An e-mail address counts as verified when the source says trust_email and the address lies in its domains,
+// which are compared in ASCII form: an address with its domain in other letters does not count.
 //
 // # What is not supported
 //

@@ -76,11 +76,17 @@ func forgeries(t testing.TB, w *world, other *idp.IdP) map[string]forgery {
 		"attribute-aliases":   {reason: "duplicate_attribute", text: replace(`<saml:Subject>`, `<saml:Subject xmlns:a="urn:x" xmlns:b="urn:x" a:z="1" b:z="2">`)},
 
 		// Shapes.
-		"not-a-response":       {reason: "response", text: replace("samlp:Response", "samlp:LogoutResponse")},
-		"saml1":                {reason: "response", text: replace("urn:oasis:names:tc:SAML:2.0:protocol", "urn:oasis:names:tc:SAML:1.0:protocol")},
-		"assertion-alone":      {reason: "response", text: alone},
-		"no-assertion":         {reason: "assertion_count", mode: idp.SignNothing, tree: func(r *etree.Element) { remove(r.SelectElement("Assertion")) }},
-		"two-assertions":       {reason: "assertion_count", edit: func(r, a *etree.Element) { second := a.Copy(); second.CreateAttr("ID", "_second"); r.AddChild(second) }},
+		"not-a-response":  {reason: "response", text: replace("samlp:Response", "samlp:LogoutResponse")},
+		"saml1":           {reason: "response", text: replace("urn:oasis:names:tc:SAML:2.0:protocol", "urn:oasis:names:tc:SAML:1.0:protocol")},
+		"assertion-alone": {reason: "response", text: alone},
+		"no-assertion":    {reason: "assertion_count", mode: idp.SignNothing, tree: func(r *etree.Element) { remove(r.SelectElement("Assertion")) }},
+		"two-assertions":  {reason: "assertion_count", edit: func(r, a *etree.Element) { second := a.Copy(); second.CreateAttr("ID", "_second"); r.AddChild(second) }},
+		"assertion-misplaced": {reason: "assertion_count", mode: idp.SignAssertion, tree: func(r *etree.Element) {
+			a := r.SelectElement("Assertion")
+			r.RemoveChild(a)
+			r.CreateElement("samlp:Extensions").AddChild(a)
+		}},
+		"assertion-foreign":    {reason: "assertion_count", edit: func(_, a *etree.Element) { rename(a, "evil", "urn:evil") }},
 		"advice-unsigned":      {reason: "assertion_count", mode: idp.SignAssertion, tree: advice},
 		"advice-signed":        {reason: "assertion_count", edit: func(r, _ *etree.Element) { advice(r) }},
 		"duplicate-id":         {reason: "duplicate_id", tree: func(r *etree.Element) { r.SelectElement("Status").CreateAttr("ID", r.SelectAttrValue("ID", "")) }},
@@ -130,6 +136,10 @@ func forgeries(t testing.TB, w *world, other *idp.IdP) map[string]forgery {
 		"transform-base64":    {reason: "transform", tree: func(r *etree.Element) { transform(r, 1, "http://www.w3.org/2000/09/xmldsig#base64") }},
 		"transform-missing": {reason: "transform", tree: func(r *etree.Element) {
 			remove(r.FindElement("./Signature/SignedInfo/Reference/Transforms").ChildElements()[0])
+		}},
+		"transform-third": {reason: "transform", tree: func(r *etree.Element) {
+			t := signedReference(r).SelectElement("Transforms").CreateElement("ds:Transform")
+			t.CreateAttr("Algorithm", "http://www.w3.org/TR/1999/REC-xslt-19991116")
 		}},
 		"transform-parameter": {reason: "transform", tree: func(r *etree.Element) {
 			r.FindElement("./Signature/SignedInfo/Reference/Transforms").ChildElements()[0].CreateElement("ds:XPath").SetText("not(//*)")

@@ -123,7 +123,7 @@ func (v *verification) issuedAt(el *etree.Element) error {
 // without must be permitted and answer none (SAML profiles 4.1.4.3 and 4.1.5).
 func (v *verification) inResponseTo(where, value string, present bool) error {
 	switch {
-	case v.requestID != "" && (!present || value != v.requestID):
+	case v.requestID != "" && value != v.requestID:
 		return refuseSaid(checkInResponseTo, "the "+where+" does not answer the request that request_id names", "", value)
 	case v.requestID == "" && present:
 		return refuseHint(checkInResponseTo, "the "+where+" answers a request, and the event has no request_id",
