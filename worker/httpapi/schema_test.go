@@ -1,0 +1,159 @@
+package httpapi_test
+
+import (
+	"encoding/json"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/providers/wire"
+	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/stream"
+	"github.com/idpsync/idpsync/worker/workertest"
+)
+
+// TestSchemasNameTheMembersOfTheCode compares the schemas with the structs that the documents are read into.
+func TestSchemasNameTheMembersOfTheCode(t *testing.T) {
+	c := readContract(t)
+	item := func(file, property string) map[string]any {
+		return c.schemas[file]["properties"].(map[string]any)[property].(map[string]any)["items"].(map[string]any)
+	}
+	for name, pair := range map[string]struct {
+		schema map[string]any
+		v      any
+	}{
+		"tenant user":       {c.schemas["tenant-user-request.json"], wire.TenantUser{}},
+		"organization user": {c.schemas["organization-user.json"], wire.OrganizationUser{}},
+		"organization role": {item("organization-user.json", "organizations"), wire.OrganizationRole{}},
+		"OIDC login":        {c.schemas["oidc-login.json"], wire.OIDCLogin{}},
+		"SAML login":        {c.schemas["saml-login.json"], wire.SAMLLogin{}},
+		"error":             {c.schemas["error.json"], worker.ErrorBody{}},
+		"replay order":      {c.schemas["replay-order.json"], worker.Order{}},
+	} {
+		properties := pair.schema["properties"].(map[string]any)
+		var code []string
+		for i := range reflect.TypeOf(pair.v).NumField() {
+			tag, _, _ := strings.Cut(reflect.TypeOf(pair.v).Field(i).Tag.Get("json"), ",")
+			code = append(code, tag)
+		}
+		slices.Sort(code)
+		if schema := slices.Sorted(maps.Keys(properties)); !slices.Equal(schema, code) {
+			t.Errorf("%s: the schema has %v, the code %v", name, schema, code)
+		}
+	}
+}
+
+// TestSchemasNameTheCodesOfTheCode asks for every code in error.json, with a status that openapi.yaml describes.
+func TestSchemasNameTheCodesOfTheCode(t *testing.T) {
+	c := readContract(t)
+	codes := c.schemas["error.json"]["properties"].(map[string]any)["code"].(map[string]any)["enum"].([]any)
+	for _, code := range worker.Codes() {
+		if !slices.Contains(codes, any(string(code))) {
+			t.Errorf("%s is not in error.json", code)
+		}
+	}
+}
+
+// TestExamplesFitTheirSchemas validates the examples of openapi.yaml, and sends them.
+func TestExamplesFitTheirSchemas(t *testing.T) {
+	a := newAPI(t)
+	for _, path := range []string{"/v1/users", "/users"} {
+		content := a.contract.at("paths", path, "post", "requestBody", "content", "application/json").(map[string]any)
+		for name, example := range content["examples"].(map[string]any) {
+			body, err := json.Marshal(example.(map[string]any)["value"])
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.contract.checkJSON(t, content["schema"], body)
+			if r := a.post(path, strings.Replace(string(body), "ada", "ada."+name, 2), nil); r.status != 201 {
+				t.Errorf("%s %s: %d %s", path, name, r.status, r.raw)
+			}
+		}
+	}
+}
+
+// TestSchemasRefuseHostileBodies: what a schema can see, it must refuse as the code does.
+func TestSchemasRefuseHostileBodies(t *testing.T) {
+	c := readContract(t)
+	invisible := []string{ // to a validator that works on parsed JSON
+		"duplicate-name.json", "escaped-duplicate.json", "lone-surrogate.json",
+	}
+	files, err := filepath.Glob("../../providers/command/testdata/rejected/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no corpus: %v", err)
+	}
+	for _, f := range files {
+		raw, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var v any
+		if json.Unmarshal(raw, &v) != nil || slices.Contains(invisible, filepath.Base(f)) {
+			continue
+		}
+		if len(c.validate(c.schemas["tenant-user-request.json"], v, "$")) == 0 {
+			t.Errorf("%s: the schema accepts it", filepath.Base(f))
+		}
+	}
+}
+
+// TestMessagesOfTheBrokerFitTheirSchemas takes events of each kind through the durable subjects and compares what comes
+// out with the schemas.
+func TestMessagesOfTheBrokerFitTheirSchemas(t *testing.T) {
+	a := newAPI(t)
+	login := a.d.Login(a.d.Person("eve"))
+	auth := providers.Header{"Authorization": {"Bearer " + a.admin}, "X-Tenant-ID": {workertest.Acme}}
+	for _, e := range []struct {
+		id, subject, schema string
+		header              providers.Header
+		body                []byte
+	}{
+		{"login", "idpsync.login." + workertest.Acme + ".okta", "oidc-login.json", nil, login},
+		{"login again", "idpsync.login." + workertest.Acme + ".okta", "oidc-login.json", nil, login},
+		{"bad login", "idpsync.login." + workertest.Acme + ".okta", "", nil, []byte(`{"id_token":"a.b"}`)},
+		{"command", "idpsync.command." + workertest.Acme + ".users.create", "organization-user.json", auth, []byte(organizationUser("ada"))},
+		{"bare password", "idpsync.command." + workertest.Acme + ".v1.users.create", "tenant-user-request.json", auth, []byte(tenantUser("bob@acme.example"))},
+		{"feed", "idpsync.feed." + workertest.Acme + ".workday", "feed-user.json", auth, []byte(`{"email":"cy@acme.example","name":"Cy","auth_provider":"saml"}`)},
+		{"roles", "idpsync.feed." + workertest.Acme + ".workday", "feed-user.json", auth, []byte(`{"email":"di@acme.example","name":"Di","auth_provider":"saml","roles":["emperor"]}`)},
+		{"unknown source", "idpsync.feed." + workertest.Acme + ".nowhere", "feed-user.json", auth, []byte(`{"email":"di@acme.example","name":"Di"}`)},
+	} {
+		if e.schema != "" {
+			a.contract.checkJSON(t, a.contract.schemas[e.schema], e.body)
+		}
+		h := providers.Header{"traceparent": {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}}
+		maps.Copy(h, e.header)
+		if _, _, err := stream.PublishEvent(a.d.Ctx, a.d.Conn, worker.Outgoing{Subject: e.subject, ID: e.id, Header: h, Data: e.body}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const events, letters = 8, 4
+	all := func(workertest.Record) bool { return true }
+	for _, r := range a.d.Results.Await(events, "results of all", all) {
+		a.contract.checkJSON(t, a.contract.schemas["result.json"], r.Data)
+		a.checkHeaders("result-headers.json", r.Header)
+	}
+	for _, r := range a.d.Letters.Await(letters, "dead letters of the rejected", all) {
+		a.checkHeaders("dead-letter-headers.json", r.Header)
+	}
+}
+
+// checkHeaders validates headers that have one value each.
+func (a *api) checkHeaders(schema string, h providers.Header) {
+	a.t.Helper()
+	flat := map[string]any{}
+	for name, values := range h {
+		if len(values) != 1 {
+			a.t.Errorf("%s: %s has the values %v", schema, name, values)
+			continue
+		}
+		flat[name] = values[0]
+	}
+	for _, fault := range a.contract.validate(a.contract.schemas[schema], flat, schema) {
+		a.t.Error(fault)
+	}
+}
