@@ -2,7 +2,6 @@ package httpapi_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -45,7 +44,12 @@ type api struct {
 
 func newAPI(t *testing.T, configure ...func(*worker.Config)) *api {
 	t.Helper()
-	d := workertest.New(t, workertest.Options{})
+	return newAPIOf(t, workertest.Options{}, configure...)
+}
+
+func newAPIOf(t *testing.T, o workertest.Options, configure ...func(*worker.Config)) *api {
+	t.Helper()
+	d := workertest.New(t, o)
 	p := d.Start(configure...)
 	auth := providers.Authentication{
 		Credentials: worker.NewCredentials(d.Store, d.Clock.Now, slog.New(slog.DiscardHandler)), Tokens: p.Directories,
@@ -412,91 +416,6 @@ func TestStoppedWorkerIsUnavailable(t *testing.T) {
 	if r := a.post("/v1/users", tenantUser("ada@acme.example"), nil); r.status != 503 || r.code != "unavailable" {
 		t.Errorf("%d %s", r.status, r.raw)
 	}
-}
-
-// A front door alone: what stands behind it is the test's.
-func TestHandler(t *testing.T) {
-	entered, release := make(chan struct{}), make(chan struct{})
-	submit := func(ctx context.Context, s worker.Submission) (worker.Answer, providers.Header) {
-		switch s.EventID {
-		case "panic":
-			panic("secret of a request")
-		case "abort":
-			panic(http.ErrAbortHandler)
-		case "block":
-			entered <- struct{}{}
-			<-release
-		}
-		return worker.Answer{Status: 200, Body: []byte(`{"subject":"` + s.Subject + `"}`)}, providers.Header{"Content-Type": {"application/json"}}
-	}
-	h := httpapi.New(submit, func(context.Context, providers.Header) (string, error) { return workertest.Acme, nil }, httpapi.Config{MaxInFlight: 1, MaxBody: 64})
-	url, client := serve(t, h), newClient(t)
-	post := func(path, key, tenant, body string) (*http.Response, string, error) {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+path, strings.NewReader(body))
-		if err != nil {
-			return nil, "", err
-		}
-		req.Header.Set("Idempotency-Key", key)
-		if tenant != "" {
-			req.Header.Set("X-Tenant-ID", tenant)
-		}
-		res, err := client.Do(req)
-		if err != nil {
-			return nil, "", err
-		}
-		defer func() { _ = res.Body.Close() }()
-		raw, err := io.ReadAll(res.Body)
-		return res, string(raw), err
-	}
-	t.Run("SubjectNamesTenantAndShape", func(t *testing.T) {
-		for path, want := range map[string]string{
-			"/v1/users": "idpsync.rpc." + workertest.Globex + ".v1.users.create",
-			"/users":    "idpsync.rpc." + workertest.Globex + ".users.create",
-		} {
-			_, body, err := post(path, "1", strings.ToUpper(workertest.Globex), "{}")
-			if err != nil || body != `{"subject":"`+want+`"}` {
-				t.Errorf("%s: %s, %v", path, body, err)
-			}
-		}
-		if _, body, err := post("/users", "1", "", "{}"); err != nil || body != `{"subject":"idpsync.rpc.`+workertest.Acme+`.users.create"}` {
-			t.Errorf("tenant of the credential: %s, %v", body, err)
-		}
-	})
-	t.Run("PanicIsContained", func(t *testing.T) {
-		res, body, err := post("/users", "panic", "", "{}")
-		if err != nil || res.StatusCode != 500 || !strings.Contains(body, `"internal"`) || strings.Contains(body, "secret") {
-			t.Errorf("%v %s, %v", res, body, err)
-		}
-		if _, _, err := post("/users", "abort", "", "{}"); err == nil {
-			t.Error("a handler that aborts has an answer")
-		}
-		if res, _, err := post("/users", "1", "", "{}"); err != nil || res.StatusCode != 200 {
-			t.Errorf("after the panics: %v, %v", res, err)
-		}
-	})
-	t.Run("BodyIsBounded", func(t *testing.T) {
-		for n, want := range map[int]int{64: 200, 65: 413} {
-			if res, body, err := post("/users", "1", "", strings.Repeat("x", n)); err != nil || res.StatusCode != want {
-				t.Errorf("%d bytes: %v %s, %v", n, res, body, err)
-			}
-		}
-	})
-	t.Run("NumberAtOnceIsBounded", func(t *testing.T) {
-		done := make(chan error, 1)
-		go func() {
-			_, _, err := post("/users", "block", "", "{}")
-			done <- err
-		}()
-		<-entered
-		res, body, err := post("/users", "1", "", "{}")
-		if err != nil || res.StatusCode != 429 || res.Header.Get("Retry-After") == "" || !strings.Contains(body, `"busy"`) {
-			t.Errorf("%v %s, %v", res, body, err)
-		}
-		close(release)
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
 }
 
 // TestSecretsRestNowhere looks for the password in everything that is kept or published.

@@ -1,0 +1,100 @@
+package httpapi_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/idpsync/idpsync/providers/oidc/issuer"
+	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/stream"
+	"github.com/idpsync/idpsync/worker/workertest"
+)
+
+// withCommands is the default directory with OIDC sources whose tokens may carry commands.
+func withCommands() workertest.Options {
+	return workertest.Options{Directory: strings.Replace(workertest.Directory, "grants: [user, admin]", "grants: [user, admin]\n        commands: true", 1)}
+}
+
+func TestJWTOfASourceWithCommands(t *testing.T) {
+	a := newAPIOf(t, withCommands())
+	token := func(claims workertest.Claims, options ...issuer.SignOption) string {
+		s, err := a.d.Issuer.Sign(claims, options...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	foreign, err := a.d.Second.Sign(a.d.PersonAt(a.d.Second, "robot"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := a.d.Person("robot")
+	for _, c := range []struct {
+		name, token, body string
+		status            int
+		code, reason      string
+	}{
+		{"good", token(good), tenantUser("a@acme.example", `"roles":["admin"]`), 201, "", ""},
+		{"role beyond the source's grants", token(good), tenantUser("b@acme.example", `"roles":["auditor"]`), 422, "invalid_roles", ""},
+		{"expired", token(good.With(workertest.Claims{"exp": time.Now().Add(-time.Hour).Unix(), "iat": time.Now().Add(-2 * time.Hour).Unix()})), tenantUser("b@acme.example"), 401, "unauthenticated", "expired"},
+		{"other audience", token(good.With(workertest.Claims{"aud": "somebody"})), tenantUser("b@acme.example"), 401, "unauthenticated", "audience"},
+		{"changed", strings.Replace(token(good), ".", ".e30", 1), tenantUser("b@acme.example"), 401, "unauthenticated", "credential_unknown"},
+		{"broken signature", token(good) + "AAAA", tenantUser("b@acme.example"), 401, "unauthenticated", "signature"},
+		{"source without commands", foreign, tenantUser("b@acme.example"), 401, "unauthenticated", "credential_unknown"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a := *a
+			a.t = t
+			r := a.post("/v1/users", c.body, header{"Authorization": "Bearer " + c.token})
+			if r.status != c.status || r.code != c.code || r.reason != c.reason {
+				t.Errorf("%d %s; want %d %s %s", r.status, r.raw, c.status, c.code, c.reason)
+			}
+			if strings.Contains(string(r.raw), c.token) {
+				t.Error("the answer shows the token")
+			}
+		})
+	}
+	if r := a.post("/v1/users", tenantUser("c@acme.example"), header{"Authorization": "Bearer " + token(good), "X-Tenant-ID": workertest.Globex}); r.status != 401 || r.reason != "credential_unknown" {
+		t.Errorf("token of another tenant's source: %d %s", r.status, r.raw)
+	}
+}
+
+// TestFirstLoginTakesAUserOfTheOrganizationShape: the shape names no auth provider, so a login of any kind of source may
+// be the first.
+func TestFirstLoginTakesAUserOfTheOrganizationShape(t *testing.T) {
+	a := newAPI(t)
+	if r := a.post("/users", organizationUser("ada"), nil); r.status != 201 {
+		t.Fatalf("%d %s", r.status, r.raw)
+	}
+	if r := a.post("/v1/users", tenantUser("bob@acme.example"), nil); r.status != 201 {
+		t.Fatalf("%d %s", r.status, r.raw)
+	}
+	if r := a.post("/v1/users", `{"email":"cy@acme.example","name":"Cy","auth_provider":"saml"}`, nil); r.status != 201 {
+		t.Fatalf("%d %s", r.status, r.raw)
+	}
+	login := func(id string, claims workertest.Claims) workertest.Record {
+		if _, _, err := stream.PublishEvent(a.d.Ctx, a.d.Conn, worker.Outgoing{Subject: "idpsync.login." + workertest.Acme + ".okta", ID: id, Data: a.d.Login(claims)}); err != nil {
+			t.Fatal(err)
+		}
+		return a.d.Await(id)
+	}
+	unproved := a.d.Person("ada").With(workertest.Claims{"email_verified": "true"})
+	if r := login("unproved", unproved); r.Status != 409 {
+		t.Errorf("a login with an unverified address: %d %s", r.Status, r.Data)
+	}
+	if r := login("first", a.d.Person("ada")); r.Status != 200 || r.Outcome != worker.OutcomeLinked {
+		t.Errorf("first login: %d %s", r.Status, r.Data)
+	}
+	if u := a.d.User(workertest.Acme, "ada@acme.example"); u.AuthProvider != "oidc" || u.HasIdentity != 1 {
+		t.Errorf("auth provider %q, %d identities", u.AuthProvider, u.HasIdentity)
+	}
+	if r := login("second", a.d.Person("ada").With(workertest.Claims{"sub": "somebody else"})); r.Status != 409 || r.Reason != "different_identity" {
+		t.Errorf("second identity: %d %s", r.Status, r.Data)
+	}
+	for _, taken := range []string{"bob", "cy"} { // one has a password, one waits for another kind of source
+		if r := login("of "+taken, a.d.Person(taken)); r.Status != 409 {
+			t.Errorf("%s: %d %s", taken, r.Status, r.Data)
+		}
+	}
+}
