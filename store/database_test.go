@@ -311,14 +311,16 @@ func TestSQLiteOpensAwkwardPathsAndFullSync(t *testing.T) {
 }
 
 // A second key that leads with the tenant would be taken for as good as the right one while a table is small, and the
-// plans of foreign keys' checks last as long as a connection: each check then reads all users of the tenant.
+// plans of foreign keys' checks last as long as a connection: each check then reads all users of the tenant. For users
+// even one is too many: a tenant that the statistics do not know yet looks as if it had a single user.
 func TestOnlyOneKeyOfATableLeadsWithTheTenant(t *testing.T) {
 	t.Parallel()
 	o := storetest.Migrated(t, store.Postgres)
 	db := storetest.Database(t, o)
 	rows, err := db.QueryContext(t.Context(), `select c.relname, count(*) from pg_index x join pg_class c on c.oid = x.indrelid
 		join pg_attribute a on a.attrelid = x.indrelid and a.attnum = x.indkey[0]
-		where a.attname = 'tenant_id' and x.indpred is null group by c.relname having count(*) > 1`)
+		where a.attname = 'tenant_id' and x.indpred is null group by c.relname
+		having count(*) > case c.relname when 'users' then 0 else 1 end`)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -101,7 +101,7 @@ create table users (
   created_at        timestamptz not null,
   updated_at        timestamptz not null,
   revision          bigint not null default 1,
-  primary key (tenant_id, id)
+  primary key (id, tenant_id)
 );
 create unique index users_email on users (email_key, tenant_id);
 create unique index users_identity_name on users (identity_name_key, tenant_id) where identity_name_key is not null;
@@ -115,7 +115,7 @@ create table identities (
   source     text not null,
   created_at timestamptz not null,
   primary key (subject, issuer, tenant_id),
-  foreign key (tenant_id, user_id) references users on delete cascade
+  foreign key (tenant_id, user_id) references users (tenant_id, id) on delete cascade
 );
 create index identities_user on identities (user_id, tenant_id);
 
@@ -127,7 +127,7 @@ create table user_roles (
   event_id  text not null,
   at        timestamptz not null,
   primary key (user_id, role_id, tenant_id),
-  foreign key (tenant_id, user_id) references users on delete cascade,
+  foreign key (tenant_id, user_id) references users (tenant_id, id) on delete cascade,
   foreign key (tenant_id, role_id) references roles
 );
 
@@ -140,7 +140,7 @@ create table user_organizations (
   event_id        text not null,
   at              timestamptz not null,
   primary key (user_id, organization_id, role_id, tenant_id),
-  foreign key (tenant_id, user_id) references users on delete cascade,
+  foreign key (tenant_id, user_id) references users (tenant_id, id) on delete cascade,
   foreign key (tenant_id, organization_id) references organizations,
   foreign key (tenant_id, role_id) references roles
 );
