@@ -99,12 +99,14 @@ func TestForgedTokensHaveAReasonEach(t *testing.T) {
 		code   worker.Code
 		reason string
 	}{
-		"none":      {func() (string, error) { return d.Issuer.Unsigned(mallory) }, worker.CodeUnauthenticated, "algorithm"},
-		"hs256":     {func() (string, error) { return d.Issuer.SignedWithPublicKey(mallory) }, worker.CodeUnauthenticated, "algorithm"},
-		"stranger":  {func() (string, error) { return d.Issuer.SignedByStranger(mallory) }, worker.CodeUnauthenticated, "signature"},
-		"altered":   {altered, worker.CodeUnauthenticated, "signature"},
-		"audience":  {func() (string, error) { return d.Issuer.Sign(mallory.With(workertest.Claims{"aud": "payroll"})) }, worker.CodeUnauthenticated, "audience"},
-		"issuer":    {func() (string, error) { return d.Issuer.Sign(mallory.With(workertest.Claims{"iss": "https://evil.example"})) }, worker.CodeUnauthenticated, "issuer"},
+		"none":     {func() (string, error) { return d.Issuer.Unsigned(mallory) }, worker.CodeUnauthenticated, "algorithm"},
+		"hs256":    {func() (string, error) { return d.Issuer.SignedWithPublicKey(mallory) }, worker.CodeUnauthenticated, "algorithm"},
+		"stranger": {func() (string, error) { return d.Issuer.SignedByStranger(mallory) }, worker.CodeUnauthenticated, "signature"},
+		"altered":  {altered, worker.CodeUnauthenticated, "signature"},
+		"audience": {func() (string, error) { return d.Issuer.Sign(mallory.With(workertest.Claims{"aud": "payroll"})) }, worker.CodeUnauthenticated, "audience"},
+		"issuer": {func() (string, error) {
+			return d.Issuer.Sign(mallory.With(workertest.Claims{"iss": "https://evil.example"}))
+		}, worker.CodeUnauthenticated, "issuer"},
 		"twice":     {func() (string, error) { return d.Issuer.SignPayload([]byte(twice)) }, worker.CodeMalformed, "duplicate_claim"},
 		"case":      {func() (string, error) { return d.Issuer.Sign(mallory.With(workertest.Claims{"Sub": "honest"})) }, worker.CodeMalformed, "duplicate_claim"},
 		"no person": {func() (string, error) { return d.Issuer.Sign(mallory.With(workertest.Claims{"sub": nil})) }, worker.CodeUnauthenticated, "subject"},

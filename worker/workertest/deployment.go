@@ -55,6 +55,7 @@ tenants:
         issuer: ISSUER
         audiences: [idpsync]
         algorithms: [ES256]
+        domains: [acme.example]
         mapping: {email: claims.email, email_verified: claims.email_verified, name: claims.name, roles: claims.groups, avatar: claims.picture}
         default_roles: [user]
         grants: [user, admin]

@@ -1,0 +1,189 @@
+package worker_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/workertest"
+)
+
+// droppingDirectory is the default one with a source that leaves out the roles it may not grant.
+var droppingDirectory = strings.Replace(workertest.Directory, "        default_roles: [user]\n", "        default_roles: [user]\n        on_denied_role: drop\n", 1)
+
+func TestRoleClaimHasFourStates(t *testing.T) {
+	t.Parallel()
+	d := workertest.New(t, workertest.Options{})
+	s := newScene(t, d)
+	for name, c := range map[string]struct {
+		claim any // nil is absent
+		roles []string
+	}{
+		"absent: the source's default":      {nil, []string{"user"}},
+		"empty: none":                       {[]string{}, []string{}},
+		"one string: that":                  {"admin", []string{"admin"}},
+		"a list: those":                     {[]string{"user", "admin"}, []string{"admin", "user"}},
+		"a list with a repeat: each once":   {[]string{"user", "user"}, []string{"user"}},
+		"a list without the default: those": {[]string{"admin"}, []string{"admin"}},
+	} {
+		subject := "p" + strings.Map(onlyLetters, name)
+		r := s.login(acme, "okta", d.Person(subject).With(workertest.Claims{"groups": c.claim}))
+		s.want(r, 201, worker.OutcomeCreated)
+		if got := texts(r.Body["roles"]); !slices.Equal(got, c.roles) {
+			t.Errorf("%s: %v, wanted %v", name, got, c.roles)
+		}
+		if u := d.User(acme, subject+"@acme.example"); !slices.Equal(u.Roles, c.roles) && len(u.Roles)+len(c.roles) > 0 {
+			t.Errorf("%s: the store has %v", name, u.Roles)
+		}
+	}
+	many := make([]string, 201)
+	for i := range many {
+		many[i] = fmt.Sprintf("g%d", i)
+	}
+	for name, claims := range map[string]workertest.Claims{
+		"commas in a string":      {"groups": "user,admin"},
+		"a number":                {"groups": 7},
+		"an object":               {"groups": map[string]any{"user": true}},
+		"a list with a number":    {"groups": []any{"user", 7}},
+		"a list with an empty":    {"groups": []any{"user", ""}},
+		"too many":                {"groups": many},
+		"left out for its length": {"_claim_names": map[string]any{"groups": "src1"}, "_claim_sources": map[string]any{"src1": map[string]any{"endpoint": "https://graph.example"}}},
+		"said to be elsewhere":    {"hasgroups": true},
+	} {
+		r := s.login(acme, "okta", d.Person("p"+strings.Map(onlyLetters, name)).With(claims))
+		s.want(r, 400, worker.OutcomeRejected)
+		if fields := fieldsOf(r); r.Code != worker.CodeInvalidInput || len(fields) != 1 || !strings.HasPrefix(fields[0], "roles") {
+			t.Errorf("%s: %s", name, r.Data)
+		}
+	}
+}
+
+func onlyLetters(r rune) rune {
+	if r < 'a' || r > 'z' {
+		return -1
+	}
+	return r
+}
+
+func texts(v any) []string {
+	list, _ := v.([]any)
+	out := make([]string, len(list))
+	for i := range list {
+		out[i], _ = list[i].(string)
+	}
+	return out
+}
+
+func TestDefaultRolesOfTheTenantApplyWhereTheSourceHasNone(t *testing.T) {
+	t.Parallel()
+	d := workertest.New(t, workertest.Options{})
+	s := newScene(t, d)
+	if r := s.login(acme, "ping", d.PersonAt(d.Second, "ada")); !slices.Equal(texts(r.Body["roles"]), []string{"user"}) {
+		t.Errorf("%s", r.Data)
+	}
+	if r := s.login(globex, "okta", d.Person("ada")); len(texts(r.Body["roles"])) != 0 || r.Status != 201 {
+		t.Errorf("a tenant without default roles: %s", r.Data)
+	}
+	if r := s.feed(acme, "workday", tenantUser("hired", "oidc")); !slices.Equal(texts(r.Body["roles"]), []string{"user"}) {
+		t.Errorf("a feed: %s", r.Data)
+	}
+	d.Apply(strings.Replace(workertest.Directory, "default_roles: [user]\n    roles", "default_roles: [auditor]\n    roles", 1))
+	n := 0
+	d.Eventually("for the change to reach the worker", func() bool {
+		n++
+		r := s.login(acme, "ping", d.PersonAt(d.Second, fmt.Sprintf("later%d", n)))
+		return r.Status == 201 && len(texts(r.Body["roles"])) == 0 // which this source may not grant
+	})
+}
+
+func TestRolesThatCannotBeGrantedAreListedTogetherAndAlike(t *testing.T) {
+	t.Parallel()
+	d := workertest.New(t, workertest.Options{})
+	s := newScene(t, d)
+	r := s.login(acme, "okta", d.Person("ada").With(workertest.Claims{"groups": []string{"user", "nope", "auditor", "captain", "viewer", "pilot"}}))
+	s.want(r, 422, worker.OutcomeRejected)
+	if got := texts(detail(r, "roles")); r.Code != worker.CodeInvalidRoles || !slices.Equal(got, []string{"auditor", "captain", "nope", "pilot", "viewer"}) {
+		t.Errorf("%s", r.Data)
+	}
+	answer := func(role string) string {
+		r := s.login(acme, "okta", d.Person("ada").With(workertest.Claims{"groups": []string{role}}))
+		if letter := d.AwaitLetter(r.EventID); letter.Code != worker.CodeInvalidRoles {
+			t.Errorf("%+v", letter.Header)
+		}
+		return strings.ReplaceAll(string(r.Data), role, "ROLE")
+	}
+	unknown := answer("nope")
+	for _, role := range []string{"auditor", "captain", "viewer"} {
+		if got := answer(role); got != unknown {
+			t.Errorf("%s can be told from an unknown role: %s, %s", role, got, unknown)
+		}
+	}
+	if n := len(d.Users(acme)); n != 0 {
+		t.Errorf("%d users", n)
+	}
+}
+
+func TestRolesOfAUserStayAsTheyWereAtALaterLogin(t *testing.T) {
+	t.Parallel()
+	d := workertest.New(t, workertest.Options{})
+	s := newScene(t, d)
+	s.login(acme, "okta", d.Person("ada").With(workertest.Claims{"groups": "admin"}))
+	r := s.login(acme, "okta", d.Person("ada").With(workertest.Claims{"groups": "user"}))
+	s.want(r, 200, worker.OutcomeExists)
+	if got := texts(r.Body["roles"]); !slices.Equal(got, []string{"admin"}) {
+		t.Errorf("%v", got)
+	}
+}
+
+func TestSourceThatDropsDeniedRolesGrantsTheRest(t *testing.T) {
+	t.Parallel()
+	d := workertest.New(t, workertest.Options{Directory: droppingDirectory})
+	s := newScene(t, d)
+	r := s.login(acme, "okta", d.Person("ada").With(workertest.Claims{"groups": []string{"nope", "user", "auditor"}}))
+	s.want(r, 201, worker.OutcomeCreated)
+	if got := texts(r.Body["roles"]); !slices.Equal(got, []string{"user"}) {
+		t.Errorf("%v", got)
+	}
+	if got := r.Header.Get(worker.HeaderDroppedRoles); got != `["auditor","nope"]` {
+		t.Errorf("dropped: %s", got)
+	}
+}
+
+func TestOrganizationsThatCannotBeGrantedAreListedTogetherAndAlike(t *testing.T) {
+	t.Parallel()
+	d := workertest.New(t, workertest.Options{})
+	s := newScene(t, d)
+	const nowhere = "0a000000-0000-4000-8000-00000000dead"
+	body := with(organizationUser("ada"), map[string]any{"organizations": []map[string]string{
+		{"organizationId": workertest.Sales, "roleId": workertest.Viewer},
+		{"organizationId": nowhere, "roleId": workertest.Viewer},
+		{"organizationId": workertest.Hangar, "roleId": workertest.Viewer},
+		{"organizationId": strings.ToUpper(workertest.Support), "roleId": nowhere},
+		{"organizationId": workertest.Sales, "roleId": workertest.Pilot},
+	}})
+	r := s.feed(acme, "workday", body)
+	s.want(r, 422, worker.OutcomeRejected)
+	list, _ := detail(r, "organizations").([]any)
+	var fields []string
+	for _, o := range list {
+		entry, _ := o.(map[string]any)
+		fields = append(fields, fmt.Sprint(entry["field"]))
+		if len(entry) != 3 {
+			t.Errorf("an entry tells more than what was asked: %v", entry)
+		}
+	}
+	if r.Code != worker.CodeInvalidOrganizations || !slices.Equal(fields, []string{"organizations[1]", "organizations[2]", "organizations[3]", "organizations[4]"}) {
+		t.Errorf("%s", r.Data)
+	}
+	body["organizations"] = []map[string]string{
+		{"organizationId": strings.ToUpper(workertest.Sales), "roleId": strings.ToUpper(workertest.Viewer)},
+		{"organizationId": workertest.Sales, "roleId": workertest.Viewer},
+		{"organizationId": workertest.Support, "roleId": workertest.Viewer},
+	}
+	s.want(s.feed(acme, "workday", body), 201, worker.OutcomeCreated)
+	if u := d.User(acme, "ada@acme.example"); len(u.Organizations) != 2 || len(u.Roles) != 1 {
+		t.Errorf("%+v %v", u.Organizations, u.Roles)
+	}
+}
