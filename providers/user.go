@@ -38,11 +38,11 @@ type CreateUser struct {
 
 // A Principal is who asks: a source by its own signature, or a credential.
 type Principal struct {
-	Kind   PrincipalKind
-	Tenant string   // lower-case UUID from the source's or credential's own record, never from the event
-	ID     string   // source name, or credential id
-	Name   string   // for people
-	Grants []string // names of all roles that it may ever grant
+	Kind   PrincipalKind `json:"kind,omitempty"`
+	Tenant string        `json:"tenant,omitempty"` // lower-case UUID from the source's or credential's own record, never from the event
+	ID     string        `json:"id,omitempty"`     // source name, or credential id
+	Name   string        `json:"name,omitempty"`   // for people
+	Grants []string      `json:"grants,omitempty"` // names of all roles that it may ever grant
 }
 
 // PrincipalKind tells sources from credentials.

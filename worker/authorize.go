@@ -13,48 +13,49 @@ type Authorizer interface {
 	Authorize(ctx context.Context, req AuthorizationRequest) Decision
 }
 
-// AuthorizationRequest is all that policies may know of a validated request: who asks, to create whom, with what.
+// AuthorizationRequest is all that policies may know of a validated request: who asks, to create whom, with what. Its
+// JSON form is kept in the ledger, so that other policies can be asked later; it holds no address and no secret.
 type AuthorizationRequest struct {
-	Tenant     string // lower-case UUID
-	TenantName string
-	Principal  providers.Principal
+	Tenant     string              `json:"tenant,omitempty"` // lower-case UUID
+	TenantName string              `json:"tenant_name,omitempty"`
+	Principal  providers.Principal `json:"principal,omitempty"`
 	// PrincipalTenant is the tenant that the source or credential itself belongs to, from its own record and never copied
 	// from Tenant: policies compare the two. A request without it is denied.
-	PrincipalTenant string
-	SourceKind      providers.Kind // kind of the principal's source; command for credentials
-	Source          string         // source name
-	Issuer          string         // of the identity; "" for commands and feeds
-	Door            providers.Door
-	Shape           providers.Shape
+	PrincipalTenant string          `json:"principal_tenant,omitempty"`
+	SourceKind      providers.Kind  `json:"kind,omitempty"`   // kind of the principal's source; command for credentials
+	Source          string          `json:"source,omitempty"` // source name
+	Issuer          string          `json:"issuer,omitempty"` // of the identity; "" for commands and feeds
+	Door            providers.Door  `json:"door,omitempty"`
+	Shape           providers.Shape `json:"shape,omitempty"`
 
-	AuthProvider  string
-	EmailDomain   string // canonical
-	EmailVerified bool
-	Existing      bool // the user exists already
+	AuthProvider  string `json:"auth_provider,omitempty"`
+	EmailDomain   string `json:"email_domain,omitempty"` // canonical
+	EmailVerified bool   `json:"email_verified,omitempty"`
+	Existing      bool   `json:"existing,omitempty"` // the user exists already
 
-	Roles         []RequestedRole         // tenant roles to grant
-	Organizations []RequestedOrganization // roles to grant in organizations
+	Roles         []RequestedRole         `json:"roles,omitempty"`         // tenant roles to grant
+	Organizations []RequestedOrganization `json:"organizations,omitempty"` // roles to grant in organizations
 
-	Attributes map[string]any // claims chosen by the source
-	Replayed   bool
-	Age        time.Duration // of the event when it is decided
-	Owner      bool          // the request would make the user the tenant's owner; only configuration can
+	Attributes map[string]any `json:"attributes,omitempty"` // claims chosen by the source
+	Replayed   bool           `json:"replayed,omitempty"`
+	Age        time.Duration  `json:"age,omitempty"`   // of the event when it is decided
+	Owner      bool           `json:"owner,omitempty"` // the request would make the user the tenant's owner; only configuration can
 }
 
 // RequestedRole is a role of the tenant's directory that a request asks for.
 type RequestedRole struct {
-	Tenant string // of the role's own record; a role without it, or of another tenant, is denied
-	ID     string // lower-case UUID
-	Name   string
+	Tenant string `json:"tenant,omitempty"` // of the role's own record; a role without it, or of another tenant, is denied
+	ID     string `json:"id,omitempty"`     // lower-case UUID
+	Name   string `json:"name,omitempty"`
 }
 
 // RequestedOrganization is a role in an organization that a request asks for.
 type RequestedOrganization struct {
-	Tenant           string // of the organization's and the role's own records, as in RequestedRole
-	OrganizationID   string
-	OrganizationName string
-	RoleID           string
-	RoleName         string
+	Tenant           string `json:"tenant,omitempty"` // of the organization's and the role's own records, as in RequestedRole
+	OrganizationID   string `json:"organization_id,omitempty"`
+	OrganizationName string `json:"organization_name,omitempty"`
+	RoleID           string `json:"role_id,omitempty"`
+	RoleName         string `json:"role_name,omitempty"`
 }
 
 // A Decision is what the policies said.

@@ -153,8 +153,8 @@ func (p *plan) decide(ctx context.Context, i int, e *event, found store.Found) e
 		p.deferred = append(p.deferred, e)
 		return nil
 	}
-	grants, decision, refusal := p.w.authorize(ctx, e, res, p.at)
-	e.traceDecision(decision)
+	grants, judged, refusal := p.w.authorize(ctx, e, res, p.at)
+	e.traceDecision(judged.Decision)
 	if refusal != nil {
 		p.refusals[i] = refusal
 		return nil
@@ -167,7 +167,7 @@ func (p *plan) decide(ctx context.Context, i int, e *event, found store.Found) e
 	if res.outcome == OutcomeCreated {
 		answer.Status = 201
 	}
-	answer.Policies, answer.Notices = decision.Policies, decision.Notices
+	answer.Policies, answer.Notices, answer.Request = judged.Policies, judged.Notices, &judged.request
 	answer.Dropped = grants.dropped
 	answer.Body = userBody(e.responseShape(), user, grants.organizations)
 	if e.responseShape() == organizationShape {

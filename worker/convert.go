@@ -27,8 +27,14 @@ type grants struct {
 	dropped       []string
 }
 
+// A judgement is what the policies were asked and what they said.
+type judgement struct {
+	request AuthorizationRequest
+	Decision
+}
+
 // authorize asks the policies, with all that is known of the request.
-func (w *Worker) authorize(ctx context.Context, e *event, res resolution, at time.Time) (grants, Decision, *Rejection) {
+func (w *Worker) authorize(ctx context.Context, e *event, res resolution, at time.Time) (grants, judgement, *Rejection) {
 	req := AuthorizationRequest{
 		Tenant: e.tenant.ID, TenantName: e.tenant.Name, Principal: e.request.Principal, PrincipalTenant: e.principalTenant(), SourceKind: e.source.Kind, Source: e.source.Name,
 		Door: e.env.Door, Shape: e.env.Shape, AuthProvider: e.request.AuthProvider, EmailDomain: e.user.email.Domain,
@@ -55,16 +61,17 @@ func (w *Worker) authorize(ctx context.Context, e *event, res resolution, at tim
 		w.log.Error("a policy could not be evaluated; the request is denied", "tenant", e.tenant.ID, "source", e.source.Name,
 			"event_id", e.env.EventID, "policies", d.Policies, "errors", d.Errors)
 	}
+	j := judgement{req, d}
 	if !d.Allow {
-		return grants{}, d, forbidden(d, nil)
+		return grants{}, j, forbidden(d, nil)
 	}
 	if len(d.Denied) == 0 {
-		return g, d, nil
+		return g, j, nil
 	}
 	if e.source.OnDeniedRole != "drop" {
-		return grants{}, d, forbidden(d, d.Denied)
+		return grants{}, j, forbidden(d, d.Denied)
 	}
-	return g.without(d.Denied), d, nil
+	return g.without(d.Denied), j, nil
 }
 
 // principalTenant is the tenant that whoever asks belongs to, by their own record.

@@ -42,13 +42,16 @@ type Answer struct {
 	message string // of a rejection: the stored message that was rejected
 }
 
-// answerHeaders is what the ledger keeps beside the body, to make the very same result again.
+// answerHeaders is what the ledger keeps beside the body: what makes the very same result again, and how it was decided.
 type answerHeaders struct {
 	ContentLocation string   `json:"content_location,omitempty"`
 	Notices         []string `json:"notices,omitempty"`
 	Policies        []string `json:"policies,omitempty"`
 	Dropped         []string `json:"dropped,omitempty"`
-	DeadLetter      string   `json:"-"`
+
+	// Request is what the policies were asked, for asking others later. It is no header.
+	Request    *AuthorizationRequest `json:"request,omitempty"`
+	DeadLetter string                `json:"-"`
 }
 
 // tenantUser is the response of POST /v1/users.
@@ -128,6 +131,15 @@ func answerOf(r *Rejection, at time.Time) *Answer {
 		Status: r.Code.Status(), Outcome: OutcomeRejected, Body: marshal(r.ErrorBody), At: at,
 		answerHeaders: answerHeaders{Notices: r.Notices, Policies: r.Policies},
 	}
+}
+
+// RecordedRequest returns what the policies were asked about an event of the ledger. Without an effect nothing is recorded.
+func RecordedRequest(row *store.Event) (AuthorizationRequest, bool) {
+	var h answerHeaders
+	if json.Unmarshal(row.ResultHeaders, &h) != nil || h.Request == nil {
+		return AuthorizationRequest{}, false
+	}
+	return *h.Request, true
 }
 
 // answerAgain is the answer that was given to an event of the ledger.

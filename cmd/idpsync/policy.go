@@ -16,7 +16,7 @@ import (
 
 func newPolicyCommand(a *app) *cobra.Command {
 	return group("policy", "Check and try out Cedar policies before they are applied",
-		newPolicyCheckCommand(a), newPolicyTestCommand(a), newPolicyShowCommand(a), newPolicySchemaCommand(a))
+		newPolicyCheckCommand(a), newPolicyTestCommand(a), newPolicyDiffCommand(a), newPolicyShowCommand(a), newPolicySchemaCommand(a))
 }
 
 func newPolicyCheckCommand(a *app) *cobra.Command {
