@@ -81,6 +81,15 @@ func (w *world) provider(t testing.TB, changes ...func(*providers.Source)) provi
 	return p
 }
 
+func (w *world) refusesMetadata(t testing.TB, doc string) {
+	t.Helper()
+	src := w.src
+	src.Metadata = doc
+	if _, err := saml.New(src, w.env); err == nil {
+		t.Error("New accepts the metadata")
+	}
+}
+
 // ask is the request for an ordinary login.
 func (w *world) ask(changes ...func(*idp.Request)) idp.Request {
 	r := idp.Request{

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -84,19 +85,37 @@ func parseMetadata(doc []byte, want string) (idpMetadata, error) {
 }
 
 func readEntities(doc []byte) ([]saml.EntityDescriptor, error) {
-	if bytes.Contains(doc, []byte("<!DOCTYPE")) {
-		return nil, errors.New("the metadata has a document type declaration, which SAML does not use")
-	}
 	var one saml.EntityDescriptor
-	errOne := xml.Unmarshal(doc, &one)
+	errOne := unmarshal(doc, &one)
 	if errOne == nil {
 		return []saml.EntityDescriptor{one}, nil
 	}
 	var many saml.EntitiesDescriptor
-	if err := xml.Unmarshal(doc, &many); err != nil {
+	if err := unmarshal(doc, &many); err != nil {
 		return nil, fmt.Errorf("the metadata is neither an EntityDescriptor nor an EntitiesDescriptor: %w", errOne)
 	}
 	return flatten(many, 0), nil
+}
+
+func unmarshal(doc []byte, v any) error {
+	return xml.NewTokenDecoder(&metadataTokens{xml.NewDecoder(bytes.NewReader(doc))}).Decode(v)
+}
+
+// metadataTokens is the reader of metadata documents without what SAML does not use, document types, and without what
+// crewjam's types cannot read, the cacheDuration of roles.
+type metadataTokens struct{ decoder *xml.Decoder }
+
+// Token implements xml.TokenReader.
+func (r *metadataTokens) Token() (xml.Token, error) {
+	token, err := r.decoder.RawToken()
+	switch t := token.(type) {
+	case xml.Directive:
+		return nil, errors.New("it has a document type declaration")
+	case xml.StartElement:
+		t.Attr = slices.DeleteFunc(t.Attr, func(a xml.Attr) bool { return a.Name.Local == "cacheDuration" })
+		return t, err
+	}
+	return token, err
 }
 
 func flatten(group saml.EntitiesDescriptor, depth int) []saml.EntityDescriptor {

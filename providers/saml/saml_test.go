@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/beevik/etree"
 	dsig "github.com/russellhaering/goxmldsig"
 
 	"github.com/idpsync/idpsync/providers"
@@ -50,14 +51,24 @@ func TestModes(t *testing.T) {
 	p := w.provider(t)
 	for name, mode := range map[string]idp.Mode{"response": idp.SignResponse, "assertion": idp.SignAssertion, "both": idp.SignBoth} {
 		for _, algorithm := range []string{"", idp.AES128CBC, idp.AES256CBC, idp.AES128GCM, idp.AES256GCM} {
-			for _, digest := range []string{"", idp.DigestSHA256} {
-				t.Run(name+" "+algorithm+" "+digest, func(t *testing.T) {
-					user, err := w.verify(t, p, w.respond(t, func(r *idp.Request) { r.Mode, r.Encrypt, r.KeyDigest = mode, algorithm, digest }))
-					check(t, err)
-					if *user.Identity != (providers.Identity{Issuer: idpID, Subject: "ada-1815"}) || user.Email != "ada@acme.example" || user.Name != "Ada Lovelace" {
-						t.Errorf("identity %+v, email %q, name %q", user.Identity, user.Email, user.Name)
-					}
-				})
+			t.Run(name+" "+algorithm, func(t *testing.T) {
+				user, err := w.verify(t, p, w.respond(t, func(r *idp.Request) { r.Mode, r.Encrypt = mode, algorithm }))
+				check(t, err)
+				if *user.Identity != (providers.Identity{Issuer: idpID, Subject: "ada-1815"}) || user.Email != "ada@acme.example" || user.Name != "Ada Lovelace" {
+					t.Errorf("identity %+v, email %q, name %q", user.Identity, user.Email, user.Name)
+				}
+			})
+		}
+	}
+}
+
+func TestKeyTransport(t *testing.T) {
+	w := newWorld(t)
+	p := w.provider(t)
+	for _, digest := range []string{"", idp.DigestSHA1, idp.DigestSHA256} {
+		for _, mask := range []string{"", idp.MaskSHA1, idp.MaskSHA256} {
+			if _, err := w.verify(t, p, w.respond(t, func(r *idp.Request) { r.Encrypt, r.KeyDigest, r.KeyMask = idp.AES128GCM, digest, mask })); err != nil {
+				t.Errorf("digest %q, mask %q: %v", digest, mask, err)
 			}
 		}
 	}
@@ -96,15 +107,23 @@ func TestAlgorithms(t *testing.T) {
 func TestManyValues(t *testing.T) {
 	w := newWorld(t)
 	for _, mode := range []idp.Mode{idp.SignResponse, idp.SignAssertion, idp.SignBoth} {
-		user, err := w.verify(t, w.provider(t), w.respond(t, func(r *idp.Request) {
+		doc := w.respond(t, func(r *idp.Request) {
 			r.Mode = mode
 			for range 3000 {
 				r.Attributes[2].Values = append(r.Attributes[2].Values, "group")
 			}
-		}))
-		check(t, err)
-		if groups := user.Attributes["groups"].([]string); len(groups) != 3002 {
-			t.Errorf("mode %d: %d groups", mode, len(groups))
+		})
+		last := edited(t, doc, func(r *etree.Element) {
+			if signature := r.SelectElement("Signature"); signature != nil {
+				r.AddChild(signature)
+			}
+		})
+		for _, doc := range [][]byte{doc, last} {
+			user, err := w.verify(t, w.provider(t), doc)
+			check(t, err)
+			if groups := user.Attributes["groups"].([]string); len(groups) != 3002 {
+				t.Errorf("mode %d: %d groups", mode, len(groups))
+			}
 		}
 	}
 }

@@ -150,6 +150,10 @@ func (ring *keyring) verify(el *etree.Element, env *envelope, at time.Time) (*et
 	if keyInfo, _ := only(env.el, nsSignature, "KeyInfo"); keyInfo != nil {
 		env.el.RemoveChild(keyInfo)
 	}
+	// The library looks for the signature through a limited number of elements; where it stands makes no difference,
+	// since it is not part of what it signs.
+	el.RemoveChild(env.el)
+	el.InsertChildAt(0, env.el)
 	if value, _ := only(env.el, nsSignature, "SignatureValue"); value != nil {
 		value.SetText(signatureValue(value.Text(), env.method))
 	}

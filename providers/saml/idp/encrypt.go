@@ -27,6 +27,9 @@ const (
 
 	DigestSHA1   = "http://www.w3.org/2000/09/xmldsig#sha1"
 	DigestSHA256 = "http://www.w3.org/2001/04/xmlenc#sha256"
+
+	MaskSHA1   = "http://www.w3.org/2009/xmlenc11#mgf1sha1"
+	MaskSHA256 = "http://www.w3.org/2009/xmlenc11#mgf1sha256"
 )
 
 // encrypt puts an EncryptedAssertion in the place of the assertion in its Response. The key is wrapped with RSA-OAEP.
@@ -54,7 +57,7 @@ func encrypt(assertion *etree.Element, req Request, random io.Reader) error {
 	if err != nil {
 		return err
 	}
-	wrapped, digest, err := wrap(public, secret, req.KeyDigest, random)
+	wrapped, method, err := wrap(public, secret, req, random)
 	if err != nil {
 		return err
 	}
@@ -64,8 +67,6 @@ func encrypt(assertion *etree.Element, req Request, random io.Reader) error {
 	encrypted.AddChild(element("xenc:EncryptionMethod", "Algorithm", req.Encrypt))
 	info := element("ds:KeyInfo", "xmlns:ds", "http://www.w3.org/2000/09/xmldsig#")
 	key := element("xenc:EncryptedKey")
-	method := element("xenc:EncryptionMethod", "Algorithm", "http://www.w3.org/2001/04/xmlenc#rsa-oaep-mgf1p")
-	method.AddChild(element("ds:DigestMethod", "Algorithm", digest))
 	key.AddChild(method)
 	key.AddChild(cipherData(wrapped))
 	info.AddChild(key)
@@ -111,9 +112,11 @@ func encipher(algorithm string, secret, plain []byte, random io.Reader) ([]byte,
 	return out, nil
 }
 
-// wrap encrypts a key with RSA-OAEP whose mask generation is always that of SHA-1 (XML Encryption 1.1 section 5.5.2).
-func wrap(public *rsa.PublicKey, secret []byte, digest string, random io.Reader) ([]byte, string, error) {
+// wrap encrypts a key with RSA-OAEP (XML Encryption 1.1 section 5.5.2) and says how. In the older of its two forms the
+// mask generation is always that of SHA-1.
+func wrap(public *rsa.PublicKey, secret []byte, req Request, random io.Reader) ([]byte, *etree.Element, error) {
 	opts := &rsa.OAEPOptions{Hash: crypto.SHA1, MGFHash: crypto.SHA1}
+	digest := req.KeyDigest
 	switch digest {
 	case "":
 		digest = DigestSHA1
@@ -121,13 +124,26 @@ func wrap(public *rsa.PublicKey, secret []byte, digest string, random io.Reader)
 	case DigestSHA256:
 		opts.Hash = crypto.SHA256
 	default:
-		return nil, "", fmt.Errorf("%s is not a digest for RSA-OAEP", digest)
+		return nil, nil, fmt.Errorf("%s is not a digest for RSA-OAEP", digest)
+	}
+	method := element("xenc:EncryptionMethod", "Algorithm", "http://www.w3.org/2001/04/xmlenc#rsa-oaep-mgf1p")
+	method.AddChild(element("ds:DigestMethod", "Algorithm", digest))
+	switch req.KeyMask {
+	case "":
+	case MaskSHA1, MaskSHA256:
+		if req.KeyMask == MaskSHA256 {
+			opts.MGFHash = crypto.SHA256
+		}
+		method.CreateAttr("Algorithm", "http://www.w3.org/2009/xmlenc11#rsa-oaep")
+		method.AddChild(element("xenc11:MGF", "xmlns:xenc11", "http://www.w3.org/2009/xmlenc11#", "Algorithm", req.KeyMask))
+	default:
+		return nil, nil, fmt.Errorf("%s is not a mask generation for RSA-OAEP", req.KeyMask)
 	}
 	wrapped, err := rsa.EncryptOAEPWithOptions(random, public, secret, opts)
 	if err != nil {
-		return nil, "", fmt.Errorf("wrap a key: %w", err)
+		return nil, nil, fmt.Errorf("wrap a key: %w", err)
 	}
-	return wrapped, digest, nil
+	return wrapped, method, nil
 }
 
 // standardValue turns the SignatureValue of an ECDSA signature, which the library writes as ASN.1, into the

@@ -46,6 +46,7 @@ type Request struct {
 	Encrypt         string            // an algorithm of XML Encryption for the assertion; "" leaves it plain
 	Certificate     *x509.Certificate // of the service provider; required to encrypt
 	KeyDigest       string            // digest of RSA-OAEP; default SHA-1, as most identity providers have it
+	KeyMask         string            // mask generation of RSA-OAEP in its newer form; "" is the older form
 
 	At       time.Time     // default the IdP's clock
 	Validity time.Duration // from At to NotOnOrAfter; default five minutes
