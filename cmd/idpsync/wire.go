@@ -156,6 +156,9 @@ func (a *app) buildWorker(ctx context.Context, d *deployment, o deployOptions) (
 	if d.key, err = a.openSealKey(c, log); err != nil {
 		return err
 	}
+	if err := d.shareSealKey(ctx); err != nil {
+		return err
+	}
 	builtin, err := policy.Compile(nil)
 	if err != nil {
 		return fmt.Errorf("built-in policies: %w", err)
@@ -206,6 +209,23 @@ func (d *deployment) reloadPolicies(rows []store.Policy) error {
 // lateTokens is the directory as a prover of tokens. The directory's own providers use it, so it is set after they
 // could be made; before the first directory is loaded there is no provider to ask it.
 type lateTokens struct{ providers.Tokens }
+
+// shareSealKey makes sure that all workers of a database seal to one key: what one of them puts among the dead letters,
+// any other must be able to replay. A key file that begins with a new key and keeps the old one changes it.
+func (d *deployment) shareSealKey(ctx context.Context) error {
+	shared, err := d.store.SealKey(ctx)
+	if err == nil && shared != d.key.KeyID() && (shared == "" || d.key.Holds(shared)) {
+		shared, err = d.store.SetSealKey(ctx, shared, d.key.KeyID())
+	}
+	if err != nil {
+		return fmt.Errorf("the deployment's seal key: %w", err)
+	}
+	if !d.key.Holds(shared) {
+		return fail(exitUsage, "give all workers and operators of this database the same file with --seal-key-file, or the same --data-dir",
+			"%s does not hold the seal key %s of this deployment", d.cfg.sealKeyPath(), shared)
+	}
+	return nil
+}
 
 // openBroker starts the embedded broker, or connects to the configured one and compares its streams with what this
 // program needs.

@@ -164,3 +164,13 @@ func (k *Key) Verify(data, signature []byte) bool {
 	}
 	return false
 }
+
+// Holds reports whether the key that public names is among those of the file.
+func (k *Key) Holds(public string) bool {
+	for _, p := range k.all {
+		if p.public == public {
+			return true
+		}
+	}
+	return false
+}

@@ -5,9 +5,10 @@
 create table directory (
   id                   smallint primary key default 1 check (id = 1),
   revision             bigint not null,
-  credentials_revision bigint not null
+  credentials_revision bigint not null,
+  seal_key             text not null default ''
 );
-insert into directory values (1, 0, 0);
+insert into directory (id, revision, credentials_revision) values (1, 0, 0);
 
 create table tenants (
   id            uuid primary key,

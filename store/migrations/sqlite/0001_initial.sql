@@ -6,9 +6,10 @@
 create table directory (
   id                   integer primary key default 1 check (id = 1),
   revision             integer not null,
-  credentials_revision integer not null
+  credentials_revision integer not null,
+  seal_key             text not null default ''
 ) strict;
-insert into directory values (1, 0, 0);
+insert into directory (id, revision, credentials_revision) values (1, 0, 0);
 
 create table tenants (
   id            text primary key,
