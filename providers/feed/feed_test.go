@@ -1,6 +1,7 @@
 package feed_test
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/feed"
@@ -163,6 +165,7 @@ func TestFormatsThatCannotBeRead(t *testing.T) {
 
 func TestJWTIsNoCredentialOfAFeed(t *testing.T) {
 	w := newWorld(t)
+	w.env.Tokens = anyToken{}
 	e := w.event(tenantBody)
 	e.Header["Authorization"] = []string{"Bearer a.b.c"}
 	_, err := w.open(t).Verify(t.Context(), e)
@@ -170,4 +173,11 @@ func TestJWTIsNoCredentialOfAFeed(t *testing.T) {
 	if !ok || failure.Reason != "credential_unknown" {
 		t.Errorf("Verify = %v", err)
 	}
+}
+
+// anyToken vouches for every token.
+type anyToken struct{}
+
+func (anyToken) VerifyToken(context.Context, string, string, time.Time, *providers.Trace) (providers.Principal, error) {
+	return providers.Principal{Kind: providers.PrincipalSource, ID: "okta", Grants: []string{"user"}}, nil
 }
