@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 	"strings"
@@ -134,11 +135,40 @@ func (d *Directories) Reload(ctx context.Context) error {
 		}
 	}
 	d.current.Store(next)
+	d.retire(old, next)
 	d.checked.Store(started.UnixNano())
 	if old.Revision >= 0 {
 		d.log.Info("directory changed", "revision", next.Revision, "tenants", len(next.tenants))
 	}
 	return nil
+}
+
+// retire closes the providers that the next directory does not use any more. An event that one of them has in hand
+// waits and comes back to its successor.
+func (d *Directories) retire(old, next *Directory) {
+	for id, t := range old.tenants {
+		for name, s := range t.sources {
+			var successor *Source
+			if t := next.Tenant(id); t != nil {
+				successor = t.Source(name)
+			}
+			if successor == s {
+				continue
+			}
+			if c, ok := s.Provider.(io.Closer); ok {
+				if err := c.Close(); err != nil {
+					d.log.Warn("provider not closed", "tenant", id, "source", name, "error", err)
+				}
+			}
+		}
+	}
+}
+
+// Close closes all providers. It is called when nobody uses them any more.
+func (d *Directories) Close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.retire(d.Current(), &Directory{})
 }
 
 // Follow reloads the directory every interval until ctx ends.

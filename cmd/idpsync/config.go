@@ -25,6 +25,7 @@ type config struct {
 	NATSCert    string
 	NATSKey     string
 	NATSListen  string
+	NATSInbox   string // "": the client's own
 
 	DatabaseURL     string // "": SQLite under DataDir; resolved from DatabaseURLFile when that is set
 	DatabaseURLFile string
@@ -91,6 +92,7 @@ func settings() []setting {
 		{areaBroker, "nats_ca", "", "certificate authorities that NATS servers are checked by (PEM file)", path(func(c *config) *string { return &c.NATSCA })},
 		{areaBroker, "nats_cert", "", "client certificate for NATS (PEM file)", path(func(c *config) *string { return &c.NATSCert })},
 		{areaBroker, "nats_key", "", "private key of nats_cert (PEM file)", path(func(c *config) *string { return &c.NATSKey })},
+		{areaBroker, "nats_inbox_prefix", "", "prefix of the subjects for replies, where the broker's permissions ask for one", text(func(c *config) *string { return &c.NATSInbox })},
 		{areaBroker, "nats_listen", "127.0.0.1:4222", "address of the embedded broker", address(func(c *config) *string { return &c.NATSListen })},
 
 		{areaRun, "http_listen", "127.0.0.1:8080", "address of the HTTP API; off for none", address(func(c *config) *string { return &c.HTTPListen })},

@@ -47,6 +47,7 @@ func verbs() []func(*app) *cobra.Command {
 		newTailCommand,
 		newDLQCommand,
 		newExplainCommand,
+		newSAMLMetadataCommand,
 		newBenchCommand,
 		newPolicyCommand,
 		newVersionCommand,

@@ -85,7 +85,7 @@ func (c config) brokerOptions(log *slog.Logger) (stream.Options, error) {
 		return o, nil
 	}
 	o.URL, o.Creds, o.NKey, o.Context = c.NATSURL, c.NATSCreds, c.NATSNKey, c.NATSContext
-	o.CA, o.Cert, o.Key = c.NATSCA, c.NATSCert, c.NATSKey
+	o.CA, o.Cert, o.Key, o.InboxPrefix = c.NATSCA, c.NATSCert, c.NATSKey, c.NATSInbox
 	return o, nil
 }
 
@@ -290,6 +290,9 @@ func (a *app) openSealKey(c config, log *slog.Logger) (*seal.Key, error) {
 
 // Close closes what was opened, in the opposite order.
 func (d *deployment) Close() {
+	if d.directories != nil {
+		d.directories.Close()
+	}
 	if d.conn != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()

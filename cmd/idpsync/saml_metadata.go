@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/providers/saml"
+	"github.com/idpsync/idpsync/store"
+)
+
+func newSAMLMetadataCommand(a *app) *cobra.Command {
+	var tenant, source string
+	cmd := &cobra.Command{
+		Use:     "saml-metadata --source NAME",
+		Short:   "Print our own SAML metadata for a source, to be given to its identity provider",
+		Example: "  idpsync saml-metadata --tenant acme --source adfs > sp.xml",
+		Args:    cobra.NoArgs,
+	}
+	cmd.Flags().StringVar(&tenant, "tenant", "", "tenant (UUID or name); may be left out when there is only one")
+	cmd.Flags().StringVar(&source, "source", "", "name of the SAML source; required")
+	cmd.MarkFlagsOneRequired("source")
+	a.addSettings(cmd, areaStore)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return a.withStore(cmd, func(_ context.Context, _ *store.Store, d store.Directory) error {
+			id, err := tenantID(d, tenant)
+			if err != nil {
+				return err
+			}
+			var found []providers.Source
+			for _, row := range d.Sources {
+				if row.Name != source || row.Kind != string(providers.KindSAML) || (id != "" && !strings.EqualFold(row.TenantID, id)) {
+					continue
+				}
+				var src providers.Source
+				if err := json.Unmarshal(row.Config, &src); err != nil {
+					return fail(exitFailure, "apply the directory again", "source %s cannot be read: %w", source, err)
+				}
+				src.Tenant, src.Name, src.Kind = row.TenantID, row.Name, providers.KindSAML
+				found = append(found, src)
+			}
+			switch len(found) {
+			case 0:
+				return fail(exitPending, "idpsync get sources lists what there is", "there is no SAML source %s", source)
+			case 1:
+			default:
+				return fail(exitUsage, "name the tenant with --tenant", "several tenants have a SAML source %s", source)
+			}
+			text, err := saml.Metadata(found[0])
+			if err != nil {
+				return fail(exitFailure, "check entity_id, acs_url and certificate_file of the source", "%w", err)
+			}
+			_, err = a.stdout.Write(append(text, '\n'))
+			return err
+		})
+	}
+	return cmd
+}
