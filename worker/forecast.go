@@ -15,9 +15,10 @@ type Preview struct {
 	Header   providers.Header
 	Data     []byte
 	StoredAt time.Time
-	EventID  string  // when the headers name none
-	Letter   *Stored // a dead letter in place of all the above
-	Explain  bool    // keep every check
+	EventID  string         // when the headers name none
+	Door     providers.Door // by which it would come; "" is what the subject says
+	Letter   *Stored        // a dead letter in place of all the above
+	Explain  bool           // keep every check
 }
 
 // A Forecast is what would become of an event if it were processed now.
@@ -79,8 +80,11 @@ func (w *Worker) preview(p Preview) (*event, error) {
 		}
 	} else {
 		e = &event{subject: p.Subject}
-		e.env = providers.Envelope{Door: providers.DoorStream, StoredAt: p.StoredAt, EventID: p.EventID}
+		e.env = providers.Envelope{Door: p.Door, StoredAt: p.StoredAt, EventID: p.EventID}
 		e.open(p.Header, p.Data)
+		if e.env.Door == "" {
+			e.env.Door = e.address.Door
+		}
 	}
 	if p.Explain {
 		e.env.Trace = &providers.Trace{}

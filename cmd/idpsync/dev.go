@@ -92,7 +92,7 @@ func (a *app) dev(ctx context.Context, c config, once bool) (err error) {
 
 	working, stop := context.WithCancel(ctx)
 	stopped := make(chan error, 1)
-	go func() { stopped <- m.deploy.run(working) }()
+	go func() { stopped <- m.deploy.run(working, nil) }()
 	defer func() {
 		stop()
 		err = errors.Join(err, <-stopped)

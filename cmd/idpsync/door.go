@@ -7,8 +7,9 @@ import (
 
 // doors are the listeners of a running worker.
 type doors struct {
-	failed chan error     // a listener that ended by itself
-	closes []func() error // in the order of opening
+	failed    chan error        // a listener that ended by itself
+	closes    []func() error    // in the order of opening
+	addresses map[string]string // of the listeners, by the flags that they came from
 }
 
 // close closes all doors and waits until the requests that were let in have been answered.
@@ -22,7 +23,7 @@ func (d *doors) close() error {
 
 // openDoors opens the front doors and the admin listener. Readiness ends with ctx.
 func (d *deployment) openDoors(ctx context.Context) (*doors, error) {
-	opened := &doors{failed: make(chan error, 4)}
+	opened := &doors{failed: make(chan error, 4), addresses: map[string]string{}}
 	for _, open := range []func(context.Context, *doors) error{d.openAdmin, d.openRPC, d.openHTTP} {
 		if err := open(ctx, opened); err != nil {
 			return nil, errors.Join(err, opened.close())

@@ -48,6 +48,7 @@ keeps no payloads.`,
 	cmd.Flags().StringVar(&x.subject, "subject", "", "with --file: the subject on which it would be published")
 	cmd.Flags().StringArrayVar(&x.headers, "header", nil, "with --file: a header, as in 'X-Tenant-ID: …'; may be repeated")
 	cmd.Flags().StringVar(&x.storedAt, "stored-at", "", "with --file: when it was stored (RFC 3339); default now")
+	cmd.Flags().StringVar(&x.door, "door", "", "with --file: the way by which it would come, stream, rpc or http; default that of the subject")
 	cmd.Flags().Uint64Var(&x.letter, "dead-letter", 0, "sequence of a dead letter")
 	cmd.Flags().StringVar(&x.event, "event", "", "an event of the ledger, as TENANT/SOURCE/ID")
 	cmd.MarkFlagsOneRequired("file", "dead-letter", "event")
@@ -64,6 +65,7 @@ type explainer struct {
 	subject  string
 	headers  []string
 	storedAt string
+	door     string
 	letter   uint64
 	event    string
 	json     bool
@@ -115,6 +117,11 @@ func (x *explainer) read(p *worker.Preview) (err error) {
 		}
 		name = strings.TrimSpace(name)
 		p.Header[name] = append(p.Header[name], strings.TrimSpace(value))
+	}
+	switch p.Door = providers.Door(x.door); p.Door {
+	case "", providers.DoorStream, providers.DoorRPC, providers.DoorHTTP:
+	default:
+		return fail(exitUsage, "one of stream, rpc, http", "--door cannot be %q", x.door)
 	}
 	if x.storedAt != "" {
 		if p.StoredAt, err = time.Parse(time.RFC3339, x.storedAt); err != nil {

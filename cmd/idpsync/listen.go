@@ -162,6 +162,7 @@ func (d *doors) listen(ctx context.Context, flag, address string, handler http.H
 			d.failed <- fmt.Errorf("the listener on %s ended: %w", socket.Addr(), err)
 		}
 	}()
+	d.addresses[flag] = socket.Addr().String()
 	d.closes = append(d.closes, func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 		defer cancel()

@@ -53,7 +53,7 @@ func certificateFiles(t *testing.T, folder string, serial int64, at time.Time) (
 
 func newDoors(t *testing.T) *doors {
 	t.Helper()
-	d := &doors{failed: make(chan error, 4)}
+	d := &doors{failed: make(chan error, 4), addresses: map[string]string{}}
 	t.Cleanup(func() {
 		if err := d.close(); err != nil {
 			t.Error(err)
@@ -110,7 +110,7 @@ func TestCertificateIsReadAgainWhenItIsRenewed(t *testing.T) {
 
 func TestListenerIsBoundedAndAnswersWhatItLetIn(t *testing.T) {
 	entered, release := make(chan struct{}), make(chan struct{})
-	d := &doors{failed: make(chan error, 4)}
+	d := &doors{failed: make(chan error, 4), addresses: map[string]string{}}
 	at, err := d.listen(t.Context(), "--http-listen", "127.0.0.1:0", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/slow" {
 			close(entered)
@@ -196,4 +196,3 @@ func TestMetricsBoundTheirSources(t *testing.T) {
 	m.Paused(false)
 	m.Parked(3)
 }
-

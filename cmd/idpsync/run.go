@@ -49,18 +49,21 @@ func (a *app) serve(ctx context.Context, c config, log *slog.Logger) error {
 	if d.server != nil {
 		log.Info("embedded broker listens", "url", d.server.URL(), "plain_client", d.server.PlainClientHint())
 	}
-	return d.run(ctx)
+	return d.run(ctx, nil)
 }
 
 // credentialsInterval is how soon a revocation holds in every worker.
 const credentialsInterval = time.Second
 
 // run serves the front doors and the worker until ctx ends. The doors close first, so that nobody waits for an answer
-// that will not come.
-func (d *deployment) run(ctx context.Context) error {
+// that will not come. Opened, unless nil, is told the addresses of the listeners, by the flags that they came from.
+func (d *deployment) run(ctx context.Context, opened func(addresses map[string]string)) error {
 	doors, err := d.openDoors(ctx)
 	if err != nil {
 		return err
+	}
+	if opened != nil {
+		opened(doors.addresses)
 	}
 	d.log.Info("worker ready", "worker", d.cfg.workerName(), "version", version, "database", d.store.Kind(), "directory", d.directories.Current().Revision)
 	stopped := make(chan error, 1)
