@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/providers/wire"
 	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/directory/strictyaml"
 	"github.com/idpsync/idpsync/worker/stream"
@@ -108,7 +110,7 @@ func loginEvent(data []byte, nonce, request string) ([]byte, error) {
 		}
 		return data, nil
 	case data[0] == '<':
-		event["saml_response"] = base64Text(data)
+		event["saml_response"] = base64.StdEncoding.EncodeToString(data)
 	case bytes.Count(data, []byte(".")) == 2:
 		event["id_token"] = string(data)
 	default:
@@ -168,17 +170,14 @@ file of --token-file holds what idpsync credential create printed.`
 	return cmd
 }
 
-// shapeOf tells the two bodies of the API apart by a member that only one of them has.
+// shapeOf tells the two bodies of the API apart. What is neither is sent as the tenant shape, for the worker to say what
+// is wrong with it.
 func shapeOf(body []byte) providers.Shape {
-	var members map[string]json.RawMessage
-	if json.Unmarshal(body, &members) == nil {
-		for _, only := range []string{"identityName", "displayName", "organizations"} {
-			if _, ok := members[only]; ok {
-				return providers.ShapeOrganization
-			}
-		}
+	shape, err := wire.UserShape(body, wire.Limits{Size: maxSent})
+	if err != nil {
+		return providers.ShapeTenant
 	}
-	return providers.ShapeTenant
+	return shape
 }
 
 // run sends the event by the chosen way and prints what became of it.
