@@ -91,7 +91,7 @@ func (p *plan) run(ctx context.Context, tx *store.Tx) error {
 	for i, e := range p.events {
 		lookups[i] = lookupOf(e)
 	}
-	found, err := tx.Find(ctx, lookups)
+	found, err := find(ctx, tx, lookups)
 	if err != nil {
 		return fmt.Errorf("find: %w", err)
 	}
@@ -104,6 +104,33 @@ func (p *plan) run(ctx context.Context, tx *store.Tx) error {
 		return fmt.Errorf("write: %w", err)
 	}
 	return nil
+}
+
+// find looks up what there is. Keys and rows are read by statements of their own, and in between another worker may have
+// given the user this very identity: whose address seems to belong to another one is looked up again.
+func find(ctx context.Context, tx *store.Tx, lookups []store.Lookup) ([]store.Found, error) {
+	found, err := tx.Find(ctx, lookups)
+	if err != nil {
+		return nil, err
+	}
+	var again []store.Lookup
+	var at []int
+	for i, f := range found {
+		if lookups[i].Subject != "" && f.Event == nil && f.ByIdentity == nil && f.ByEmail != nil && f.ByEmail.HasIdentity > 0 {
+			again, at = append(again, lookups[i]), append(at, i)
+		}
+	}
+	if len(again) == 0 {
+		return found, nil
+	}
+	newer, err := tx.Find(ctx, again)
+	if err != nil {
+		return nil, err
+	}
+	for n, i := range at {
+		found[i] = newer[n]
+	}
+	return found, nil
 }
 
 func lookupOf(e *event) store.Lookup {
