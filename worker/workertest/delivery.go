@@ -8,7 +8,8 @@ import (
 	"github.com/idpsync/idpsync/worker"
 )
 
-// quickNak is the longest that the broker is asked to wait: how long a worker asks for is a matter of its own tests.
+// quickNak is the longest that the broker is asked to wait, unless [Process.Nap] is set: how long a worker asks for is a
+// matter of its own tests.
 const quickNak = 20 * time.Millisecond
 
 // A Delivery is one message in the hands of a process, and what the broker was told of it.
@@ -64,7 +65,7 @@ func (c *consumer) Next(ctx context.Context) (worker.Message, error) {
 		}
 		return nil, err
 	}
-	w := &message{Message: m, lane: c.lane, hooks: &c.p.hooks}
+	w := &message{Message: m, lane: c.lane, hooks: &c.p.hooks, nap: c.p.Nap}
 	c.p.deliveries.add(w)
 	return w, nil
 }
@@ -74,6 +75,7 @@ type message struct {
 	worker.Message
 	lane  string
 	hooks *hooks
+	nap   time.Duration
 
 	mu   sync.Mutex
 	told []string
@@ -101,7 +103,7 @@ func (m *message) AckSync(ctx context.Context) error {
 }
 
 func (m *message) NakWithDelay(delay time.Duration) error {
-	return m.tell(context.Background(), "nak", delay, func() error { return m.Message.NakWithDelay(min(delay, quickNak)) })
+	return m.tell(context.Background(), "nak", delay, func() error { return m.Message.NakWithDelay(min(delay, m.nap)) })
 }
 
 func (m *message) InProgress() error {

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -171,6 +172,14 @@ func (d *Deployment) AllLetters() []Record {
 	d.Settle()
 	d.Letters.caught(stream.StreamDeadLetters)
 	return d.Letters.All()
+}
+
+// Source is the source of a result, by its subject.
+func (r Record) Source() string {
+	if tokens := strings.Split(r.Subject, "."); len(tokens) == 5 {
+		return tokens[3]
+	}
+	return ""
 }
 
 // LoginSubject is the subject of logins of a source.

@@ -25,6 +25,7 @@ type Process struct {
 	Directories *worker.Directories
 	Policies    *policy.Holder
 	Metrics     *Metrics
+	Nap         time.Duration // the longest that a nak waits; set it before Run
 
 	d          *Deployment
 	conn       *stream.Conn
@@ -48,7 +49,7 @@ func (d *Deployment) config() worker.Config {
 func (d *Deployment) Process(configure ...func(*worker.Config)) *Process {
 	d.T.Helper()
 	d.processes++
-	p := &Process{Name: fmt.Sprintf("worker-%d", d.processes), d: d, Metrics: newMetrics(), hooks: hooks{died: make(chan struct{})}}
+	p := &Process{Name: fmt.Sprintf("worker-%d", d.processes), d: d, Metrics: newMetrics(), Nap: quickNak, hooks: hooks{died: make(chan struct{})}}
 	cfg := d.config()
 	for _, c := range configure {
 		c(&cfg)
@@ -217,4 +218,10 @@ func (p *Process) Deliveries() []Delivery {
 		out[i] = m.delivery()
 	}
 	return out
+}
+
+// AwaitDeliveries waits until the process has been handed n messages.
+func (p *Process) AwaitDeliveries(n int) {
+	p.d.T.Helper()
+	p.d.Eventually(fmt.Sprintf("for %d deliveries", n), func() bool { return len(p.Deliveries()) >= n })
 }

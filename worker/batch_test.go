@@ -1,0 +1,271 @@
+package worker_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/workertest"
+)
+
+// refusing lets the database refuse every transaction that holds a user of this address, as it would for a bad row.
+func refusing(address string, tries *atomic.Int64) workertest.Hook {
+	return workertest.At(workertest.InTransaction, func(ctx context.Context, c workertest.Call) error {
+		tries.Add(1)
+		found, err := c.Tx.Find(ctx, []store.Lookup{{Tenant: acme, EmailKey: address}})
+		if err != nil {
+			return err
+		}
+		if found[0].ByEmail != nil {
+			return fmt.Errorf("%w: a row of this test", store.ErrConstraint)
+		}
+		return nil
+	})
+}
+
+func TestOneBadRowDoesNotSinkItsBatch(t *testing.T) {
+	workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
+		const all = 500
+		header := providers.Header{"Authorization": {"Bearer " + d.Credential(acme, "user")}}
+		for i := range all {
+			d.PublishWith(workertest.FeedSubject(acme, "workday"), fmt.Sprintf("e%d", i), workertest.Payload(tenantUser(fmt.Sprintf("p%d", i), "oidc")), header)
+		}
+		p := d.Process(func(c *worker.Config) { c.Batch, c.Loops, c.Linger = all, 1, 30*time.Second })
+		var tries atomic.Int64
+		p.On(refusing("p123@acme.example", &tries))
+		p.Run()
+		wantRejected(t, d, "e123", worker.CodeInternal, "store")
+		results := d.AllResults()
+		created := slices.DeleteFunc(slices.Clone(results), func(r workertest.Record) bool { return r.Status != 201 })
+		if len(results) != all || len(created) != all-1 || len(d.Users(acme)) != all-1 {
+			t.Errorf("%d results, %d created, %d users", len(results), len(created), len(d.Users(acme)))
+		}
+		if batches := p.Metrics.Batches("commit"); !slices.Equal(batches, []int{all}) {
+			t.Errorf("it was not one batch: %v", batches)
+		}
+		if n := tries.Load(); n > 30 {
+			t.Errorf("%d transactions to find one row", n)
+		}
+	})
+}
+
+// together lets a worker take the n logins that publish sends as one batch.
+func together(t *testing.T, d *workertest.Deployment, source string, n int, publish func()) {
+	t.Helper()
+	p := d.Process(func(c *worker.Config) { c.Loops = 1 })
+	release := make(chan struct{})
+	p.On(workertest.At(workertest.BeforeVerify, func(ctx context.Context, c workertest.Call) error {
+		if c.Envelope.EventID == "first" {
+			select {
+			case <-release:
+			case <-ctx.Done():
+			}
+		}
+		return nil
+	}))
+	p.Run()
+	d.Publish(workertest.LoginSubject(acme, source), "first", d.Login(d.Person("first")))
+	p.AwaitDeliveries(1)
+	publish()
+	d.Publish(workertest.LoginSubject(acme, source), "last", d.Login(d.Person("last")))
+	p.AwaitDeliveries(n + 2) // when the last one has come, the others wait in the queue
+	close(release)
+	d.Settle()
+	if batches := p.Metrics.Batches("prepare"); slices.Max(batches) < n {
+		t.Fatalf("the events were not in one batch: %v", batches)
+	}
+}
+
+func TestTwoLoginsOfOnePersonInOneBatch(t *testing.T) {
+	workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
+		together(t, d, "okta", 3, func() {
+			d.LogIn("e1", d.Person("ada"))
+			d.LogIn("e2", d.Person("ada"))
+			d.LogIn("e3", d.Person("eve").With(workertest.Claims{"email": "ada@acme.example"}))
+		})
+		created, exists, conflict := d.Await("e1"), d.Await("e2"), d.Await("e3")
+		if created.Outcome != worker.OutcomeCreated || exists.Outcome != worker.OutcomeExists || string(created.Data) != string(exists.Data) {
+			t.Errorf("%s %s, %s %s", created.Outcome, created.Data, exists.Outcome, exists.Data)
+		}
+		if conflict.Status != 409 || conflict.Reason != "different_identity" {
+			t.Errorf("%s", conflict.Data)
+		}
+		if n := len(d.Users(acme)); n != 3 {
+			t.Errorf("%d users", n)
+		}
+	})
+}
+
+func TestOneEventTwiceInOneBatch(t *testing.T) {
+	workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
+		login, other := d.Login(d.Person("ada")), d.Login(d.Person("grace"))
+		together(t, d, "okta", 3, func() {
+			d.Publish(okta, "e1", login)
+			d.Publish(okta, "e1", login)
+			d.Publish(okta, "e1", other)
+		})
+		results := d.ResultsOf("e1")
+		if len(results) != 2 || results[0].Status != 201 || results[1].Code != worker.CodeEventIDConflict {
+			t.Errorf("%+v", results)
+		}
+	})
+}
+
+func TestUserMadeAndLinkedInOneBatch(t *testing.T) {
+	workertest.Each(t, workertest.Options{Directory: linkingDirectory}, func(t *testing.T, d *workertest.Deployment) {
+		together(t, d, "links", 3, func() {
+			d.Publish(workertest.LoginSubject(acme, "other"), "e1", d.LoginAt(d.Second, d.PersonAt(d.Second, "ada")))
+			d.Publish(workertest.LoginSubject(acme, "links"), "e2", d.Login(d.Person("ada")))
+			d.Publish(workertest.LoginSubject(acme, "links"), "e3", d.Login(d.Person("ada")))
+		})
+		for id, want := range map[string]worker.Outcome{"e1": worker.OutcomeCreated, "e2": worker.OutcomeLinked, "e3": worker.OutcomeExists} {
+			if r := d.Await(id); r.Outcome != want {
+				t.Errorf("%s: %s %s, wanted %s", id, r.Outcome, r.Data, want)
+			}
+		}
+		if u := d.User(acme, "ada@acme.example"); u.HasIdentity != 2 {
+			t.Errorf("%+v", u)
+		}
+	})
+}
+
+func TestWorkersThatMeetTheSamePeopleMakeOneUserEach(t *testing.T) {
+	workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
+		const people, times = 60, 4
+		header := providers.Header{"Authorization": {"Bearer " + d.Credential(acme, "user")}}
+		var publish []func()
+		for i := range people {
+			subject := fmt.Sprintf("p%d", i)
+			for n := range times {
+				publish = append(publish, func() { d.LogIn(fmt.Sprintf("%s/%d", subject, n), d.Person(subject)) })
+			}
+			publish = append(publish, func() {
+				d.PublishWith(workertest.FeedSubject(acme, "workday"), subject+"/feed", workertest.Payload(tenantUser(subject, "oidc")), header)
+			})
+		}
+		rand.Shuffle(len(publish), func(i, j int) { publish[i], publish[j] = publish[j], publish[i] })
+		for _, p := range publish {
+			p()
+		}
+		for range 2 {
+			d.Start(func(c *worker.Config) { c.Batch = 25 })
+		}
+		d.Results.Await(len(publish), "of all events", func(workertest.Record) bool { return true })
+		seen := map[string]int{}
+		for _, r := range d.AllResults() {
+			seen[r.EventID]++
+			switch {
+			case r.Outcome != worker.OutcomeRejected:
+			case r.Source() == "workday" && r.Code == worker.CodeUserExists:
+			default:
+				t.Errorf("%s: %s", r.EventID, r.Data)
+			}
+		}
+		if len(seen) != len(publish) || len(d.AllResults()) != len(publish) {
+			t.Errorf("%d results of %d events, wanted %d", len(d.AllResults()), len(seen), len(publish))
+		}
+		users := d.Users(acme)
+		for _, u := range users {
+			if u.HasIdentity != 1 {
+				t.Errorf("%s has %d identities", u.Email, u.HasIdentity)
+			}
+		}
+		if len(users) != people {
+			t.Errorf("%d users of %d people", len(users), people)
+		}
+		if letters := d.AllLetters(); len(letters) != 0 {
+			t.Errorf("%d dead letters, the first %+v", len(letters), letters[0])
+		}
+	})
+}
+
+func TestStormOfDuplicatesHasOneEffectEach(t *testing.T) {
+	workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
+		const events, times = 20, 15
+		type event struct {
+			id   string
+			body []byte
+		}
+		var storm []event
+		for i := range events {
+			e := event{fmt.Sprintf("e%d", i), d.Login(d.Person(fmt.Sprintf("p%d", i)))}
+			for range times {
+				storm = append(storm, e)
+			}
+		}
+		rand.Shuffle(len(storm), func(i, j int) { storm[i], storm[j] = storm[j], storm[i] })
+		for range 2 {
+			d.Start(func(c *worker.Config) { c.Batch = 10 })
+		}
+		for _, e := range storm {
+			d.Publish(okta, e.id, e.body)
+		}
+		results := d.AllResults()
+		for _, r := range results {
+			if r.Status != 201 {
+				t.Errorf("%s: %d %s", r.EventID, r.Status, r.Data)
+			}
+		}
+		if len(results) != events || len(d.Users(acme)) != events {
+			t.Errorf("%d results and %d users of %d events", len(results), len(d.Users(acme)), events)
+		}
+	})
+}
+
+func TestOneIdWithTwoContentsIsAConflict(t *testing.T) {
+	workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
+		d.Start()
+		d.LogIn("e1", d.Person("ada"))
+		d.Await("e1")
+		before := d.Fingerprint(acme)
+		d.LogIn("e1", d.Person("grace"))
+		letter := d.AwaitLetter("e1")
+		results := d.ResultsOf("e1")
+		if len(results) != 2 || results[1].Status != 409 || results[1].Code != worker.CodeEventIDConflict || letter.Code != worker.CodeEventIDConflict {
+			t.Errorf("%+v", results)
+		}
+		if d.Fingerprint(acme) != before {
+			t.Error("the second content had an effect")
+		}
+	})
+}
+
+func TestAnIdIsAnIdOfItsTenantAndSource(t *testing.T) {
+	workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
+		d.Start()
+		d.Publish(okta, "e1", d.Login(d.Person("ada")))
+		d.Publish(workertest.LoginSubject(globex, "okta"), "e1", d.Login(d.Person("grace")))
+		d.Publish(workertest.LoginSubject(acme, "ping"), "e1", d.LoginAt(d.Second, d.PersonAt(d.Second, "joan")))
+		d.Results.Await(3, "created", func(r workertest.Record) bool { return r.Status == 201 })
+		if letters := d.AllLetters(); len(letters) != 0 {
+			t.Errorf("%+v", letters)
+		}
+	})
+}
+
+func TestRejectedIdMayBeSentAgainMended(t *testing.T) {
+	workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
+		d.Start()
+		d.LogIn("e1", d.Person("ada").With(workertest.Claims{"groups": "nope"}))
+		if r := d.Await("e1"); r.Status != 422 {
+			t.Fatalf("%s", r.Data)
+		}
+		d.LogIn("e1", d.Person("ada").With(workertest.Claims{"groups": "astronaut"}))
+		d.Results.Await(2, "rejected, of two messages", func(r workertest.Record) bool { return r.EventID == "e1" })
+		d.LogIn("e1", d.Person("ada").With(workertest.Claims{"groups": "user"}))
+		results := d.ResultsOf("e1")
+		if len(results) != 3 || results[2].Status != 201 {
+			t.Errorf("%d results, the last %s", len(results), results[len(results)-1].Data)
+		}
+		if letters := d.LettersOf("e1"); len(letters) != 2 {
+			t.Errorf("%d dead letters", len(letters))
+		}
+	})
+}
