@@ -121,8 +121,14 @@ func (w Write) check() error {
 			c.uuid("Events", i, "UserID", e.UserID)
 		}
 		c.key("Events", i, "EventID", e.Source, e.EventID)
-		c.text("Events", i, "Outcome", e.Outcome, e.Code, e.Door)
+		c.text("Events", i, "Outcome", e.Outcome, e.Code, e.Door, e.Origin)
 		c.text("Events", i, "Policies", e.Policies...)
+	}
+	for i := range w.Repeats {
+		r := &w.Repeats[i]
+		c.uuid("Repeats", i, "TenantID", r.TenantID)
+		c.key("Repeats", i, "Origin", r.Origin)
+		c.text("Repeats", i, "EventID", r.Source, r.EventID)
 	}
 	for i := range w.UsedIDs {
 		u := &w.UsedIDs[i]

@@ -17,8 +17,18 @@ type Event struct {
 	Attempt       int
 	Policies      []string // ids of the policies that decided
 	Door          string
+	Origin        string    // the stored message that it came in: stream, creation time and sequence; "" when it came by another door
 	StoredAt      time.Time // when the broker stored the event, or a front door received it
 	At            time.Time // when it was processed
+}
+
+// A Repeat is a stored message that brought an event which the ledger had already, by another message.
+type Repeat struct {
+	Origin   string // the message, as in [Event]
+	TenantID string
+	Source   string
+	EventID  string
+	At       time.Time
 }
 
 // EventKey identifies an event.

@@ -22,6 +22,7 @@ type Write struct {
 	OrganizationGrants []OrganizationGrant
 	Updates            []UserUpdate // at most one for a user
 	Events             []Event
+	Repeats            []Repeat // one that is there already stays as it is
 	UsedIDs            []UsedID
 	Outbox             []Outbox
 	Unpark             []int64 // ids of parked events that are done
@@ -66,6 +67,7 @@ func (w Write) insertions() []insertion {
 		{"events", "", eventInsertColumns(sorted(w.Events, func(a, b *Event) int {
 			return cmp.Or(strings.Compare(a.TenantID, b.TenantID), strings.Compare(a.Source, b.Source), strings.Compare(a.EventID, b.EventID))
 		}))},
+		{"repeats", idempotent, repeatColumns(sorted(w.Repeats, func(a, b *Repeat) int { return strings.Compare(a.Origin, b.Origin) }))},
 		{"used_ids", "", usedIDColumns(sorted(w.UsedIDs, func(a, b *UsedID) int {
 			return cmp.Or(strings.Compare(a.TenantID, b.TenantID), strings.Compare(a.Source, b.Source), strings.Compare(a.ID, b.ID))
 		}))},
@@ -309,7 +311,18 @@ func eventInsertColumns(rows []*Event) *columns {
 	c.numbers("attempt", "integer", func(i int) int64 { return int64(rows[i].Attempt) })
 	c.text("policies", func(i int) string { return list(rows[i].Policies).String() })
 	c.text("door", func(i int) string { return rows[i].Door })
+	c.text("origin", func(i int) string { return rows[i].Origin })
 	c.time("stored_at", func(i int) time.Time { return rows[i].StoredAt })
+	c.time("at", func(i int) time.Time { return rows[i].At })
+	return c
+}
+
+func repeatColumns(rows []*Repeat) *columns {
+	c := newColumns(len(rows))
+	c.text("origin", func(i int) string { return rows[i].Origin })
+	c.uuid("tenant_id", func(i int) string { return rows[i].TenantID })
+	c.text("source", func(i int) string { return rows[i].Source })
+	c.text("event_id", func(i int) string { return rows[i].EventID })
 	c.time("at", func(i int) time.Time { return rows[i].At })
 	return c
 }

@@ -94,7 +94,7 @@ func Event(u store.User, id string) store.Event {
 	return store.Event{
 		TenantID: u.TenantID, Source: SourceFeed, EventID: id, PayloadHash: hash[:], Outcome: "created", Status: 201, UserID: u.ID,
 		Result:        fmt.Appendf(nil, `{"id":%q, "tenant_id":%q,"email":%q,"name":%q,"roles":["user"],"auth_provider":"oidc","is_owner":false}`, u.ID, u.TenantID, u.Email, u.Name),
-		ResultHeaders: []byte(`{"Idpsync-Status":["201"]}`), Attempt: 1, Policies: []string{"builtin.cedar:0"}, Door: "stream", StoredAt: Time, At: Time,
+		ResultHeaders: []byte(`{"Idpsync-Status":["201"]}`), Attempt: 1, Policies: []string{"builtin.cedar:0"}, Door: "stream", Origin: "IDPSYNC_EVENTS/1800000000/1", StoredAt: Time, At: Time,
 	}
 }
 

@@ -161,11 +161,21 @@ create table events (
   attempt        integer not null,
   policies       text not null,
   door           text not null,
+  origin         text collate "C" not null,
   stored_at      timestamptz not null,
   at             timestamptz not null,
   primary key (tenant_id, source, event_id)
 );
 create index events_at on events using brin (at) with (pages_per_range = 32);
+
+-- A stored message that brought an event which the ledger had already: what became of it, for whoever counts messages.
+create table repeats (
+  origin    text collate "C" primary key,
+  tenant_id uuid not null,
+  source    text collate "C" not null,
+  event_id  text collate "C" not null,
+  at        timestamptz not null
+);
 
 create table used_ids (
   tenant_id uuid not null,

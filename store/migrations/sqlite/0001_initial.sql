@@ -162,11 +162,21 @@ create table events (
   attempt        integer not null,
   policies       text not null,
   door           text not null,
+  origin         text not null,
   stored_at      integer not null,
   at             integer not null,
   primary key (tenant_id, source, event_id)
 ) strict;
 create index events_at on events (at);
+
+-- A stored message that brought an event which the ledger had already: what became of it, for whoever counts messages.
+create table repeats (
+  origin    text primary key,
+  tenant_id text not null,
+  source    text not null,
+  event_id  text not null,
+  at        integer not null
+) strict, without rowid;
 
 create table used_ids (
   tenant_id text not null,

@@ -1,0 +1,51 @@
+package store
+
+import (
+	"context"
+	"time"
+)
+
+// A Waiting is a parked event, without what it says.
+type Waiting struct {
+	ID      int64  `db:"id"`
+	Key     string `db:"key"` // as in [Parked]
+	Tenant  string `db:"tenant"`
+	Source  string `db:"source"`
+	EventID string `db:"event_id"`
+}
+
+// ParkedAfter lists parked events, claimed ones included, in the order of their ids and behind the given one.
+func (s *Store) ParkedAfter(ctx context.Context, id int64, n int) ([]Waiting, error) {
+	var rows []Waiting
+	err := s.selectAll(ctx, &rows, `select id, key, tenant, source, event_id from parked where id > ? order by id limit ?`, id, limit(n))
+	return rows, err
+}
+
+// OutboxAfter lists the ids of results whose publication is owed, claimed ones included, in order and behind the given one.
+func (s *Store) OutboxAfter(ctx context.Context, id string, n int) ([]string, error) {
+	var ids []string
+	err := s.selectAll(ctx, &ids, `select id from outbox where id > ? order by id limit ?`, id, limit(n))
+	return ids, err
+}
+
+// RepeatsAfter lists repeats that were noted at or after since, in the order of their origins and behind the given one.
+func (s *Store) RepeatsAfter(ctx context.Context, since time.Time, origin string, n int) ([]Repeat, error) {
+	var rows []struct {
+		Origin   string `db:"origin"`
+		TenantID string `db:"tenant_id"`
+		Source   string `db:"source"`
+		EventID  string `db:"event_id"`
+		At       stamp  `db:"at"`
+	}
+	var w where
+	w.add("origin > ?", origin)
+	if !since.IsZero() {
+		w.add("at >= ?", at(since))
+	}
+	err := s.selectAll(ctx, &rows, `select origin, tenant_id, source, event_id, at from repeats`+w.String()+` order by origin limit ?`, append(w.args, limit(n))...)
+	repeats := make([]Repeat, len(rows))
+	for i, r := range rows {
+		repeats[i] = Repeat{Origin: r.Origin, TenantID: r.TenantID, Source: r.Source, EventID: r.EventID, At: r.At.Time}
+	}
+	return repeats, err
+}
