@@ -164,6 +164,7 @@ func (p *plan) decide(ctx context.Context, i int, e *event, found store.Found) e
 		}
 		again, err := answerAgain(row)
 		p.answers[i] = again
+		p.repeat(e, row)
 		return err
 	}
 	if u := found.Used; u != nil && u.EventID != e.env.EventID {
@@ -213,7 +214,7 @@ func (p *plan) record(e *event, a *Answer) {
 	row := store.Event{
 		TenantID: e.env.Tenant, Source: e.env.Source, EventID: e.env.EventID, PayloadHash: e.hash[:],
 		Outcome: string(a.Outcome), Status: a.Status, UserID: a.UserID, Result: a.Body, ResultHeaders: marshal(a.answerHeaders),
-		Attempt: a.Attempt, Policies: a.Policies, Door: string(e.env.Door), StoredAt: e.env.StoredAt, At: a.At,
+		Attempt: a.Attempt, Policies: a.Policies, Door: string(e.env.Door), Origin: e.storedAs(), StoredAt: e.env.StoredAt, At: a.At,
 	}
 	p.write.Events = append(p.write.Events, row)
 	p.batch.events[eventKey(e)] = &row
@@ -225,6 +226,13 @@ func (p *plan) record(e *event, a *Answer) {
 	if e.reply != nil {
 		out := a.outgoing(e.env.Tenant, e.env.Source, e.env.EventID)
 		p.write.Outbox = append(p.write.Outbox, store.Outbox{ID: out.ID, Subject: out.Subject, Headers: marshal(out.Header), Body: out.Data, At: p.at})
+	}
+}
+
+// repeat notes a message that brings an event which another message has brought before, as it leaves no other trace.
+func (p *plan) repeat(e *event, row *store.Event) {
+	if as := e.storedAs(); as != "" && as != row.Origin && e.replay == nil {
+		p.write.Repeats = append(p.write.Repeats, store.Repeat{Origin: as, TenantID: row.TenantID, Source: row.Source, EventID: row.EventID, At: p.at})
 	}
 }
 

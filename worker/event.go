@@ -62,6 +62,14 @@ func (e *event) asOf() time.Time {
 	return e.due
 }
 
+// storedAs names the stored message that the event came in; "" when it came by another door.
+func (e *event) storedAs() string {
+	if e.origin.sequence == 0 {
+		return ""
+	}
+	return e.origin.key()
+}
+
 // repeated reports whether the answer was given before, to the same event.
 func (e *event) repeated() bool { return e.answer != nil && e.answer.again }
 

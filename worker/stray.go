@@ -65,8 +65,14 @@ func (w *Worker) settleStray(ctx context.Context, e *event) error {
 		return err
 	}
 	if row := found[0].Event; row != nil && string(row.PayloadHash) == string(e.hash[:]) {
-		e.answer, err = answerAgain(row)
-		return err
+		if e.answer, err = answerAgain(row); err != nil {
+			return err
+		}
+		return w.store.Batch(ctx, func(ctx context.Context, tx *store.Tx) error {
+			p := w.newPlan(nil)
+			p.repeat(e, row)
+			return tx.Write(ctx, p.write)
+		})
 	}
 	e.rejection = reject(CodeInternal, "stranded", "The event was delivered as often as the broker allows and never finished.")
 	e.rejection.Hint = "Look for what kept workers from finishing at that time; then replay."
