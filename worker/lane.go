@@ -72,6 +72,7 @@ func (l *lane) feedFrom(ctx, hard context.Context, consumer Consumer) {
 		}
 		consumer.Drain()
 	})
+	defer l.leave(hard, consumer)
 	defer watch.Wait()
 	defer close(done)
 
@@ -107,6 +108,27 @@ func (l *lane) feedFrom(ctx, hard context.Context, consumer Consumer) {
 		case <-hard.Done():
 			return
 		}
+	}
+}
+
+// leaveTimeout bounds how long a drained consumer may take to hand out what it has.
+const leaveTimeout = time.Second
+
+// leave takes over what the consumer holds when time is up: it goes back to the broker with the rest, instead of
+// waiting there for the end of its lease.
+func (l *lane) leave(hard context.Context, consumer Consumer) {
+	if hard.Err() == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(hard), leaveTimeout)
+	defer cancel()
+	consumer.Drain()
+	for {
+		m, err := consumer.Next(ctx)
+		if err != nil {
+			return
+		}
+		l.w.leases.add(openMessage(m), l.w.now())
 	}
 }
 
