@@ -3,10 +3,20 @@ package worker_test
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/stream"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
 
@@ -127,5 +137,291 @@ func TestDeathWhileRejectingLeavesOneDeadLetterAndOneResult(t *testing.T) {
 				t.Errorf("%d users", n)
 			}
 		})
+	}
+}
+
+func TestDatabaseAwayStopsPullingAndBurnsNoDeliveries(t *testing.T) {
+	workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
+		var away atomic.Bool
+		away.Store(true)
+		p := d.Process()
+		p.On(workertest.At(workertest.BeforeStore, func(_ context.Context, c workertest.Call) error {
+			if away.Load() {
+				return fmt.Errorf("%w: a fault of this test", store.ErrUnavailable)
+			}
+			return nil
+		}))
+		p.Run()
+		const before, after = 20, 30
+		for i := range before {
+			d.LogIn(fmt.Sprintf("before%d", i), d.Person(fmt.Sprintf("b%d", i)))
+		}
+		p.AwaitPaused(true)
+		lane := func() stream.LaneState { return d.State().Lanes[0] }
+		d.Eventually("for pulling to stop", func() bool { return lane().Waiting == 0 })
+		for i := range after {
+			d.LogIn(fmt.Sprintf("after%d", i), d.Person(fmt.Sprintf("a%d", i)))
+		}
+		if l := lane(); l.Pending < after || l.Pending+uint64(l.AckPending) != before+after {
+			t.Errorf("%+v", l)
+		}
+		if n := len(d.Results.All()); n != 0 {
+			t.Errorf("%d results", n)
+		}
+		away.Store(false)
+		p.AwaitPaused(false)
+		results := d.AllResults()
+		if len(results) != before+after || len(d.Users(acme)) != before+after {
+			t.Errorf("%d results, %d users", len(results), len(d.Users(acme)))
+		}
+		for _, one := range p.Deliveries() {
+			if one.Delivered != 1 || !slices.Equal(one.Told, []string{"ack"}) {
+				t.Errorf("%+v", one)
+			}
+		}
+		if letters := d.AllLetters(); len(letters) != 0 {
+			t.Errorf("%+v", letters)
+		}
+	})
+}
+
+func TestCommitWhoseReplyIsLostHasOneEffectAndOneResult(t *testing.T) {
+	workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
+		var lost atomic.Bool
+		p := d.Process()
+		p.On(workertest.At(workertest.AfterStore, func(_ context.Context, c workertest.Call) error {
+			if c.Method == "Batch" && !lost.Swap(true) {
+				return fmt.Errorf("%w: the reply of this commit is lost", store.ErrUnavailable)
+			}
+			return nil
+		}))
+		p.Run()
+		d.LogIn("e1", d.Person("ada"))
+		results := d.ResultsOf("e1")
+		if len(results) != 1 || results[0].Status != 201 || len(d.Users(acme)) != 1 || !lost.Load() {
+			t.Errorf("%+v", results)
+		}
+	})
+}
+
+func TestPublisherThatFailsLeavesTheEventToRedelivery(t *testing.T) {
+	t.Parallel()
+	d := workertest.New(t, workertest.Options{})
+	var failures atomic.Int64
+	p := d.Process()
+	p.On(workertest.At(workertest.BeforePublish, func(context.Context, workertest.Call) error {
+		if failures.Add(1) <= 3 {
+			return errors.New("a fault of this test")
+		}
+		return nil
+	}))
+	p.Run()
+	d.LogIn("e1", d.Person("ada"))
+	if results := d.ResultsOf("e1"); len(results) != 1 || results[0].Status != 201 {
+		t.Errorf("%+v", results)
+	}
+	var told []string
+	for _, one := range p.Deliveries() {
+		told = append(told, one.Told...)
+	}
+	if !slices.Equal(told, []string{"nak", "nak", "nak", "ack"}) {
+		t.Errorf("%v", told)
+	}
+}
+
+func TestDrainFinishesWhatWasPrefetchedAndNothingElse(t *testing.T) {
+	workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
+		const backlog = 400
+		for i := range backlog {
+			d.LogIn(fmt.Sprintf("e%d", i), d.Person(fmt.Sprintf("p%d", i)))
+		}
+		p := d.Process(func(c *worker.Config) { c.Batch, c.Loops = 20, 2 })
+		reached := make(chan struct{})
+		var once sync.Once
+		p.On(workertest.At(workertest.BeforePublish, func(context.Context, workertest.Call) error {
+			once.Do(func() { close(reached) })
+			return nil
+		}))
+		p.Run()
+		<-reached
+		if err := p.Stop(); err != nil {
+			t.Errorf("stopping: %v", err)
+		}
+		done := map[uint64]int{}
+		for _, one := range p.Deliveries() {
+			done[one.Sequence]++
+			if one.Delivered != 1 || !slices.Equal(one.Told, []string{"ack"}) {
+				t.Errorf("%+v", one)
+			}
+		}
+		lane := d.State().Lanes[0]
+		if len(done) == backlog || lane.AckPending != 0 || int(lane.Pending) != backlog-len(done) { //nolint:gosec // a count
+			t.Errorf("%d done, %+v", len(done), lane)
+		}
+		d.Start()
+		if results := d.AllResults(); len(results) != backlog || len(d.Users(acme)) != backlog {
+			t.Errorf("%d results, %d users", len(results), len(d.Users(acme)))
+		}
+	})
+}
+
+func TestDrainThatTakesTooLongGivesBackWhatIsNotFinished(t *testing.T) {
+	t.Parallel()
+	d := workertest.New(t, workertest.Options{})
+	const backlog = 50
+	for i := range backlog {
+		d.LogIn(fmt.Sprintf("e%d", i), d.Person(fmt.Sprintf("p%d", i)))
+	}
+	p := d.Process(func(c *worker.Config) { c.Batch, c.Loops, c.DrainTimeout = 10, 2, 50*time.Millisecond })
+	reached := make(chan struct{})
+	var once sync.Once
+	p.On(workertest.At(workertest.BeforeStore, func(ctx context.Context, c workertest.Call) error {
+		if c.Method != "Batch" {
+			return nil
+		}
+		once.Do(func() { close(reached) })
+		<-ctx.Done() // a database that does not answer
+		return ctx.Err()
+	}))
+	p.Run()
+	<-reached
+	if err := p.Stop(); err == nil || !strings.Contains(err.Error(), "drain timeout") {
+		t.Errorf("stopping: %v", err)
+	}
+	for _, one := range p.Deliveries() {
+		if !slices.Equal(one.Told, []string{"nak"}) {
+			t.Errorf("%+v", one)
+		}
+	}
+	d.Start()
+	results := d.AllResults()
+	if len(results) != backlog || len(d.Users(acme)) != backlog || len(d.AllLetters()) != 0 {
+		t.Errorf("%d results, %d users", len(results), len(d.Users(acme)))
+	}
+}
+
+func TestFullDeadLetterStreamLeavesTheOriginalWhereItIs(t *testing.T) {
+	t.Parallel()
+	small := stream.Topology{EventsBytes: 1 << 28, ResultsBytes: 1 << 28, DeadLetters: 300}
+	d := workertest.New(t, workertest.Options{Topology: small})
+	p := d.Process()
+	p.Nap = time.Second
+	refused := make(chan struct{})
+	var once sync.Once
+	p.On(workertest.At(workertest.BeforeTell, func(_ context.Context, c workertest.Call) error {
+		if c.Method == "nak" {
+			once.Do(func() { close(refused) })
+		}
+		return nil
+	}))
+	p.Run()
+	seq := d.Publish(okta, "e1", d.Login(d.Person("ada").With(workertest.Claims{"aud": "payroll"})))
+	d.LogIn("e2", d.Person("grace"))
+	<-refused
+	d.Await("e2")
+	if len(d.Results.Of("e1")) != 0 || len(d.Letters.All()) != 0 {
+		t.Errorf("a result without its dead letter: %+v", d.Results.Of("e1"))
+	}
+	if m, err := stream.GetEvent(d.Ctx, d.Conn, seq); err != nil || m.Subject != okta {
+		t.Errorf("the original is gone: %v", err)
+	}
+	small.DeadLetters = 1 << 20
+	d.Migrate(small)
+	wantRejected(t, d, "e1", worker.CodeUnauthenticated, "audience")
+	if letters := d.LettersOf("e1"); len(letters) != 1 {
+		t.Errorf("%d dead letters", len(letters))
+	}
+}
+
+func TestMessagesThatAreNoEventsBecomeDeadLetters(t *testing.T) {
+	t.Parallel()
+	d := workertest.New(t, workertest.Options{})
+	d.Start()
+	login := d.Login(d.Person("ada"))
+	structured := func(members string) []byte {
+		return []byte(`{"specversion":"1.0","source":"/t","type":"t",` + members + `}`)
+	}
+	for name, c := range map[string]struct {
+		subject string
+		header  providers.Header
+		body    []byte
+		reason  string
+		letter  string // the subject of its dead letter
+	}{
+		"no tenant":           {"idpsync.login.acme.okta", nil, login, "subject", "idpsync.deadletter._.okta.malformed"},
+		"tenant in braces":    {"idpsync.login.{" + acme + "}.okta", nil, login, "subject", "idpsync.deadletter._.okta.malformed"},
+		"source in capitals":  {"idpsync.login." + acme + ".OKTA", nil, login, "subject", "idpsync.deadletter." + acme + "._.malformed"},
+		"too deep":            {okta + ".more", nil, login, "subject", "idpsync.deadletter." + acme + ".okta.malformed"},
+		"too short":           {"idpsync.login." + acme, nil, login, "subject", "idpsync.deadletter." + acme + "._.malformed"},
+		"unknown command":     {"idpsync.command." + acme + ".users.delete", nil, login, "subject", "idpsync.deadletter." + acme + ".admin.malformed"},
+		"old CloudEvent":      {okta, providers.Header{"ce-specversion": {"0.3"}, "ce-id": {"x"}, "ce-source": {"/t"}, "ce-type": {"t"}}, login, "cloudevent", ""},
+		"CloudEvent unnamed":  {okta, providers.Header{"ce-specversion": {"1.0"}, "ce-source": {"/t"}, "ce-type": {"t"}}, login, "cloudevent", ""},
+		"broken structure":    {okta, providers.Header{"Content-Type": {"application/cloudevents+json"}}, []byte(`{"specversion":`), "", ""},
+		"id with a control":   {okta, providers.Header{"Content-Type": {"application/cloudevents+json"}}, structured(`"id":"a\u0007b","data":` + string(login)), "event_id", ""},
+		"id with an override": {okta, providers.Header{"Nats-Msg-Id": {"a\u202eb"}}, login, "event_id", ""},
+		"id too long":         {okta, providers.Header{"Nats-Msg-Id": {strings.Repeat("x", 257)}}, login, "event_id", ""},
+		"no JSON":             {okta, nil, []byte("hello"), "json", ""},
+		"empty":               {okta, nil, nil, "json", ""},
+		"deep":                {okta, nil, []byte(strings.Repeat(`[`, 10_000)), "json", ""},
+		"oversized":           {okta, nil, []byte(`{"id_token":"` + strings.Repeat("x", 700_000) + `"}`), "json", ""},
+		"large token":         {okta, nil, []byte(`{"id_token":"a.` + strings.Repeat("x", 70_000) + `.c"}`), "token_size", ""},
+		"unknown member":      {okta, nil, []byte(`{"id_token":"a.b.c","admin":true}`), "json", ""},
+		"member twice":        {okta, nil, []byte(`{"id_token":"a.b.c","id_token":"a.b.c"}`), "json", ""},
+		"NUL":                 {okta, nil, []byte("{\"id_token\":\"a.b.c\"}\x00"), "json", ""},
+	} {
+		seq := d.PublishWith(c.subject, "", c.body, c.header)
+		letter := d.Letters.Await(1, name, func(r workertest.Record) bool {
+			return r.Header.Get(worker.DeadLetterSequence) == strconv.FormatUint(seq, 10)
+		})[0]
+		if letter.Code != worker.CodeMalformed || c.reason != "" && letter.Reason != c.reason {
+			t.Errorf("%s: %s %s", name, letter.Code, letter.Reason)
+		}
+		if c.letter != "" && letter.Subject != c.letter {
+			t.Errorf("%s: dead letter on %s", name, letter.Subject)
+		}
+		original, err := worker.Unseal(d.Key, letter.Header, letter.Data)
+		if err != nil || string(original.Data) != string(c.body) || original.Subject != c.subject {
+			t.Errorf("%s: the original is not what was sent: %v", name, err)
+		}
+	}
+	d.Publish("idpsync.login."+strings.ToUpper(acme)+".okta", "honest", login)
+	if r := d.Await("honest"); r.Status != 201 || r.Subject != "idpsync.result."+acme+".okta.created" {
+		t.Errorf("%s %s", r.Subject, r.Data)
+	}
+}
+
+func TestUnknownTenantsAndSourcesBecomeDeadLetters(t *testing.T) {
+	t.Parallel()
+	d := workertest.New(t, workertest.Options{})
+	d.Start()
+	const nobody = "9999e9ad-2ee2-8e00-8ec9-32d5f69181c0"
+	login := d.Login(d.Person("ada"))
+	d.Publish(workertest.LoginSubject(nobody, "okta"), "tenant", login)
+	wantRejected(t, d, "tenant", worker.CodeUnknownTenant, "")
+	d.Publish(workertest.LoginSubject(acme, "nobody"), "source", login)
+	wantRejected(t, d, "source", worker.CodeUnknownSource, "")
+	d.Publish(workertest.LoginSubject(acme, "workday"), "kind", login)
+	wantRejected(t, d, "kind", worker.CodeUnknownSource, "")
+	d.Publish(workertest.FeedSubject(acme, "okta"), "shape", login)
+	wantRejected(t, d, "shape", worker.CodeUnknownSource, "")
+	// A command of a stranger without a credential learns nothing.
+	d.Publish("idpsync.command."+nobody+".users.create", "stranger", []byte(`{}`))
+	wantRejected(t, d, "stranger", worker.CodeUnauthenticated, "credential_missing")
+}
+
+func TestEventWithoutAnIdIsKnownByItsPlaceInTheStream(t *testing.T) {
+	t.Parallel()
+	d := workertest.New(t, workertest.Options{})
+	d.Start()
+	seq := d.PublishWith(okta, "", d.Login(d.Person("ada")), nil)
+	r := d.Results.Await(1, "created", func(r workertest.Record) bool { return r.Status == 201 })[0]
+	var created time.Time
+	for _, s := range d.State().Streams {
+		if s.Name == stream.StreamEvents {
+			created = s.Created
+		}
+	}
+	if want := fmt.Sprintf("%d-%d", created.Unix(), seq); r.EventID != want {
+		t.Errorf("event id %s, wanted %s", r.EventID, want)
 	}
 }
