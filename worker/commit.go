@@ -19,6 +19,9 @@ import (
 // A batch that the database refuses for another reason is halved until the row at fault stands alone, so that one bad
 // row does not sink the others.
 func (w *Worker) commit(ctx context.Context, events []*event) error {
+	if err := w.recall(ctx, events); err != nil {
+		return err
+	}
 	open := undecided(events)
 	for len(open) > 0 {
 		var p *plan
@@ -51,6 +54,39 @@ func (w *Worker) commit(ctx context.Context, events []*event) error {
 		e.rejection = reject(CodeInternal, "store", "The event could not be stored.")
 		e.rejection.cause = err
 		return nil
+	}
+	return nil
+}
+
+// recall finds out which of the events that are refused, or wait, had their effect at an earlier delivery: the directory,
+// a credential or a policy may have changed since, and what is done is done. Only the very message that had the effect
+// counts; another one under its event id is refused in its own right.
+func (w *Worker) recall(ctx context.Context, events []*event) error {
+	var refused []*event
+	var lookups []store.Lookup
+	for _, e := range events {
+		if e.cameBefore() && (e.rejection != nil || e.wait != nil) && e.env.Tenant != "" && e.env.Source != "" {
+			refused = append(refused, e)
+			lookups = append(lookups, store.Lookup{Tenant: e.env.Tenant, Source: e.env.Source, EventID: e.env.EventID})
+		}
+	}
+	if len(refused) == 0 {
+		return nil
+	}
+	found, err := w.store.Find(ctx, lookups)
+	if err != nil {
+		return fmt.Errorf("look for earlier effects: %w", err)
+	}
+	for i, e := range refused {
+		row := found[i].Event
+		if row == nil || row.Origin != e.storedAs() {
+			continue
+		}
+		again, err := answerAgain(row)
+		if err != nil {
+			return err
+		}
+		e.answer, e.rejection, e.wait = again, nil, nil
 	}
 	return nil
 }

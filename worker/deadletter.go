@@ -34,8 +34,8 @@ const (
 	DeadLetterLastFailed     = DeadLetterPrefix + "Last-Failed"
 	DeadLetterWorker         = DeadLetterPrefix + "Worker"
 	DeadLetterVersion        = DeadLetterPrefix + "Version"
-	DeadLetterTrace          = DeadLetterPrefix + "Trace" // W3C traceparent of the event
-	DeadLetterHash           = DeadLetterPrefix + "Payload-Sha256"
+	DeadLetterTrace          = DeadLetterPrefix + "Trace"       // W3C traceparent of the event
+	DeadLetterMAC            = DeadLetterPrefix + "Payload-Mac" // the same for the same body; nothing can be tried out against it
 )
 
 // maxDetail bounds the error object in a header.
@@ -96,7 +96,7 @@ func (w *Worker) deadLetter(e *event) (Outgoing, error) {
 		DeadLetterLastFailed:    {now.UTC().Format(time.RFC3339Nano)},
 		DeadLetterWorker:        {w.cfg.Name},
 		DeadLetterVersion:       {w.cfg.Version},
-		DeadLetterHash:          {hex.EncodeToString(hashOf(e.raw))},
+		DeadLetterMAC:           {payloadMAC(w.cfg.Vault, e.raw)},
 	}
 	if r.Hint != "" {
 		h[DeadLetterHint] = []string{oneLine(r.Hint)}
@@ -122,9 +122,12 @@ func (w *Worker) deadLetter(e *event) (Outgoing, error) {
 	return out, seal(w.cfg.Vault, &out, secret)
 }
 
-func hashOf(b []byte) []byte {
-	sum := sha256.Sum256(b)
-	return sum[:]
+// payloadMAC tells bodies apart. It is made from a signature, as a bare hash of a command would let whoever reads it try
+// out passwords.
+func payloadMAC(v Vault, body []byte) string {
+	hash := sha256.Sum256(body)
+	mac := sha256.Sum256(v.Sign(append([]byte("idpsync payload 1\x00"), hash[:]...)))
+	return hex.EncodeToString(mac[:])
 }
 
 // class says which sort of failure an operator has before them.

@@ -32,7 +32,12 @@ func (w *Worker) park(ctx context.Context, events []*event, failed map[*event]er
 		if e.wait == nil || e.reply != nil || e.replay != nil || e.napping() {
 			continue
 		}
-		row := e.parkedRow(w.now())
+		row, err := w.parkedRow(e)
+		if err != nil {
+			failed[e] = err
+			w.log.Error("event could not be parked; it stays where it is", "stream_seq", e.origin.sequence, "error", err)
+			continue
+		}
 		if w.now().Sub(row.FirstFailed) >= w.budget(e) {
 			e.rejection = reject(CodeUnavailable, e.wait.reason, "What is needed to decide the event stayed out of reach for longer than it may wait.")
 			e.rejection.Hint = "Bring the source back, then replay."

@@ -70,6 +70,11 @@ func (e *event) storedAs() string {
 	return e.origin.key()
 }
 
+// cameBefore reports whether the event may have been processed before, by this worker or another.
+func (e *event) cameBefore() bool {
+	return e.storedAs() != "" && (e.parked != nil || e.replay != nil || (e.message != nil && e.message.Delivered() > 1))
+}
+
 // repeated reports whether the answer was given before, to the same event.
 func (e *event) repeated() bool { return e.answer != nil && e.answer.again }
 

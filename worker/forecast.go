@@ -95,6 +95,9 @@ func (w *Worker) preview(p Preview) (*event, error) {
 // dryRun decides events as commit does, chunk by chunk in one transaction, and rolls it back. When a row is refused, the
 // chunks are tried one by one, then halved.
 func (w *Worker) dryRun(ctx context.Context, events []*event) error {
+	if err := w.recall(ctx, events); err != nil {
+		return err
+	}
 	open := undecided(events)
 	for len(open) > 0 {
 		var plans []*plan

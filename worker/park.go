@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -15,29 +16,46 @@ import (
 const parkLease = 2 * time.Minute
 
 // parkedRow is the row that keeps an event exactly as the broker had it.
-func (e *event) parkedRow(now time.Time) store.Parked {
+// Headers and body are sealed: they hold tokens, credentials and perhaps passwords, and a database is copied about.
+func (w *Worker) parkedRow(e *event) (store.Parked, error) {
 	if e.parked != nil {
 		row := *e.parked
 		row.Attempts++
 		row.Reason = e.wait.reason
-		return row
+		return row, nil
+	}
+	headers, err := w.cfg.Vault.Seal(marshal(e.header))
+	if err != nil {
+		return store.Parked{}, fmt.Errorf("seal the headers of an event to park: %w", err)
+	}
+	payload, err := w.cfg.Vault.Seal(e.raw)
+	if err != nil {
+		return store.Parked{}, fmt.Errorf("seal an event to park: %w", err)
 	}
 	return store.Parked{
-		Key: e.origin.key(), Tenant: e.env.Tenant, Source: e.env.Source, Subject: e.subject, Headers: marshal(e.header), Payload: e.raw,
-		EventID: e.env.EventID, StoredAt: e.env.StoredAt, Sequence: e.origin.sequence, Attempts: 1, FirstFailed: now, Reason: e.wait.reason,
-	}
+		Key: e.origin.key(), Tenant: e.env.Tenant, Source: e.env.Source, Subject: e.subject, Headers: headers, Payload: payload,
+		EventID: e.env.EventID, StoredAt: e.env.StoredAt, Sequence: e.origin.sequence, Attempts: 1, FirstFailed: w.now(), Reason: e.wait.reason,
+	}, nil
 }
 
 // openParked makes a parked row the event that it was.
-func openParked(row store.Parked) (*event, error) {
+func (w *Worker) openParked(row store.Parked) (*event, error) {
 	e := &event{parked: &row, subject: row.Subject}
 	e.env = providers.Envelope{Door: providers.DoorStream, StoredAt: row.StoredAt, EventID: row.EventID}
 	e.origin = originOf(row.Key)
-	var header providers.Header
-	if err := json.Unmarshal(row.Headers, &header); err != nil {
+	headers, err := w.cfg.Vault.Open(row.Headers)
+	if err != nil {
 		return nil, err
 	}
-	e.open(header, row.Payload)
+	var header providers.Header
+	if err := json.Unmarshal(headers, &header); err != nil {
+		return nil, err
+	}
+	payload, err := w.cfg.Vault.Open(row.Payload)
+	if err != nil {
+		return nil, err
+	}
+	e.open(header, payload)
 	return e, nil
 }
 
@@ -82,7 +100,7 @@ func (w *Worker) relayOnce(ctx, hard context.Context) int {
 	}
 	events := make([]*event, 0, len(rows))
 	for _, row := range rows {
-		e, err := openParked(row)
+		e, err := w.openParked(row)
 		if err != nil {
 			w.log.Error("parked event unreadable; it stays", "id", row.ID, "error", err)
 			continue
