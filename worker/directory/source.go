@@ -29,7 +29,7 @@ var everyKind = []providers.Kind{providers.KindOIDC, providers.KindSAML, provide
 func sourceKeys() []sourceKey {
 	oidc, saml, feed := providers.KindOIDC, providers.KindSAML, providers.KindFeed
 	return []sourceKey{
-		{"issuer", []providers.Kind{oidc}, (*reader).issuer},
+		{"issuer", []providers.Kind{oidc, saml}, (*reader).issuer},
 		{"audiences", []providers.Kind{oidc}, (*reader).audiences},
 		{"algorithms", []providers.Kind{oidc}, (*reader).algorithms},
 		{"commands", []providers.Kind{oidc}, func(_ *reader, v strictyaml.Value, s *providers.Source) { s.Commands = v.Bool() }},
@@ -190,7 +190,13 @@ func sameTokens(all []declaredSource) {
 	}
 }
 
+// issuer is the iss claim of an OIDC source's tokens. For a SAML source it is the entityID of its IdP, which is needed
+// only where the metadata describe several.
 func (r *reader) issuer(v strictyaml.Value, s *providers.Source) {
+	if s.Kind == providers.KindSAML {
+		s.Issuer = entityURI(v)
+		return
+	}
 	s.Issuer = webURL(v, "issuer")
 	if strings.ContainsAny(s.Issuer, "?#") {
 		v.Fail("exactly the iss claim of its tokens", "an issuer has neither query nor fragment")
@@ -235,11 +241,15 @@ func (r *reader) metadataFile(v strictyaml.Value, s *providers.Source) {
 	s.Metadata = string(r.contents(v, 1<<20))
 }
 
-func (r *reader) entityID(v strictyaml.Value, s *providers.Source) {
-	s.EntityID = v.Text()
-	if u, err := url.Parse(s.EntityID); s.EntityID != "" && (err != nil || u.Scheme == "" || len(s.EntityID) > 1024) {
-		v.Fail("a URI of at most 1024 characters, as in https://sp.example/saml", "entity_id %q is not a URI", s.EntityID)
+func (r *reader) entityID(v strictyaml.Value, s *providers.Source) { s.EntityID = entityURI(v) }
+
+// entityURI reads the name of a SAML entity (SAML 2.0 core section 8.3.6).
+func entityURI(v strictyaml.Value) string {
+	id := v.Text()
+	if u, err := url.Parse(id); id != "" && (err != nil || u.Scheme == "" || len(id) > 1024) {
+		v.Fail("a URI of at most 1024 characters, as in https://sp.example/saml", "entity id %q is not a URI", id)
 	}
+	return id
 }
 
 // keyFile checks a PEM file that stays where it is, and returns its absolute path.
