@@ -49,7 +49,7 @@ func ParseSubject(subject string) (Address, error) {
 	if len(tokens) < 3 {
 		return a, fmt.Errorf("%w: it has no tenant", ErrSubject)
 	}
-	a.Tenant, _ = parseUUID(tokens[2])
+	a.Tenant, _ = providers.ParseUUID(tokens[2])
 	rest := tokens[3:]
 
 	var err error
@@ -85,7 +85,7 @@ func ParseSubject(subject string) (Address, error) {
 // EventSubject returns the subject on which an event of the given shape is published, or requested through the rpc door.
 // It returns "" for an address that has no such subject.
 func EventSubject(a Address) string {
-	tenant, ok := parseUUID(a.Tenant)
+	tenant, ok := providers.ParseUUID(a.Tenant)
 	if !ok {
 		return ""
 	}
@@ -124,7 +124,7 @@ func ReplaySubject(tenant string) string {
 }
 
 func tenantToken(s string) string {
-	if id, ok := parseUUID(s); ok {
+	if id, ok := providers.ParseUUID(s); ok {
 		return id
 	}
 	return "_"
@@ -142,25 +142,6 @@ func wordToken(s string) string {
 		return "_"
 	}
 	return s
-}
-
-// parseUUID returns the lower-case form of a UUID in its text form of 36 characters; other forms are refused.
-func parseUUID(s string) (string, bool) {
-	if len(s) != 36 {
-		return "", false
-	}
-	for i := range len(s) {
-		switch c := s[i]; {
-		case i == 8 || i == 13 || i == 18 || i == 23:
-			if c != '-' {
-				return "", false
-			}
-		case c >= '0' && c <= '9', c >= 'a' && c <= 'f', c >= 'A' && c <= 'F':
-		default:
-			return "", false
-		}
-	}
-	return strings.ToLower(s), true
 }
 
 // validSource reports whether s is [a-z0-9-]{1,63}.

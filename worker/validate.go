@@ -171,7 +171,7 @@ func (v *validation) text(field, value string, required bool) {
 }
 
 func (v *validation) uuid(field, value string) {
-	if _, ok := parseUUID(value); !ok && !v.failed(field) {
+	if _, ok := providers.ParseUUID(value); !ok && !v.failed(field) {
 		v.fault(field, "invalid", "The field must be a UUID of 36 characters.")
 	}
 }

@@ -210,7 +210,7 @@ func (a *app) checkSource(s providers.Source) error {
 		return fmt.Errorf("this version of idpsync knows no sources of kind %s", s.Kind)
 	}
 	_, err := factory(s, providers.Environment{
-		Keys: noKeys{}, Credentials: noCredentials{}, Tokens: &lateTokens{}, HTTP: &http.Client{}, Now: a.now, Log: newLogger(io.Discard, nil, "text"),
+		Keys: noKeys{}, Credentials: noCredentials{}, HTTP: &http.Client{}, Now: a.now, Log: newLogger(io.Discard, nil, "text"),
 	})
 	return err
 }

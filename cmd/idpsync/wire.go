@@ -165,12 +165,10 @@ func (a *app) buildWorker(ctx context.Context, d *deployment, o deployOptions) (
 	}
 	d.policies = policy.NewHolder(builtin)
 	d.credentials = worker.NewCredentials(d.store, a.now, log)
-	tokens := &lateTokens{}
 	d.env = providers.Environment{
-		Keys: storeKeys{d.store}, Credentials: d.credentials, Tokens: tokens, HTTP: httpClient(), Now: a.now, Log: log,
+		Keys: worker.NewKeys(d.store), Credentials: d.credentials, HTTP: httpClient(), Now: a.now, Log: log,
 	}
 	d.directories = worker.NewDirectories(d.store, factories(), d.env, d.reloadPolicies)
-	tokens.Tokens = d.directories
 	if err := d.directories.Reload(ctx); err != nil {
 		return err
 	}
@@ -179,7 +177,7 @@ func (a *app) buildWorker(ctx context.Context, d *deployment, o deployOptions) (
 		Name: c.workerName(), Version: version, Batch: c.BatchSize, Parallel: c.Concurrency, AckWait: stream.AckWait,
 		Unseal: d.key.OpenText, DurablePasswords: c.DurablePasswords == "accept",
 		LoginBudget: c.LoginsBudget, FeedBudget: c.FeedsBudget, DrainTimeout: c.DrainTimeout,
-		Now: a.now, Rand: a.random, Log: log, Metrics: d.metrics, Broker: brokerReads{d.conn}, Vault: d.key,
+		Now: a.now, Rand: a.random, Log: log, Metrics: d.metrics, Broker: stream.Broker(d.conn), Vault: d.key,
 		Open: func(ctx context.Context, lane string) (worker.Consumer, error) {
 			return stream.Consumer(ctx, d.conn, lane, c.BatchSize)
 		},
@@ -205,10 +203,6 @@ func (d *deployment) reloadPolicies(rows []store.Policy) error {
 	}
 	return err
 }
-
-// lateTokens is the directory as a prover of tokens. The directory's own providers use it, so it is set after they
-// could be made; before the first directory is loaded there is no provider to ask it.
-type lateTokens struct{ providers.Tokens }
 
 // shareSealKey makes sure that all workers of a database seal to one key: what one of them puts among the dead letters,
 // any other must be able to replay. A key file that begins with a new key and keeps the old one changes it.
@@ -332,68 +326,4 @@ func httpClient() *http.Client {
 			TLSHandshakeTimeout: 5 * time.Second, ResponseHeaderTimeout: 10 * time.Second, MaxConnsPerHost: 2 * runtime.GOMAXPROCS(0),
 		},
 	}
-}
-
-// brokerReads is what the worker asks of the broker beside its lanes.
-type brokerReads struct{ conn *stream.Conn }
-
-var _ worker.Broker = brokerReads{}
-
-func (b brokerReads) DeadLetter(ctx context.Context, sequence uint64) (worker.Stored, error) {
-	m, err := stream.DeadLetter(ctx, b.conn, sequence)
-	if errors.Is(err, stream.ErrNotFound) {
-		err = fmt.Errorf("%w: %w", worker.ErrNoMessage, err)
-	}
-	return worker.Stored(m), err
-}
-
-func (b brokerReads) Stranded(ctx context.Context, limit int) ([]worker.Stored, time.Time, error) {
-	found, err := stream.Stranded(ctx, b.conn, limit)
-	if err != nil || len(found) == 0 {
-		return nil, time.Time{}, err
-	}
-	state, err := stream.ReadState(ctx, b.conn)
-	if err != nil {
-		return nil, time.Time{}, err
-	}
-	var created time.Time
-	for _, s := range state.Streams {
-		if s.Name == stream.StreamEvents {
-			created = s.Created
-		}
-	}
-	out := make([]worker.Stored, len(found))
-	for i, m := range found {
-		out[i] = worker.Stored(m)
-	}
-	return out, created, nil
-}
-
-func (b brokerReads) Remove(ctx context.Context, sequence uint64) error {
-	return stream.SecureDelete(ctx, b.conn, sequence)
-}
-
-// storeKeys is the key history over the store.
-type storeKeys struct{ store *store.Store }
-
-var _ providers.Keys = storeKeys{}
-
-func (k storeKeys) Keys(ctx context.Context, tenant, source, issuer string) ([]providers.Key, error) {
-	rows, err := k.store.SourceKeys(ctx, tenant, source, issuer)
-	if err != nil {
-		return nil, err
-	}
-	keys := make([]providers.Key, len(rows))
-	for i, r := range rows {
-		keys[i] = providers.Key(r)
-	}
-	return keys, nil
-}
-
-func (k storeKeys) Observe(ctx context.Context, tenant, source, issuer string, published []providers.Key, at time.Time) error {
-	rows := make([]store.SourceKey, len(published))
-	for i, p := range published {
-		rows[i] = store.SourceKey(p)
-	}
-	return k.store.ObserveSourceKeys(ctx, tenant, source, issuer, rows, at)
 }

@@ -1,0 +1,46 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/idpsync/idpsync/worker"
+)
+
+// Broker returns what a worker asks of the broker beside its lanes, over the connection.
+func Broker(c *Conn) worker.Broker { return broker{c} }
+
+type broker struct{ conn *Conn }
+
+// DeadLetter implements [worker.Broker].
+func (b broker) DeadLetter(ctx context.Context, sequence uint64) (worker.Stored, error) {
+	m, err := DeadLetter(ctx, b.conn, sequence)
+	if errors.Is(err, ErrNotFound) {
+		err = fmt.Errorf("%w: %w", worker.ErrNoMessage, err)
+	}
+	return worker.Stored(m), err
+}
+
+// Stranded implements [worker.Broker].
+func (b broker) Stranded(ctx context.Context, limit int) ([]worker.Stored, time.Time, error) {
+	found, err := Stranded(ctx, b.conn, limit)
+	if err != nil || len(found) == 0 {
+		return nil, time.Time{}, err
+	}
+	s, err := b.conn.js.Stream(ctx, StreamEvents)
+	if err != nil {
+		return nil, time.Time{}, wrap("read state of "+StreamEvents, err)
+	}
+	out := make([]worker.Stored, len(found))
+	for i, m := range found {
+		out[i] = worker.Stored(m)
+	}
+	return out, s.CachedInfo().Created, nil
+}
+
+// Remove implements [worker.Broker].
+func (b broker) Remove(ctx context.Context, sequence uint64) error {
+	return SecureDelete(ctx, b.conn, sequence)
+}
