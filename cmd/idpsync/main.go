@@ -47,6 +47,7 @@ func verbs() []func(*app) *cobra.Command {
 		newTailCommand,
 		newDLQCommand,
 		newExplainCommand,
+		newProveCommand,
 		newSAMLMetadataCommand,
 		newBenchCommand,
 		newPolicyCommand,
