@@ -1,163 +1,226 @@
 package main
 
 import (
+	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
+	"io"
+	"net/http"
+	"slices"
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
-	"github.com/idpsync/idpsync/providers/oidc/issuer"
 	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/stream"
 )
+
+// The demo's tenants; the API's own documentation uses the id of the first.
+const (
+	demoTenant = "2489e9ad-2ee2-8e00-8ec9-32d5f69181c0"
+	demoOther  = "3489e9ad-2ee2-8e00-8ec9-32d5f69181c0"
+)
+
+// A scene is a group of samples that came in by one way.
+type scene struct {
+	heading string
+	about   string
+	samples []sample
+}
 
 // A sample is one event of the demo and what is to become of it.
 type sample struct {
 	title  string
 	id     string // event id
-	source string
-	body   func() ([]byte, error)
-	want   string // outcome, or code and reason of a rejection
+	door   door
+	to     worker.Address // where it is sent
+	header providers.Header
+	body   func() ([]byte, error) // nil: what was sent before under the same id, again
+	want   string                 // as verdict says it
+	notice string                 // that the answer must carry; "" for none
 }
 
-// person returns the claims of a login at the demo's identity provider.
-func (m *demo) person(subject, name string, more map[string]any) map[string]any {
-	claims := m.issuer.Claims(subject, demoAudience)
-	claims["email"], claims["email_verified"], claims["name"] = subject+"@acme.example", true, name
-	for k, v := range more {
-		if v == nil {
-			delete(claims, k)
-			continue
-		}
-		claims[k] = v
-	}
-	return claims
+// A sending of the demo is a sample with its body made.
+type posted struct {
+	sample
+	subject string
+	header  providers.Header
+	body    []byte
+	again   bool // it is the repeat of an earlier one
 }
 
-// login is the payload of a login event with a token.
-func login(token string, err error) ([]byte, error) {
-	if err != nil {
-		return nil, err
-	}
-	return json.Marshal(map[string]string{"id_token": token})
+// A player sends the samples in their order.
+type player struct {
+	*demo
+	sent    map[string]posted // by source and event id
+	answers map[string]result // the first of each
+	results chan result
 }
 
-// samples lists the demo's events in the order in which they are sent.
-func (m *demo) samples() []sample {
-	now := m.app.now()
-	signed := func(claims map[string]any, options ...issuer.SignOption) func() ([]byte, error) {
-		return func() ([]byte, error) { return login(m.issuer.Sign(claims, options...)) }
-	}
-	ada := m.person("ada", "Ada Lovelace", nil)
-	return []sample{
-		{"Ada logs in for the first time", "login-1", "okta", signed(ada), "created"},
-		{"Ada logs in again", "login-2", "okta", signed(ada), "exists"},
-		{"The owner named in the directory logs in", "login-3", "okta", signed(m.person("owner", "Olive Owner", nil)), "created"},
-		{"Somebody else claims Ada's address", "login-4", "okta", signed(m.person("eve", "Eve", map[string]any{"email": "ada@acme.example"})), "user_exists different_identity"},
-		{"A token that had expired when it was sent", "login-5", "okta", signed(m.person("late", "Late Larry", map[string]any{
-			"iat": now.Add(-2 * time.Hour).Unix(), "exp": now.Add(-time.Hour).Unix(),
-		})), "unauthenticated expired"},
-		{"A forged token: a stranger's key under the issuer's key id", "login-6", "okta", func() ([]byte, error) {
-			return login(m.issuer.SignedByStranger(m.person("mallory", "Mallory", nil)))
-		}, "unauthenticated signature"},
-		{"A token with no signature at all (alg none)", "login-7", "okta", func() ([]byte, error) {
-			return login(m.issuer.Unsigned(m.person("mallory", "Mallory", nil)))
-		}, "unauthenticated algorithm"},
-		{"A token for another application", "login-8", "okta", signed(m.person("bob", "Bob", map[string]any{"aud": "payroll"})), "unauthenticated audience"},
-		{"A role that the tenant does not have", "login-9", "okta", signed(m.person("grace", "Grace Hopper", map[string]any{"groups": []string{"user", "astronaut"}})), "invalid_roles"},
-		{"A login without an e-mail address", "login-10", "okta", signed(m.person("nobody", "Nobody", map[string]any{"email": nil})), "invalid_input"},
-		{"Not a token", "login-11", "okta", func() ([]byte, error) { return []byte(`{"id_token": 42}`), nil }, "malformed json"},
-		{"A source that nobody declared", "login-12", "unknown", signed(ada), "unknown_source"},
-		{"Ada's first event is delivered again: the same result", "login-1", "okta", nil, "created"},
-		{"Another event under an id that was used", "login-1", "okta", signed(m.person("bob", "Bob", nil)), "event_id_conflict"},
-	}
-}
-
-// play sends the samples one after the other, shows what became of each, and returns how many did not come out as
+// play sends all samples one after the other, shows what became of each, and returns how many did not come out as
 // announced.
-func (m *demo) play(ctx context.Context, samples []sample) (failed int, err error) {
-	results := make(chan result, 1)
-	reading, stop := context.WithCancel(ctx)
-	defer stop()
-	done := make(chan error, 1)
-	go func() { done <- m.read(reading, results) }()
-	defer func() {
-		stop()
-		err = errors.Join(err, <-done)
-	}()
-
-	colours := m.app.colours(m.app.stdout)
-	sent := map[string][]byte{}
-	for i, s := range samples {
-		body := sent[s.id]
-		if s.body != nil {
-			if body, err = s.body(); err != nil {
+func (m *demo) play(ctx context.Context, scenes []scene) (failed int, err error) {
+	p, stop := m.player(ctx)
+	defer func() { err = errors.Join(err, stop()) }()
+	n := 0
+	for _, s := range scenes {
+		m.heading(s)
+		for _, s := range s.samples {
+			n++
+			sending, err := p.prepare(s)
+			if err != nil {
+				return failed, fmt.Errorf("sample %q: %w", s.title, err)
+			}
+			r, err := p.send(ctx, sending)
+			if err != nil {
 				return failed, err
 			}
+			fault := s.check(r)
+			if fault != "" {
+				failed++
+			}
+			m.show(n, s, r, fault)
 		}
-		if sent[s.id] == nil {
-			sent[s.id] = body
-		}
-		fmt.Fprintf(m.app.stdout, "%2d. %s\n", i+1, s.title)
-		r, err := m.send(ctx, s, body, results)
-		if err != nil {
-			return failed, err
-		}
-		verdict := "as announced"
-		if got := r.verdict(); got != s.want {
-			failed++
-			verdict = fmt.Sprintf("NOT as announced: wanted %s, got %s", s.want, got)
-		}
-		fmt.Fprintf(m.app.stdout, "    %s\n    %s\n", r.line(colours), verdict)
 	}
-	fmt.Fprintf(m.app.stdout, "\n%d samples, %d as announced, %d not\n", len(samples), len(samples)-failed, failed)
-	token, err := m.issuer.Sign(m.person("grace", "Grace Hopper", map[string]any{"exp": m.app.now().Add(24 * time.Hour).Unix()}))
-	if err != nil {
-		return failed, err
+	m.summary(n, failed)
+	return failed, nil
+}
+
+// player makes a player and begins to read results; stop ends that.
+func (m *demo) player(ctx context.Context) (p *player, stop func() error) {
+	p = &player{demo: m, sent: map[string]posted{}, answers: map[string]result{}, results: make(chan result, 1)}
+	reading, cancel := context.WithCancel(ctx)
+	done := make(chan error, 1)
+	since := m.app.now().Add(-time.Minute)
+	go func() { done <- p.read(reading, since) }()
+	return p, func() error {
+		cancel()
+		return <-done
 	}
-	return failed, os.WriteFile(filepath.Join(m.cfg.DataDir, "grace.jwt"), []byte(token), 0o600)
+}
+
+// prepare makes what is sent for a sample.
+func (p *player) prepare(s sample) (posted, error) {
+	key := s.to.Source + "/" + s.id
+	out := posted{sample: s, subject: worker.EventSubject(s.to), header: providers.Header{}}
+	for name, values := range s.header {
+		out.header[name] = values
+	}
+	switch s.door {
+	case doorHTTP:
+		out.header["Content-Type"] = []string{"application/json"}
+		out.header["Idempotency-Key"] = []string{s.id}
+	case doorRPC:
+		out.header["Nats-Msg-Id"] = []string{s.id}
+	default:
+		out.header["ce-id"], out.header["ce-source"] = []string{s.id}, []string{"/demo"}
+		out.header["ce-type"], out.header["ce-specversion"] = []string{"demo"}, []string{"1.0"}
+	}
+	if s.body == nil {
+		out.body, out.again = p.sent[key].body, true
+		return out, nil
+	}
+	var err error
+	if out.body, err = s.body(); err != nil {
+		return out, err
+	}
+	if _, ok := p.sent[key]; !ok {
+		p.sent[key] = out
+	}
+	return out, nil
 }
 
 // sampleTimeout bounds one sample; it is generous, as machines are slow at times.
 const sampleTimeout = 30 * time.Second
 
-// send publishes a sample and waits for its result.
-func (m *demo) send(ctx context.Context, s sample, body []byte, results <-chan result) (result, error) {
+// send sends a sample by its door and waits for the answer. That of a repeat must be the very answer of the first.
+func (p *player) send(ctx context.Context, s posted) (r result, err error) {
 	ctx, cancel := context.WithTimeout(ctx, sampleTimeout)
 	defer cancel()
-	_, _, err := stream.PublishEvent(ctx, m.conn, worker.Outgoing{
-		Subject: "idpsync.login." + demoTenant + "." + s.source,
-		Header:  providers.Header{"ce-id": {s.id}, "ce-source": {"/demo"}, "ce-type": {"demo.login"}, "ce-specversion": {"1.0"}},
-		Data:    body,
-	})
+	switch s.door {
+	case doorHTTP:
+		r, err = p.post(ctx, s)
+	case doorRPC:
+		r, err = p.call(ctx, s)
+	default:
+		r, err = p.publish(ctx, s)
+	}
 	if err != nil {
+		return r, fail(exitFailure, "run it again with --log-level debug", "no answer to %q: %w", s.title, err)
+	}
+	key := s.to.Source + "/" + s.id
+	if first, ok := p.answers[key]; ok && s.again && !bytes.Equal(first.Body, r.Body) {
+		return r, fail(exitFailure, "", "%q: two answers to one event:\n%s\n%s", s.title, first.Body, r.Body)
+	}
+	if _, ok := p.answers[key]; !ok {
+		p.answers[key] = r
+	}
+	return r, nil
+}
+
+func (p *player) publish(ctx context.Context, s posted) (result, error) {
+	if _, _, err := stream.PublishEvent(ctx, p.conn, worker.Outgoing{Subject: s.subject, Header: s.header, Data: s.body}); err != nil {
 		return result{}, err
 	}
-	if s.body == nil {
-		return m.again(ctx, s)
+	if s.again {
+		return p.only(ctx, s)
 	}
 	for {
 		select {
-		case r := <-results:
-			if r.EventID == s.id {
+		case r := <-p.results:
+			if r.EventID == s.id && r.Source == s.to.Source {
 				return r, nil
 			}
 		case <-ctx.Done():
-			return result{}, fail(exitFailure, "run it again with --log-level debug", "no result for %q: %w", s.title, ctx.Err())
+			return result{}, ctx.Err()
 		}
 	}
 }
 
-// again waits until the repeat of an event is processed, and returns the only result that there is for both.
-func (m *demo) again(ctx context.Context, s sample) (result, error) {
+func (p *player) call(ctx context.Context, s posted) (result, error) {
+	header, data, err := stream.Call(ctx, p.conn, stream.Request{Subject: s.subject, Header: s.header, Data: s.body})
+	if err != nil {
+		return result{}, err
+	}
+	return p.answered(s, header, data), nil
+}
+
+func (p *player) post(ctx context.Context, s posted) (result, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+p.http+httpPath(s.to.Shape), bytes.NewReader(s.body))
+	if err != nil {
+		return result{}, err
+	}
+	for name, values := range s.header {
+		req.Header[http.CanonicalHeaderKey(name)] = values
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := client.Do(req)
+	if err != nil {
+		return result{}, err
+	}
+	defer func() { _ = res.Body.Close() }() // it was read
+	data, err := io.ReadAll(io.LimitReader(res.Body, maxSent))
+	if err != nil {
+		return result{}, err
+	}
+	header := providers.Header(res.Header)
+	header[worker.HeaderStatus] = []string{fmt.Sprint(res.StatusCode)}
+	return p.answered(s, header, data), nil
+}
+
+// answered reads an answer as the result that it is.
+func (p *player) answered(s posted, header providers.Header, data []byte) result {
+	r := readResult(stream.Stored{StoredAt: p.app.now(), Header: header, Data: data})
+	r.Tenant, r.Source = demoTenant, s.to.Source
+	return r
+}
+
+// only waits until the repeat of an event is processed, and returns the only result that there is for both.
+func (p *player) only(ctx context.Context, s posted) (result, error) {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		lanes, err := stream.Lanes(ctx, m.conn)
+		lanes, err := stream.Lanes(ctx, p.conn)
 		if err != nil {
 			return result{}, err
 		}
@@ -171,11 +234,11 @@ func (m *demo) again(ctx context.Context, s sample) (result, error) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return result{}, fail(exitFailure, "run it again with --log-level debug", "no end of %q: %w", s.title, ctx.Err())
+			return result{}, ctx.Err()
 		}
 	}
 	var found []result
-	for msg, err := range stream.Results(ctx, m.conn, stream.Filter{Tenant: demoTenant, Source: s.source}) {
+	for msg, err := range stream.Results(ctx, p.conn, stream.Filter{Tenant: demoTenant, Source: s.to.Source}) {
 		if err != nil {
 			return result{}, err
 		}
@@ -184,19 +247,19 @@ func (m *demo) again(ctx context.Context, s sample) (result, error) {
 		}
 	}
 	if len(found) != 1 {
-		return result{}, fail(exitFailure, "", "%d results for event %s, which was sent twice", len(found), s.id)
+		return result{}, fmt.Errorf("%d results for one event that was sent twice", len(found))
 	}
 	return found[0], nil
 }
 
 // read hands over results as they are published, until ctx ends.
-func (m *demo) read(ctx context.Context, results chan<- result) error {
-	for msg, err := range stream.Tail(ctx, m.conn, stream.Filter{Tenant: demoTenant}) {
+func (p *player) read(ctx context.Context, since time.Time) error {
+	for msg, err := range stream.Tail(ctx, p.conn, stream.Filter{Tenant: demoTenant, Since: since}) {
 		if err != nil {
 			return err
 		}
 		select {
-		case results <- readResult(msg):
+		case p.results <- readResult(msg):
 		case <-ctx.Done():
 			return nil
 		}
@@ -204,13 +267,24 @@ func (m *demo) read(ctx context.Context, results chan<- result) error {
 	return nil
 }
 
-// verdict is a result in the words in which samples announce theirs.
+// check says in what an answer is not what the sample announced; "" when it is.
+func (s sample) check(r result) string {
+	switch {
+	case r.verdict() != s.want:
+		return fmt.Sprintf("NOT as announced: wanted %s, got %s", s.want, r.verdict())
+	case s.notice != "" && !slices.Contains(r.fault.Notices, s.notice):
+		return fmt.Sprintf("NOT as announced: wanted the notice %q", s.notice)
+	}
+	return ""
+}
+
+// verdict is a result in the words in which samples announce theirs: the outcome, or the code and reason of a rejection.
 func (r result) verdict() string {
 	if r.Outcome != string(worker.OutcomeRejected) {
 		return r.Outcome
 	}
 	s := string(r.fault.Code)
-	if reason, ok := r.fault.Details["reason"].(string); ok {
+	if reason, ok := r.fault.Details["reason"].(string); ok && reason != s {
 		s += " " + reason
 	}
 	return s

@@ -112,6 +112,8 @@ type resultUser struct {
 	Roles        []string `json:"roles"`
 	IsOwner      bool     `json:"is_owner"`
 	IdentityName string   `json:"identityName"`
+
+	Organizations []json.RawMessage `json:"organizations"`
 }
 
 func readResult(m stream.Stored) result {

@@ -84,7 +84,7 @@ func Embedded(ctx context.Context, o EmbeddedOptions) (*Server, error) {
 	if err := os.MkdirAll(o.DataDir, 0o700); err != nil {
 		return nil, &Error{Op: op, Class: ErrOptions, Hint: "check --data-dir", Err: err}
 	}
-	unlock, err := lockFile(filepath.Join(o.DataDir, "broker.lock"))
+	unlock, err := lockFile(filepath.Join(o.DataDir, lockName))
 	if errors.Is(err, errLocked) {
 		hint := "stop the other idpsync, or use another --data-dir"
 		if c, err := ReadCredentials(o.DataDir); err == nil {
@@ -105,6 +105,23 @@ func Embedded(ctx context.Context, o EmbeddedOptions) (*Server, error) {
 	}
 	return s, nil
 }
+
+// InUse reports whether a broker runs on the data directory now, in this process or another.
+func InUse(dataDir string) bool {
+	path := filepath.Join(dataDir, lockName)
+	if _, err := os.Stat(path); err != nil {
+		return false
+	}
+	unlock, err := lockFile(path)
+	if err != nil {
+		return errors.Is(err, errLocked)
+	}
+	unlock()
+	return false
+}
+
+// lockName is the file that the process with the broker keeps locked.
+const lockName = "broker.lock"
 
 func (s *Server) start(ctx context.Context, o EmbeddedOptions, host string, port int) error {
 	const op = "start the embedded broker"
