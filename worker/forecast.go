@@ -32,6 +32,7 @@ type Forecast struct {
 	StoredAt time.Time         `json:"stored_at"`
 	Replayed bool              `json:"replayed,omitempty"`
 	Checks   []providers.Check `json:"checks,omitempty"`
+	Request  *SeenRequest      `json:"request,omitempty"` // nil when the event was not verified
 
 	Outcome  Outcome  `json:"outcome"` // "" when it would wait
 	Status   int      `json:"status,omitempty"`
@@ -43,6 +44,39 @@ type Forecast struct {
 	Policies []string `json:"policies,omitempty"`
 	Notices  []string `json:"notices,omitempty"`
 	Body     []byte   `json:"-"` // of the answer
+}
+
+// A SeenRequest is what an event asks for, once it is verified, without its secrets.
+type SeenRequest struct {
+	Principal     providers.Principal          `json:"principal"`
+	AuthProvider  string                       `json:"auth_provider"`
+	Issuer        string                       `json:"issuer,omitempty"`
+	Subject       string                       `json:"subject,omitempty"`
+	Email         string                       `json:"email,omitempty"`
+	EmailVerified bool                         `json:"email_verified"`
+	Name          string                       `json:"name,omitempty"`
+	IdentityName  string                       `json:"identity_name,omitempty"`
+	Roles         []string                     `json:"roles"` // null: no role claim
+	Organizations []providers.OrganizationRole `json:"organizations,omitempty"`
+	Password      bool                         `json:"password,omitempty"` // there is one, or a hash of one
+	Avatar        bool                         `json:"avatar,omitempty"`
+}
+
+func seen(r *providers.CreateUser) *SeenRequest {
+	if r.Principal.Kind == "" {
+		return nil
+	}
+	s := &SeenRequest{
+		Principal: r.Principal, AuthProvider: r.AuthProvider, Email: r.Email, EmailVerified: r.EmailVerified, Name: first(r.Name, r.DisplayName),
+		IdentityName: r.IdentityName, Organizations: r.Organizations.Values, Password: r.Password != "" || r.PasswordHash != "", Avatar: r.Avatar != "",
+	}
+	if r.Identity != nil {
+		s.Issuer, s.Subject = r.Identity.Issuer, r.Identity.Subject
+	}
+	if r.Roles.Present {
+		s.Roles = append([]string{}, r.Roles.Values...)
+	}
+	return s
 }
 
 // Forecast takes events through the very pipeline, in one transaction that is rolled back, and says for each what would
@@ -139,7 +173,7 @@ func (w *Worker) dryRun(ctx context.Context, events []*event) error {
 func forecastOf(e *event, now time.Time) Forecast {
 	f := Forecast{
 		Tenant: e.env.Tenant, Source: e.env.Source, Shape: e.env.Shape, EventID: e.env.EventID, Subject: e.subject,
-		StoredAt: e.env.StoredAt, Replayed: e.env.Replayed, Checks: e.env.Trace.Checks(),
+		StoredAt: e.env.StoredAt, Replayed: e.env.Replayed, Checks: e.env.Trace.Checks(), Request: seen(&e.request),
 	}
 	if e.source != nil {
 		f.Kind = e.source.Kind

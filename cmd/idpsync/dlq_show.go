@@ -111,6 +111,13 @@ func (a *app) showDeadLetter(d shownDeadLetter) error {
 			fmt.Fprintf(a.stdout, "%-12s %s\n", l[0], printable(l[1]))
 		}
 	}
+	if d.Forecast != nil && d.Forecast.Request != nil {
+		request, err := json.Marshal(d.Forecast.Request)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(a.stdout, "\nrequest, without its secrets\n  %s\n", printable(string(request)))
+	}
 	if d.Forecast != nil {
 		fmt.Fprintln(a.stdout, "\nchecks that were made just now")
 		for _, c := range d.Forecast.Checks {
