@@ -19,6 +19,10 @@ build: ## Build bin/idpsync
 dev: ## Run the demo: a tenant, an issuer that signs real tokens, sample traffic, a live view
 	go run ./cmd/idpsync dev
 
+.PHONY: bench
+bench: ## Measure the drain of waiting logins beside the floor (EVENTS, ROUNDS, FLOOR=folder of the floor program, PROFILE)
+	.ci/bench
+
 .PHONY: test
 test: ## Run every test, on SQLite and on a throw-away PostgreSQL
 	.ci/postgres run --no-fsync go test ./...

@@ -65,7 +65,8 @@ var ErrNoMessage = errors.New("no such message")
 // A replay says whose order brought a dead letter back.
 type replay struct {
 	order  Order
-	letter uint64 // its sequence
+	letter uint64           // its sequence
+	header providers.Header // its record
 }
 
 // DeadLetterState is what the store says of a dead letter.
@@ -180,11 +181,11 @@ func (w *Worker) obey(ctx context.Context, m Message) {
 		}
 	}
 	for _, e := range events {
-		if err := w.closeDeadLetter(ctx, e, o); err != nil {
-			w.log.Warn("state of a dead letter not kept; the order is carried out again", "dead_letter", e.replay.letter, "error", err)
-			retry = true
-		}
 		retry = retry || (o.Action == OrderReplay && !e.told)
+	}
+	if err := w.closeDeadLetters(ctx, events, o); err != nil {
+		w.log.Warn("states of dead letters not kept; the order is carried out again", "campaign", o.Campaign, "error", err)
+		retry = true
 	}
 	if retry && m.Delivered() < maxOrderDeliveries {
 		w.toldOrder(m, m.NakWithDelay(w.delay(int(m.Delivered()), 0))) //nolint:gosec // bounded by MaxDeliver
@@ -226,33 +227,45 @@ func (w *Worker) gather(ctx context.Context, m Message, o Order) (events []*even
 			w.log.Error("order names a dead letter of another tenant; it is not processed", "dead_letter", seq, "subject", m.Subject())
 			continue
 		}
-		e.replay, e.due = &replay{order: o, letter: seq}, w.now()
+		e.replay, e.due = &replay{order: o, letter: seq, header: letter.Header}, w.now()
 		events = append(events, e)
 	}
 	return events, retry
 }
 
-// closeDeadLetter notes what became of a dead letter, and who ordered it.
-func (w *Worker) closeDeadLetter(ctx context.Context, e *event, o Order) error {
-	row := store.DeadLetter{
-		Sequence: e.replay.letter, Tenant: e.env.Tenant, Source: e.env.Source, EventID: e.env.EventID, Who: o.Who, Why: o.Why,
-		Campaign: o.Campaign, Attempts: e.attempt, CreatedAt: w.now(), UpdatedAt: w.now(),
-	}
-	switch {
-	case o.Action == OrderDiscard:
-		row.State, row.Attempts = store.DeadLetterDiscarded, e.attempt-1
-	case !e.told:
-		return nil
-	default:
-		row.State = store.DeadLetterReplayed // a second failure is a dead letter of its own, which names this one
-		if row.Outcome = e.code(); row.Outcome == "" {
+// closeDeadLetters notes what became of the dead letters of an order, and who gave it.
+func (w *Worker) closeDeadLetters(ctx context.Context, events []*event, o Order) error {
+	var rows []store.DeadLetter
+	sequences := map[string][]uint64{} // by tenant
+	for _, e := range events {
+		if o.Action == OrderReplay && !e.told {
+			continue
+		}
+		h := e.replay.header
+		row := store.DeadLetter{
+			Sequence: e.replay.letter, Tenant: e.env.Tenant, Source: e.env.Source, EventID: e.env.EventID, Who: o.Who, Why: o.Why,
+			Code: h.Get(DeadLetterCode), Reason: h.Get(DeadLetterReason), Fingerprint: h.Get(DeadLetterFingerprint),
+			Campaign: o.Campaign, Attempts: e.attempt, CreatedAt: w.now(), UpdatedAt: w.now(), State: store.DeadLetterReplayed,
+		}
+		row.Parent, _ = strconv.ParseUint(h.Get(DeadLetterParent), 10, 64) // none is 0
+		if o.Action == OrderDiscard {
+			row.State, row.Attempts = store.DeadLetterDiscarded, e.attempt-1
+		} else if row.Outcome = e.code(); row.Outcome == "" { // a second failure is a dead letter of its own, which names this one
 			row.Outcome = string(e.answer.Outcome)
 		}
+		rows = append(rows, row)
+		sequences[e.env.Tenant] = append(sequences[e.env.Tenant], row.Sequence)
 	}
-	if err := w.store.UpsertDeadLetters(ctx, []store.DeadLetter{row}); err != nil {
+	if err := w.store.UpsertDeadLetters(ctx, rows); err != nil {
 		return err
 	}
-	return w.store.Audit(ctx, store.AuditEntry{
-		At: w.now(), Who: o.Who, Action: "deadletter." + o.Action, Tenant: e.env.Tenant, Object: strconv.FormatUint(e.replay.letter, 10), Detail: marshal(map[string]string{"why": o.Why, "campaign": o.Campaign}),
-	})
+	for tenant, list := range sequences {
+		detail := marshal(map[string]any{"why": o.Why, "sequences": list})
+		if err := w.store.Audit(ctx, store.AuditEntry{
+			At: w.now(), Who: o.Who, Action: "deadletter." + o.Action, Tenant: tenant, Object: o.Campaign, Detail: detail,
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
