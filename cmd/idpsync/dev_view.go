@@ -196,13 +196,13 @@ func (m *demo) hints() [][]hint {
 	})
 	if m.metric != "" {
 		last := &all[len(all)-1]
-		*last = append(*last, hint{"counters", "curl http://" + m.metric + "/metrics"})
+		*last = append(*last, hint{"counters", "curl -s http://" + m.metric + "/metrics"})
 	}
 	return all
 }
 
 func (m *demo) curl(shape providers.Shape, name string) string {
-	return `curl -i http://` + m.http + httpPath(shape) + ` -H "Authorization: Bearer $(cat ` + quoted(m.file("admin.token")) + `)" -H 'X-Tenant-ID: ` + demoTenant +
+	return `curl -si http://` + m.http + httpPath(shape) + ` -H "Authorization: Bearer $(cat ` + quoted(m.file("admin.token")) + `)" -H 'X-Tenant-ID: ` + demoTenant +
 		`' -H 'Content-Type: application/json' -d @` + quoted(m.file(name))
 }
 
