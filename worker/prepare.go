@@ -12,27 +12,27 @@ import (
 )
 
 // prepareAll takes every undecided event through verification, validation and role checks, on as many goroutines as
-// there are processors to use.
+// there are processors to use. A goroutine that an event ends is replaced.
 func (w *Worker) prepareAll(ctx context.Context, events []*event) {
-	width := min(w.cfg.Parallel, (len(events)+7)/8)
-	if width <= 1 {
-		slot := w.crumbs.take()
-		defer w.crumbs.put(slot)
-		for _, e := range events {
-			w.prepareIn(ctx, slot, e)
-		}
-		return
-	}
 	var next atomic.Int64
 	var wg sync.WaitGroup
-	for range width {
-		wg.Go(func() {
-			slot := w.crumbs.take()
-			defer w.crumbs.put(slot)
-			for i := int(next.Add(1)) - 1; i < len(events); i = int(next.Add(1)) - 1 {
-				w.prepareIn(ctx, slot, events[i])
+	var work func()
+	work = func() {
+		slot := w.crumbs.take()
+		defer w.crumbs.put(slot)
+		ended := true
+		defer func() {
+			if ended {
+				wg.Go(work)
 			}
-		})
+		}()
+		for i := int(next.Add(1)) - 1; i < len(events); i = int(next.Add(1)) - 1 {
+			w.prepareIn(ctx, slot, events[i])
+		}
+		ended = false
+	}
+	for range max(1, min(w.cfg.Parallel, (len(events)+7)/8)) {
+		wg.Go(work)
 	}
 	wg.Wait()
 }
@@ -40,23 +40,30 @@ func (w *Worker) prepareAll(ctx context.Context, events []*event) {
 // prepareIn prepares an event while its key stands in a slot.
 func (w *Worker) prepareIn(ctx context.Context, slot int64, e *event) {
 	w.crumbs.mark(slot, e)
+	defer w.crumbs.clear(slot)
 	w.prepare(ctx, e)
-	w.crumbs.clear(slot)
 }
 
-// prepare does all that needs neither the user's rows nor a policy. A panic on the way is contained: it is the event's
-// fault until somebody shows otherwise, and the other events go on.
+// prepare does all that needs neither the user's rows nor a policy. A panic or runtime.Goexit on the way is contained: it
+// is the event's fault until somebody shows otherwise, and the other events go on.
 func (w *Worker) prepare(ctx context.Context, e *event) {
 	if e.decided() {
 		return
 	}
+	ended := true
 	defer func() {
-		if p := recover(); p != nil {
+		if p := recover(); ended {
 			w.log.Error("panic while verifying an event", "subject", e.subject, "event_id", e.env.EventID, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 			e.rejection = reject(CodeInternal, "panic", "The event made its verification fail in an unforeseen way.")
 			e.rejection.Hint = "Report the stack from the worker's log; the event can be replayed after an upgrade."
 		}
 	}()
+	w.judge(ctx, e)
+	ended = false
+}
+
+// judge verifies an event by the directory in memory, and by a newer one before it is refused for what that one lacks.
+func (w *Worker) judge(ctx context.Context, e *event) {
 	dir := w.directories.Current()
 	w.verify(ctx, dir, e)
 	if e.rejection == nil || !e.rejection.directory {
@@ -104,6 +111,7 @@ func (w *Worker) verify(ctx context.Context, dir *Directory, e *event) {
 		e.refuse(err)
 		return
 	}
+	e.request = req
 	d, faults := validate(src, &req)
 	faults = append(faults, w.checkPassword(&e.env, &req, &d)...)
 	e.traceData(&d, faults)
@@ -117,7 +125,7 @@ func (w *Worker) verify(ctx context.Context, dir *Directory, e *event) {
 		e.rejection = fromDirectory(refusal)
 		return
 	}
-	e.request, e.user = req, d
+	e.user = d
 }
 
 // carries reports whether a source of the kind may send events of the shape.
