@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/idpsync/idpsync/store"
 )
@@ -204,4 +205,14 @@ func (w *Worker) sweepCrumbs(ctx context.Context, events []*event) {
 			}
 		}
 	}
+}
+
+// acquitTimeout bounds what a worker that is out of time does for the events that it gives up.
+const acquitTimeout = time.Second
+
+// acquit removes the breadcrumbs of events that a living worker gives up: they did not end it.
+func (w *Worker) acquit(ctx context.Context, events []*event) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), acquitTimeout)
+	defer cancel()
+	w.sweepCrumbs(ctx, events)
 }

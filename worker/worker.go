@@ -189,8 +189,6 @@ func (w *Worker) Run(ctx context.Context) error {
 	background.Go(func() { w.directories.Follow(aside, w.cfg.Refresh) })
 	background.Go(func() { w.keepAlive(aside) })
 	background.Go(func() { w.sweep(aside) })
-	background.Go(func() { w.relay(ctx, hard) })
-	background.Go(func() { w.replays(ctx, hard) })
 
 	finished := make(chan struct{})
 	deadline := make(chan struct{})
@@ -218,6 +216,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	for _, l := range lanes {
 		running.Go(func() { l.run(ctx, hard) })
 	}
+	running.Go(func() { w.relay(ctx, hard) })
+	running.Go(func() { w.replays(ctx, hard) })
 	running.Wait()
 	close(hashed)
 	hashing.Wait()
@@ -266,6 +266,7 @@ func (w *Worker) finish(ctx context.Context, events []*event) {
 			break
 		}
 		if ctx.Err() != nil {
+			w.acquit(ctx, events)
 			return // the messages go back to the broker
 		}
 		if w.breaker.trip() {
@@ -273,6 +274,7 @@ func (w *Worker) finish(ctx context.Context, events []*event) {
 			w.log.Error("database away; pulling stops until it is back", "error", err)
 		}
 		if pause(ctx, w.delay(min(try, 3), 0)) != nil {
+			w.acquit(ctx, events)
 			return
 		}
 	}
