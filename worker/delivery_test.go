@@ -142,20 +142,27 @@ func TestDeathWhileRejectingLeavesOneDeadLetterAndOneResult(t *testing.T) {
 
 func TestDatabaseAwayStopsPullingAndBurnsNoDeliveries(t *testing.T) {
 	workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
+		const before, after = 20, 30
 		var away atomic.Bool
 		away.Store(true)
+		all := make(chan struct{})
 		p := d.Process()
-		p.On(workertest.At(workertest.BeforeStore, func(_ context.Context, c workertest.Call) error {
-			if away.Load() {
-				return fmt.Errorf("%w: a fault of this test", store.ErrUnavailable)
+		p.On(workertest.At(workertest.BeforeStore, func(ctx context.Context, c workertest.Call) error {
+			if !away.Load() {
+				return nil
 			}
-			return nil
+			select {
+			case <-all: // nothing is on its way any more that could find nobody
+			case <-ctx.Done():
+			}
+			return fmt.Errorf("%w: a fault of this test", store.ErrUnavailable)
 		}))
 		p.Run()
-		const before, after = 20, 30
 		for i := range before {
 			d.LogIn(fmt.Sprintf("before%d", i), d.Person(fmt.Sprintf("b%d", i)))
 		}
+		p.AwaitDeliveries(before)
+		close(all)
 		p.AwaitPaused(true)
 		lane := func() stream.LaneState { return d.State().Lanes[0] }
 		d.Eventually("for pulling to stop", func() bool { return lane().Waiting == 0 })

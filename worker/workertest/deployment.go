@@ -113,7 +113,7 @@ type Deployment struct {
 	log       *slog.Logger
 	addresses *strings.Replacer
 	folder    string
-	revision  int64
+	keyFile   string
 	processes int
 }
 
@@ -140,7 +140,8 @@ func New(t testing.TB, o Options) *Deployment {
 	d.openIssuers()
 	d.openBroker(o.Topology)
 	var err error
-	if d.Key, _, err = seal.Generate(rand.Reader); err != nil {
+	d.keyFile = filepath.Join(d.folder, "seal.key")
+	if d.Key, _, err = seal.EnsureFile(d.keyFile, rand.Reader); err != nil {
 		t.Fatal(err)
 	}
 	if !o.Unapplied {

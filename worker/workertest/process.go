@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
@@ -36,7 +37,7 @@ type Process struct {
 	ended      bool
 }
 
-// Config returns the configuration that processes begin with: batches are small and intervals short, and nothing else
+// config returns the configuration that processes begin with: batches are small and intervals short, and nothing else
 // differs from the defaults.
 func (d *Deployment) config() worker.Config {
 	return worker.Config{
@@ -62,7 +63,6 @@ func (d *Deployment) Process(configure ...func(*worker.Config)) *Process {
 	cfg.Log, cfg.Metrics = log, p.Metrics
 	p.conn = d.connect(p.Name)
 	d.T.Cleanup(p.conn.Close)
-	cfg.Broker = &broker{p.conn, &p.hooks}
 	cfg.Open = func(ctx context.Context, lane string) (worker.Consumer, error) {
 		c, err := stream.Consumer(ctx, p.conn, lane, cfg.Batch)
 		if err != nil {
@@ -73,33 +73,57 @@ func (d *Deployment) Process(configure ...func(*worker.Config)) *Process {
 		p.deliveries.mu.Unlock()
 		return &consumer{c, lane, p}, nil
 	}
-	st := &database{storetest.OpenOptions(d.T, d.database), &p.hooks}
-	builtin, err := policy.Compile(nil)
+	made, err := parts{storetest.OpenOptions(d.T, d.database), p.conn, d.http, &p.hooks}.assemble(d.Ctx, cfg)
 	if err != nil {
 		d.T.Fatal(err)
 	}
-	p.Policies = policy.NewHolder(builtin)
+	p.Worker, p.Directories, p.Policies = made.Worker, made.Directories, made.Policies
+	return p
+}
+
+// parts are what a worker is put together from.
+type parts struct {
+	store *store.Store
+	conn  *stream.Conn
+	http  *http.Client
+	hooks *hooks
+}
+
+// An assembly is a worker with what belongs to it alone.
+type assembly struct {
+	Worker      *worker.Worker
+	Directories *worker.Directories
+	Policies    *policy.Holder
+}
+
+// assemble puts a worker together in the way of the command, with points around its parts.
+func (p parts) assemble(ctx context.Context, cfg worker.Config) (assembly, error) {
+	builtin, err := policy.Compile(nil)
+	if err != nil {
+		return assembly{}, err
+	}
+	a := assembly{Policies: policy.NewHolder(builtin)}
+	st := &database{p.store, p.hooks}
+	cfg.Broker = &broker{p.conn, p.hooks}
 	factories := map[providers.Kind]providers.Factory{
 		providers.KindOIDC: p.hooks.factory(oidc.New), providers.KindCommand: p.hooks.factory(command.New), providers.KindFeed: p.hooks.factory(feed.New),
 	}
 	env := providers.Environment{
-		Keys: keys{st.Store}, Credentials: worker.NewCredentials(st, d.Clock.Now, log), HTTP: d.http, Now: d.Clock.Now, Log: log,
+		Keys: keys{p.store}, Credentials: worker.NewCredentials(st, cfg.Now, cfg.Log), HTTP: p.http, Now: cfg.Now, Log: cfg.Log,
 	}
-	p.Directories = worker.NewDirectories(st, factories, env, func(rows []store.Policy) error {
+	a.Directories = worker.NewDirectories(st, factories, env, func(rows []store.Policy) error {
 		files := make([]policy.File, len(rows))
 		for i, r := range rows {
 			files[i] = policy.File{Name: r.Name, Text: r.Text}
 		}
-		_, err := p.Policies.Reload(files)
+		_, err := a.Policies.Reload(files)
 		return err
 	})
-	if err := p.Directories.Reload(d.Ctx); err != nil {
-		d.T.Fatal(err)
+	if err := a.Directories.Reload(ctx); err != nil {
+		return assembly{}, err
 	}
-	if p.Worker, err = worker.New(st, &publisher{stream.Publisher(p.conn), &p.hooks}, p.Directories, p.Policies, cfg); err != nil {
-		d.T.Fatal(err)
-	}
-	return p
+	a.Worker, err = worker.New(st, &publisher{stream.Publisher(p.conn), p.hooks}, a.Directories, a.Policies, cfg)
+	return a, err
 }
 
 // Start makes a worker and runs it.

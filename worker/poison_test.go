@@ -1,0 +1,231 @@
+package worker_test
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/stream"
+	"github.com/idpsync/idpsync/worker/workertest"
+)
+
+func TestProviderThatFailsInAnUnforeseenWayFailsOneEvent(t *testing.T) {
+	for name, fail := range map[string]func(){
+		"panic":  func() { panic("a fault of this test") },
+		"nil":    func() { var m map[string]string; m["x"] = "y" },
+		"Goexit": runtime.Goexit,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := workertest.New(t, workertest.Options{})
+			p := d.Process(func(c *worker.Config) { c.Loops = 1 })
+			p.On(workertest.At(workertest.BeforeVerify, func(_ context.Context, c workertest.Call) error {
+				if strings.HasPrefix(c.Envelope.EventID, "poison") {
+					fail()
+				}
+				return nil
+			}))
+			const each = 20
+			for i := range each {
+				d.LogIn(fmt.Sprintf("poison%d", i), d.Person("mallory"))
+				d.LogIn(fmt.Sprintf("innocent%d", i), d.Person(fmt.Sprintf("p%d", i)))
+			}
+			p.Run()
+			for i := range each {
+				wantRejected(t, d, fmt.Sprintf("poison%d", i), worker.CodeInternal, "panic")
+				if r := d.Await(fmt.Sprintf("innocent%d", i)); r.Status != 201 {
+					t.Errorf("%s", r.Data)
+				}
+			}
+			if class := d.AwaitLetter("poison0").Header.Get(worker.DeadLetterClass); class != "crash" {
+				t.Errorf("class %s", class)
+			}
+			if letters := d.AllLetters(); len(letters) != each {
+				t.Errorf("%d dead letters", len(letters))
+			}
+		})
+	}
+}
+
+func TestProviderThatHangsHoldsItsBatchAndNothingElse(t *testing.T) {
+	t.Parallel()
+	d := workertest.New(t, workertest.Options{})
+	p := d.Process(func(c *worker.Config) { c.DrainTimeout = 50 * time.Millisecond })
+	hangs := make(chan struct{})
+	p.On(workertest.At(workertest.BeforeVerify, func(ctx context.Context, c workertest.Call) error {
+		if c.Envelope.EventID != "hangs" {
+			return nil
+		}
+		close(hangs)
+		<-ctx.Done()
+		return ctx.Err()
+	}))
+	p.Run()
+	d.LogIn("hangs", d.Person("slow"))
+	<-hangs
+	d.LogIn("e1", d.Person("ada"))
+	if r := d.Await("e1"); r.Status != 201 {
+		t.Errorf("%s", r.Data)
+	}
+	if err := p.Stop(); err == nil || !strings.Contains(err.Error(), "drain timeout") {
+		t.Errorf("stopping: %v", err)
+	}
+	d.Start()
+	if r := d.Await("hangs"); r.Status != 201 {
+		t.Errorf("%s", r.Data)
+	}
+}
+
+func TestEventThatKillsItsProcessIsFoundAndTheInnocentsAreUntouched(t *testing.T) {
+	workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
+		const lease = time.Second
+		d.SetAckWait(lease)
+		const innocents = 30
+		for i := range innocents {
+			d.LogIn(fmt.Sprintf("e%d", i), d.Person(fmt.Sprintf("p%d", i)))
+			if i == innocents/2 {
+				d.LogIn("killer", d.Person("mallory"))
+			}
+		}
+		d.RunUntilKilled("first", "killer", lease)
+		d.RunUntilKilled("second", "killer", lease) // alone in its hands
+		rows, err := d.Store.InFlight(d.Ctx, "second")
+		if err != nil || len(rows) != 1 || rows[0].EventID != "killer" {
+			t.Errorf("breadcrumbs of the second: %+v, %v", rows, err)
+		}
+		d.Start(func(c *worker.Config) { c.Crumbs, c.AckWait = d.Crumbs(), lease })
+		wantRejected(t, d, "killer", worker.CodeInternal, "crashed_worker")
+		if class := d.AwaitLetter("killer").Header.Get(worker.DeadLetterClass); class != "crash" {
+			t.Errorf("class %s", class)
+		}
+		for i := range innocents {
+			if r := d.Await(fmt.Sprintf("e%d", i)); r.Status != 201 {
+				t.Errorf("%s: %s", r.EventID, r.Data)
+			}
+		}
+		if letters := d.AllLetters(); len(letters) != 1 {
+			t.Errorf("%d dead letters", len(letters))
+		}
+		d.Eventually("for the breadcrumbs to be swept", func() bool { return d.Counts().InFlight == 0 })
+	})
+}
+
+func TestEventThatWasAloneInTheHandsOfADeadWorkerIsTheCulprit(t *testing.T) {
+	workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
+		first := d.Process()
+		first.On(workertest.At(workertest.InTransaction, func(context.Context, workertest.Call) error { return first.Die() }))
+		var culprit uint64
+		for i := range 5 {
+			seq := d.Publish(okta, fmt.Sprintf("e%d", i), d.Login(d.Person(fmt.Sprintf("p%d", i))))
+			if i == 2 {
+				culprit = seq
+			}
+		}
+		first.Run()
+		first.AwaitDeath()
+		crumb := store.InFlight{Worker: first.Name, Stream: stream.StreamEvents, Sequence: culprit, At: time.Now()}
+		if err := d.Store.SetInFlight(d.Ctx, crumb); err != nil {
+			t.Fatal(err)
+		}
+		d.Start()
+		wantRejected(t, d, "e2", worker.CodeInternal, "crashed_worker")
+		for _, id := range []string{"e0", "e1", "e3", "e4"} {
+			if r := d.Await(id); r.Status != 201 {
+				t.Errorf("%s: %s", id, r.Data)
+			}
+		}
+		d.Eventually("for the breadcrumb to be swept", func() bool { return d.Counts().InFlight == 0 })
+	})
+}
+
+func TestEventDeliveredOftenIsProcessedAloneAndCreates(t *testing.T) {
+	t.Parallel()
+	d := workertest.New(t, workertest.Options{})
+	d.LogIn("e1", d.Person("ada"))
+	d.LogIn("e2", d.Person("grace"))
+	for range 3 {
+		p := d.Process()
+		p.On(workertest.At(workertest.InTransaction, func(context.Context, workertest.Call) error { return p.Die() }))
+		p.Run()
+		p.AwaitDeath()
+	}
+	p := d.Start()
+	for _, id := range []string{"e1", "e2"} {
+		if r := d.Await(id); r.Status != 201 {
+			t.Errorf("%s: %s", id, r.Data)
+		}
+	}
+	d.Settle()
+	if batches := p.Metrics.Batches("prepare"); !slices.Equal(batches, []int{1, 1}) {
+		t.Errorf("%v", batches)
+	}
+	if n := d.Counts().InFlight; n != 0 {
+		t.Errorf("%d breadcrumbs are left", n)
+	}
+}
+
+func TestWorkerThatIsOutOfTimeAccusesNobody(t *testing.T) {
+	t.Parallel()
+	d := workertest.New(t, workertest.Options{})
+	d.LogIn("e1", d.Person("ada"))
+	for range 3 {
+		p := d.Process()
+		p.On(workertest.At(workertest.InTransaction, func(context.Context, workertest.Call) error { return p.Die() }))
+		p.Run()
+		p.AwaitDeath()
+	}
+	p := d.Process(func(c *worker.Config) { c.DrainTimeout = 50 * time.Millisecond })
+	reached := make(chan struct{})
+	p.On(workertest.At(workertest.BeforeStore, func(ctx context.Context, c workertest.Call) error {
+		if c.Method != "Batch" {
+			return nil
+		}
+		close(reached)
+		<-ctx.Done()
+		return ctx.Err()
+	}))
+	p.Run()
+	<-reached // it is alone, with a breadcrumb
+	if err := p.Stop(); err == nil {
+		t.Error("it was to run out of time")
+	}
+	d.Start()
+	if r := d.Await("e1"); r.Status != 201 {
+		t.Errorf("%s", r.Data)
+	}
+}
+
+func TestDrainIsBoundedForParkedEventsToo(t *testing.T) {
+	t.Parallel()
+	d := workertest.New(t, workertest.Options{})
+	d.Second.SetDown(true)
+	p := d.Process(func(c *worker.Config) { c.DrainTimeout = 50 * time.Millisecond })
+	p.Run()
+	d.Publish(workertest.LoginSubject(acme, "ping"), "e1", d.LoginAt(d.Second, d.PersonAt(d.Second, "ada")))
+	d.Eventually("for the event to be parked", func() bool { return d.Counts().Parked == 1 })
+	d.Second.SetDown(false)
+	reached := make(chan struct{}, 100)
+	p.On(workertest.At(workertest.BeforeStore, func(_ context.Context, c workertest.Call) error {
+		if c.Method != "Batch" {
+			return nil
+		}
+		reached <- struct{}{}
+		return fmt.Errorf("%w: a fault of this test", store.ErrUnavailable)
+	}))
+	d.Clock.Advance(time.Minute)
+	<-reached
+	if err := p.Stop(); err == nil || !strings.Contains(err.Error(), "drain timeout") {
+		t.Errorf("stopping: %v", err)
+	}
+	d.Clock.Advance(time.Hour / 2) // its claim ends
+	d.Start()
+	if r := d.Await("e1"); r.Status != 201 {
+		t.Errorf("%s", r.Data)
+	}
+}

@@ -1,0 +1,102 @@
+package workertest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/idpsync/idpsync/providers/seal"
+	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/stream"
+)
+
+// childEnv holds the orders of a test binary that is started as a worker.
+const childEnv = "IDPSYNC_TEST_WORKER"
+
+// orders are what a worker in a process of its own needs to know.
+type orders struct {
+	Name    string
+	Broker  string
+	URL     string // of the database
+	Path    string
+	Key     string // file
+	Crumbs  string
+	AckWait time.Duration
+	Killer  string // id of the event that ends the process while it is verified, as kill -9 does
+}
+
+// Child runs a worker if this process was started to be one, and reports whether it was. Call it first in TestMain.
+func Child() bool {
+	text := os.Getenv(childEnv)
+	if text == "" {
+		return false
+	}
+	var o orders
+	err := json.Unmarshal([]byte(text), &o)
+	if err == nil {
+		err = o.run(context.Background())
+	}
+	fmt.Fprintln(os.Stderr, "worker process:", err)
+	return true
+}
+
+func (o orders) run(ctx context.Context) error {
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil)).With("worker", o.Name)
+	key, err := seal.ReadFile(o.Key)
+	if err != nil {
+		return err
+	}
+	st, err := store.Open(ctx, store.Options{URL: o.URL, Path: o.Path})
+	if err != nil {
+		return err
+	}
+	conn, err := stream.Connect(ctx, stream.Options{URL: o.Broker, Name: o.Name, Log: log})
+	if err != nil {
+		return err
+	}
+	h := &hooks{died: make(chan struct{})}
+	h.set(At(BeforeVerify, func(_ context.Context, c Call) error {
+		if c.Envelope.EventID == o.Killer {
+			return syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		}
+		return nil
+	}))
+	cfg := worker.Config{
+		Name: o.Name, Version: "test", Batch: 100, Vault: key, Now: time.Now, Log: log, Crumbs: o.Crumbs, AckWait: o.AckWait,
+		Open: func(ctx context.Context, lane string) (worker.Consumer, error) {
+			return stream.Consumer(ctx, conn, lane, 100)
+		},
+	}
+	a, err := parts{st, conn, http.DefaultClient, h}.assemble(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	return a.Worker.Run(ctx)
+}
+
+// Crumbs is the folder in which the processes of this host leave their evidence.
+func (d *Deployment) Crumbs() string { return filepath.Join(d.folder, "crumbs") }
+
+// RunUntilKilled runs a worker in a process of its own until the event called killer has ended it.
+func (d *Deployment) RunUntilKilled(name, killer string, ackWait time.Duration) {
+	d.T.Helper()
+	o := orders{
+		Name: name, Broker: d.BrokerURL(), URL: d.database.URL, Path: d.database.Path, Key: d.keyFile, Crumbs: d.Crumbs(), AckWait: ackWait, Killer: killer,
+	}
+	cmd := exec.CommandContext(d.Ctx, os.Args[0]) //nolint:gosec // this very binary
+	cmd.Env = append(os.Environ(), childEnv+"="+string(Payload(o)))
+	cmd.Stdout, cmd.Stderr = d.T.Output(), d.T.Output()
+	err := cmd.Run()
+	status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus)
+	if d.Ctx.Err() != nil || !ok || !status.Signaled() || status.Signal() != syscall.SIGKILL {
+		d.T.Fatalf("%s was not ended by the event: %v", name, err)
+	}
+}
