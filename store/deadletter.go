@@ -129,8 +129,10 @@ func (s *Store) deadLetters(ctx context.Context, w where, n int) ([]DeadLetter, 
 	err := s.selectAll(ctx, &rows, `select `+deadLetterNames+` from dead_letters`+w.String()+` order by sequence limit ?`, append(w.args, n)...)
 	all := make([]DeadLetter, len(rows))
 	for i, r := range rows {
-		all[i] = DeadLetter{uint64(r.Sequence), r.Tenant, r.Source, r.EventID, r.Code, r.Reason, r.Fingerprint, r.State, r.Who, r.Why,
-			r.Campaign, r.Outcome, uint64(r.Parent), r.Attempts, r.CreatedAt.Time, r.UpdatedAt.Time}
+		all[i] = DeadLetter{
+			uint64(r.Sequence), r.Tenant, r.Source, r.EventID, r.Code, r.Reason, r.Fingerprint, r.State, r.Who, r.Why,
+			r.Campaign, r.Outcome, uint64(r.Parent), r.Attempts, r.CreatedAt.Time, r.UpdatedAt.Time,
+		}
 	}
 	return all, err
 }

@@ -127,10 +127,11 @@ func hashParameters(s string, names ...string) ([]int, error) {
 		return nil, wrong
 	}
 	out := make([]int, len(names))
-	for i, pair := range pairs {
+	for i, pair := range pairs { // as many as names
 		name, digits, ok := strings.Cut(pair, "=")
 		n, err := strconv.ParseUint(digits, 10, 31)
-		if !ok || name != names[i] || err != nil || strconv.FormatUint(n, 10) != digits {
+		if !ok || name != names[i] || //nolint:gosec // the lengths were compared
+			err != nil || strconv.FormatUint(n, 10) != digits {
 			return nil, wrong
 		}
 		out[i] = int(n) //nolint:gosec // 31 bits

@@ -28,7 +28,7 @@ func (w *Worker) refuseStranger(ctx context.Context, e *event) {
 		if _, err := p.Verify(ctx, e.env); err != nil {
 			e.refuse(err)
 			if e.rejection != nil {
-				fromDirectory(e.rejection)
+				e.rejection = fromDirectory(e.rejection)
 			}
 			return
 		}

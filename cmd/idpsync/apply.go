@@ -236,9 +236,11 @@ var (
 )
 
 func (noKeys) Keys(context.Context, string, string, string) ([]providers.Key, error) { return nil, nil }
+
 func (noKeys) Observe(context.Context, string, string, string, []providers.Key, time.Time) error {
 	return nil
 }
+
 func (noCredentials) Credential(context.Context, string) (providers.Credential, error) {
 	return providers.Credential{}, providers.ErrNoCredential
 }

@@ -97,8 +97,10 @@ func (b *benchmark) run(ctx context.Context) (err error) {
 	served := make(chan error, 1)
 	go func() { served <- site.Serve(l) }()
 	defer func() {
-		_ = site.Close()
-		<-served
+		err = errors.Join(err, site.Close())
+		if e := <-served; !errors.Is(e, http.ErrServerClosed) {
+			err = errors.Join(err, e)
+		}
 	}()
 	if err := b.declare(ctx, st); err != nil {
 		return err

@@ -131,7 +131,8 @@ func unknownFields(exprs map[string]string) []Problem {
 		if slices.ContainsFunc(fields, func(f struct {
 			name string
 			want result
-		}) bool {
+		},
+		) bool {
 			return f.name == field
 		}) {
 			continue

@@ -33,8 +33,10 @@ func (m *Mapping) lintLinking(src providers.Source) []Problem {
 	case ownVerified && strings.TrimSpace(verified) == "":
 		return []Problem{{Field: field, Message: "needs email_verified, which is switched off", Hint: "take the empty email_verified out of the mapping"}}
 	case ownEmail && email != oidcDefaults["email"] && !ownVerified:
-		return []Problem{{Field: field, Message: "needs a mapping of email_verified beside that of email",
-			Hint: "claims.email_verified speaks of claims.email; name the claim that speaks of the address you map"}}
+		return []Problem{{
+			Field: field, Message: "needs a mapping of email_verified beside that of email",
+			Hint: "claims.email_verified speaks of claims.email; name the claim that speaks of the address you map",
+		}}
 	}
 	return nil
 }

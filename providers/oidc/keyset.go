@@ -233,8 +233,10 @@ func (s *keySet) read(former *history, now time.Time) (*history, *providers.Erro
 }
 
 func historyFailure(what string, err error) *providers.Error {
-	return &providers.Error{Class: providers.ErrUnavailable, Reason: "key_history", RetryAfter: time.Second, Err: err,
-		Message: "the history of the issuer's keys could not be " + what}
+	return &providers.Error{
+		Class: providers.ErrUnavailable, Reason: "key_history", RetryAfter: time.Second, Err: err,
+		Message: "the history of the issuer's keys could not be " + what,
+	}
 }
 
 // pending is the failure of an event that needs a newer answer than there is.
@@ -253,12 +255,16 @@ func (s *keySet) pending(at time.Time) *providers.Error {
 func (s *keySet) refused(now time.Time) *providers.Error {
 	wait := s.nextQuestion(now)
 	if s.lastError != nil {
-		return &providers.Error{Class: providers.ErrUnavailable, Reason: "issuer_unreachable", RetryAfter: wait, Err: s.lastError,
+		return &providers.Error{
+			Class: providers.ErrUnavailable, Reason: "issuer_unreachable", RetryAfter: wait, Err: s.lastError,
 			Message: "the issuer could not be asked for its keys",
-			Hint:    fmt.Sprintf("check that this host reaches %s and what it answers; the event is tried again", s.issuer)}
+			Hint:    fmt.Sprintf("check that this host reaches %s and what it answers; the event is tried again", s.issuer),
+		}
 	}
-	return &providers.Error{Class: providers.ErrUnavailable, Reason: "keys_refresh_pending", RetryAfter: wait,
-		Message: "the key of the token is not known yet, and the issuer was asked only a moment ago", Hint: "the event is tried again"}
+	return &providers.Error{
+		Class: providers.ErrUnavailable, Reason: "keys_refresh_pending", RetryAfter: wait,
+		Message: "the key of the token is not known yet, and the issuer was asked only a moment ago", Hint: "the event is tried again",
+	}
 }
 
 // fill adds what the rate limit has earned since it was last looked at. The caller holds mu, here and below.

@@ -1,6 +1,8 @@
 package saml_test
 
 import (
+	"crypto/rsa"
+	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
 	"encoding/xml"
@@ -15,9 +17,6 @@ import (
 	"github.com/beevik/etree"
 	crewjam "github.com/crewjam/saml"
 	dsig "github.com/russellhaering/goxmldsig"
-
-	"crypto/rsa"
-	"crypto/x509"
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/saml/idp"

@@ -241,8 +241,10 @@ func (t *trust) warn(ctx context.Context, m *idpMetadata, now time.Time) {
 }
 
 func unavailable(reason, message string, after time.Duration, cause error) *providers.Error {
-	return &providers.Error{Class: providers.ErrUnavailable, Reason: reason, Message: message, RetryAfter: after, Err: cause,
-		Hint: "the event waits and is tried again; nothing is lost"}
+	return &providers.Error{
+		Class: providers.ErrUnavailable, Reason: reason, Message: message, RetryAfter: after, Err: cause,
+		Hint: "the event waits and is tried again; nothing is lost",
+	}
 }
 
 func loopback(host string) bool {

@@ -97,8 +97,10 @@ func (r *reader) object(depth int) (map[string]any, error) {
 		for name := range m {
 			f := Fold(name)
 			if _, twice := seen[f]; twice {
-				return nil, &providers.Error{Class: providers.ErrMalformed, Reason: ReasonDuplicate, Field: printable(f),
-					Message: "two members are called " + printable(f) + ", in different case"}
+				return nil, &providers.Error{
+					Class: providers.ErrMalformed, Reason: ReasonDuplicate, Field: printable(f),
+					Message: "two members are called " + printable(f) + ", in different case",
+				}
 			}
 			seen[f] = struct{}{}
 		}

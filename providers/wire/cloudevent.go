@@ -49,8 +49,10 @@ func Unwrap(header providers.Header, payload []byte) (Event, error) {
 	case media == "application/cloudevents", media == "application/cloudevents+json":
 		return structured(header, payload)
 	case strings.HasPrefix(media, "application/cloudevents"):
-		return Event{}, &providers.Error{Class: providers.ErrMalformed, Reason: ReasonContentType, Field: "Content-Type",
-			Message: "only single CloudEvents in JSON format are read; send each event as its own message"}
+		return Event{}, &providers.Error{
+			Class: providers.ErrMalformed, Reason: ReasonContentType, Field: "Content-Type",
+			Message: "only single CloudEvents in JSON format are read; send each event as its own message",
+		}
 	}
 	for name := range header {
 		if isAttribute(name) {

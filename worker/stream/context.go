@@ -70,8 +70,10 @@ func readContext(name, dir string) (savedContext, error) {
 		"nsc": s.NSC != "", "user_jwt": s.UserJWT != "", "socks_proxy": s.SOCKS != "", "tls_first": s.TLSFirst,
 	} {
 		if used {
-			return savedContext{}, &Error{Op: op, Class: ErrOptions,
-				Hint: "it uses " + member + ", which idpsync does not support; use --nats-url with --nats-creds or TLS files"}
+			return savedContext{}, &Error{
+				Op: op, Class: ErrOptions,
+				Hint: "it uses " + member + ", which idpsync does not support; use --nats-url with --nats-creds or TLS files",
+			}
 		}
 	}
 	for _, p := range []*string{&s.Creds, &s.NKey, &s.CA, &s.Cert, &s.Key} {

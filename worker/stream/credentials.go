@@ -30,8 +30,10 @@ func ReadCredentials(dataDir string) (Credentials, error) {
 	op := "read " + path
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return Credentials{}, &Error{Op: op, Class: ErrUnreachable, Err: err,
-			Hint: "no broker has run there yet: start `idpsync run`, check --data-dir, or give --nats-url"}
+		return Credentials{}, &Error{
+			Op: op, Class: ErrUnreachable, Err: err,
+			Hint: "no broker has run there yet: start `idpsync run`, check --data-dir, or give --nats-url",
+		}
 	}
 	if err != nil {
 		return Credentials{}, &Error{Op: op, Class: ErrOptions, Err: err, Hint: "run it as the user who runs `idpsync run`"}

@@ -3,7 +3,6 @@ package stream
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net"
 	"strings"
@@ -99,10 +98,6 @@ func wrap(op string, err error) error {
 		err = nil // nothing is buffered while disconnected, which is all that it says
 	}
 	return &Error{Op: op, Class: class, Hint: hints[class], Err: err}
-}
-
-func fail(op string, class error, format string, args ...any) error {
-	return &Error{Op: op, Class: class, Hint: hints[class], Err: fmt.Errorf(format, args...)}
 }
 
 // JetStream error codes that nats.go does not name.

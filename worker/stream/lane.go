@@ -39,8 +39,10 @@ func Consumer(ctx context.Context, c *Conn, lane string, batch int) (worker.Cons
 		return nil, &Error{Op: "consume " + lane, Class: ErrOptions, Hint: "lanes are " + LaneLogins + ", " + LaneFeeds + " and " + LaneReplays}
 	}
 	if batch < 1 || batch > MaxBatch {
-		return nil, &Error{Op: "consume " + lane, Class: ErrOptions, Err: fmt.Errorf("a batch of %d", batch),
-			Hint: fmt.Sprintf("choose 1 to %d", MaxBatch)}
+		return nil, &Error{
+			Op: "consume " + lane, Class: ErrOptions, Err: fmt.Errorf("a batch of %d", batch),
+			Hint: fmt.Sprintf("choose 1 to %d", MaxBatch),
+		}
 	}
 	l := &consumer{
 		conn: c, lane: lane, stream: row.stream, batch: batch,

@@ -107,9 +107,11 @@ func migrateStream(ctx context.Context, js jetstream.JetStream, want jetstream.S
 			return change, nil
 		}
 		if next.MaxBytes > 0 && info.State.Bytes > uint64(next.MaxBytes) {
-			return change, &Error{Op: "migrate stream " + want.Name, Class: ErrBelowFill,
+			return change, &Error{
+				Op: "migrate stream " + want.Name, Class: ErrBelowFill,
 				Err:  fmt.Errorf("it holds %d bytes, the limit would be %d", info.State.Bytes, next.MaxBytes),
-				Hint: "let the workers drain it first, or choose a larger limit"}
+				Hint: "let the workers drain it first, or choose a larger limit",
+			}
 		}
 		change.Action = ActionUpdated
 		if t.DryRun {
@@ -182,9 +184,11 @@ func migrateConsumer(ctx context.Context, js jetstream.JetStream, want durable, 
 		}
 		for _, d := range change.Details {
 			if d.Setting == "ack_policy" || d.Setting == "deliver_policy" || d.Setting == "max_waiting" {
-				return change, &Error{Op: "migrate consumer " + object, Err: errors.New(d.String()),
+				return change, &Error{
+					Op: "migrate consumer " + object, Err: errors.New(d.String()),
 					Hint: "the broker cannot change it: stop the workers, `nats consumer rm " + want.stream + " " + want.config.Durable +
-						"` (its messages stay), and run `idpsync migrate` again"}
+						"` (its messages stay), and run `idpsync migrate` again",
+				}
 			}
 		}
 		change.Action = ActionUpdated
@@ -309,8 +313,10 @@ func explainMigrate(op string, err error) error {
 	if errors.As(err, &api) {
 		switch api.ErrorCode {
 		case codeStorageExceeded, codeResourcesExceeded, codeAccountResources:
-			return &Error{Op: op, Class: ErrOptions, Err: err,
-				Hint: "the broker or the account has not that much storage: choose smaller limits, or raise max_file_store"}
+			return &Error{
+				Op: op, Class: ErrOptions, Err: err,
+				Hint: "the broker or the account has not that much storage: choose smaller limits, or raise max_file_store",
+			}
 		case jetstream.JSErrCodeJetStreamNotEnabled, jetstream.JSErrCodeJetStreamNotEnabledForAccount:
 			return &Error{Op: op, Class: ErrOptions, Err: err, Hint: "enable JetStream for the account (deploy/nats-server.conf)"}
 		}

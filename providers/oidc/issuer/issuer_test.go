@@ -29,7 +29,7 @@ func start(t *testing.T, o issuer.Options) (*issuer.Issuer, *httptest.Server) {
 
 func get(t *testing.T, url string, into any) int {
 	t.Helper()
-	response, err := http.Get(url)
+	response, err := (&http.Client{Timeout: 5 * time.Second}).Get(url)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -108,7 +108,7 @@ func encipher(algorithm string, secret, plain []byte, random io.Reader) ([]byte,
 	if _, err := io.ReadFull(random, out[:aes.BlockSize]); err != nil {
 		return nil, fmt.Errorf("make an IV: %w", err)
 	}
-	cipher.NewCBCEncrypter(block, out[:aes.BlockSize]).CryptBlocks(out[aes.BlockSize:], padded)
+	cipher.NewCBCEncrypter(block, out[:aes.BlockSize]).CryptBlocks(out[aes.BlockSize:], padded) //nolint:gosec // the IV was just read from random
 	return out, nil
 }
 

@@ -37,8 +37,10 @@ const (
 
 // Wrappings are all of them.
 func Wrappings() []Wrapping {
-	return []Wrapping{WrapResponseInSignature, WrapResponseBeside, WrapAssertionBefore, WrapAssertionAround, WrapAssertionMoved,
-		WrapAssertionInSignature, WrapAssertionInExtensions, WrapAssertionInObject, WrapAssertionInStatus, WrapAssertionInAdvice, WrapResponseInStatus}
+	return []Wrapping{
+		WrapResponseInSignature, WrapResponseBeside, WrapAssertionBefore, WrapAssertionAround, WrapAssertionMoved,
+		WrapAssertionInSignature, WrapAssertionInExtensions, WrapAssertionInObject, WrapAssertionInStatus, WrapAssertionInAdvice, WrapResponseInStatus,
+	}
 }
 
 // Signs says which mode a Response needs for this wrapping.
