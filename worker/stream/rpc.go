@@ -115,19 +115,31 @@ func Serve(ctx context.Context, c *Conn, handler func(context.Context, Request) 
 		s.running.Add(1)
 		go s.work(ctx)
 	}
+	if err := s.subscribe(ctx); err != nil {
+		stopCtx, done := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer done()
+		_ = s.Stop(stopCtx)
+		return nil, err
+	}
+	return s, nil
+}
+
+// flushTimeout bounds the wait for the broker to have the subscriptions.
+const flushTimeout = 5 * time.Second
+
+// subscribe adds the endpoints and waits until the broker has them: who asks from then on finds somebody.
+func (s *Service) subscribe(ctx context.Context) error {
 	for name, subject := range map[string]string{
 		"v1-users-create": "idpsync.rpc.*.v1.users.create",
 		"users-create":    "idpsync.rpc.*.users.create",
 	} {
-		err := svc.AddEndpoint(name, micro.HandlerFunc(s.accept), micro.WithEndpointSubject(subject))
-		if err != nil {
-			stopCtx, done := context.WithTimeout(ctx, time.Second)
-			_ = s.Stop(stopCtx)
-			done()
-			return nil, wrap("serve "+subject, err)
+		if err := s.svc.AddEndpoint(name, micro.HandlerFunc(s.accept), micro.WithEndpointSubject(subject)); err != nil {
+			return wrap("serve "+subject, err)
 		}
 	}
-	return s, nil
+	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
+	defer cancel()
+	return wrap("serve requests", s.conn.nc.FlushWithContext(ctx))
 }
 
 // accept queues one request. Micro calls it for one request at a time, so it must not handle any itself.
