@@ -19,7 +19,7 @@ import (
 func deployed(t *testing.T) func(user string) *stream.Conn {
 	t.Helper()
 	for _, role := range []string{"MIGRATE", "WORKER", "OPERATOR", "ACME_LOGIN", "ACME_ADMIN", "ACME_READER", "SYS"} {
-		t.Setenv("IDPSYNC_"+role+"_PASSWORD", "pw-"+strings.ReplaceAll(strings.ToLower(role), "_", "-"))
+		t.Setenv("NATS_"+role+"_PASSWORD", "pw-"+strings.ReplaceAll(strings.ToLower(role), "_", "-"))
 	}
 	opts, err := server.ProcessConfigFile("../../deploy/nats-server.conf")
 	if err != nil {
