@@ -34,7 +34,7 @@ type event struct {
 	replay *replay   // when an operator replays a dead letter
 	crumbs bool      // a breadcrumb in the store speaks of it
 	holder string    // the worker that it ended
-	due    time.Time // when it came back, for one that was parked or is replayed
+	due    time.Time // when this worker got it
 	told   bool      // everybody was told what became of it
 
 	tenant  *Tenant
@@ -54,7 +54,8 @@ type wait struct {
 	cause  error
 }
 
-// asOf is the time whose directory the event is to be judged by, at least.
+// asOf is the time whose directory the event is to be judged by, at least, by the clock of this process: the broker's may
+// be another.
 func (e *event) asOf() time.Time {
 	if e.due.IsZero() {
 		return e.env.StoredAt

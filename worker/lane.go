@@ -86,7 +86,8 @@ func (l *lane) feedFrom(ctx, hard context.Context, consumer Consumer) {
 			break
 		}
 		e := openMessage(m)
-		l.w.leases.add(e, l.w.now())
+		e.due = l.w.now()
+		l.w.leases.add(e, e.due)
 		if len(held) > 0 {
 			held = append(held, e)
 			continue
