@@ -153,10 +153,7 @@ func (a *app) deployOffline(ctx context.Context, c config, log *slog.Logger, bro
 // buildWorker makes the worker over an open store and, unless it only forecasts, an open broker.
 func (a *app) buildWorker(ctx context.Context, d *deployment, o deployOptions) (err error) {
 	c, log := d.cfg, d.log
-	if d.key, err = a.openSealKey(c, log); err != nil {
-		return err
-	}
-	if err := d.shareSealKey(ctx); err != nil {
+	if err := a.openSealKey(ctx, d); err != nil {
 		return err
 	}
 	builtin, err := policy.Compile(nil)
@@ -204,23 +201,6 @@ func (d *deployment) reloadPolicies(rows []store.Policy) error {
 	return err
 }
 
-// shareSealKey makes sure that all workers of a database seal to one key: what one of them puts among the dead letters,
-// any other must be able to replay. A key file that begins with a new key and keeps the old one changes it.
-func (d *deployment) shareSealKey(ctx context.Context) error {
-	shared, err := d.store.SealKey(ctx)
-	if err == nil && shared != d.key.KeyID() && (shared == "" || d.key.Holds(shared)) {
-		shared, err = d.store.SetSealKey(ctx, shared, d.key.KeyID())
-	}
-	if err != nil {
-		return fmt.Errorf("the deployment's seal key: %w", err)
-	}
-	if !d.key.Holds(shared) {
-		return fail(exitUsage, "give all workers and operators of this database the same file with --seal-key-file, or the same --data-dir",
-			"%s does not hold the seal key %s of this deployment", d.cfg.sealKeyPath(), shared)
-	}
-	return nil
-}
-
 // openBroker starts the embedded broker, or connects to the configured one and compares its streams with what this
 // program needs.
 func (d *deployment) openBroker(ctx context.Context, open bool) error {
@@ -259,18 +239,42 @@ func (d *deployment) openBroker(ctx context.Context, open bool) error {
 // sealKeyFile is where a deployment's key lies when none is configured.
 const sealKeyFile = "seal.key"
 
-// openSealKey reads the key that seals and signs dead letters and opens sealed passwords, and makes it at first.
-func (a *app) openSealKey(c config, log *slog.Logger) (*seal.Key, error) {
-	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
-		return nil, fail(exitFailure, "choose another folder with --data-dir", "the data directory cannot be made: %w", err)
+// openSealKey reads the key that seals and signs dead letters and opens sealed passwords. The first worker of a database
+// makes it, and all that come later must hold it: what one of them puts among the dead letters, any other must be able to
+// replay. A key file that begins with a new key and keeps the old one changes it.
+func (a *app) openSealKey(ctx context.Context, d *deployment) error {
+	shared, err := d.store.SealKey(ctx)
+	if err != nil {
+		return fmt.Errorf("the deployment's seal key: %w", err)
 	}
+	if d.key, err = a.readSealKey(d.cfg, d.log, shared == ""); err != nil {
+		return err
+	}
+	if shared != d.key.KeyID() && (shared == "" || d.key.Holds(shared)) {
+		if shared, err = d.store.SetSealKey(ctx, shared, d.key.KeyID()); err != nil {
+			return fmt.Errorf("the deployment's seal key: %w", err)
+		}
+	}
+	if !d.key.Holds(shared) {
+		return fail(exitUsage, shareSealKeyHint, "%s does not hold the seal key %s of this deployment", d.cfg.sealKeyPath(), shared)
+	}
+	return nil
+}
+
+const shareSealKeyHint = "give all workers and operators of this database the same file, from another worker or a backup: with --seal-key-file, or in the --data-dir"
+
+// readSealKey reads the key file. It makes one where none is configured, if it may.
+func (a *app) readSealKey(c config, log *slog.Logger, mayMake bool) (*seal.Key, error) {
 	name := c.sealKeyPath()
-	if c.SealKeyFile != "" { // one that is configured is never made: other workers have it already
+	if c.SealKeyFile != "" || !mayMake { // then other workers have it already
 		key, err := seal.ReadFile(name)
 		if err != nil {
-			return nil, fail(exitFailure, "check --seal-key-file", "%w", err)
+			return nil, fail(exitFailure, shareSealKeyHint, "%w", err)
 		}
 		return key, nil
+	}
+	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+		return nil, fail(exitFailure, "choose another folder with --data-dir", "the data directory cannot be made: %w", err)
 	}
 	key, made, err := seal.EnsureFile(name, a.random)
 	if err != nil {

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// A second worker must get the first one's key. One that made a key of its own would leave a file behind that somebody
+// keeps for the deployment's.
+func TestOnlyTheFirstOfADatabaseMakesASealKey(t *testing.T) {
+	folder := t.TempDir()
+	if err := os.WriteFile(filepath.Join(folder, "login.json"), []byte(`{}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	key := filepath.Join(folder, sealKeyFile)
+	explain := func() program {
+		return runProgram(t, "", "explain", "--data-dir", folder, "--file", filepath.Join(folder, "login.json"),
+			"--subject", "idpsync.login.2489e9ad-2ee2-8e00-8ec9-32d5f69181c0.okta")
+	}
+	if p := runProgram(t, "", "apply", "--data-dir", folder, "-f", "../../deploy/directory.example.yaml", "--yes"); p.code != exitOK {
+		t.Fatal(p)
+	}
+	if p := explain(); p.code != exitOK || !strings.Contains(p.stderr, "a new seal key was made") {
+		t.Fatal("the first:", p)
+	}
+	first, err := os.ReadFile(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(key); err != nil {
+		t.Fatal(err)
+	}
+	if p := explain(); p.code != exitFailure || !strings.Contains(p.stderr, key) || !strings.Contains(p.stderr, "--seal-key-file") {
+		t.Error("without the key:", p)
+	}
+	if _, err := os.Stat(key); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("a key of its own:", err)
+	}
+	if err := os.WriteFile(key, first, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if p := explain(); p.code != exitOK || p.stderr != "" {
+		t.Error("with the key:", p)
+	}
+}
