@@ -73,7 +73,10 @@ func (r *refusal) answer(at time.Time) worker.Answer {
 
 // refuse answers a request that did not get as far as the pipeline.
 func (h *handler) refuse(w http.ResponseWriter, r *refusal) {
-	write(w, r.answer(h.cfg.Now()), providers.Header{"Content-Type": {"application/json"}})
+	a := r.answer(h.cfg.Now())
+	write(w, a, providers.Header{
+		"Content-Type": {"application/json"}, worker.HeaderStatus: {strconv.Itoa(a.Status)}, worker.HeaderOutcome: {string(a.Outcome)},
+	})
 }
 
 // write sends an answer with its headers.
