@@ -1,0 +1,212 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"maps"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/worker"
+)
+
+// A reply is what a sender gets, by whatever door.
+type reply struct {
+	status int
+	header providers.Header
+	body   []byte
+}
+
+func (r reply) fault(t *testing.T) worker.ErrorBody {
+	t.Helper()
+	var b worker.ErrorBody
+	if err := json.Unmarshal(r.body, &b); err != nil {
+		t.Fatalf("%d %s: %v", r.status, r.body, err)
+	}
+	return b
+}
+
+// A caller sends commands by one door.
+type caller struct {
+	name string
+	send func(t *testing.T, tenant, path, id string, header map[string]string, body string) reply
+}
+
+// callers returns the three doors of a worker.
+func (s *site) callers(r *running) []caller {
+	s.t.Helper()
+	return []caller{s.overHTTP(r), s.overRPC(), s.overStream()}
+}
+
+func (s *site) overHTTP(r *running) caller {
+	web := client(s.t)
+	return caller{"http", func(t *testing.T, _, path, id string, header map[string]string, body string) reply {
+		t.Helper()
+		got, err := post(s, web, r.http+path, id, header, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}}
+}
+
+func post(s *site, web *http.Client, url, id string, header map[string]string, body string) (reply, error) {
+	req, err := http.NewRequestWithContext(s.ctx, http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		return reply{}, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	for name, value := range header {
+		req.Header.Set(name, value)
+	}
+	if id != "" {
+		req.Header.Set("Idempotency-Key", id)
+	}
+	res, err := web.Do(req)
+	if err != nil {
+		return reply{}, err
+	}
+	defer func() { _ = res.Body.Close() }()
+	data, err := io.ReadAll(res.Body)
+	return reply{res.StatusCode, providers.Header(res.Header), data}, err
+}
+
+// subject is where a command of an API's path is sent through NATS.
+func subject(kind, tenant, path string) string {
+	return "idpsync." + kind + "." + tenant + strings.ReplaceAll(path, "/", ".") + ".create"
+}
+
+func natsMessage(subject, id string, header map[string]string, body string) *nats.Msg {
+	m := nats.NewMsg(subject)
+	for name, value := range header {
+		m.Header.Set(name, value)
+	}
+	if id != "" {
+		m.Header.Set("Nats-Msg-Id", id)
+	}
+	m.Data = []byte(body)
+	return m
+}
+
+func (s *site) overRPC() caller {
+	conn := s.nats()
+	return caller{"rpc", func(t *testing.T, tenant, path, id string, header map[string]string, body string) reply {
+		t.Helper()
+		m, err := conn.RequestMsgWithContext(s.ctx, natsMessage(subject("rpc", tenant, path), id, header, body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return natsReply(t, m)
+	}}
+}
+
+// overStream publishes durable commands and waits for their results. Each needs an id of its own.
+func (s *site) overStream() caller {
+	conn := s.nats()
+	return caller{"stream", func(t *testing.T, tenant, path, id string, header map[string]string, body string) reply {
+		t.Helper()
+		return s.result(t, conn, natsMessage(subject("command", tenant, path), id, header, body))
+	}}
+}
+
+// result stores an event and waits for its result.
+func (s *site) result(t *testing.T, conn *nats.Conn, m *nats.Msg) reply {
+	t.Helper()
+	results, err := conn.SubscribeSync("idpsync.result.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = results.Unsubscribe() }()
+	if err := conn.FlushWithContext(s.ctx); err != nil {
+		t.Fatal(err)
+	}
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.PublishMsg(s.ctx, m); err != nil {
+		t.Fatalf("publish on %s: %v", m.Subject, err)
+	}
+	for {
+		got, err := results.NextMsgWithContext(s.ctx)
+		if err != nil {
+			t.Fatalf("no result of %s: %v", m.Header.Get("Nats-Msg-Id"), err)
+		}
+		if got.Header.Get(worker.HeaderEventID) == m.Header.Get("Nats-Msg-Id") {
+			return natsReply(t, got)
+		}
+	}
+}
+
+func natsReply(t *testing.T, m *nats.Msg) reply {
+	t.Helper()
+	status, err := strconv.Atoi(m.Header.Get(worker.HeaderStatus))
+	if err != nil {
+		t.Fatalf("no status in %v: %v", m.Header, err)
+	}
+	return reply{status, providers.Header(m.Header), m.Data}
+}
+
+// login publishes a login with an ID token of the site's issuer and returns its result.
+func (s *site) login(t *testing.T, conn *nats.Conn, tenant, id, subject string, claims map[string]any) reply {
+	t.Helper()
+	all := s.issuer.Claims(subject, "idpsync")
+	maps.Copy(all, map[string]any{"email": subject + "@acme.example", "email_verified": true, "name": subject})
+	maps.Copy(all, claims)
+	body, err := login(s.issuer.Sign(all))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.result(t, conn, natsMessage("idpsync.login."+tenant+".okta", id, nil, string(body)))
+}
+
+// stored returns all messages of a stream.
+func (s *site) stored(conn *nats.Conn, name string) []*jetstream.RawStreamMsg {
+	s.t.Helper()
+	js, err := jetstream.New(conn)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	st, err := js.Stream(s.ctx, name)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	info, err := st.Info(s.ctx)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var all []*jetstream.RawStreamMsg
+	for n := info.State.FirstSeq; n > 0 && n <= info.State.LastSeq; n++ {
+		m, err := st.GetMsg(s.ctx, n)
+		if err != nil {
+			continue // it was deleted
+		}
+		all = append(all, m)
+	}
+	return all
+}
+
+// sameJSON reports whether two documents say the same.
+func sameJSON(t *testing.T, a, b []byte) bool {
+	t.Helper()
+	var x, y any
+	if json.Unmarshal(a, &x) != nil || json.Unmarshal(b, &y) != nil {
+		return false
+	}
+	one, err := json.Marshal(x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := json.Marshal(y)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Equal(one, other)
+}
