@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -33,10 +35,20 @@ func (r reply) fault(t *testing.T) worker.ErrorBody {
 	return b
 }
 
-// A caller sends commands by one door.
+// A caller sends commands by one door. It may be used by several goroutines.
 type caller struct {
 	name string
-	send func(t *testing.T, tenant, path, id string, header map[string]string, body string) reply
+	try  func(tenant, path, id string, header map[string]string, body string) (reply, error)
+}
+
+// send is try for what must be answered.
+func (c caller) send(t *testing.T, tenant, path, id string, header map[string]string, body string) reply {
+	t.Helper()
+	r, err := c.try(tenant, path, id, header, body)
+	if err != nil {
+		t.Fatalf("%s: %v", c.name, err)
+	}
+	return r
 }
 
 // callers returns the three doors of a worker.
@@ -47,18 +59,13 @@ func (s *site) callers(r *running) []caller {
 
 func (s *site) overHTTP(r *running) caller {
 	web := client(s.t)
-	return caller{"http", func(t *testing.T, _, path, id string, header map[string]string, body string) reply {
-		t.Helper()
-		got, err := post(s, web, r.http+path, id, header, body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return got
+	return caller{"http", func(_, path, id string, header map[string]string, body string) (reply, error) {
+		return post(s.ctx, web, r.http+path, id, header, body)
 	}}
 }
 
-func post(s *site, web *http.Client, url, id string, header map[string]string, body string) (reply, error) {
-	req, err := http.NewRequestWithContext(s.ctx, http.MethodPost, url, strings.NewReader(body))
+func post(ctx context.Context, web *http.Client, url, id string, header map[string]string, body string) (reply, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(body))
 	if err != nil {
 		return reply{}, err
 	}
@@ -96,62 +103,60 @@ func natsMessage(subject, id string, header map[string]string, body string) *nat
 }
 
 func (s *site) overRPC() caller {
+	s.t.Helper()
 	conn := s.nats()
-	return caller{"rpc", func(t *testing.T, tenant, path, id string, header map[string]string, body string) reply {
-		t.Helper()
+	return caller{"rpc", func(tenant, path, id string, header map[string]string, body string) (reply, error) {
 		m, err := conn.RequestMsgWithContext(s.ctx, natsMessage(subject("rpc", tenant, path), id, header, body))
 		if err != nil {
-			t.Fatal(err)
+			return reply{}, err
 		}
-		return natsReply(t, m)
+		return natsReply(m)
 	}}
 }
 
 // overStream publishes durable commands and waits for their results. Each needs an id of its own.
 func (s *site) overStream() caller {
+	s.t.Helper()
 	conn := s.nats()
-	return caller{"stream", func(t *testing.T, tenant, path, id string, header map[string]string, body string) reply {
-		t.Helper()
-		return s.result(t, conn, natsMessage(subject("command", tenant, path), id, header, body))
+	return caller{"stream", func(tenant, path, id string, header map[string]string, body string) (reply, error) {
+		return s.result(conn, natsMessage(subject("command", tenant, path), id, header, body))
 	}}
 }
 
 // result stores an event and waits for its result.
-func (s *site) result(t *testing.T, conn *nats.Conn, m *nats.Msg) reply {
-	t.Helper()
+func (s *site) result(conn *nats.Conn, m *nats.Msg) (reply, error) {
 	results, err := conn.SubscribeSync("idpsync.result.>")
 	if err != nil {
-		t.Fatal(err)
+		return reply{}, err
 	}
 	defer func() { _ = results.Unsubscribe() }()
 	if err := conn.FlushWithContext(s.ctx); err != nil {
-		t.Fatal(err)
+		return reply{}, err
 	}
 	js, err := jetstream.New(conn)
 	if err != nil {
-		t.Fatal(err)
+		return reply{}, err
 	}
 	if _, err := js.PublishMsg(s.ctx, m); err != nil {
-		t.Fatalf("publish on %s: %v", m.Subject, err)
+		return reply{}, fmt.Errorf("publish on %s: %w", m.Subject, err)
 	}
 	for {
 		got, err := results.NextMsgWithContext(s.ctx)
 		if err != nil {
-			t.Fatalf("no result of %s: %v", m.Header.Get("Nats-Msg-Id"), err)
+			return reply{}, fmt.Errorf("no result of %s: %w", m.Header.Get("Nats-Msg-Id"), err)
 		}
 		if got.Header.Get(worker.HeaderEventID) == m.Header.Get("Nats-Msg-Id") {
-			return natsReply(t, got)
+			return natsReply(got)
 		}
 	}
 }
 
-func natsReply(t *testing.T, m *nats.Msg) reply {
-	t.Helper()
+func natsReply(m *nats.Msg) (reply, error) {
 	status, err := strconv.Atoi(m.Header.Get(worker.HeaderStatus))
 	if err != nil {
-		t.Fatalf("no status in %v: %v", m.Header, err)
+		return reply{}, fmt.Errorf("no status in %v: %w", m.Header, err)
 	}
-	return reply{status, providers.Header(m.Header), m.Data}
+	return reply{status, providers.Header(m.Header), m.Data}, nil
 }
 
 // login publishes a login with an ID token of the site's issuer and returns its result.
@@ -164,7 +169,17 @@ func (s *site) login(t *testing.T, conn *nats.Conn, tenant, id, subject string, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s.result(t, conn, natsMessage("idpsync.login."+tenant+".okta", id, nil, string(body)))
+	return s.event(t, conn, "idpsync.login."+tenant+".okta", id, body)
+}
+
+// event publishes an event and returns its result.
+func (s *site) event(t *testing.T, conn *nats.Conn, subject, id string, body []byte) reply {
+	t.Helper()
+	r, err := s.result(conn, natsMessage(subject, id, nil, string(body)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
 }
 
 // stored returns all messages of a stream.
