@@ -118,7 +118,7 @@ func TestEventThatKillsItsProcessIsFoundAndTheInnocentsAreUntouched(t *testing.T
 
 func TestEventThatWasAloneInTheHandsOfADeadWorkerIsTheCulprit(t *testing.T) {
 	workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
-		first := d.Process()
+		first := d.Process(workertest.Mortal)
 		first.On(workertest.At(workertest.InTransaction, func(context.Context, workertest.Call) error { return first.Die() }))
 		var culprit uint64
 		for i := range 5 {
@@ -150,7 +150,7 @@ func TestEventDeliveredOftenIsProcessedAloneAndCreates(t *testing.T) {
 	d.LogIn("e1", d.Person("ada"))
 	d.LogIn("e2", d.Person("grace"))
 	for range 3 {
-		p := d.Process()
+		p := d.Process(workertest.Mortal)
 		p.On(workertest.At(workertest.InTransaction, func(context.Context, workertest.Call) error { return p.Die() }))
 		p.Run()
 		p.AwaitDeath()
@@ -175,7 +175,7 @@ func TestWorkerThatIsOutOfTimeAccusesNobody(t *testing.T) {
 	d := workertest.New(t, workertest.Options{})
 	d.LogIn("e1", d.Person("ada"))
 	for range 3 {
-		p := d.Process()
+		p := d.Process(workertest.Mortal)
 		p.On(workertest.At(workertest.InTransaction, func(context.Context, workertest.Call) error { return p.Die() }))
 		p.Run()
 		p.AwaitDeath()

@@ -46,6 +46,9 @@ func (d *Deployment) config() worker.Config {
 	}
 }
 
+// Mortal configures a process that is going to die: it does not try for long to finish what it has.
+func Mortal(c *worker.Config) { c.DrainTimeout = 20 * time.Millisecond }
+
 // Process makes a worker that does not run yet.
 func (d *Deployment) Process(configure ...func(*worker.Config)) *Process {
 	d.T.Helper()
@@ -64,6 +67,9 @@ func (d *Deployment) Process(configure ...func(*worker.Config)) *Process {
 	p.conn = d.connect(p.Name)
 	d.T.Cleanup(p.conn.Close)
 	cfg.Open = func(ctx context.Context, lane string) (worker.Consumer, error) {
+		if err := p.hooks.at(ctx, Call{Point: BeforeDelivery, Method: "open " + lane}); err != nil {
+			return nil, err
+		}
 		c, err := stream.Consumer(ctx, p.conn, lane, cfg.Batch)
 		if err != nil {
 			return nil, err
@@ -194,7 +200,7 @@ func (p *Process) wait() error {
 	}
 }
 
-// Kill ends the process as kill -9 does: nothing is drained or told. The broker's leases on what it held are ended
+// Kill ends the process, best one that is [Mortal], as kill -9 does: nothing is drained or told. The broker's leases on what it held are ended
 // too, as they would be after AckWait.
 func (p *Process) Kill() {
 	p.d.T.Helper()
