@@ -87,8 +87,8 @@ func (s *dlqSelection) flags(cmd *cobra.Command) {
 	f.StringVar(&s.filter.Word, "code", "", "only of this code, as in unauthenticated")
 	f.StringVar(&s.reason, "reason", "", "only of this failed check, as in expired")
 	f.StringVar(&s.fingerprint, "fingerprint", "", "only of this cause, as dlq groups shows it")
-	f.DurationVar(&s.since, "since", 0, "only those that are at most that old")
-	f.DurationVar(&s.before, "older-than", 0, "only those that are at least that old")
+	f.Var((*age)(&s.since), "since", "only those that are at most that old")
+	f.Var((*age)(&s.before), "older-than", "only those that are at least that old")
 }
 
 // named reports whether anything was chosen at all.
@@ -110,8 +110,21 @@ func (s *dlqSelection) arguments(args []string) error {
 	return nil
 }
 
+// check refuses what no dead letter can be, lest it be taken for there being none.
+func (s *dlqSelection) check() error {
+	switch s.state {
+	case store.DeadLetterOpen, store.DeadLetterReplayed, store.DeadLetterDiscarded, "all":
+	default:
+		return fail(exitUsage, "one of open, replayed, discarded, all", "--state cannot be %q", s.state)
+	}
+	return checkTenant(s.filter.Tenant)
+}
+
 // find returns the dead letters that are chosen, oldest first, with their states.
 func (s *dlqSelection) find(ctx context.Context, d *deployment, now time.Time) ([]deadLetter, error) {
+	if err := s.check(); err != nil {
+		return nil, err
+	}
 	states, err := deadLetterStates(ctx, d.store)
 	if err != nil {
 		return nil, err
@@ -304,6 +317,9 @@ func newDLQWatchCommand(a *app) *cobra.Command {
 	s.flags(cmd)
 	return a.dlqVerb(cmd, func(ctx context.Context, d *deployment, _ []string) error {
 		s.state = "all"
+		if err := s.check(); err != nil {
+			return err
+		}
 		for m, err := range stream.WatchDeadLetters(ctx, d.conn, s.filter) {
 			if err != nil {
 				return err

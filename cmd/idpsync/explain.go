@@ -37,6 +37,12 @@ keeps no payloads.`,
   idpsync explain --event 2489e9ad-2ee2-8e00-8ec9-32d5f69181c0/okta/login-1`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case x.file == "" && x.letter == 0 && x.event == "":
+				return fail(exitUsage, "see idpsync help explain", "nothing to explain: name a --file, a --dead-letter or an --event")
+			case x.file != "" && x.subject == "":
+				return fail(exitUsage, "as in idpsync.login.<tenant>.<source>", "--file needs a --subject, which names tenant and source")
+			}
 			c, err := a.config(cmd)
 			if err != nil {
 				return err
@@ -51,9 +57,7 @@ keeps no payloads.`,
 	cmd.Flags().StringVar(&x.door, "door", "", "with --file: the way by which it would come, stream, rpc or http; default that of the subject")
 	cmd.Flags().Uint64Var(&x.letter, "dead-letter", 0, "sequence of a dead letter")
 	cmd.Flags().StringVar(&x.event, "event", "", "an event of the ledger, as TENANT/SOURCE/ID")
-	cmd.MarkFlagsOneRequired("file", "dead-letter", "event")
 	cmd.MarkFlagsMutuallyExclusive("file", "dead-letter", "event")
-	cmd.MarkFlagsRequiredTogether("file", "subject")
 	jsonFlag(cmd, &x.json)
 	a.addSettings(cmd, areaStore, areaBroker)
 	return cmd

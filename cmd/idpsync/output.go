@@ -3,14 +3,18 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"github.com/idpsync/idpsync/worker/directory/strictyaml"
 )
 
 // jsonFlag adds --json to a command that lists or shows.
@@ -21,6 +25,27 @@ func jsonFlag(cmd *cobra.Command, to *bool) {
 // yesFlag adds --yes to a command that changes something.
 func yesFlag(cmd *cobra.Command, to *bool) {
 	cmd.Flags().BoolVarP(to, "yes", "y", false, "do it without asking")
+}
+
+// An age is a flag for how long ago something was; it knows days too.
+type age time.Duration
+
+func (a *age) Type() string { return "duration" }
+
+func (a *age) String() string {
+	if *a == 0 {
+		return ""
+	}
+	return time.Duration(*a).String()
+}
+
+func (a *age) Set(s string) error {
+	d, err := strictyaml.ParseDuration(s)
+	if err != nil || d < 0 {
+		return errors.New("write it as 90s, 15m, 36h or 7d")
+	}
+	*a = age(d)
+	return nil
 }
 
 // printJSON prints one value, indented.

@@ -27,10 +27,12 @@ would decide otherwise: whole requests, and single roles. Nothing is changed. Wi
 	cmd.Flags().StringVar(&folder, "new", "", "folder of *.cedar files; required")
 	cmd.Flags().StringVar(&since, "since", "24h", "events processed since: a duration, or a time")
 	cmd.Flags().StringVar(&tenant, "tenant", "", "only of this tenant (UUID or name)")
-	cmd.MarkFlagsOneRequired("new")
 	jsonFlag(cmd, &asJSON)
 	a.addSettings(cmd, areaStore)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if folder == "" {
+			return fail(exitUsage, "name the folder of the policies to compare with", "--new is missing")
+		}
 		next, err := compilePolicies(folder)
 		if err != nil {
 			return err

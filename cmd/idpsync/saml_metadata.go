@@ -22,9 +22,11 @@ func newSAMLMetadataCommand(a *app) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&tenant, "tenant", "", "tenant (UUID or name); may be left out when there is only one")
 	cmd.Flags().StringVar(&source, "source", "", "name of the SAML source; required")
-	cmd.MarkFlagsOneRequired("source")
 	a.addSettings(cmd, areaStore)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if source == "" {
+			return fail(exitUsage, "idpsync get sources lists them", "--source is missing")
+		}
 		return a.withStore(cmd, func(_ context.Context, _ *store.Store, d store.Directory) error {
 			id, err := tenantID(d, tenant)
 			if err != nil {
@@ -53,7 +55,7 @@ func newSAMLMetadataCommand(a *app) *cobra.Command {
 			if err != nil {
 				return fail(exitFailure, "check entity_id, acs_url and certificate_file of the source", "%w", err)
 			}
-			_, err = a.stdout.Write(append(text, '\n'))
+			_, err = a.stdout.Write(text)
 			return err
 		})
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/providers/seal"
 	"github.com/idpsync/idpsync/providers/wire"
 	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/directory/strictyaml"
@@ -77,7 +78,7 @@ func newSendLoginCommand(a *app) *cobra.Command {
 		Long: `Publish a login event. FILE, or standard input for -, holds an ID token, a SAML response as XML or in base64, or a
 whole event in JSON; which of them is seen from its first characters.`,
 		Example: `  idpsync send login --tenant 2489e9ad-2ee2-8e00-8ec9-32d5f69181c0 --source okta --wait token.jwt`,
-		Args:    cobra.ExactArgs(1),
+		Args:    oneFile,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			data, err := a.readInput(args[0])
 			if err != nil {
@@ -136,7 +137,7 @@ func newSendUserCommand(a *app, kind string) *cobra.Command {
 		Long: `Send an admin command. FILE, or standard input for -, holds the body of POST /v1/users or of POST /users; which of
 them is seen from its members. The file of --token-file holds what idpsync credential create printed.`,
 		Example: `  idpsync send command --tenant 2489e9ad-2ee2-8e00-8ec9-32d5f69181c0 --token-file admin.token --via http user.json`,
-		Args:    cobra.ExactArgs(1),
+		Args:    oneFile,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if s.token == "" {
 				return fail(exitUsage, "idpsync credential create makes a token", "--token-file is missing")
@@ -189,6 +190,10 @@ func (s *sending) run(cmd *cobra.Command) error {
 	if err := s.address(); err != nil {
 		return err
 	}
+	if s.door == doorStream && c.DurablePasswords != "accept" && holdsPassword(s.body) {
+		return fail(exitUsage, "put what idpsync seal prints in its place, or send the command with --via rpc or --via http",
+			"the broker would store the password of this event in the clear; nothing was sent")
+	}
 	if s.token != "" {
 		token, err := s.app.readInput(s.token)
 		if err != nil {
@@ -212,6 +217,28 @@ func (s *sending) run(cmd *cobra.Command) error {
 		return err
 	}
 	return s.print(out)
+}
+
+// holdsPassword reports whether a body has a password in the clear, also when a worker could not read it. Such a body must
+// not reach the broker's disk only to be refused.
+func holdsPassword(body []byte) bool {
+	var u struct {
+		Password string `json:"password"`
+	}
+	if err := wire.DecodeOpen(body, &u, wire.Limits{Size: maxSent, Depth: wire.DefaultLimits.Depth}); err != nil {
+		return bytes.Contains(body, []byte(`"password"`))
+	}
+	return u.Password != "" && !strings.HasPrefix(u.Password, seal.Prefix)
+}
+
+// oneFile takes the one argument of the verbs that send.
+func oneFile(cmd *cobra.Command, args []string) error {
+	if len(args) == 2 {
+		if _, err := time.ParseDuration(args[0]); err == nil && cmd.Flags().Changed("wait") {
+			return fail(exitUsage, "write --wait="+args[0], "the duration of --wait stands after =")
+		}
+	}
+	return cobra.ExactArgs(1)(cmd, args)
 }
 
 // A door is a way of sending.

@@ -133,7 +133,9 @@ func TestSendOverHTTP(t *testing.T) {
 	if p := send("{}"); p.code != exitFailure || !strings.Contains(p.stdout, "user_exists") || !strings.Contains(p.stderr, "409 rejected") {
 		t.Errorf("refused: exit %d, %s, %s", p.code, p.stdout, p.stderr)
 	}
-	answer = func(w http.ResponseWriter, _ *http.Request) { http.Redirect(w, seen, "http://evil.example/", http.StatusFound) }
+	answer = func(w http.ResponseWriter, _ *http.Request) {
+		http.Redirect(w, seen, "http://evil.example/", http.StatusFound)
+	}
 	if p := send("{}"); p.code != exitFailure || !strings.Contains(p.stderr, "not idpsync") {
 		t.Errorf("redirect: exit %d, %s, %s", p.code, p.stdout, p.stderr)
 	}
@@ -146,6 +148,62 @@ func TestSendOverHTTP(t *testing.T) {
 	} {
 		if p := send("{}", args...); p.code != exitUsage || p.stdout != "" || strings.Contains(p.stderr, "secret") {
 			t.Errorf("%s: exit %d, %s, %s", name, p.code, p.stdout, p.stderr)
+		}
+	}
+}
+
+func TestSendRefusesWhatTheBrokerMustNotKeep(t *testing.T) {
+	token := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(token, []byte("idpsync_x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// Nothing listens: what is not refused fails to connect.
+	send := func(body string, more ...string) program {
+		return runProgram(t, body, append([]string{"send", "command", "--tenant", "2489e9ad-2ee2-8e00-8ec9-32d5f69181c0", "--token-file", token, "--nats-url", "nats://127.0.0.1:1", "-"}, more...)...)
+	}
+	for name, c := range map[string]struct {
+		program
+		refused bool
+	}{
+		"in the clear":      {send(`{"email":"a@b.example","password":"correct horse"}`), true},
+		"in broken JSON":    {send(`{"password":"correct horse"`), true},
+		"not a string":      {send(`{"password":12345678}`), true},
+		"sealed":            {send(`{"password":"sealed:x1:abc"}`), false},
+		"hashed":            {send(`{"password_hash":"$argon2id$"}`), false},
+		"none":              {send(`{}`), false},
+		"by request":        {send(`{"password":"correct horse"}`, "--via", "rpc"), false},
+		"of another format": {send(`password`), false},
+	} {
+		if got := c.code == exitUsage && strings.Contains(c.stderr, "nothing was sent"); got != c.refused || strings.Contains(c.stderr, "horse") {
+			t.Errorf("%s: exit %d, %s", name, c.code, c.stderr)
+		}
+	}
+	if p := send("{}", "--wait", "10s"); p.code != exitUsage {
+		t.Errorf("two files: exit %d, %s", p.code, p.stderr)
+	}
+	if p := runProgram(t, "", "send", "login", "--wait", "10s", "-"); p.code != exitUsage || !strings.Contains(p.stderr, "--wait=10s") {
+		t.Errorf("a duration apart from its flag: exit %d, %s", p.code, p.stderr)
+	}
+}
+
+func TestChoosingWhatCannotBeIsRefused(t *testing.T) {
+	folder := t.TempDir()
+	if p := runProgram(t, "", "apply", "--data-dir", folder, "-f", "../../deploy/directory.example.yaml", "--yes"); p.code != exitOK {
+		t.Fatal(p)
+	}
+	for _, args := range [][]string{
+		{"tail", "--outcome", "nope"},
+		{"tail", "--tenant", "acme"},
+		{"tail", "--since", "yesterday"},
+		{"dlq", "list", "--since", "1w"},
+		{"explain"},
+		{"explain", "--file", "login.json"},
+		{"saml-metadata"},
+		{"policy", "diff"},
+	} {
+		p := runProgram(t, "", append(args, "--data-dir", folder)...)
+		if p.code != exitUsage || !strings.Contains(p.stderr, "hint: ") || strings.Contains(p.stderr, "flags in the group") {
+			t.Errorf("%q: exit %d, %s", args, p.code, p.stderr)
 		}
 	}
 }

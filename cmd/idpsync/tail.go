@@ -27,6 +27,14 @@ With --since it begins with those of that long ago; with --once it ends after th
 		Example: "  idpsync tail --tenant 2489e9ad-2ee2-8e00-8ec9-32d5f69181c0 --since 1h",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkTenant(f.Tenant); err != nil {
+				return err
+			}
+			switch worker.Outcome(f.Word) {
+			case "", worker.OutcomeCreated, worker.OutcomeExists, worker.OutcomeLinked, worker.OutcomeUpdated, worker.OutcomeRejected:
+			default:
+				return fail(exitUsage, "one of created, exists, linked, updated, rejected", "--outcome cannot be %q", f.Word)
+			}
 			c, err := a.config(cmd)
 			if err != nil {
 				return err
@@ -49,11 +57,19 @@ With --since it begins with those of that long ago; with --once it ends after th
 	cmd.Flags().StringVar(&f.Tenant, "tenant", "", "only of this tenant (UUID)")
 	cmd.Flags().StringVar(&f.Source, "source", "", "only of this source")
 	cmd.Flags().StringVar(&f.Word, "outcome", "", "only of this outcome: created, exists, linked, updated or rejected")
-	cmd.Flags().DurationVar(&since, "since", 0, "begin with results of that long ago")
+	cmd.Flags().Var((*age)(&since), "since", "begin with results of that long ago")
 	cmd.Flags().BoolVar(&once, "once", false, "end after the results that are there")
 	jsonFlag(cmd, &asJSON)
 	a.addSettings(cmd, areaBroker, areaStore)
 	return cmd
+}
+
+// checkTenant refuses what is not the id of a tenant. Verbs that only read the broker know no names.
+func checkTenant(id string) error {
+	if _, ok := parseUUID(id); !ok && id != "" {
+		return fail(exitUsage, "idpsync get tenants lists the ids", "--tenant %q is not the id of a tenant", id)
+	}
+	return nil
 }
 
 // connect reaches the broker that the configuration names, for a verb.
