@@ -283,7 +283,7 @@ func (s *site) worker(args ...string) *running {
 	r.cancel = cancel
 	environ := s.environment()
 	if s.cluster {
-		environ = append(environ, "IDPSYNC_DATA_DIR="+s.t.TempDir())
+		environ = append(environ, "IDPSYNC_DATA_DIR="+s.workerFolder())
 	}
 	go func() { r.finished <- run(ctx, args, environ, strings.NewReader(""), r.stdout, r.stderr) }()
 	r.ready()
@@ -300,7 +300,7 @@ func (s *site) child(args ...string) *running {
 	}
 	environ := s.environment(mainEnv+"=1", "PATH="+os.Getenv("PATH"))
 	if s.cluster {
-		environ = append(environ, "IDPSYNC_DATA_DIR="+s.t.TempDir())
+		environ = append(environ, "IDPSYNC_DATA_DIR="+s.workerFolder())
 	}
 	r.process = exec.Command(self, args...)
 	r.process.Env, r.process.Stdout, r.process.Stderr = environ, r.stdout, r.stderr
@@ -314,6 +314,16 @@ func (s *site) child(args ...string) *running {
 	}()
 	r.ready()
 	return r
+}
+
+// workerFolder makes a data directory for one of several workers.
+func (s *site) workerFolder() string {
+	s.t.Helper()
+	dir, err := os.MkdirTemp(s.folder, "worker")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return dir
 }
 
 func (s *site) prepare(args []string) (*running, []string) {
