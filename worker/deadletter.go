@@ -38,8 +38,11 @@ const (
 	DeadLetterMAC            = DeadLetterPrefix + "Payload-Mac" // the same for the same body; nothing can be tried out against it
 )
 
-// maxDetail bounds the error object in a header.
-const maxDetail = 1024
+// Bounds of what a header repeats, in bytes: the error object, and the sender's traceparent.
+const (
+	maxDetail = 1024
+	maxTrace  = 256
+)
 
 // An origin is where an event was stored first.
 type origin struct {
@@ -75,7 +78,8 @@ func (w *Worker) deadLetter(e *event) (Outgoing, error) {
 	}
 	detail := string(marshal(r.ErrorBody))
 	if len(detail) > maxDetail {
-		detail = string(marshal(ErrorBody{Code: r.Code, Message: r.Message, Details: map[string]any{"truncated": true}, Notices: []string{}}))
+		message := strings.ToValidUTF8(r.Message[:min(len(r.Message), maxDetail/4)], "")
+		detail = string(marshal(ErrorBody{Code: r.Code, Message: message, Details: map[string]any{"truncated": true}, Notices: []string{}}))
 	}
 	h := providers.Header{
 		DeadLetterStream:        {e.origin.stream},
@@ -101,7 +105,7 @@ func (w *Worker) deadLetter(e *event) (Outgoing, error) {
 	if r.Hint != "" {
 		h[DeadLetterHint] = []string{oneLine(r.Hint)}
 	}
-	if t := e.header.Get("traceparent"); t != "" {
+	if t := e.header.Get("traceparent"); t != "" && len(t) <= maxTrace {
 		h[DeadLetterTrace] = []string{t}
 	}
 	if e.attempt > 0 {
@@ -110,7 +114,17 @@ func (w *Worker) deadLetter(e *event) (Outgoing, error) {
 	if e.replay != nil {
 		h[DeadLetterParent] = []string{strconv.FormatUint(e.replay.letter, 10)}
 	}
+	for name, values := range h {
+		h[name] = []string{onWire(values[0])} // what is signed is what will be read
+	}
+	out := Outgoing{Subject: DeadLetterSubject(e.env.Tenant, e.env.Source, r.Code), ID: e.deadLetterID(), Header: h, Data: e.raw}
 	secret := providers.Header{}
+	if !headersTravel(e.header) {
+		packed := packHeaders(e.header)
+		h[deadLetterCarried] = []string{strconv.Itoa(len(packed))}
+		out.Data = append(packed, e.raw...)
+		return out, seal(w.cfg.Vault, &out, secret)
+	}
 	for name, values := range e.header {
 		if secretHeader(name) {
 			secret[name] = values
@@ -118,7 +132,6 @@ func (w *Worker) deadLetter(e *event) (Outgoing, error) {
 			h[DeadLetterOriginalPrefix+name] = values
 		}
 	}
-	out := Outgoing{Subject: DeadLetterSubject(e.env.Tenant, e.env.Source, r.Code), ID: e.deadLetterID(), Header: h, Data: e.raw}
 	return out, seal(w.cfg.Vault, &out, secret)
 }
 

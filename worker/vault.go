@@ -90,7 +90,14 @@ func Unseal(v Vault, header providers.Header, data []byte) (Original, error) {
 	if err != nil {
 		return Original{}, fmt.Errorf("%w: the body cannot be opened with key %s: %w", ErrRecord, v.KeyID(), err)
 	}
+	carried, body, err := carriedHeaders(header, body)
+	if err != nil {
+		return Original{}, fmt.Errorf("%w: %w", ErrRecord, err)
+	}
 	o := Original{Subject: header.Get(DeadLetterSubjectHeader), Header: providers.Header{}, Data: body}
+	for name, values := range carried {
+		o.Header[name] = values
+	}
 	for name, values := range header {
 		if original, ok := strings.CutPrefix(name, DeadLetterOriginalPrefix); ok {
 			o.Header[original] = values
