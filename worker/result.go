@@ -196,15 +196,29 @@ func (a *Answer) Headers(tenant, source, eventID string) providers.Header {
 		h[HeaderPolicies] = []string{strings.Join(a.Policies, ",")}
 	}
 	if len(a.Notices) > 0 {
-		h[HeaderNotices] = []string{string(marshal(a.Notices))}
+		h[HeaderNotices] = []string{listHeader(a.Notices)}
 	}
 	if len(a.Dropped) > 0 {
-		h[HeaderDroppedRoles] = []string{string(marshal(a.Dropped))}
+		h[HeaderDroppedRoles] = []string{listHeader(a.Dropped)}
 	}
 	if a.DeadLetter != "" {
 		h[HeaderDeadLetter] = []string{a.DeadLetter}
 	}
 	return h
+}
+
+// maxListHeader bounds a list in a header, in bytes: the broker stores no message with more than 64 KiB of headers.
+const maxListHeader = 8 << 10
+
+// listHeader returns a list as a JSON array, as much of it as fits.
+func listHeader(list []string) string {
+	for {
+		text := string(marshal(list))
+		if len(text) <= maxListHeader {
+			return text
+		}
+		list = list[:len(list)/2]
+	}
 }
 
 // outgoing is the result message of an event.

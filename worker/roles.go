@@ -55,10 +55,19 @@ func checkTenantRoles(t *Tenant, src *Source, req *providers.CreateUser, d *draf
 		d.dropped = refused
 		return nil
 	}
-	r := reject(CodeInvalidRoles, "", "Some roles do not exist in this tenant or cannot be granted by this caller: "+strings.Join(refused, ", ")+".")
+	r := reject(CodeInvalidRoles, "", "Some roles do not exist in this tenant or cannot be granted by this caller: "+someOf(refused)+".")
 	r.Details["roles"] = refused
 	r.Hint = "Declare the roles in the directory and list them in the grants of source or credential " + src.Name + ", then replay."
 	return r
+}
+
+// someOf lists names for people; details have all of them.
+func someOf(names []string) string {
+	const most = 10
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return strings.Join(names[:most], ", ") + " and " + strconv.Itoa(len(names)-most) + " more"
 }
 
 // refusedOrganization is one entry of details.organizations of invalid_organizations. It does not say whether the

@@ -10,8 +10,13 @@ import (
 	"github.com/idpsync/idpsync/store"
 )
 
-// maxText bounds a name, in characters.
-const maxText = 256
+// Bounds of a request's fields. What is refused is listed in the answer, so that lists without bound would make answers
+// that no broker stores.
+const (
+	maxText  = 256 // of a name, in characters
+	maxList  = 200 // roles, and organizations
+	maxFault = 100 // faults that are reported
+)
 
 // A draft is a request whose data passed validation, in the forms in which it will be kept.
 type draft struct {
@@ -64,7 +69,14 @@ func validate(src *Source, req *providers.CreateUser) (draft, []providers.Fault)
 	if organization && !v.failed(fields.organizations) && len(req.Organizations.Values) == 0 {
 		v.fault(fields.organizations, "required", "At least one organization is required.")
 	}
-	for i, o := range req.Organizations.Values {
+	v.list(fields.roles, len(req.Roles.Values))
+	for i, name := range req.Roles.Values[:min(len(req.Roles.Values), maxList)] {
+		if utf8.RuneCountInString(name) > maxText {
+			v.fault(fields.roles+"["+strconv.Itoa(i)+"]", "too_long", "The name of the role is longer than 256 characters.")
+		}
+	}
+	v.list(fields.organizations, len(req.Organizations.Values))
+	for i, o := range req.Organizations.Values[:min(len(req.Organizations.Values), maxList)] {
 		at := fields.organizations + "[" + strconv.Itoa(i) + "]."
 		v.uuid(at+"organizationId", o.OrganizationID)
 		v.uuid(at+"roleId", o.RoleID)
@@ -80,7 +92,7 @@ func validate(src *Source, req *providers.CreateUser) (draft, []providers.Fault)
 		}
 	}
 	if len(v.faults) > 0 {
-		return draft{}, v.faults
+		return draft{}, v.faults[:min(len(v.faults), maxFault)]
 	}
 
 	d.emailVerified = req.EmailVerified && speaksFor(src, d.email.Domain)
@@ -167,6 +179,12 @@ func (v *validation) text(field, value string, required bool) {
 			v.fault(field, "invalid", "The field holds a control character or an invisible character.")
 			return
 		}
+	}
+}
+
+func (v *validation) list(field string, n int) {
+	if n > maxList {
+		v.fault(field, "too_long", "The list has more than "+strconv.Itoa(maxList)+" entries.")
 	}
 }
 
