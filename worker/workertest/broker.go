@@ -1,6 +1,7 @@
 package workertest
 
 import (
+	"errors"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -50,16 +51,23 @@ func (d *Deployment) SetAckWait(wait time.Duration) {
 	})
 }
 
-// Exhaust has the broker deliver the only event of a lane as often as it allows, and never acknowledges it.
-func (d *Deployment) Exhaust(lane string) {
+// Exhaust takes the events of a lane and gives them back, so many times, or as often as the broker delivers one event.
+func (d *Deployment) Exhaust(lane string, times ...int) {
 	d.T.Helper()
+	n := stream.MaxDeliver + 1 // at the last request the broker finds that it may not
+	if len(times) > 0 {
+		n = times[0]
+	}
 	d.Raw(func(js jetstream.JetStream) error {
 		c, err := js.Consumer(d.Ctx, stream.StreamEvents, lane)
 		if err != nil {
 			return err
 		}
-		for range stream.MaxDeliver {
-			m, err := c.Next(jetstream.FetchMaxWait(patience))
+		for range n {
+			m, err := c.Next(jetstream.FetchMaxWait(time.Second))
+			if errors.Is(err, nats.ErrTimeout) {
+				return nil
+			}
 			if err != nil {
 				return err
 			}

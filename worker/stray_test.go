@@ -1,0 +1,83 @@
+package worker_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/stream"
+	"github.com/idpsync/idpsync/worker/workertest"
+)
+
+func TestStrandedEventBecomesADeadLetterAndLeavesTheStream(t *testing.T) {
+	workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
+		seq := d.Publish(okta, "e1", d.Login(d.Person("ada")))
+		d.Exhaust(stream.LaneLogins)
+		d.Eventually("for the event to be stranded", func() bool { return d.State().Stranded == 1 })
+		for range 2 { // whichever sweeps first
+			d.Start()
+		}
+		wantRejected(t, d, "e1", worker.CodeInternal, "stranded")
+		d.Eventually("for the event to be removed", func() bool { return d.State().Stranded == 0 })
+		if _, err := stream.GetEvent(d.Ctx, d.Conn, seq); !errors.Is(err, stream.ErrNotFound) {
+			t.Errorf("the event is still there: %v", err)
+		}
+		if letters, results := d.LettersOf("e1"), d.ResultsOf("e1"); len(letters) != 1 || len(results) != 1 {
+			t.Errorf("%d dead letters, %d results", len(letters), len(results))
+		}
+		d.Replay("mended", d.AwaitLetter("e1").Sequence)
+		if r := d.Results.Await(1, "created by a replay", func(r workertest.Record) bool { return r.Status == 201 })[0]; r.EventID != "e1" {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+func TestStrandedEventThatHadItsEffectGetsItsResult(t *testing.T) {
+	workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
+		p := d.Process(workertest.Mortal)
+		p.On(workertest.At(workertest.BeforePublish, func(context.Context, workertest.Call) error { return p.Die() }))
+		p.Run()
+		d.LogIn("e1", d.Person("ada"))
+		p.AwaitDeath() // the effect is committed, nobody knows
+		d.Eventually("for the broker to give up", func() bool {
+			if d.State().Stranded == 0 {
+				d.Exhaust(stream.LaneLogins, 1)
+			}
+			return d.State().Stranded == 1
+		})
+		d.Start()
+		if r := d.Await("e1"); r.Status != 201 || r.Body["id"] != d.User(acme, "ada@acme.example").ID {
+			t.Errorf("%s", r.Data)
+		}
+		d.Eventually("for the event to be removed", func() bool { return d.State().Stranded == 0 })
+		if letters, results := d.LettersOf("e1"), d.ResultsOf("e1"); len(letters) != 0 || len(results) != 1 {
+			t.Errorf("%d dead letters, %d results", len(letters), len(results))
+		}
+	})
+}
+
+func TestStrandedEventStaysUntilItsDeadLetterIsStored(t *testing.T) {
+	t.Parallel()
+	d := workertest.New(t, workertest.Options{})
+	seq := d.Publish(okta, "e1", d.Login(d.Person("ada")))
+	d.Exhaust(stream.LaneLogins)
+	p := d.Process(workertest.Mortal)
+	p.On(func(_ context.Context, c workertest.Call) error {
+		if c.Point == workertest.BeforeBroker && c.Method == "Remove" {
+			return p.Die()
+		}
+		return nil
+	})
+	p.Run()
+	p.AwaitDeath()
+	d.AwaitLetter("e1")
+	if _, err := stream.GetEvent(d.Ctx, d.Conn, seq); err != nil {
+		t.Errorf("the event is gone before anybody removed it: %v", err)
+	}
+	d.Start()
+	d.Eventually("for the event to be removed", func() bool { return d.State().Stranded == 0 })
+	if letters, results := d.LettersOf("e1"), d.ResultsOf("e1"); len(letters) != 1 || len(results) != 1 {
+		t.Errorf("%d dead letters, %d results", len(letters), len(results))
+	}
+}
