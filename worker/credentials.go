@@ -35,6 +35,7 @@ type Credentials struct {
 	mu       sync.Mutex
 	revision int64
 	checked  time.Time // when revision was last known to be the newest
+	away     bool      // the store failed when it was last asked
 	entries  map[string]*providers.Credential
 	used     map[string]time.Time
 }
@@ -121,14 +122,16 @@ func (c *Credentials) Follow(ctx context.Context, interval time.Duration) {
 func (c *Credentials) refresh(ctx context.Context) {
 	started := c.now()
 	revision, err := c.store.CredentialsRevision(ctx)
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if err != nil {
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && !c.away { // once for each time that it goes away
+			c.away = true
 			c.log.Warn("credentials not refreshed; they are read one by one until the store is back", "error", err)
 		}
 		return
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.away = false
 	if revision != c.revision {
 		c.revision = revision
 		clear(c.entries)

@@ -173,6 +173,13 @@ func TestDatabaseAwayStopsPullingAndBurnsNoDeliveries(t *testing.T) {
 		if n := len(d.Results.All()); n != 0 {
 			t.Errorf("%d results", n)
 		}
+		// Whoever waits for an answer is told at once, by a worker that would otherwise hold the command until it can commit.
+		answer, _ := p.Worker.Submit(d.Ctx, worker.Submission{
+			Subject: "idpsync.rpc." + acme + ".v1.users.create", Door: providers.DoorHTTP, Payload: []byte("{}"), ReceivedAt: d.Clock.Now(),
+		})
+		if answer.Status != 503 || !strings.Contains(string(answer.Body), `"reason":"database"`) {
+			t.Errorf("%d %s", answer.Status, answer.Body)
+		}
 		away.Store(false)
 		p.AwaitPaused(false)
 		results := d.AllResults()

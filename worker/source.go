@@ -175,15 +175,21 @@ func (d *Directories) Close() {
 func (d *Directories) Follow(ctx context.Context, interval time.Duration) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
+	failed := ""
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if err := d.Reload(ctx); err != nil && ctx.Err() == nil {
+		}
+		failure := ""
+		if err := d.Reload(ctx); err != nil && ctx.Err() == nil {
+			failure = err.Error()
+			if failure != failed { // not again every interval
 				d.log.Warn("directory not reloaded; the last one stays in force", "error", err)
 			}
 		}
+		failed = failure
 	}
 }
 

@@ -20,9 +20,9 @@ type Submission struct {
 	EventID    string // Idempotency-Key; "" makes a new one
 }
 
-// Submit takes one command through the same pipeline as the events of the streams and waits for its answer. When ctx
-// ends before, or the worker stops, the answer is busy or unavailable; the command may still take effect, and sending it
-// again under the same event id gives the true answer.
+// Submit takes one command through the same pipeline as the events of the streams and waits for its answer. While the
+// database is known to be away, the answer is unavailable at once. When ctx ends before, or the worker stops, it is busy
+// or unavailable; the command may still take effect, and sending it again under the same event id gives the true answer.
 func (w *Worker) Submit(ctx context.Context, s Submission) (Answer, providers.Header) {
 	reply := make(chan Answer, 1)
 	e := &event{subject: s.Subject, reply: reply}
@@ -37,6 +37,9 @@ func (w *Worker) Submit(ctx context.Context, s Submission) (Answer, providers.He
 	e.open(s.Header, s.Payload)
 	if s.EventID != "" {
 		e.env.EventID = s.EventID
+	}
+	if w.breaker.open() {
+		return w.refused(e, reject(CodeUnavailable, "database", unreachable))
 	}
 	select {
 	case w.submissions <- e:
@@ -60,6 +63,8 @@ func (w *Worker) Submit(ctx context.Context, s Submission) (Answer, providers.He
 	}
 }
 
+const unreachable = "What is needed to decide the request cannot be reached; try again later."
+
 func (w *Worker) refused(e *event, r *Rejection) (Answer, providers.Header) {
 	a := answerOf(r, w.now())
 	return *a, a.Headers(e.env.Tenant, e.env.Source, e.env.EventID)
@@ -72,7 +77,7 @@ func (w *Worker) reply(events []*event) {
 			continue
 		}
 		if e.wait != nil {
-			r := reject(CodeUnavailable, e.wait.reason, "What is needed to decide the request cannot be reached; try again later.")
+			r := reject(CodeUnavailable, e.wait.reason, unreachable)
 			r.cause = e.wait.cause
 			e.answer = answerOf(r, w.now())
 		}
