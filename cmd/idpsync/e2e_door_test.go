@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -182,8 +183,8 @@ func (s *site) event(t *testing.T, conn *nats.Conn, subject, id string, body []b
 	return r
 }
 
-// stored returns all messages of a stream.
-func (s *site) stored(conn *nats.Conn, name string) []*jetstream.RawStreamMsg {
+// open returns a stream.
+func (s *site) open(conn *nats.Conn, name string) jetstream.Stream {
 	s.t.Helper()
 	js, err := jetstream.New(conn)
 	if err != nil {
@@ -193,15 +194,28 @@ func (s *site) stored(conn *nats.Conn, name string) []*jetstream.RawStreamMsg {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	info, err := st.Info(s.ctx)
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	return st
+}
+
+// state returns how much a stream holds.
+func (s *site) state(conn *nats.Conn, name string) jetstream.StreamState {
+	s.t.Helper()
+	return s.open(conn, name).CachedInfo().State
+}
+
+// stored returns all messages of a stream.
+func (s *site) stored(conn *nats.Conn, name string) []*jetstream.RawStreamMsg {
+	s.t.Helper()
+	st := s.open(conn, name)
+	state := st.CachedInfo().State
 	var all []*jetstream.RawStreamMsg
-	for n := info.State.FirstSeq; n > 0 && n <= info.State.LastSeq; n++ {
+	for n := state.FirstSeq; n > 0 && n <= state.LastSeq; n++ {
 		m, err := st.GetMsg(s.ctx, n)
-		if err != nil {
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			continue // it was deleted
+		}
+		if err != nil {
+			s.t.Fatal(err)
 		}
 		all = append(all, m)
 	}

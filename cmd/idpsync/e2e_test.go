@@ -214,7 +214,7 @@ func (s *site) credential(tenant string, grants string) string {
 func (s *site) users(tenant string) []userItem {
 	s.t.Helper()
 	var list []userItem
-	if err := json.Unmarshal([]byte(s.must("get", "users", "--tenant", tenant, "--json")), &list); err != nil {
+	if err := json.Unmarshal([]byte(s.must("get", "users", "--tenant", tenant, "--limit", "1000", "--json")), &list); err != nil {
 		s.t.Fatal(err)
 	}
 	return list

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/idpsync/idpsync/providers/saml/idp"
+	"github.com/idpsync/idpsync/worker"
+)
+
+const (
+	forbidRivals = `@id("no-rivals")
+@notice("People of a rival are not let in.")
+forbid (principal, action == Action::"CreateUser", resource)
+when { context.email_domain == "rival.example" };
+
+@id("no-rivals-either")
+@notice("Ask the legal department.")
+forbid (principal, action == Action::"CreateUser", resource)
+when { context.email_domain like "*.example" && !(context.email_domain like "acme.*") };
+`
+	// The schema cannot know that the sum is too great.
+	forbidBeyondNumbers = `@id("beyond-numbers")
+forbid (principal, action == Action::"CreateUser", resource)
+when { 9223372036854775807 + context.age.toMilliseconds() + 1 > 0 && context.email_domain == "beyond.example" };
+`
+)
+
+// TestOneRequestIsForbiddenAlikeEverywhere sends the same forbidden user by every source and door.
+func TestOneRequestIsForbiddenAlikeEverywhere(t *testing.T) {
+	t.Parallel()
+	s := embeddedSite(t)
+	s.write("policies/rivals.cedar", forbidRivals)
+	s.apply()
+	r := s.worker()
+	conn := s.nats()
+	header := map[string]string{"Authorization": "Bearer " + s.credential("acme", "user,viewer"), "X-Tenant-ID": acme}
+
+	answers := map[string]reply{"oidc": s.login(t, conn, acme, "oidc", "carl", map[string]any{"email": "carl@rival.example"})}
+	xml, err := s.idp.Respond(idp.Request{
+		EntityID: demoSP, ACSURL: demoACS, NameID: "carl", Mode: idp.SignBoth,
+		Attributes: []idp.Attribute{{Name: "mail", Values: []string{"carl@rival.example"}}, {Name: "displayName", Values: []string{"Carl"}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := response(xml, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body = []byte(strings.Replace(string(body), `"request_id":"`+demoRequest+`",`, "", 1)) // nobody asked for it
+	answers["saml"] = s.event(t, conn, "idpsync.login."+acme+".adfs", "saml", body)
+	for _, door := range s.callers(r) {
+		answers[door.name] = door.send(t, acme, "/v1/users", door.name, header, `{"email": "carl@rival.example", "name": "Carl", "auth_provider": "oidc"}`)
+		answers[door.name+" organization"] = door.send(t, acme, "/users", door.name+"-organization", header, strings.ReplaceAll(memberBody, "grace.DOOR@acme.example", "carl@rival.example"))
+	}
+	want := answers["oidc"]
+	fault := want.fault(t)
+	if want.status != 403 || fault.Code != worker.CodeForbidden || !slices.Equal(fault.Notices, []string{"Ask the legal department.", "People of a rival are not let in."}) {
+		t.Fatalf("%d %s", want.status, want.body)
+	}
+	for way, got := range answers {
+		if got.status != want.status || string(got.body) != string(want.body) {
+			t.Errorf("%s: %d %s; oidc: %s", way, got.status, got.body, want.body)
+		}
+		if p := got.header.Get(worker.HeaderPolicies); p != "no-rivals,no-rivals-either" {
+			t.Errorf("%s: decided by %q", way, p)
+		}
+	}
+	if users := s.users("acme"); len(users) != 0 {
+		t.Errorf("%d users", len(users))
+	}
+}
+
+// TestAPolicyThatErrsDenies covers both nets: what the schema finds is refused at apply, and what it cannot find denies.
+func TestAPolicyThatErrsDenies(t *testing.T) {
+	t.Parallel()
+	s := embeddedSite(t)
+	s.write("policies/rivals.cedar", forbidRivals)
+	s.apply()
+	http := s.overHTTP(s.worker())
+	header := map[string]string{"Authorization": "Bearer " + s.credential("acme", "user"), "X-Tenant-ID": acme}
+	n := 0
+	send := func(domain string) reply {
+		t.Helper()
+		n++
+		return http.send(t, acme, "/v1/users", "", header, fmt.Sprintf(`{"email": "user%d@%s", "name": "Somebody", "auth_provider": "oidc"}`, n, domain))
+	}
+	standing := func() {
+		t.Helper()
+		if got := send("acme.example"); got.status != 201 {
+			t.Errorf("allowed before: %d %s", got.status, got.body)
+		}
+		if got := send("rival.example"); got.status != 403 || len(got.fault(t).Notices) != 2 {
+			t.Errorf("forbidden before: %d %s", got.status, got.body)
+		}
+	}
+	standing()
+	for what, c := range map[string]struct{ text, says string }{
+		"does not parse":              {"forbid (principal, action, resource)\nwhen { context.email_domain == };", "broken.cedar:2:"},
+		"reads an unknown attribute":  {`forbid (principal, action == Action::"CreateUser", resource) when { context.shoe_size > 50 };`, "broken.cedar:1:"},
+		"reads what may be absent":    {`forbid (principal, action == Action::"CreateUser", resource) when { context.issuer == "x" };`, "broken.cedar:1:"},
+		"would replace a built-in":    {`@id("builtin.no-owner") permit (principal, action, resource);`, "builtin.no-owner"},
+		"compares a number to a text": {`forbid (principal, action == Action::"CreateUser", resource) when { context.source > 1 };`, "broken.cedar:1:"},
+	} {
+		s.write("policies/broken.cedar", c.text)
+		p := s.do("", "apply", "-f", s.path("directory.yaml"), "--yes")
+		if p.code != exitUsage || !strings.Contains(p.stderr, c.says) || !strings.Contains(p.stderr, "hint: ") || p.stdout != "" {
+			t.Errorf("a policy that %s: exit %d\n%s%s", what, p.code, p.stdout, p.stderr)
+		}
+		standing()
+	}
+
+	s.write("policies/broken.cedar", forbidBeyondNumbers)
+	s.apply()
+	s.eventually("the policy to be in force", func() bool { return send("acme.example").status == 403 })
+	got := send("acme.example")
+	if fault := got.fault(t); fault.Code != worker.CodeForbidden || fault.Details["reason"] != "policy_error" {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	if strings.Contains(string(got.body), "overflow") {
+		t.Errorf("the sender is told what failed: %s", got.body)
+	}
+}
+
+// TestANewPolicyReachesEveryWorker applies a forbid while two workers run.
+func TestANewPolicyReachesEveryWorker(t *testing.T) {
+	t.Parallel()
+	s := clusterSite(t)
+	doors := []caller{s.overHTTP(s.worker()), s.overHTTP(s.worker())}
+	header := map[string]string{"Authorization": "Bearer " + s.credential("acme", "user"), "X-Tenant-ID": acme}
+	n := 0
+	send := func(door caller) reply {
+		t.Helper()
+		n++
+		return door.send(t, acme, "/v1/users", "", header, fmt.Sprintf(`{"email": "user%d@rival.example", "name": "Somebody", "auth_provider": "oidc"}`, n))
+	}
+	for _, door := range doors {
+		if got := send(door); got.status != 201 {
+			t.Fatalf("%d %s", got.status, got.body)
+		}
+	}
+	s.write("policies/rivals.cedar", forbidRivals)
+	s.apply()
+	applied := time.Now()
+	for i, door := range doors {
+		s.eventually("the policy to be in force", func() bool { return send(door).status == 403 })
+		t.Logf("worker %d: in force after %v", i, time.Since(applied))
+		if got := send(door); !slices.Contains(got.fault(t).Notices, "People of a rival are not let in.") {
+			t.Errorf("worker %d: %d %s", i, got.status, got.body)
+		}
+	}
+}
