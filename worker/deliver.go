@@ -116,7 +116,7 @@ func (w *Worker) publishResults(ctx context.Context, events []*event, failed map
 		if e.rejection != nil {
 			a := answerOf(e.rejection, w.now())
 			a.Attempt = e.attempt
-			a.message = e.origin.key()
+			a.message = e.cameIn()
 			if e.rejection.DeadLetter && e.reply == nil {
 				a.DeadLetter = e.deadLetterID()
 			}

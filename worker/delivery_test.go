@@ -174,11 +174,19 @@ func TestDatabaseAwayStopsPullingAndBurnsNoDeliveries(t *testing.T) {
 			t.Errorf("%d results", n)
 		}
 		// Whoever waits for an answer is told at once, by a worker that would otherwise hold the command until it can commit.
-		answer, _ := p.Worker.Submit(d.Ctx, worker.Submission{
-			Subject: "idpsync.rpc." + acme + ".v1.users.create", Door: providers.DoorHTTP, Payload: []byte("{}"), ReceivedAt: d.Clock.Now(),
-		})
-		if answer.Status != 503 || !strings.Contains(string(answer.Body), `"reason":"database"`) {
-			t.Errorf("%d %s", answer.Status, answer.Body)
+		ids := map[string]bool{}
+		for i := range 2 {
+			answer, header := p.Worker.Submit(d.Ctx, worker.Submission{
+				Subject: "idpsync.rpc." + acme + ".v1.users.create", Door: providers.DoorHTTP, Payload: []byte("{}"), EventID: "again",
+				ReceivedAt: d.Clock.Now().Add(time.Duration(i)),
+			})
+			if answer.Status != 503 || !strings.Contains(string(answer.Body), `"reason":"database"`) {
+				t.Errorf("%d %s", answer.Status, answer.Body)
+			}
+			ids[header.Get("ce-id")] = true
+		}
+		if len(ids) != 2 || ids[acme+"/admin/again/0"] { // as CloudEvents, they are neither one nor what will become of the event
+			t.Error("ids of the answers:", ids)
 		}
 		away.Store(false)
 		p.AwaitPaused(false)

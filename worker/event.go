@@ -3,6 +3,7 @@ package worker
 import (
 	"crypto/sha256"
 	"fmt"
+	"strconv"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -69,6 +70,14 @@ func (e *event) storedAs() string {
 		return ""
 	}
 	return e.origin.key()
+}
+
+// cameIn names what the event came in this time: the stored message, or the moment at which a request was received.
+func (e *event) cameIn() string {
+	if s := e.storedAs(); s != "" {
+		return s
+	}
+	return "received/" + strconv.FormatInt(e.env.StoredAt.UnixNano(), 10)
 }
 
 // cameBefore reports whether the event may have been processed before, by this worker or another.

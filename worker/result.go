@@ -39,7 +39,7 @@ type Answer struct {
 	answerHeaders
 
 	again   bool   // the ledger had it
-	message string // of a rejection: the stored message that was rejected
+	message string // of a rejection: the message or request that was rejected
 }
 
 // answerHeaders is what the ledger keeps beside the body: what makes the very same result again, and how it was decided.
@@ -156,7 +156,7 @@ func answerAgain(row *store.Event) (*Answer, error) {
 }
 
 // id is the message id of the answer as a result. It is the same however often the event is processed, until somebody
-// replays it. That of a rejection names the stored message too: the same event id may be sent again in another message,
+// replays it. That of a rejection names the message or request too: the same event id may be sent again in another one,
 // and what becomes of that one must not be taken for a duplicate.
 func (a *Answer) id(tenant, source, eventID string) string {
 	if tenant == "" {

@@ -67,6 +67,7 @@ const unreachable = "What is needed to decide the request cannot be reached; try
 
 func (w *Worker) refused(e *event, r *Rejection) (Answer, providers.Header) {
 	a := answerOf(r, w.now())
+	a.message = e.cameIn()
 	return *a, a.Headers(e.env.Tenant, e.env.Source, e.env.EventID)
 }
 
@@ -80,6 +81,7 @@ func (w *Worker) reply(events []*event) {
 			r := reject(CodeUnavailable, e.wait.reason, unreachable)
 			r.cause = e.wait.cause
 			e.answer = answerOf(r, w.now())
+			e.answer.message = e.cameIn()
 		}
 		e.reply <- *e.answer
 	}
