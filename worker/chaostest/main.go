@@ -1,0 +1,128 @@
+// Command chaostest proves by trial that idpsync loses nothing and does nothing twice.
+//
+// It runs several workers as processes on a real broker and a real PostgreSQL, publishes events of every sort, and ends,
+// stops, starts and cuts off whatever it can meanwhile. When all is quiet again it compares what it published with what
+// is there: in the tables, in the streams, and by idpsync prove. Nothing of the worker's own word is believed.
+//
+//	go run ./worker/chaostest --duration 10m --events 200000 --seed 7
+//
+// The seed, which is printed, gives the same events in the same order and the same faults at the same times again. What
+// the machine makes of them differs from run to run, so that a failure may need several.
+//
+// With --sabotage the worker is built broken on purpose, and the run succeeds when that is found. With --poison one
+// event ends every worker that touches it.
+//
+// It needs the environment variable IDPSYNC_TEST_POSTGRES with the URL of a server that .ci/postgres has started and
+// that may be ended at any time; make chaos sees to it.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+type options struct {
+	duration time.Duration
+	drain    time.Duration
+	events   int
+	seed     uint64
+	workers  int
+	ackWait  time.Duration
+	sabotage string
+	poison   bool
+	calm     bool
+	keep     bool
+	postgres string
+	out      io.Writer
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	o := options{postgres: os.Getenv("IDPSYNC_TEST_POSTGRES"), out: os.Stdout}
+	flag.DurationVar(&o.duration, "duration", 10*time.Minute, "how long events are published and faults are made")
+	flag.DurationVar(&o.drain, "drain", 5*time.Minute, "how long everything may take to be done afterwards")
+	flag.IntVar(&o.events, "events", 200_000, "events to publish")
+	flag.Uint64Var(&o.seed, "seed", 0, "seed of events and faults; 0 chooses one")
+	flag.IntVar(&o.workers, "workers", 3, "worker processes; the first has no points in it")
+	flag.DurationVar(&o.ackWait, "ack-wait", 0, "change AckWait of the consumers, so that what a dead worker held comes back sooner; 0 leaves it")
+	flag.StringVar(&o.sabotage, "sabotage", "", "break the worker on purpose: ack-first, publish-late or no-ledger")
+	flag.BoolVar(&o.poison, "poison", false, "one event ends every worker that touches it; no other faults")
+	flag.BoolVar(&o.calm, "calm", false, "make no faults")
+	flag.BoolVar(&o.keep, "keep", false, "keep the folder with the logs even when all is well")
+	flag.Parse()
+	if o.seed == 0 {
+		o.seed = rand.Uint64N(1_000_000) + 1
+	}
+	if err := run(ctx, o); err != nil {
+		fmt.Fprintf(os.Stderr, "chaos: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, o options) (err error) {
+	if o.postgres == "" {
+		return errors.New("IDPSYNC_TEST_POSTGRES is not set; run make chaos")
+	}
+	fmt.Fprintf(o.out, "seed %d, %d events in %v, %d workers%s\n", o.seed, o.events, o.duration, o.workers, o.variant())
+	folder, err := os.MkdirTemp("", "idpsync-chaos-")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil || o.keep {
+			fmt.Fprintf(o.out, "logs are in %s\n", folder)
+			return
+		}
+		err = os.RemoveAll(filepath.Clean(folder))
+	}()
+	w, err := newWorld(ctx, o, folder)
+	if err != nil {
+		return errors.Join(err, w.close())
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+
+	script := newScript(o, w)
+	storm := newStorm(o, w)
+	began := time.Now()
+	if err := w.perform(ctx, script, storm); err != nil {
+		return err
+	}
+	published := time.Since(began)
+	fmt.Fprintf(o.out, "published in %v; faults: %s\n", published.Round(time.Second), w.tally)
+	drained := w.drained(ctx, o.drain)
+	fmt.Fprintf(o.out, "drained after %v\n", (time.Since(began) - published).Round(time.Second))
+	stopped := w.stopWorkers(ctx)
+
+	v := newVerdict(o.out)
+	v.note("drain", drained)
+	v.note("stop", stopped)
+	if err := v.check(ctx, w, script); err != nil {
+		return err
+	}
+	if err := v.prove(ctx, w, script); err != nil {
+		return err
+	}
+	w.complaints(o.out)
+	return v.judge(o, w)
+}
+
+func (o options) variant() string {
+	switch {
+	case o.sabotage != "":
+		return ", sabotage " + o.sabotage
+	case o.poison:
+		return ", one of them poison"
+	default:
+		return ""
+	}
+}

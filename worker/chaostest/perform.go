@@ -1,0 +1,183 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os/exec"
+	"sync"
+	"time"
+
+	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/stream"
+)
+
+// producers is how many events are being sent at a time.
+const producers = 12
+
+// patience bounds how long one event may take to be taken by somebody.
+const patience = 3 * time.Minute
+
+// perform publishes the script at an even pace, while the storm blows, and returns when both are over.
+func (w *world) perform(ctx context.Context, s *script, storm *storm) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := storm.blow(ctx); err != nil {
+			cancel(err)
+		}
+		for _, slot := range w.workers {
+			slot.disarm()
+		}
+	})
+	watching, stopWatching := context.WithCancel(ctx)
+	running.Go(func() { w.proveLive(watching) })
+	queue := make(chan *event)
+	var sending sync.WaitGroup
+	for range producers {
+		sending.Go(func() {
+			client := &http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{}}
+			defer client.CloseIdleConnections()
+			for e := range queue {
+				if err := w.send(ctx, client, e); err != nil {
+					cancel(fmt.Errorf("send %s: %w", e.key(), err))
+					return
+				}
+			}
+		})
+	}
+	began := time.Now()
+	pace := w.o.duration * 9 / 10 / time.Duration(max(len(s.sends), 1))
+	for i, e := range s.sends {
+		if ahead := pace*time.Duration(i) - time.Since(began); ahead > 5*time.Millisecond {
+			pause(ctx, ahead)
+		}
+		select {
+		case queue <- e:
+		case <-ctx.Done():
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	close(queue)
+	sending.Wait()
+	stopWatching()
+	running.Wait()
+	return context.Cause(ctx)
+}
+
+// send sends one event until somebody has taken it, always under its id.
+func (w *world) send(ctx context.Context, client *http.Client, e *event) error {
+	body, err := e.payload()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		seq := uint64(0)
+		if e.subject == "" {
+			err = w.post(ctx, client, e, body)
+		} else {
+			short, cancel := context.WithTimeout(ctx, 3*time.Second)
+			seq, _, err = stream.PublishEvent(short, w.conn, worker.Outgoing{Subject: e.subject, Header: e.header, Data: body})
+			cancel()
+		}
+		if err == nil {
+			e.sent(seq)
+			return nil
+		}
+		if errors.Is(err, errAnswer) || ctx.Err() != nil {
+			return err
+		}
+		w.tally.add("sent again by the publisher")
+		pause(ctx, 150*time.Millisecond)
+	}
+}
+
+// errAnswer is an answer that should not be.
+var errAnswer = errors.New("unexpected answer")
+
+// post sends a command to one of the workers by HTTP.
+func (w *world) post(ctx context.Context, client *http.Client, e *event, body []byte) error {
+	at := w.workers[rand.IntN(len(w.workers))].http
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+at+"/v1/users", bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{"Authorization", "X-Tenant-ID"} {
+		req.Header.Set(name, e.header.Get(name))
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Idempotency-Key", e.id)
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, 1<<16))
+	switch {
+	case err != nil:
+		return err
+	case resp.StatusCode == http.StatusCreated:
+		return nil
+	case resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode >= 500:
+		return fmt.Errorf("status %d", resp.StatusCode)
+	default:
+		return fmt.Errorf("%w: %d %s", errAnswer, resp.StatusCode, answer)
+	}
+}
+
+// proof is what idpsync prove prints.
+type proof struct {
+	Events struct {
+		Stored, Waiting, Parked, Effects, Refused, Untraced uint64
+		DeadLetters                                         uint64 `json:"dead_letters"`
+		SentAgain                                           uint64 `json:"sent_again"`
+	}
+	ResidueCount int `json:"residue_count"`
+	TwiceCount   int `json:"twice_count"`
+	Residue      []struct{ ID, What string }
+	Twice        []struct{ ID, What string }
+	Expected     struct{ Events, Found int }
+}
+
+// runProve runs idpsync prove. That it finds something is no error.
+func (w *world) runProve(ctx context.Context, args ...string) (proof, error) {
+	var p proof
+	out, err := w.idpsync(ctx, append([]string{"prove", "--json", "--limit", "20", "--nats-url", w.broker.url()}, args...)...)
+	if jsonErr := json.Unmarshal(out, &p); jsonErr != nil {
+		return p, errors.Join(err, jsonErr)
+	}
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+		return p, err
+	}
+	return p, nil
+}
+
+// proveLive runs prove while workers die: it must not take what is under way for lost.
+func (w *world) proveLive(ctx context.Context) {
+	for {
+		pause(ctx, min(w.o.duration/4, 45*time.Second))
+		if ctx.Err() != nil {
+			return
+		}
+		p, err := w.runProve(ctx)
+		switch {
+		case err != nil: // the broker or the database was away
+			w.log.Info("prove had to give up", "error", err)
+		case p.ResidueCount+p.TwiceCount > 0 && w.o.sabotage == "":
+			w.tally.add("prove saw a fault meanwhile")
+			w.log.Error("prove saw a fault meanwhile", "residue", p.Residue, "twice", p.Twice)
+		default:
+			w.tally.add("prove meanwhile")
+		}
+	}
+}

@@ -1,0 +1,232 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/idpsync/idpsync/worker/stream"
+)
+
+// A fault is one misfortune of a storm.
+type fault struct {
+	at     time.Duration
+	name   string
+	length time.Duration
+	slot   int
+	strike func(ctx context.Context) error
+}
+
+// A storm is all faults of a run from outside of the workers, in the order of their times.
+type storm struct {
+	w      *world
+	faults []fault
+	sole   map[string]*sync.Mutex // what only one fault at a time can happen to
+}
+
+// faultEvery is the mean time between two faults.
+const faultEvery = 2500 * time.Millisecond
+
+func newStorm(o options, w *world) *storm {
+	s := &storm{w: w, sole: map[string]*sync.Mutex{"broker": {}, "database": {}, "issuer": {}, "full": {}}}
+	if o.calm || o.poison {
+		return s
+	}
+	rng := rand.New(rand.NewPCG(o.seed, 2))
+	between := func(least, most time.Duration) time.Duration {
+		return least + time.Duration(rng.Int64N(int64(most-least)))
+	}
+	longest := o.ackWait
+	if longest == 0 {
+		longest = stream.AckWait
+	}
+	// The long stops are few and certain: that a worker wakes up after another one got its messages is a case of its own.
+	stops := 1 + int(o.duration/(4*time.Minute))
+	for i := range stops {
+		length := longest + between(time.Second, 8*time.Second)
+		if length*2 < o.duration {
+			s.add(fault{at: between(o.duration/10, o.duration-length), name: "stop beyond AckWait", length: length, slot: i % o.workers})
+		}
+	}
+	kinds := []struct {
+		weight      int
+		name        string
+		least, most time.Duration
+	}{
+		{24, "kill worker", 1, 2},
+		{10, "terminate worker", 1, 2},
+		{8, "stop worker", 300 * time.Millisecond, 6 * time.Second},
+		{12, "kill broker", 50 * time.Millisecond, 4 * time.Second},
+		{4, "stop broker", 300 * time.Millisecond, 4 * time.Second},
+		{12, "kill database", 50 * time.Millisecond, 4 * time.Second},
+		{5, "slow database link", time.Second, 6 * time.Second},
+		{5, "slow broker link", time.Second, 6 * time.Second},
+		{5, "cut database link", 50 * time.Millisecond, 5 * time.Second},
+		{5, "cut broker link", 50 * time.Millisecond, 5 * time.Second},
+		{4, "hold database link", 500 * time.Millisecond, 10 * time.Second},
+		{4, "hold broker link", 500 * time.Millisecond, 10 * time.Second},
+		{6, "issuer down", 2 * time.Second, 15 * time.Second},
+		{3, "dead letters full", 2 * time.Second, 6 * time.Second},
+	}
+	total := 0
+	for _, k := range kinds {
+		total += k.weight
+	}
+	for at := between(time.Second, 3*time.Second); at < o.duration-2*time.Second; at += between(faultEvery/4, faultEvery*7/4) {
+		pick := rng.IntN(total)
+		for _, k := range kinds {
+			if pick -= k.weight; pick < 0 {
+				s.add(fault{at: at, name: k.name, length: between(k.least, k.most), slot: rng.IntN(o.workers)})
+				break
+			}
+		}
+	}
+	slices.SortStableFunc(s.faults, func(a, b fault) int { return int(a.at - b.at) })
+	return s
+}
+
+func (s *storm) add(f fault) {
+	w := s.w
+	slow := min(f.length/20, 100*time.Millisecond)
+	f.strike = map[string]func(ctx context.Context) error{
+		"kill worker":         func(context.Context) error { return s.signal(f.slot, syscall.SIGKILL) },
+		"terminate worker":    func(context.Context) error { return s.signal(f.slot, syscall.SIGTERM) },
+		"stop worker":         func(ctx context.Context) error { return s.freeze(ctx, f) },
+		"stop beyond AckWait": func(ctx context.Context) error { return s.freeze(ctx, f) },
+		"kill broker":         s.alone("broker", func(ctx context.Context) error { return w.broker.crash(ctx, f.length) }),
+		"stop broker":         s.alone("broker", func(ctx context.Context) error { w.broker.freeze(ctx, f.length); return nil }),
+		"kill database":       s.alone("database", func(ctx context.Context) error { return w.crashDatabase(ctx, f.length) }),
+		"slow database link":  func(ctx context.Context) error { w.workers[f.slot].database.slow(ctx, slow, f.length); return nil },
+		"slow broker link":    func(ctx context.Context) error { w.workers[f.slot].broker.slow(ctx, slow, f.length); return nil },
+		"cut database link":   func(ctx context.Context) error { w.workers[f.slot].database.sever(ctx, f.length); return nil },
+		"cut broker link":     func(ctx context.Context) error { w.workers[f.slot].broker.sever(ctx, f.length); return nil },
+		"hold database link":  func(ctx context.Context) error { w.workers[f.slot].database.hold(ctx, f.length); return nil },
+		"hold broker link":    func(ctx context.Context) error { w.workers[f.slot].broker.hold(ctx, f.length); return nil },
+		"issuer down":         s.alone("issuer", func(ctx context.Context) error { return s.issuerDown(ctx, f.length) }),
+		"dead letters full":   s.alone("full", func(ctx context.Context) error { return s.fullLetters(ctx, f.length) }),
+	}[f.name]
+	s.faults = append(s.faults, f)
+}
+
+// errMissed says that a fault found nothing to happen to.
+var errMissed = fmt.Errorf("nothing there")
+
+func (s *storm) signal(slot int, sig syscall.Signal) error {
+	if !s.w.workers[slot].end(sig) {
+		return errMissed
+	}
+	return nil
+}
+
+func (s *storm) freeze(ctx context.Context, f fault) error {
+	if !s.w.workers[f.slot].freeze(func() { pause(ctx, f.length) }) {
+		return errMissed
+	}
+	return nil
+}
+
+func (s *storm) alone(what string, strike func(context.Context) error) func(context.Context) error {
+	m := s.sole[what]
+	return func(ctx context.Context) error {
+		if !m.TryLock() {
+			return errMissed
+		}
+		defer m.Unlock()
+		return strike(ctx)
+	}
+}
+
+// issuerDown rotates the keys of an issuer that then cannot be asked for them.
+func (s *storm) issuerDown(ctx context.Context, length time.Duration) error {
+	s.w.shaky.SetDown(true)
+	defer s.w.shaky.SetDown(false)
+	if err := s.w.shaky.Rotate(true); err != nil {
+		return err
+	}
+	pause(ctx, length)
+	return nil
+}
+
+// fullLetters leaves the stream of dead letters room for a few only.
+func (s *storm) fullLetters(ctx context.Context, length time.Duration) error {
+	limit := func(ctx context.Context, change func(have uint64, c *jetstream.StreamConfig)) error {
+		js, err := jetstream.New(s.w.nc)
+		if err != nil {
+			return err
+		}
+		st, err := js.Stream(ctx, stream.StreamDeadLetters)
+		if err != nil {
+			return err
+		}
+		config := st.CachedInfo().Config
+		change(st.CachedInfo().State.Bytes, &config)
+		_, err = js.UpdateStream(ctx, config)
+		return err
+	}
+	var before int64
+	short, cancel := context.WithTimeout(ctx, 2*time.Second)
+	err := limit(short, func(have uint64, c *jetstream.StreamConfig) { before, c.MaxBytes = c.MaxBytes, int64(have)+16<<10 })
+	cancel()
+	if err != nil {
+		s.w.log.Info("dead letters not made full", "error", err)
+		if before == 0 {
+			return errMissed
+		}
+	}
+	pause(ctx, length)
+	for { // the broker may be away
+		short, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+		err := limit(short, func(_ uint64, c *jetstream.StreamConfig) { c.MaxBytes = before })
+		cancel()
+		if err == nil {
+			return nil
+		}
+		s.w.log.Info("dead letters not given room; trying again", "error", err)
+		<-time.After(200 * time.Millisecond)
+	}
+}
+
+// blow makes the faults at their times until the last is over. A harness that can't start the broker or the database
+// again is an error.
+func (s *storm) blow(ctx context.Context) error {
+	began := time.Now()
+	var running sync.WaitGroup
+	var mu sync.Mutex
+	var failed error
+	for _, f := range s.faults {
+		pause(ctx, f.at-time.Since(began))
+		if ctx.Err() != nil {
+			break
+		}
+		running.Go(func() {
+			err := f.strike(ctx)
+			s.w.log.Info("fault", "at", f.at.Round(time.Millisecond), "name", f.name, "slot", f.slot, "length", f.length.Round(time.Millisecond), "error", err)
+			switch {
+			case err == errMissed:
+			case err != nil:
+				mu.Lock()
+				failed = fmt.Errorf("%s: %w", f.name, err)
+				mu.Unlock()
+			default:
+				s.w.tally.add(f.name)
+			}
+		})
+	}
+	running.Wait()
+	return failed
+}
+
+func (s *storm) String() string {
+	names := make([]string, len(s.faults))
+	for i, f := range s.faults {
+		names[i] = fmt.Sprintf("%v %s %d", f.at.Round(time.Millisecond), f.name, f.slot)
+	}
+	return strings.Join(names, "\n")
+}

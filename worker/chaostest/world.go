@@ -1,0 +1,404 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	_ "github.com/lib/pq" // the driver
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/idpsync/idpsync/providers/oidc/issuer"
+	"github.com/idpsync/idpsync/providers/seal"
+	"github.com/idpsync/idpsync/worker/stream"
+)
+
+// The directory of a run.
+const (
+	acme     = "2489e9ad-2ee2-8e00-8ec9-32d5f69181c0"
+	globex   = "3489e9ad-2ee2-8e00-8ec9-32d5f69181c0"
+	audience = "idpsync"
+
+	directory = `tenants:
+  - id: 2489E9AD-2EE2-8E00-8EC9-32D5F69181C0
+    name: acme
+    default_roles: [user]
+    roles: [{name: user}, {name: admin}]
+    sources:
+      - {name: okta, kind: oidc, issuer: STEADY, audiences: [idpsync], algorithms: [ES256], grants: [user, admin], mapping: {email: claims.email, email_verified: claims.email_verified, name: claims.name, roles: claims.groups}}
+      - {name: ping, kind: oidc, issuer: SHAKY, audiences: [idpsync], algorithms: [ES256], grants: [user], mapping: {email: claims.email, email_verified: claims.email_verified, name: claims.name}}
+      - {name: workday, kind: feed, format: user, grants: [user]}
+  - id: 3489E9AD-2EE2-8E00-8EC9-32D5F69181C0
+    name: globex
+    default_roles: [user]
+    roles: [{name: user}]
+    sources:
+      - {name: okta, kind: oidc, issuer: STEADY, audiences: [idpsync], algorithms: [ES256], grants: [user], mapping: {email: claims.email, email_verified: claims.email_verified, name: claims.name, roles: claims.groups}}
+      - {name: people, kind: feed, format: user, grants: [user]}
+`
+)
+
+// A world is everything of one run that is not idpsync itself.
+type world struct {
+	o        options
+	folder   string
+	root     string
+	spawner  *spawner
+	tally    *tally
+	log      *slog.Logger
+	database string // URL
+	broker   *broker
+	workers  []*slot
+	steady   *issuer.Issuer
+	shaky    *issuer.Issuer
+	sites    []*http.Server
+	tokens   map[string]string // credential of each tenant
+	conn     *stream.Conn
+	nc       *nats.Conn
+	db       *sql.DB
+}
+
+// newWorld starts everything. What it returns is to be closed, also with an error.
+func newWorld(ctx context.Context, o options, folder string) (w *world, err error) {
+	w = &world{o: o, folder: folder, spawner: newSpawner(), tally: newTally(), tokens: map[string]string{}, database: o.postgres}
+	file, err := logFile(filepath.Join(folder, "harness.log"))
+	if err != nil {
+		return w, err
+	}
+	w.log = slog.New(slog.NewTextHandler(file, nil))
+	if w.root, err = moduleRoot(); err != nil {
+		return w, err
+	}
+	began := time.Now()
+	if err := build(ctx, w.root, folder, o.sabotage); err != nil {
+		return w, err
+	}
+	fmt.Fprintf(o.out, "built in %v\n", time.Since(began).Round(time.Second))
+	if w.broker, err = newBroker(w); err != nil {
+		return w, err
+	}
+	if err := w.openIssuers(); err != nil {
+		return w, err
+	}
+	if _, _, err := seal.EnsureFile(w.sealKey(), rand.Reader); err != nil {
+		return w, err
+	}
+	if err := w.setUp(ctx); err != nil {
+		return w, err
+	}
+	if w.db, err = sql.Open("postgres", w.database); err != nil {
+		return w, err
+	}
+	if w.conn, err = stream.Connect(ctx, stream.Options{URL: w.broker.url(), Name: "chaos", Log: w.log}); err != nil {
+		return w, err
+	}
+	if w.nc, err = nats.Connect(w.broker.url(), nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond)); err != nil {
+		return w, err
+	}
+	if o.ackWait > 0 {
+		if err := w.setAckWait(ctx); err != nil {
+			return w, err
+		}
+	}
+	for n := range o.workers {
+		s, err := newSlot(w, n)
+		if err != nil {
+			return w, err
+		}
+		w.workers = append(w.workers, s)
+	}
+	return w, nil
+}
+
+func (w *world) sealKey() string { return filepath.Join(w.folder, "seal.key") }
+
+func (w *world) openIssuers() error {
+	for _, at := range []**issuer.Issuer{&w.steady, &w.shaky} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		made, err := issuer.New(issuer.Options{Algorithms: []string{"ES256"}, URL: "http://" + l.Addr().String(), Lifetime: time.Hour})
+		if err != nil {
+			return errors.Join(err, l.Close())
+		}
+		*at = made
+		site := &http.Server{Handler: made, ReadHeaderTimeout: 5 * time.Second}
+		w.sites = append(w.sites, site)
+		go func() { _ = site.Serve(l) }() // ends with close
+	}
+	return nil
+}
+
+// setUp does what an operator does with a new deployment.
+func (w *world) setUp(ctx context.Context) error {
+	file := filepath.Join(w.folder, "directory.yaml")
+	text := strings.NewReplacer("STEADY", w.steady.URL(), "SHAKY", w.shaky.URL()).Replace(directory)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		return err
+	}
+	if _, err := w.idpsync(ctx, "migrate", "--nats-url", w.broker.url()); err != nil {
+		return err
+	}
+	if _, err := w.idpsync(ctx, "apply", "-f", file, "--yes"); err != nil {
+		return err
+	}
+	for _, tenant := range []string{acme, globex} {
+		token, err := w.idpsync(ctx, "credential", "create", "--tenant", tenant, "--name", "chaos", "--grants", "user")
+		if err != nil {
+			return err
+		}
+		w.tokens[tenant] = strings.TrimSpace(string(token))
+	}
+	return nil
+}
+
+// idpsync runs a verb of the plain program and returns what it printed. An exit code other than 0 is an *exec.ExitError.
+func (w *world) idpsync(ctx context.Context, args ...string) ([]byte, error) {
+	args = append(args, "--database-url", w.database, "--data-dir", filepath.Join(w.folder, "operator"), "--seal-key-file", w.sealKey())
+	cmd := exec.CommandContext(ctx, filepath.Join(w.folder, "idpsync"), args...)
+	cmd.Env = environment()
+	out, err := cmd.Output()
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		err = fmt.Errorf("idpsync %s: %w\n%s", args[0], err, exit.Stderr)
+	}
+	return out, err
+}
+
+// environment is ours without what is meant for tests.
+func environment(more ...string) []string {
+	var env []string
+	for _, pair := range os.Environ() {
+		if !strings.HasPrefix(pair, "IDPSYNC_") {
+			env = append(env, pair)
+		}
+	}
+	return append(env, more...)
+}
+
+func (w *world) setAckWait(ctx context.Context) error {
+	js, err := jetstream.New(w.nc)
+	if err != nil {
+		return err
+	}
+	for _, lane := range []string{stream.LaneLogins, stream.LaneFeeds} {
+		c, err := js.Consumer(ctx, stream.StreamEvents, lane)
+		if err != nil {
+			return err
+		}
+		config := c.CachedInfo().Config
+		config.AckWait = w.o.ackWait
+		if _, err := js.UpdateConsumer(ctx, stream.StreamEvents, config); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// crashDatabase ends PostgreSQL as a crash does, and starts it again after a while.
+func (w *world) crashDatabase(ctx context.Context, length time.Duration) error {
+	script := filepath.Join(w.root, ".ci", "postgres")
+	if out, err := exec.Command(script, "halt", w.o.postgres).CombinedOutput(); err != nil {
+		return fmt.Errorf("end PostgreSQL: %w: %s", err, out)
+	}
+	pause(ctx, length)
+	if out, err := exec.Command(script, "resume", w.o.postgres).CombinedOutput(); err != nil {
+		return fmt.Errorf("start PostgreSQL again: %w: %s", err, out)
+	}
+	return nil
+}
+
+func (w *world) databaseHost() string {
+	u, err := url.Parse(w.database)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
+
+// drained waits until nothing is under way.
+func (w *world) drained(ctx context.Context, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	var last string
+	for {
+		done, state := w.quiet(ctx)
+		if done {
+			return nil
+		}
+		if state != last {
+			w.log.Info("draining", "left", state)
+		}
+		last = state
+		if pause(ctx, 250*time.Millisecond); ctx.Err() != nil {
+			return fmt.Errorf("not everything was done within %v: %s", patience, last)
+		}
+	}
+}
+
+// quiet reports whether no event waits anywhere, and says what does.
+func (w *world) quiet(ctx context.Context) (bool, string) {
+	h, err := stream.ReadHolding(ctx, w.conn, stream.StreamEvents)
+	if err != nil {
+		return false, err.Error()
+	}
+	var parked, outbox int
+	if err := w.db.QueryRowContext(ctx, `select (select count(*) from parked), (select count(*) from outbox)`).Scan(&parked, &outbox); err != nil {
+		return false, err.Error()
+	}
+	stored := h.Last - h.First + 1 - uint64(len(h.Gaps))
+	return stored+uint64(parked)+uint64(outbox) == 0, fmt.Sprintf("%d stored, %d parked, %d in the outbox", stored, parked, outbox)
+}
+
+// stopWorkers ends all workers as an operator does, and says which of them did not like it.
+func (w *world) stopWorkers(context.Context) error {
+	var errs []error
+	for _, s := range w.workers {
+		errs = append(errs, s.stop())
+	}
+	return errors.Join(errs...)
+}
+
+func (w *world) close() error {
+	var errs []error
+	for _, s := range w.workers {
+		errs = append(errs, s.close())
+	}
+	if w.conn != nil {
+		w.conn.Close()
+	}
+	if w.nc != nil {
+		w.nc.Close()
+	}
+	if w.db != nil {
+		errs = append(errs, w.db.Close())
+	}
+	if w.broker != nil {
+		w.broker.close()
+	}
+	for _, s := range w.sites {
+		errs = append(errs, s.Close())
+	}
+	w.spawner.close()
+	return errors.Join(errs...)
+}
+
+// A broker is nats-server, which comes back on the same port and folder.
+type broker struct {
+	w    *world
+	addr string
+	args []string
+	cur  *process
+}
+
+func newBroker(w *world) (*broker, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	b := &broker{w: w, addr: l.Addr().String()}
+	if err := l.Close(); err != nil {
+		return nil, err
+	}
+	config := filepath.Join(w.folder, "nats.conf")
+	b.args = []string{"-c", config}
+	text := fmt.Sprintf("listen: %q\njetstream { store_dir: %q }\n", b.addr, filepath.Join(w.folder, "jetstream"))
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		return nil, err
+	}
+	return b, b.start()
+}
+
+func (b *broker) url() string { return "nats://" + b.addr }
+
+func (b *broker) start() error {
+	log, err := logFile(filepath.Join(b.w.folder, "nats.log"))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Close() }()
+	cmd := exec.Command(filepath.Join(b.w.folder, "nats-server"), b.args...)
+	cmd.Stdout, cmd.Stderr = log, log
+	if b.cur, err = b.w.spawner.process(cmd); err != nil {
+		return err
+	}
+	deadline := time.Now().Add(30 * time.Second)
+	for time.Now().Before(deadline) {
+		if c, err := net.DialTimeout("tcp", b.addr, time.Second); err == nil {
+			return c.Close()
+		}
+		select {
+		case <-b.cur.done:
+			return fmt.Errorf("the broker ended: %w", b.cur.err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	return errors.New("the broker did not start")
+}
+
+// crash is kill -9 and a new start after a while.
+func (b *broker) crash(ctx context.Context, length time.Duration) error {
+	b.cur.signal(syscall.SIGKILL)
+	<-b.cur.done
+	pause(ctx, length)
+	return b.start()
+}
+
+func (b *broker) freeze(ctx context.Context, length time.Duration) {
+	b.cur.signal(syscall.SIGSTOP)
+	pause(ctx, length)
+	b.cur.signal(syscall.SIGCONT)
+}
+
+func (b *broker) close() {
+	if b.cur == nil {
+		return
+	}
+	b.cur.signal(syscall.SIGKILL)
+	<-b.cur.done
+}
+
+// complaints shows what the workers called errors, each kind once.
+func (w *world) complaints(out io.Writer) {
+	counts := map[string]int{}
+	for n := range w.workers {
+		b, err := os.ReadFile(filepath.Join(w.folder, fmt.Sprintf("worker-%d.log", n)))
+		if err != nil {
+			continue
+		}
+		for line := range strings.SplitSeq(string(b), "\n") {
+			switch {
+			case strings.Contains(line, "level=ERROR"):
+				_, message, _ := strings.Cut(line, "msg=")
+				if rest, ok := strings.CutPrefix(message, `"`); ok {
+					message, _, _ = strings.Cut(rest, `"`)
+				} else {
+					message, _, _ = strings.Cut(message, " ")
+				}
+				counts["error: "+message]++
+			case strings.HasPrefix(line, "panic:"), strings.HasPrefix(line, "fatal error:"), strings.HasPrefix(line, "idpsync:"):
+				if len(line) > 150 {
+					line = line[:150]
+				}
+				counts[line]++
+			}
+		}
+	}
+	for _, line := range sortedByCount(counts) {
+		fmt.Fprintf(out, "  %5d  %s\n", counts[line], line)
+	}
+}
