@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
@@ -170,7 +171,30 @@ func (w *Worker) dryRun(ctx context.Context, events []*event) error {
 	return nil
 }
 
+// tellRefusal notes the check that failed where the step that made it keeps no trace.
+func (e *event) tellRefusal() {
+	r := e.rejection
+	if r == nil || slices.ContainsFunc(e.env.Trace.Checks(), func(c providers.Check) bool { return !c.OK }) {
+		return
+	}
+	step := stepWrite
+	switch r.Code {
+	case CodeUnknownTenant, CodeUnknownSource, CodeMalformed:
+		step = stepReceive
+	case CodeEventIDConflict:
+		step = stepLedger
+	case CodeUnauthenticated:
+		step = stepVerify
+	}
+	name := r.Reason
+	if name == "" {
+		name = string(r.Code)
+	}
+	e.note(step, name, false, r.Message)
+}
+
 func forecastOf(e *event, now time.Time) Forecast {
+	e.tellRefusal()
 	f := Forecast{
 		Tenant: e.env.Tenant, Source: e.env.Source, Shape: e.env.Shape, EventID: e.env.EventID, Subject: e.subject,
 		StoredAt: e.env.StoredAt, Replayed: e.env.Replayed, Checks: e.env.Trace.Checks(), Request: seen(&e.request),

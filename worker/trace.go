@@ -10,8 +10,10 @@ import (
 // The steps of a trace that this package makes, beside those of providers.
 const (
 	stepReceive   = "receive"
+	stepVerify    = "verify" // what providers cannot check: was the assertion used before
 	stepValidate  = "validate"
 	stepRoles     = "roles"
+	stepLedger    = "ledger"
 	stepIdentity  = "identity"
 	stepAuthorize = "authorize"
 	stepWrite     = "write"
