@@ -118,6 +118,39 @@ func foldLocal(local string) string {
 	return fold(local)
 }
 
+// sameMailbox reports whether two addresses with one Key are certain to be one mailbox. Folding is made to keep twins
+// apart from each other's name, and so takes letters for one that mail systems need not: K is also the Kelvin sign, s the
+// long s, ss the sharp s. Whoever owns the one address must not be given what belongs to the other, so here letters
+// outside of ASCII never stand for those inside.
+func sameMailbox(a, b string) bool {
+	x, y := composed(localPart(a)), composed(localPart(b))
+	if len(x) != len(y) {
+		return false
+	}
+	for i := range x {
+		if (x[i] < utf8.RuneSelf) != (y[i] < utf8.RuneSelf) || unicode.ToLower(x[i]) != unicode.ToLower(y[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// composed is NFC, but for the letters that it would turn into one of ASCII, which stay as they are.
+func composed(s string) []rune {
+	var out []rune
+	for {
+		i := strings.IndexFunc(s, func(r rune) bool { return r >= utf8.RuneSelf && len(norm.NFC.String(string(r))) == 1 })
+		if i < 0 {
+			return append(out, []rune(norm.NFC.String(s))...)
+		}
+		r, size := utf8.DecodeRuneInString(s[i:])
+		out = append(append(out, []rune(norm.NFC.String(s[:i]))...), r)
+		s = s[i+size:]
+	}
+}
+
+func localPart(address string) string { return address[:max(strings.LastIndexByte(address, '@'), 0)] }
+
 // fold returns the form in which names are compared: NFC, case-folded, and NFC again, as folding may denormalise.
 func fold(s string) string {
 	return norm.NFC.String(cases.Fold().String(norm.NFC.String(s)))

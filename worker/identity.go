@@ -22,7 +22,7 @@ type resolution struct {
 //
 // Everything else that meets a taken address or name is a conflict, and nothing is written.
 func resolve(t *Tenant, src *Source, req *providers.CreateUser, d *draft, found store.Found) (resolution, *Rejection) {
-	owner := d.emailVerified && t.OwnerKey != "" && d.email.Key == t.OwnerKey && found.OwnerID == ""
+	owner := d.emailVerified && t.OwnerKey != "" && d.email.Key == t.OwnerKey && sameMailbox(d.email.Given, t.Owner) && found.OwnerID == ""
 	if req.Identity == nil {
 		if found.ByEmail != nil {
 			return resolution{}, repeated("email")
@@ -36,7 +36,7 @@ func resolve(t *Tenant, src *Source, req *providers.CreateUser, d *draft, found 
 		return resolution{outcome: OutcomeExists, user: found.ByIdentity}, nil
 	}
 	if u := found.ByEmail; u != nil {
-		if preProvisioned(req, d, u) || linksByEmail(src, d, u) {
+		if sameMailbox(d.email.Given, u.Email) && (preProvisioned(req, d, u) || linksByEmail(src, d, u)) {
 			return resolution{outcome: OutcomeLinked, user: u, owner: owner}, nil
 		}
 		return resolution{}, conflict("email")

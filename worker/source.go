@@ -32,7 +32,8 @@ func (d *Directory) Tenant(id string) *Tenant { return d.tenants[id] }
 type Tenant struct {
 	ID           string
 	Name         string
-	OwnerKey     string // canonical e-mail of the owner to be; "" for none
+	Owner        string // e-mail of the owner to be, as declared; "" for none
+	OwnerKey     string // its canonical form
 	DefaultRoles []string
 
 	rolesByName   map[string]store.Role // tenant scope
@@ -197,7 +198,7 @@ func (d *Directories) build(rows store.Directory, old *Directory) *Directory {
 	next := &Directory{Revision: rows.Revision, tenants: make(map[string]*Tenant, len(rows.Tenants)), policies: rows.Policies}
 	for _, t := range rows.Tenants {
 		next.tenants[strings.ToLower(t.ID)] = &Tenant{
-			ID: strings.ToLower(t.ID), Name: t.Name, OwnerKey: t.OwnerKey, DefaultRoles: t.DefaultRoles,
+			ID: strings.ToLower(t.ID), Name: t.Name, Owner: t.Owner, OwnerKey: t.OwnerKey, DefaultRoles: t.DefaultRoles,
 			rolesByName: map[string]store.Role{}, rolesByID: map[string]store.Role{},
 			organizations: map[string]store.Organization{}, sources: map[string]*Source{},
 		}

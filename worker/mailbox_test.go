@@ -1,0 +1,45 @@
+package worker_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"golang.org/x/text/unicode/norm"
+
+	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/workertest"
+)
+
+// Addresses that fold to one are one name, and for that not one mailbox: its owner must not be given another's account.
+func TestAddressThatOnlyFoldsToAnotherTakesNobody(t *testing.T) {
+	workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
+		s := newScene(t, d)
+		for i, c := range []struct {
+			there, login string
+			want         worker.Outcome
+		}{
+			{"kim", "\u212aim", worker.OutcomeRejected},           // Kelvin sign
+			{"susan", "\u017fusan", worker.OutcomeRejected},       // long s
+			{"strasse", "straße", worker.OutcomeRejected},         // one letter for two
+			{"office", "o\ufb03ce", worker.OutcomeRejected},       // a ligature for three
+			{"ada.l", "Ada.L", worker.OutcomeLinked},              // case
+			{"zoë", norm.NFD.String("ZOË"), worker.OutcomeLinked}, // case and composition
+		} {
+			s.provision("workday", with(tenantUser(fmt.Sprintf("there%d", i), "oidc"), map[string]any{"email": c.there + "@acme.example"}))
+			r := s.login(acme, "okta", d.Person(fmt.Sprintf("login%d", i)).With(workertest.Claims{"email": c.login + "@acme.example"}))
+			if r.Outcome != c.want {
+				t.Errorf("%q after %q: %s %s", c.login, c.there, r.Outcome, r.Data)
+			}
+		}
+	})
+}
+
+func TestAddressThatOnlyFoldsToTheOwnersOwnsNothing(t *testing.T) {
+	workertest.Each(t, workertest.Options{Directory: strings.Replace(workertest.Directory, "Owner@", "Boss@", 1)}, func(t *testing.T, d *workertest.Deployment) {
+		s := newScene(t, d)
+		if r := s.login(acme, "okta", d.Person("eve").With(workertest.Claims{"email": "bo\u017f\u017f@acme.example"})); r.Status != 201 || r.Body["is_owner"] != false {
+			t.Errorf("%s", r.Data)
+		}
+	})
+}
