@@ -1,0 +1,394 @@
+package worker_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/stream"
+	"github.com/idpsync/idpsync/worker/workertest"
+)
+
+func TestDeadLetterRecord(t *testing.T) {
+	t.Parallel()
+	d := workertest.New(t, workertest.Options{})
+	d.Start(func(c *worker.Config) { c.Name = "worker-1" })
+	body := []byte(`{"email":"nobody","name":"Ada","auth_provider":"oidc"}`)
+	token := d.Credential(acme, "user")
+	d.PublishWith(workertest.FeedSubject(acme, "workday"), "e 1", body, providers.Header{
+		"Authorization": {"Bearer " + token}, "traceparent": {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}, "X-Note": {"one", "two"}, "X-Tenant-ID": {acme},
+	})
+	letter := d.AwaitLetter("e 1")
+	golden(t, "deadletter.txt", headers(letter.Subject, letter.Header, func(name, value string) string {
+		switch name {
+		case worker.DeadLetterTime, worker.DeadLetterFirstFailed, worker.DeadLetterLastFailed:
+			if _, err := time.Parse(time.RFC3339Nano, value); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			return "TIME"
+		case worker.DeadLetterOrigin, "Nats-Msg-Id":
+			parts := strings.Split(value, "/")
+			parts[len(parts)-2-strings.Count(name, "Nats")] = "CREATED"
+			return strings.Join(parts, "/")
+		case worker.DeadLetterPrefix + "Key-Id":
+			if value != d.Key.KeyID() {
+				t.Errorf("key id %s", value)
+			}
+			return "KEY"
+		case worker.DeadLetterPrefix + "Sig", worker.DeadLetterPrefix + "Sealed-Headers", worker.DeadLetterMAC:
+			return "SECRET"
+		}
+		return value
+	}))
+	for name, values := range letter.Header {
+		if strings.Contains(strings.Join(values, " "), token) || strings.Contains(strings.Join(values, " "), "nobody") {
+			t.Errorf("%s shows what is sealed: %s", name, values)
+		}
+	}
+	if bytes.Contains(letter.Data, []byte("nobody")) {
+		t.Error("the body lies open")
+	}
+	original, err := worker.Unseal(d.Key, letter.Header, letter.Data)
+	if err != nil || !bytes.Equal(original.Data, body) || original.Subject != workertest.FeedSubject(acme, "workday") {
+		t.Errorf("%+v, %v", original, err)
+	}
+	if original.Header.Get("Authorization") != "Bearer "+token || !slices.Equal(original.Header.Values("X-Note"), []string{"one", "two"}) || original.Header.Get("ce-id") != "e 1" {
+		t.Errorf("%v", original.Header)
+	}
+}
+
+func TestChangedDeadLetterIsNoDeadLetter(t *testing.T) {
+	t.Parallel()
+	d := workertest.New(t, workertest.Options{})
+	d.Start()
+	d.LogIn("e1", d.Person("ada").With(workertest.Claims{"groups": "nope"}))
+	letter := d.AwaitLetter("e1")
+	d.Apply(strings.Replace(strings.Replace(workertest.Directory, "{name: auditor}", "{name: auditor}, {name: nope}", 1), "grants: [user, admin]", "grants: [user, admin, nope]", 1))
+	type change func(h providers.Header, body []byte) []byte
+	set := func(name, value string) change {
+		return func(h providers.Header, body []byte) []byte { h[name] = []string{value}; return body }
+	}
+	changes := map[string]change{
+		"body":            func(_ providers.Header, body []byte) []byte { body[len(body)-1] ^= 1; return body },
+		"body cut":        func(_ providers.Header, body []byte) []byte { return body[:len(body)-1] },
+		"time":            set(worker.DeadLetterTime, time.Now().Add(time.Hour).Format(time.RFC3339Nano)),
+		"subject":         set(worker.DeadLetterSubjectHeader, workertest.LoginSubject(acme, "ping")),
+		"tenant":          set(worker.DeadLetterTenant, globex),
+		"event id":        set(worker.DeadLetterEventID, "e2"),
+		"origin":          set(worker.DeadLetterOrigin, "IDPSYNC_EVENTS/1/1"),
+		"replay count":    set(worker.DeadLetterReplayCount, "7"),
+		"original header": set(worker.DeadLetterOriginalPrefix+"ce-id", "e2"),
+		"header added":    set(worker.DeadLetterOriginalPrefix+"Authorization", "Bearer x"),
+		"header dropped": func(h providers.Header, body []byte) []byte {
+			delete(h, worker.DeadLetterOriginalPrefix+"ce-id")
+			return body
+		},
+		"signature dropped": func(h providers.Header, body []byte) []byte {
+			delete(h, worker.DeadLetterPrefix+"Sig")
+			return body
+		},
+	}
+	var sequences []uint64
+	for name, change := range changes {
+		h := providers.Header{}
+		for k, v := range letter.Header {
+			if k != "Nats-Msg-Id" {
+				h[k] = slices.Clone(v)
+			}
+		}
+		body := change(h, bytes.Clone(letter.Data))
+		if _, err := worker.Unseal(d.Key, h, body); !errors.Is(err, worker.ErrRecord) {
+			t.Errorf("%s: %v", name, err)
+		}
+		seq, _, err := stream.PublishEvent(d.Ctx, d.Conn, worker.Outgoing{Subject: letter.Subject, Header: h, Data: body})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sequences = append(sequences, seq)
+	}
+	d.Replay("forged", sequences...)
+	d.Settle()
+	if n := len(d.Users(acme)); n != 0 || len(d.AllResults()) != 1 {
+		t.Errorf("%d users, %d results", n, len(d.AllResults()))
+	}
+	d.Replay("honest", letter.Sequence) // which is not what was wrong
+	d.Results.Await(1, "created", func(r workertest.Record) bool { return r.Status == 201 })
+}
+
+func TestDeadLetterCopiedToAnEventSubjectGainsNothing(t *testing.T) {
+	t.Parallel()
+	d := workertest.New(t, workertest.Options{})
+	d.Start()
+	d.LogIn("e1", d.Person("ada").With(workertest.Claims{"groups": "nope"}))
+	letter := d.AwaitLetter("e1")
+	h := providers.Header{}
+	for name, values := range letter.Header {
+		h[name] = values
+	}
+	seq, _, err := stream.PublishEvent(d.Ctx, d.Conn, worker.Outgoing{Subject: okta, Header: h, Data: letter.Data})
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := d.Letters.Await(1, "of the copy", func(r workertest.Record) bool {
+		return r.Header.Get(worker.DeadLetterSequence) == strconv.FormatUint(seq, 10)
+	})[0]
+	if copied.Code != worker.CodeMalformed || copied.Header.Get(worker.DeadLetterParent) != "" || len(d.Users(acme)) != 0 {
+		t.Errorf("%+v", copied.Header)
+	}
+}
+
+// mended is the default directory with the role that logins were refused for.
+var mended = strings.Replace(strings.Replace(workertest.Directory, "{name: auditor}", "{name: auditor}, {name: astronaut}", 1), "grants: [user, admin]", "grants: [user, admin, astronaut]", 1)
+
+func astronaut(d *workertest.Deployment, subject string) workertest.Claims {
+	return d.Person(subject).With(workertest.Claims{"groups": []string{"user", "astronaut"}})
+}
+
+func TestReplayCreatesWithTheOriginalIdAndTimeLongAfterTheTokenExpired(t *testing.T) {
+	workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
+		d.Start()
+		const all = 40
+		for i := range all {
+			d.LogIn(fmt.Sprintf("e%d", i), astronaut(d, fmt.Sprintf("p%d", i)))
+		}
+		letters := d.Letters.Await(all, "of all", func(r workertest.Record) bool { return r.Code == worker.CodeInvalidRoles })
+		var sequences []uint64
+		for _, l := range letters {
+			sequences = append(sequences, l.Sequence)
+			if f := l.Header.Get(worker.DeadLetterFingerprint); f != letters[0].Header.Get(worker.DeadLetterFingerprint) || f == "" {
+				t.Errorf("fingerprints of one cause differ: %s", f)
+			}
+		}
+		d.Clock.Advance(30 * 24 * time.Hour)
+		d.Apply(mended)
+		d.Replay("mended", sequences...)
+		created := d.Results.Await(all, "created", func(r workertest.Record) bool { return r.Status == 201 })
+		for _, r := range created {
+			letter := d.AwaitLetter(r.EventID)
+			if r.Header.Get(worker.HeaderReplayOf) != strconv.FormatUint(letter.Sequence, 10) || r.Header.Get(worker.HeaderCampaign) != "mended" {
+				t.Errorf("%v", r.Header)
+			}
+			row, err := d.Store.Event(d.Ctx, acme, "okta", r.EventID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if row.StoredAt.Format(time.RFC3339) != letter.Header.Get(worker.DeadLetterTime)[:19]+"Z" || row.Attempt != 1 {
+				t.Errorf("stored %s, attempt %d; the letter says %s", row.StoredAt, row.Attempt, letter.Header.Get(worker.DeadLetterTime))
+			}
+			if id := r.Header.Get("Nats-Msg-Id"); id != acme+"/okta/"+r.EventID+"/1" {
+				t.Errorf("result id %s", id)
+			}
+		}
+		d.Settle()
+		replayed, err := d.Store.DeadLetters(d.Ctx, store.DeadLetterFilter{State: store.DeadLetterReplayed, Campaign: "mended"})
+		if err != nil || len(replayed) != all || replayed[0].Who != "op@acme.example" || replayed[0].Why != "mended" {
+			t.Errorf("%d states, %v", len(replayed), err)
+		}
+		if n := len(d.AllLetters()); n != all {
+			t.Errorf("%d dead letters", n)
+		}
+	})
+}
+
+func TestSecondFailureNamesItsParentAndCountsOn(t *testing.T) {
+	workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
+		d.Start()
+		d.LogIn("e1", astronaut(d, "ada"))
+		first := d.AwaitLetter("e1")
+		d.Replay("too early", first.Sequence)
+		second := d.Letters.Await(2, "of e1", func(r workertest.Record) bool { return r.EventID == "e1" })[1]
+		if second.Header.Get(worker.DeadLetterParent) != strconv.FormatUint(first.Sequence, 10) || second.Header.Get(worker.DeadLetterReplayCount) != "1" {
+			t.Errorf("%v", second.Header)
+		}
+		if a, b := first.Header.Get("Nats-Msg-Id"), second.Header.Get("Nats-Msg-Id"); strings.TrimSuffix(a, "/0") != strings.TrimSuffix(b, "/1") || a == b {
+			t.Errorf("ids %s, %s", a, b)
+		}
+		if a, b := first.Header.Get(worker.DeadLetterTime), second.Header.Get(worker.DeadLetterTime); a != b {
+			t.Errorf("times %s, %s", a, b)
+		}
+		d.Apply(mended)
+		d.Replay("mended", second.Sequence)
+		d.Results.Await(1, "created", func(r workertest.Record) bool { return r.Status == 201 })
+		results := d.ResultsOf("e1")
+		var ids []string
+		for _, r := range results {
+			ids = append(ids, r.Header.Get("Nats-Msg-Id"))
+		}
+		if len(results) != 3 || results[0].Status != 422 || results[1].Status != 422 || results[2].Status != 201 || !strings.HasSuffix(ids[2], "/e1/2") {
+			t.Errorf("%v", ids)
+		}
+	})
+}
+
+func TestOrderCanNameOnlyDeadLettersOfItsTenant(t *testing.T) {
+	t.Parallel()
+	d := workertest.New(t, workertest.Options{})
+	d.Start()
+	d.LogIn("e1", astronaut(d, "ada"))
+	letter := d.AwaitLetter("e1")
+	d.Apply(mended)
+	for _, action := range []string{worker.OrderReplay, worker.OrderDiscard} {
+		d.Order(globex, worker.Order{Action: action, Sequences: []uint64{letter.Sequence}, Who: "op@globex.example"})
+	}
+	d.Settle()
+	if _, err := d.Store.DeadLetter(d.Ctx, letter.Sequence); !errors.Is(err, store.ErrNotFound) || len(d.AllResults()) != 1 || len(d.Users(acme)) != 0 {
+		t.Errorf("%v, %d results", err, len(d.AllResults()))
+	}
+	d.Replay("ours", letter.Sequence)
+	d.Results.Await(1, "created", func(r workertest.Record) bool { return r.Status == 201 })
+}
+
+func TestRepeatedOrderDoesNothingTwice(t *testing.T) {
+	workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
+		for range 2 {
+			d.Start()
+		}
+		d.LogIn("e1", astronaut(d, "ada"))
+		d.LogIn("e2", astronaut(d, "grace"))
+		first, second := d.AwaitLetter("e1"), d.AwaitLetter("e2")
+		d.Apply(mended)
+		for range 5 {
+			d.Replay("mended", first.Sequence, second.Sequence, first.Sequence)
+		}
+		d.Results.Await(2, "created", func(r workertest.Record) bool { return r.Status == 201 })
+		for _, id := range []string{"e1", "e2"} {
+			if results, letters := d.ResultsOf(id), d.LettersOf(id); len(results) != 2 || len(letters) != 1 {
+				t.Errorf("%s: %d results, %d dead letters", id, len(results), len(letters))
+			}
+		}
+		if n := len(d.Users(acme)); n != 2 {
+			t.Errorf("%d users", n)
+		}
+	})
+}
+
+func TestOrderOfAWorkerThatDiesIsCarriedOutByAnother(t *testing.T) {
+	for name, dies := range map[string]func(c workertest.Call) bool{
+		"before commit":             func(c workertest.Call) bool { return c.Point == workertest.InTransaction },
+		"before publish":            func(c workertest.Call) bool { return c.Point == workertest.BeforePublish },
+		"before the state is noted": func(c workertest.Call) bool { return c.Point == workertest.BeforeStore && c.Method == "UpsertDeadLetters" },
+		"before ack": func(c workertest.Call) bool {
+			return c.Point == workertest.BeforeTell && c.Method == "ack" && c.Message.Stream() == stream.StreamReplays
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := workertest.New(t, workertest.Options{})
+			p := d.Process(workertest.Mortal)
+			p.Run()
+			d.LogIn("e1", astronaut(d, "ada"))
+			letter := d.AwaitLetter("e1")
+			d.Settle()
+			d.Apply(mended)
+			p.On(func(_ context.Context, c workertest.Call) error {
+				if dies(c) {
+					return p.Die()
+				}
+				return nil
+			})
+			d.Replay("mended", letter.Sequence)
+			p.AwaitDeath()
+			d.Start()
+			d.Results.Await(1, "created", func(r workertest.Record) bool { return r.Status == 201 })
+			if results, letters := d.ResultsOf("e1"), d.LettersOf("e1"); len(results) != 2 || len(letters) != 1 || len(d.Users(acme)) != 1 {
+				t.Errorf("%d results, %d dead letters, %d users", len(results), len(letters), len(d.Users(acme)))
+			}
+			state, err := d.Store.DeadLetter(d.Ctx, letter.Sequence)
+			if err != nil || state.State != store.DeadLetterReplayed {
+				t.Errorf("%+v, %v", state, err)
+			}
+		})
+	}
+}
+
+func TestDiscardedDeadLetterIsNotReplayed(t *testing.T) {
+	workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
+		d.Start()
+		d.LogIn("e1", astronaut(d, "ada"))
+		letter := d.AwaitLetter("e1")
+		d.Order(acme, worker.Order{Action: worker.OrderDiscard, Sequences: []uint64{letter.Sequence}, Who: "op@acme.example", Why: "left the company"})
+		d.Settle()
+		state, err := d.Store.DeadLetter(d.Ctx, letter.Sequence)
+		if err != nil || state.State != store.DeadLetterDiscarded || state.Who != "op@acme.example" || state.Why != "left the company" || state.Attempts != 0 {
+			t.Errorf("%+v, %v", state, err)
+		}
+		audit, err := d.Store.AuditEntries(d.Ctx, store.AuditFilter{Action: "deadletter.discard"})
+		if err != nil || len(audit) != 1 || audit[0].Who != "op@acme.example" || audit[0].Tenant != acme {
+			t.Errorf("%+v, %v", audit, err)
+		}
+		d.Apply(mended)
+		d.Replay("mended", letter.Sequence)
+		d.Settle()
+		if n := len(d.Users(acme)); n != 0 || len(d.AllResults()) != 1 {
+			t.Errorf("%d users", n)
+		}
+	})
+}
+
+func TestOrderThatIsNoneIsPutAside(t *testing.T) {
+	t.Parallel()
+	d := workertest.New(t, workertest.Options{})
+	d.Start()
+	d.LogIn("e1", astronaut(d, "ada"))
+	letter := d.AwaitLetter("e1")
+	d.Apply(mended)
+	d.Order(acme, worker.Order{Action: worker.OrderReplay, Sequences: []uint64{letter.Sequence}}) // nobody's
+	d.Order(acme, worker.Order{Action: "unseal", Sequences: []uint64{letter.Sequence}, Who: "op"})
+	d.Order(acme, worker.Order{Action: worker.OrderReplay, Sequences: make([]uint64, worker.MaxOrder+1), Who: "op"})
+	d.Order(acme, worker.Order{Action: worker.OrderReplay, Sequences: []uint64{0, 999_999}, Who: "op"})
+	if _, _, err := stream.PublishEvent(d.Ctx, d.Conn, worker.Outgoing{Subject: worker.ReplaySubject(acme), Data: []byte("{")}); err != nil {
+		t.Fatal(err)
+	}
+	d.Settle()
+	if n := len(d.AllResults()); n != 1 {
+		t.Errorf("%d results", n)
+	}
+	d.Replay("mended", letter.Sequence)
+	d.Results.Await(1, "created", func(r workertest.Record) bool { return r.Status == 201 })
+}
+
+func TestReplayOfAnIdThatWasUsedSinceIsAConflict(t *testing.T) {
+	t.Parallel()
+	d := workertest.New(t, workertest.Options{})
+	d.Start()
+	d.LogIn("e1", astronaut(d, "ada"))
+	letter := d.AwaitLetter("e1")
+	d.LogIn("e1", d.Person("ada"))
+	d.Results.Await(1, "created", func(r workertest.Record) bool { return r.Status == 201 })
+	d.Apply(mended)
+	d.Replay("mended", letter.Sequence)
+	second := d.Letters.Await(2, "of e1", func(r workertest.Record) bool { return r.EventID == "e1" })[1]
+	if second.Code != worker.CodeEventIDConflict || second.Header.Get(worker.DeadLetterParent) != strconv.FormatUint(letter.Sequence, 10) {
+		t.Errorf("%v", second.Header)
+	}
+}
+
+func TestReplayOfWhatIsStillOutOfReachLeavesTheDeadLetterOpen(t *testing.T) {
+	t.Parallel()
+	d := workertest.New(t, workertest.Options{})
+	d.Second.SetDown(true)
+	d.Start()
+	d.Publish(workertest.LoginSubject(acme, "ping"), "e1", d.LoginAt(d.Second, d.PersonAt(d.Second, "ada")))
+	d.Eventually("for the event to be parked", func() bool { return d.Counts().Parked == 1 })
+	d.Clock.Advance(2 * time.Hour)
+	letter := d.AwaitLetter("e1")
+	d.Settle()
+	d.Replay("too early", letter.Sequence)
+	d.Settle()
+	if results, letters := d.ResultsOf("e1"), d.LettersOf("e1"); len(results) != 1 || len(letters) != 1 {
+		t.Errorf("%d results, %d dead letters", len(results), len(letters))
+	}
+	d.Second.SetDown(false)
+	d.Clock.Advance(time.Hour)
+	d.Replay("again", letter.Sequence)
+	d.Results.Await(1, "created", func(r workertest.Record) bool { return r.Status == 201 })
+}
