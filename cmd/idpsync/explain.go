@@ -158,18 +158,24 @@ func (x *explainer) print(set *policy.Set, f worker.Forecast) error {
 	return e.tree(x.app.stdout, x.app.colours(x.app.stdout))
 }
 
-// tree prints the explanation step by step.
+// quiet reports whether there is nothing to say of a check but that it held.
+func quiet(c providers.Check) bool { return c.OK && c.Detail == "" }
+
+// tree prints the explanation step by step. The sections of standards that checks come from are shown where there is
+// more to say than that they held; --json has all.
 func (e explanation) tree(w io.Writer, colours bool) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "event      %s\nsubject    %s\nstored at  %s\n", printable(e.EventID), printable(e.Subject), e.StoredAt.UTC().Format(time.RFC3339))
 	if e.Replayed {
 		b.WriteString("replayed   yes\n")
 	}
+	b.WriteString("\n")
 	step := ""
-	for _, c := range e.Checks {
+	for i := 0; i < len(e.Checks); i++ {
+		c := e.Checks[i]
+		heading := ""
 		if c.Step != step {
-			step = c.Step
-			fmt.Fprintf(&b, "\n%s\n", step)
+			step, heading = c.Step, c.Step
 		}
 		mark := "✓"
 		if !c.OK {
@@ -178,11 +184,18 @@ func (e explanation) tree(w io.Writer, colours bool) error {
 		if colours {
 			mark = map[bool]string{true: "\x1b[32m", false: "\x1b[31m"}[c.OK] + mark + "\x1b[0m"
 		}
-		line := fmt.Sprintf("  %s %-22s %s", mark, printable(c.Name), printable(c.Detail))
-		if c.Spec != "" {
-			line += "  [" + c.Spec + "]"
+		line := printable(c.Name)
+		if quiet(c) { // with all like it that follow, as far as the line goes
+			for ; i+1 < len(e.Checks) && e.Checks[i+1].Step == step && quiet(e.Checks[i+1]) && len(line) < 80; i++ {
+				line += ", " + printable(e.Checks[i+1].Name)
+			}
+		} else {
+			line = fmt.Sprintf("%-18s %s", line, printable(c.Detail))
+			if c.Spec != "" {
+				line += "  [" + c.Spec + "]"
+			}
 		}
-		b.WriteString(strings.TrimRight(line, " ") + "\n")
+		fmt.Fprintf(&b, "%-9s %s %s\n", heading, mark, strings.TrimRight(line, " "))
 	}
 	for _, p := range e.PolicyTexts {
 		fmt.Fprintf(&b, "\npolicy %s (%s:%d)\n  %s\n", p.ID, p.File, p.Line, strings.ReplaceAll(strings.TrimSpace(p.Text), "\n", "\n  "))

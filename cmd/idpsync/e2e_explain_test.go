@@ -1,0 +1,78 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestExplainSaysWhyInOneScreen explains an event of each kind from a file, and the last of them as a dead letter too.
+func TestExplainSaysWhyInOneScreen(t *testing.T) {
+	m, _ := newDemo(t)
+	p, stop := m.player(t.Context())
+	defer func() {
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	samples := map[string]sample{}
+	for _, scene := range m.scenes() {
+		for _, s := range scene.samples {
+			if _, ok := samples[s.id]; !ok {
+				samples[s.id] = s
+			}
+		}
+	}
+	if _, err := m.sendSample(t, p, samples["login-2"]); err != nil { // Ada, as she is known in the second
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	file := filepath.Join(t.TempDir(), "event.json")
+	for _, c := range []struct{ what, id string }{
+		{"created", "login-3"}, {"conflicting", "login-4"}, {"forged", "login-6"}, {"forbidden", "policy-1"},
+	} {
+		sending, err := p.prepare(samples[c.id])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, sending.body, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got := runProgram(t, "", "explain", "--data-dir", m.cfg.DataDir, "--file", file, "--subject", sending.subject, "--log-level", "error")
+		if got.code != exitOK || got.stderr != "" {
+			t.Fatalf("exit %d\n%s%s", got.code, got.stdout, got.stderr)
+		}
+		if lines := strings.Count(got.stdout, "\n"); lines > 60 {
+			t.Errorf("%s: %d lines are more than a screen", c.what, lines)
+		}
+		b.WriteString("=== a " + c.what + " event ===\n\n" + steadyExplanation(got.stdout, m.cfg.DataDir) + "\n")
+	}
+	golden(t, filepath.Join("testdata", "explain.golden"), b.String())
+
+	if _, err := m.sendSample(t, p, samples["policy-1"]); err != nil {
+		t.Fatal(err)
+	}
+	letter := runProgram(t, "", "explain", "--data-dir", m.cfg.DataDir, "--dead-letter", "1", "--log-level", "error")
+	if letter.code != exitOK || !strings.Contains(letter.stdout, "demo.no-contractors") || !strings.Contains(letter.stdout, "403 rejected") {
+		t.Errorf("exit %d\n%s%s", letter.code, letter.stdout, letter.stderr)
+	}
+}
+
+// sendSample prepares and sends a sample.
+func (m *demo) sendSample(t *testing.T, p *player, s sample) (result, error) {
+	t.Helper()
+	sending, err := p.prepare(s)
+	if err != nil {
+		return result{}, err
+	}
+	return p.send(t.Context(), sending)
+}
+
+// steadyExplanation replaces what differs from run to run.
+func steadyExplanation(s, folder string) string {
+	s = steadyDemo(s, folder)
+	s = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}`).ReplaceAllString(s, "<id>")
+	return regexp.MustCompile(`kid "[0-9a-f]{16}"`).ReplaceAllString(s, `kid "<kid>"`)
+}
