@@ -195,7 +195,7 @@ func (d *deployment) reloadPolicies(rows []store.Policy) error {
 		files[i] = policy.File{Name: r.Name, Text: r.Text}
 	}
 	changed, err := d.policies.Reload(files)
-	if changed {
+	if changed && d.worker != nil { // those of the start are no change
 		d.log.Info("policies changed", "files", len(files))
 	}
 	return err
