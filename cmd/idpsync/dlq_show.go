@@ -92,6 +92,14 @@ func (a *app) showDeadLetter(d shownDeadLetter) error {
 	if len(d.Error) > 0 {
 		_ = json.Unmarshal(d.Error, &body) // a record of another form shows no message
 	}
+	details := ""
+	if delete(body.Details, "reason"); len(body.Details) > 0 {
+		text, err := json.Marshal(body.Details)
+		if err != nil {
+			return err
+		}
+		details = string(text)
+	}
 	for _, l := range [][2]string{
 		{"dead letter", strconv.FormatUint(d.Sequence, 10)},
 		{"state", strings.TrimSpace(d.State + " " + d.Outcome + " " + d.By)},
@@ -100,6 +108,7 @@ func (a *app) showDeadLetter(d shownDeadLetter) error {
 		{"stored at", d.StoredAt},
 		{"failed", d.cause()},
 		{"message", body.Message},
+		{"details", details},
 		{"now", d.Now},
 		{"what to do", d.Hint},
 		{"class", d.Class},
