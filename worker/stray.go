@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
@@ -64,7 +65,8 @@ func (w *Worker) settleStray(ctx context.Context, e *event) error {
 	if err != nil {
 		return err
 	}
-	if row := found[0].Event; row != nil && string(row.PayloadHash) == string(e.hash[:]) {
+	// The payload hash of a password is another one once it is hashed, so it is the message that tells.
+	if row := found[0].Event; row != nil && (row.Origin == e.storedAs() || slices.Equal(row.PayloadHash, e.hash[:])) {
 		if e.answer, err = answerAgain(row); err != nil {
 			return err
 		}

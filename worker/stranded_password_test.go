@@ -1,0 +1,33 @@
+package worker_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/workertest"
+)
+
+// The ledger knows a command with a password by another hash than that of its payload.
+func TestStrandedCommandWithAPasswordThatHadItsEffectGetsItsResult(t *testing.T) {
+	d := workertest.New(t, workertest.Options{})
+	p := d.Process(func(c *worker.Config) { c.DurablePasswords = true })
+	p.On(workertest.At(workertest.BeforePublish, func(context.Context, workertest.Call) error {
+		if d.State().Stranded > 0 {
+			return nil
+		}
+		return errors.New("the broker takes nothing")
+	}))
+	p.Run()
+	header := providers.Header{"Authorization": {"Bearer " + d.Credential(acme, "user")}, "X-Tenant-ID": {acme}}
+	body := with(tenantUser("ada", "local"), map[string]any{"password": "correct horse battery"})
+	d.PublishWith("idpsync.command."+acme+".v1.users.create", "e1", workertest.Payload(body), header)
+	if r := d.Await("e1"); r.Status != 201 || r.Body["id"] != d.User(acme, "ada@acme.example").ID {
+		t.Errorf("%s", r.Data)
+	}
+	if letters := d.AllLetters(); len(letters) != 0 {
+		t.Errorf("dead letters: %+v", letters)
+	}
+}
