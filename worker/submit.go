@@ -26,6 +26,10 @@ type Submission struct {
 func (w *Worker) Submit(ctx context.Context, s Submission) (Answer, providers.Header) {
 	reply := make(chan Answer, 1)
 	e := &event{subject: s.Subject, reply: reply}
+	faulty := checkEventID(s.EventID)
+	if faulty != nil { // it is repeated nowhere
+		s.EventID = ""
+	}
 	e.env = providers.Envelope{Door: s.Door, StoredAt: s.ReceivedAt, EventID: s.EventID}
 	if e.env.EventID == "" {
 		id, err := uuid.NewV7FromReader(w.cfg.Rand)
@@ -35,7 +39,9 @@ func (w *Worker) Submit(ctx context.Context, s Submission) (Answer, providers.He
 		e.env.EventID = id.String()
 	}
 	e.open(s.Header, s.Payload)
-	if s.EventID != "" {
+	if faulty != nil {
+		e.rejection = reject(CodeMalformed, "event_id", faulty.Error())
+	} else if s.EventID != "" {
 		e.env.EventID = s.EventID
 	}
 	if w.breaker.open() {
