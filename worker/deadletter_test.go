@@ -273,9 +273,11 @@ func TestRepeatedOrderDoesNothingTwice(t *testing.T) {
 
 func TestOrderOfAWorkerThatDiesIsCarriedOutByAnother(t *testing.T) {
 	for name, dies := range map[string]func(c workertest.Call) bool{
-		"before commit":             func(c workertest.Call) bool { return c.Point == workertest.InTransaction },
-		"before publish":            func(c workertest.Call) bool { return c.Point == workertest.BeforePublish },
-		"before the state is noted": func(c workertest.Call) bool { return c.Point == workertest.BeforeStore && c.Method == "UpsertDeadLetters" },
+		"before commit":  func(c workertest.Call) bool { return c.Point == workertest.InTransaction },
+		"before publish": func(c workertest.Call) bool { return c.Point == workertest.BeforePublish },
+		"before the state is noted": func(c workertest.Call) bool {
+			return c.Point == workertest.BeforeStore && c.Method == "UpsertDeadLetters"
+		},
 		"before ack": func(c workertest.Call) bool {
 			return c.Point == workertest.BeforeTell && c.Method == "ack" && c.Message.Stream() == stream.StreamReplays
 		},

@@ -75,7 +75,7 @@ func (o orders) run(ctx context.Context) error {
 			return stream.Consumer(ctx, conn, lane, 100)
 		},
 	}
-	a, err := parts{st, conn, http.DefaultClient, h}.assemble(ctx, cfg)
+	a, err := parts{st, conn, &http.Client{Timeout: 10 * time.Second}, h}.assemble(ctx, cfg)
 	if err != nil {
 		return err
 	}

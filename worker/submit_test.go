@@ -1,0 +1,181 @@
+package worker_test
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/workertest"
+)
+
+// submission is a command as a front door hands it in.
+func submission(token, id string, body map[string]any) worker.Submission {
+	return worker.Submission{
+		Subject: "idpsync.rpc." + acme + ".v1.users.create", Door: providers.DoorRPC, EventID: id, ReceivedAt: time.Now(), Payload: workertest.Payload(body),
+		Header: providers.Header{"Authorization": {"Bearer " + token}, "X-Tenant-ID": {acme}},
+	}
+}
+
+func local(subject, password string) map[string]any {
+	return map[string]any{"email": subject + "@acme.example", "name": subject, "password": password, "roles": []string{"user"}, "auth_provider": "local"}
+}
+
+func TestFrontDoorIsAnsweredAndItsResultIsPublishedOnce(t *testing.T) {
+	workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
+		p := d.Start()
+		token := d.Credential(acme, "user")
+		first, header := p.Submit(d.Ctx, submission(token, "k1", local("ada", "correct horse")))
+		again, _ := p.Submit(d.Ctx, submission(token, "k1", local("ada", "correct horse")))
+		if first.Status != 201 || string(first.Body) != string(again.Body) || again.Status != 201 || header.Get(worker.HeaderEventID) != "k1" {
+			t.Errorf("%d %s, %d %s, %v", first.Status, first.Body, again.Status, again.Body, header)
+		}
+		results := d.ResultsOf("k1")
+		if len(results) != 1 || string(results[0].Data) != string(first.Body) || results[0].Source() != "admin" {
+			t.Errorf("%+v", results)
+		}
+		d.Eventually("for the outbox to be empty", func() bool { return d.Counts().Outbox == 0 })
+		if strings.Contains(string(first.Body), "horse") {
+			t.Errorf("%s", first.Body)
+		}
+		other, _ := p.Submit(d.Ctx, submission(token, "k1", local("ada", "battery staple")))
+		if other.Status != 409 || !strings.Contains(string(other.Body), string(worker.CodeEventIDConflict)) {
+			t.Errorf("another password under the id: %d %s", other.Status, other.Body)
+		}
+		taken, _ := p.Submit(d.Ctx, submission(token, "k2", local("ada", "correct horse")))
+		if taken.Status != 409 || !strings.Contains(string(taken.Body), string(worker.CodeUserExists)) {
+			t.Errorf("%d %s", taken.Status, taken.Body)
+		}
+		if letters, results := d.AllLetters(), d.AllResults(); len(letters) != 0 || len(results) != 1 {
+			t.Errorf("what a caller was told was published too: %d dead letters, %d results", len(letters), len(results))
+		}
+	})
+}
+
+func TestOneIdempotencyKeyFromManyCallersHasOneEffect(t *testing.T) {
+	workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
+		workers := []*workertest.Process{d.Start(), d.Start()}
+		token := d.Credential(acme, "user")
+		var callers sync.WaitGroup
+		answers := make([]worker.Answer, 30)
+		for i := range answers {
+			callers.Go(func() {
+				answers[i], _ = workers[i%2].Submit(d.Ctx, submission(token, "k1", tenantUser("ada", "oidc")))
+			})
+		}
+		callers.Wait()
+		for _, a := range answers {
+			if a.Status != 201 || string(a.Body) != string(answers[0].Body) {
+				t.Errorf("%d %s", a.Status, a.Body)
+			}
+		}
+		d.Eventually("for the outbox to be empty", func() bool { return d.Counts().Outbox == 0 })
+		if results := d.ResultsOf("k1"); len(results) != 1 || len(d.Users(acme)) != 1 {
+			t.Errorf("%d results, %d users", len(results), len(d.Users(acme)))
+		}
+	})
+}
+
+func TestResultOwedByADeadWorkerIsPublishedOnceByAnother(t *testing.T) {
+	for name, dies := range map[string]func(c workertest.Call) bool{
+		"before publish": func(c workertest.Call) bool { return c.Point == workertest.BeforePublish },
+		"after publish":  func(c workertest.Call) bool { return c.Point == workertest.AfterPublish },
+	} {
+		t.Run(name, func(t *testing.T) {
+			workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
+				p := d.Process(workertest.Mortal)
+				p.On(func(_ context.Context, c workertest.Call) error {
+					if dies(c) {
+						return p.Die()
+					}
+					return nil
+				})
+				p.Run()
+				token := d.Credential(acme, "user")
+				var caller sync.WaitGroup
+				caller.Go(func() { p.Submit(d.Ctx, submission(token, "k1", tenantUser("ada", "oidc"))) })
+				p.AwaitDeath()
+				caller.Wait()
+				if n := d.Counts().Outbox; n != 1 {
+					t.Fatalf("%d results are owed", n)
+				}
+				d.Clock.Advance(time.Minute)
+				for range 2 {
+					d.Start()
+				}
+				if r := d.Await("k1"); r.Status != 201 {
+					t.Errorf("%s", r.Data)
+				}
+				d.Eventually("for the outbox to be empty", func() bool { return d.Counts().Outbox == 0 })
+				if results := d.ResultsOf("k1"); len(results) != 1 || len(d.Users(acme)) != 1 {
+					t.Errorf("%d results, %d users", len(results), len(d.Users(acme)))
+				}
+			})
+		})
+	}
+}
+
+func TestEventIdOfACallerIsBoundedLikeAnyOther(t *testing.T) {
+	t.Parallel()
+	d := workertest.New(t, workertest.Options{})
+	p := d.Start()
+	token := d.Credential(acme, "user")
+	for _, id := range []string{strings.Repeat("x", 257), "a\nb", "a\x00b", "a\u202eb", "\xff"} {
+		if a, _ := p.Submit(d.Ctx, submission(token, id, tenantUser("ada", "oidc"))); a.Status != 400 {
+			t.Errorf("%.20q: %d %s", id, a.Status, a.Body)
+		}
+	}
+	if n := len(d.Users(acme)); n != 0 {
+		t.Errorf("%d users", n)
+	}
+}
+
+func TestCallerOfAStoppedWorkerIsToldSo(t *testing.T) {
+	t.Parallel()
+	d := workertest.New(t, workertest.Options{})
+	p := d.Start()
+	if err := p.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	a, _ := p.Submit(d.Ctx, submission(d.Credential(acme, "user"), "", tenantUser("ada", "oidc")))
+	if a.Status != 503 || len(d.Users(acme)) != 0 {
+		t.Errorf("%d %s", a.Status, a.Body)
+	}
+}
+
+func TestCallerMayGiveUpAndTheAnswerIsKept(t *testing.T) {
+	t.Parallel()
+	d := workertest.New(t, workertest.Options{})
+	p := d.Process()
+	release, reached := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	p.On(workertest.At(workertest.BeforeStore, func(_ context.Context, c workertest.Call) error {
+		if c.Method == "Batch" {
+			once.Do(func() { close(reached) })
+			<-release
+		}
+		return nil
+	}))
+	p.Run()
+	token := d.Credential(acme, "user")
+	ctx, cancel := context.WithCancel(d.Ctx)
+	var caller sync.WaitGroup
+	caller.Go(func() {
+		if a, _ := p.Submit(ctx, submission(token, "k1", tenantUser("ada", "oidc"))); a.Status != 503 {
+			t.Errorf("%d %s", a.Status, a.Body)
+		}
+	})
+	<-reached
+	cancel()
+	caller.Wait()
+	close(release)
+	if r := d.Await("k1"); r.Status != 201 {
+		t.Errorf("%s", r.Data)
+	}
+	if a, _ := p.Submit(d.Ctx, submission(token, "k1", tenantUser("ada", "oidc"))); a.Status != 201 {
+		t.Errorf("%d %s", a.Status, a.Body)
+	}
+}
