@@ -30,7 +30,9 @@ const (
 func (w *Worker) divert(events []*event) []*event {
 	var rest []*event
 	for i, e := range events {
-		if e.replay != nil { // an order waits for its events, below the lanes
+		// An order waits for its events, below the lanes; and one that is processed alone must not stand in a queue, where
+		// its breadcrumb would accuse it of what others do.
+		if e.replay != nil || e.crumbs {
 			e.hashPassword()
 		}
 		if e.decided() || e.user.password == "" {

@@ -1,0 +1,64 @@
+package worker_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/stream"
+	"github.com/idpsync/idpsync/worker/workertest"
+)
+
+// Commands that are processed alone leave a breadcrumb each. A worker that runs out of time while it has many passwords
+// to hash did not die of those that it never took in hand.
+func TestPasswordsLeftBehindAreNoCulprits(t *testing.T) {
+	const all = 30
+	d := workertest.New(t, workertest.Options{})
+	header := providers.Header{"Authorization": {"Bearer " + d.Credential(acme, "user")}, "X-Tenant-ID": {acme}}
+	for i := range all {
+		body := with(tenantUser(fmt.Sprintf("p%d", i), "local"), map[string]any{"password": "correct horse battery"})
+		d.PublishWith("idpsync.command."+acme+".v1.users.create", fmt.Sprintf("e%d", i), workertest.Payload(body), header)
+	}
+	d.Raw(func(js jetstream.JetStream) error { // delivered so often that they are suspect
+		c, err := js.Consumer(d.Ctx, stream.StreamEvents, stream.LaneLogins)
+		if err != nil {
+			return err
+		}
+		for range 4 {
+			batch, err := c.Fetch(all)
+			if err != nil {
+				return err
+			}
+			var taken []jetstream.Msg
+			for m := range batch.Messages() {
+				taken = append(taken, m)
+			}
+			for _, m := range taken {
+				if err := m.Nak(); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	accept := func(c *worker.Config) { c.DurablePasswords, c.HashWorkers, c.DrainTimeout = true, 1, time.Millisecond }
+	p := d.Start(accept)
+	d.Results.Await(1, "of any", func(workertest.Record) bool { return true })
+	_ = p.Stop() // there was not time enough, and it says so
+	d.Start(func(c *worker.Config) { c.DurablePasswords = true })
+	for _, r := range d.AllResults() {
+		if r.Status != 201 {
+			t.Errorf("%s: %s", r.EventID, r.Data)
+		}
+	}
+	if users, letters := len(d.Users(acme)), len(d.AllLetters()); users != all || letters != 0 {
+		t.Errorf("%d users, %d dead letters", users, letters)
+	}
+	if n := d.Counts().InFlight; n != 0 {
+		t.Errorf("%d breadcrumbs are left", n)
+	}
+}
