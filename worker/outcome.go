@@ -110,5 +110,6 @@ func reject(code Code, reason, message string) *Rejection {
 func invalid(faults []providers.Fault) *Rejection {
 	r := reject(CodeInvalidInput, "", "The request has invalid fields; details.fields lists all of them.")
 	r.Details["fields"] = faults
+	r.Hint = "Correct the sender, or the mapping of its source: idpsync explain --dead-letter shows what each field came from; then replay."
 	return r
 }
