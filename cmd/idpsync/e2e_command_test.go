@@ -43,7 +43,7 @@ const (
 
 // TestEveryDoorGivesTheAnswersOfTheAPI compares the answers of each door with one golden file.
 func TestEveryDoorGivesTheAnswersOfTheAPI(t *testing.T) {
-	for name, open := range map[string]func(*testing.T) *site{"embedded": embeddedSite, "cluster": clusterSite} {
+	for name, open := range map[string]func(testing.TB) *site{"embedded": embeddedSite, "cluster": clusterSite} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := open(t)

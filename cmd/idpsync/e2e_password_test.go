@@ -21,7 +21,7 @@ import (
 // TestPasswordsAreKeptNowhere creates users with passwords by every door that takes them, and has some refused, then
 // searches all that is kept or printed anywhere for them.
 func TestPasswordsAreKeptNowhere(t *testing.T) {
-	for name, open := range map[string]func(*testing.T) *site{"embedded": embeddedSite, "cluster": clusterSite} {
+	for name, open := range map[string]func(testing.TB) *site{"embedded": embeddedSite, "cluster": clusterSite} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := open(t)

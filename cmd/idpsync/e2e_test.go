@@ -103,7 +103,7 @@ const patience = 2 * time.Minute
 // A site is a deployment of the whole program: folders, identity providers, and either the embedded broker and database
 // or a nats-server and PostgreSQL. Every verb finds it through the environment.
 type site struct {
-	t       *testing.T
+	t       testing.TB
 	ctx     context.Context
 	folder  string
 	environ map[string]string
@@ -114,7 +114,7 @@ type site struct {
 }
 
 // embeddedSite is a site with nothing but a data directory.
-func embeddedSite(t *testing.T) *site {
+func embeddedSite(t testing.TB) *site {
 	t.Helper()
 	s := newSite(t)
 	s.apply()
@@ -122,7 +122,7 @@ func embeddedSite(t *testing.T) *site {
 }
 
 // clusterSite is a site with a nats-server and PostgreSQL, for any number of workers.
-func clusterSite(t *testing.T) *site {
+func clusterSite(t testing.TB) *site {
 	t.Helper()
 	s := newSite(t)
 	s.cluster = true
@@ -138,7 +138,7 @@ func clusterSite(t *testing.T) *site {
 	return s
 }
 
-func newSite(t *testing.T) *site {
+func newSite(t testing.TB) *site {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
@@ -244,7 +244,7 @@ func (o *tap) String() string {
 }
 
 // await waits until the output holds a match and returns its groups.
-func (o *tap) await(t *testing.T, ctx context.Context, pattern string) []string {
+func (o *tap) await(t testing.TB, ctx context.Context, pattern string) []string {
 	t.Helper()
 	re := regexp.MustCompile(pattern)
 	for {
@@ -415,7 +415,7 @@ func (s *site) nats() *nats.Conn {
 }
 
 // freeAddress returns an address of loopback where nobody listens now.
-func freeAddress(t *testing.T) string {
+func freeAddress(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -440,7 +440,7 @@ func (s *site) eventually(what string, holds func() bool) {
 }
 
 // client is an HTTP client of a test's own.
-func client(t *testing.T) *http.Client {
+func client(t testing.TB) *http.Client {
 	transport := &http.Transport{MaxConnsPerHost: 256}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport}
