@@ -233,11 +233,12 @@ func (c *campaign) run(ctx context.Context, letters []deadLetter) error {
 		return err
 	}
 	c.id = hex.EncodeToString(id[:])
-	bar := c.app.progress(c.action, int64(len(letters)))
+	total := len(letters)
+	bar := c.app.progress(c.action, int64(total))
 	outcomes := map[string]int{}
 	finish := func(err error) error {
 		bar.Close()
-		return c.summary(len(letters), outcomes, err)
+		return c.summary(total, outcomes, err)
 	}
 	if c.canary > 0 && c.canary < len(letters) {
 		if err := c.send(ctx, letters[:c.canary], outcomes, bar); err != nil {
