@@ -10,24 +10,27 @@ import (
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
+// openPlain connects with the plain client library.
+func (d *Deployment) openPlain() {
+	d.T.Helper()
+	closed := make(chan struct{})
+	nc, err := nats.Connect(d.server.URL(), nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
+	if err != nil {
+		d.T.Fatal(err)
+	}
+	d.T.Cleanup(func() {
+		nc.Close()
+		<-closed
+	})
+	if d.js, err = jetstream.New(nc); err != nil {
+		d.T.Fatal(err)
+	}
+}
+
 // Raw calls f with the plain client library, for what no worker would do.
 func (d *Deployment) Raw(f func(js jetstream.JetStream) error) {
 	d.T.Helper()
-	nc, err := nats.Connect(d.server.URL())
-	if err != nil {
-		d.T.Fatal(err)
-	}
-	closed := make(chan struct{})
-	nc.SetClosedHandler(func(*nats.Conn) { close(closed) })
-	defer func() {
-		nc.Close()
-		<-closed
-	}()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		d.T.Fatal(err)
-	}
-	if err := f(js); err != nil {
+	if err := f(d.js); err != nil {
 		d.T.Fatal(err)
 	}
 }
@@ -35,20 +38,17 @@ func (d *Deployment) Raw(f func(js jetstream.JetStream) error) {
 // SetAckWait changes the broker's leases on events, for tests with workers in other processes.
 func (d *Deployment) SetAckWait(wait time.Duration) {
 	d.T.Helper()
-	d.Raw(func(js jetstream.JetStream) error {
-		for _, lane := range []string{stream.LaneLogins, stream.LaneFeeds} {
-			c, err := js.Consumer(d.Ctx, stream.StreamEvents, lane)
-			if err != nil {
-				return err
-			}
-			config := c.CachedInfo().Config
-			config.AckWait = wait
-			if _, err := js.UpdateConsumer(d.Ctx, stream.StreamEvents, config); err != nil {
-				return err
-			}
+	for _, lane := range []string{stream.LaneLogins, stream.LaneFeeds} {
+		c, err := d.js.Consumer(d.Ctx, stream.StreamEvents, lane)
+		if err != nil {
+			d.T.Fatal(err)
 		}
-		return nil
-	})
+		config := c.CachedInfo().Config
+		config.AckWait = wait
+		if _, err := d.js.UpdateConsumer(d.Ctx, stream.StreamEvents, config); err != nil {
+			d.T.Fatal(err)
+		}
+	}
 }
 
 // Exhaust takes the events of a lane and gives them back, so many times, or as often as the broker delivers one event.
@@ -58,23 +58,20 @@ func (d *Deployment) Exhaust(lane string, times ...int) {
 	if len(times) > 0 {
 		n = times[0]
 	}
-	d.Raw(func(js jetstream.JetStream) error {
-		c, err := js.Consumer(d.Ctx, stream.StreamEvents, lane)
+	c, err := d.js.Consumer(d.Ctx, stream.StreamEvents, lane)
+	if err != nil {
+		d.T.Fatal(err)
+	}
+	for range n {
+		m, err := c.Next(jetstream.FetchMaxWait(time.Second))
+		if errors.Is(err, nats.ErrTimeout) {
+			return
+		}
+		if err == nil {
+			err = m.Nak()
+		}
 		if err != nil {
-			return err
+			d.T.Fatal(err)
 		}
-		for range n {
-			m, err := c.Next(jetstream.FetchMaxWait(time.Second))
-			if errors.Is(err, nats.ErrTimeout) {
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			if err := m.Nak(); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	}
 }
