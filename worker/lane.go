@@ -154,9 +154,22 @@ func (l *lane) suspects(hard context.Context) {
 	}
 }
 
+// maxBatchBytes ends a batch before it is full, when its events are large: a batch of the largest avatars would take
+// gigabytes on its way through the database driver.
+const maxBatchBytes = 16 << 20
+
+// bytesOf is the size of events.
+func bytesOf(batch []*event) int {
+	n := 0
+	for _, e := range batch {
+		n += len(e.raw)
+	}
+	return n
+}
+
 // fill adds to a batch what a queue holds now.
 func fill(batch []*event, queue <-chan *event, size int) []*event {
-	for len(batch) < size {
+	for n := bytesOf(batch); len(batch) < size && n < maxBatchBytes; n += len(batch[len(batch)-1].raw) {
 		select {
 		case e, ok := <-queue:
 			if !ok {
@@ -195,7 +208,7 @@ func (l *lane) collect(first *event) []*event {
 		defer timer.Stop()
 		late = timer.C
 	}
-	for len(batch) < l.batch {
+	for bytes := len(first.raw); len(batch) < l.batch && bytes < maxBatchBytes; bytes += len(batch[len(batch)-1].raw) {
 		select {
 		case e, ok := <-l.queue:
 			if !ok {
