@@ -1,6 +1,7 @@
 package providers
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -43,16 +44,22 @@ type Envelope struct {
 // Header holds the headers of a message or request. Names compare without case, as NATS clients and HTTP disagree on it.
 type Header map[string][]string
 
-// Values returns all values of the header called name, whatever its case.
+// Values returns all values of the header called name, whatever its case: those of the name as given first, then those
+// of its variants in their order, so that it is the same at each delivery, and that two variants are seen to be two.
 func (h Header) Values(name string) []string {
-	if v, ok := h[name]; ok && len(v) > 0 {
-		return v
-	}
-	var all []string
-	for k, v := range h {
-		if strings.EqualFold(k, name) {
-			all = append(all, v...)
+	var names []string
+	for k := range h {
+		if len(k) == len(name) && k != name && strings.EqualFold(k, name) {
+			names = append(names, k)
 		}
+	}
+	if names == nil {
+		return h[name]
+	}
+	slices.Sort(names)
+	all := slices.Clone(h[name])
+	for _, k := range names {
+		all = append(all, h[k]...)
 	}
 	return all
 }
