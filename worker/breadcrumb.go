@@ -16,6 +16,11 @@ import (
 // parsers, each goroutine keeps the key of the one in its hands in a slot of a file. What the slots of a dead process
 // name are the suspects of its crash: a handful. Each suspect is then processed alone, with a breadcrumb in the store,
 // and one that is delivered again in spite of that is the culprit. All others were innocent and go on in batches.
+//
+// A worker may also die of something else, while an event that is processed alone waits for the database, say. So the
+// slot is kept while such an event is decided, too, and a breadcrumb whose dead process had another event in its slots,
+// or none, is taken away by whoever finds the file. Without the file, as when the disk is gone with its host, the
+// breadcrumb stands.
 
 // Workers under which breadcrumbs stand in the store; a breadcrumb of a suspect processed alone stands under its worker.
 const suspectCrumb = "?suspect"
@@ -23,14 +28,21 @@ const suspectCrumb = "?suspect"
 // slotSize bounds an origin's key in a slot, in bytes.
 const slotSize = 128
 
-// crumbs is the file of slots. A nil *crumbs keeps nothing.
+// crumbs is the file of slots; the first holds the id of the process's run. A nil *crumbs keeps nothing.
 type crumbs struct {
 	file *os.File
 	free chan int64
 }
 
-// openCrumbs makes the slots of this process in dir, and returns the keys that dead processes left there.
-func openCrumbs(dir string, slots int) (c *crumbs, left []string, err error) {
+// A corpse is what a dead process left behind. Its file stays, locked by us, until it is buried.
+type corpse struct {
+	boot string
+	keys []string // what it had in its slots
+	file *os.File
+}
+
+// openCrumbs makes the slots of this process in dir, and returns what dead processes left there.
+func openCrumbs(dir, boot string, slots int) (c *crumbs, dead []corpse, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, nil, fmt.Errorf("breadcrumbs: %w", err)
 	}
@@ -39,11 +51,13 @@ func openCrumbs(dir string, slots int) (c *crumbs, left []string, err error) {
 		return nil, nil, fmt.Errorf("breadcrumbs: %w", err)
 	}
 	for _, name := range files {
-		keys, err := readCrumbs(name)
+		d, found, err := findCorpse(name)
 		if err != nil {
 			return nil, nil, fmt.Errorf("breadcrumbs: %w", err)
 		}
-		left = append(left, keys...)
+		if found {
+			dead = append(dead, d)
+		}
 	}
 	f, err := os.CreateTemp(dir, "*.crumbs")
 	if err != nil {
@@ -52,37 +66,56 @@ func openCrumbs(dir string, slots int) (c *crumbs, left []string, err error) {
 	if _, err := lockFile(f); err != nil {
 		return nil, nil, fmt.Errorf("breadcrumbs: %w", err)
 	}
+	if _, err := f.WriteString(boot); err != nil {
+		return nil, nil, fmt.Errorf("breadcrumbs: %w", err)
+	}
 	c = &crumbs{file: f, free: make(chan int64, slots)}
 	for i := range slots {
-		c.free <- int64(i)
+		c.free <- int64(i + 1)
 	}
-	return c, left, nil
+	return c, dead, nil
 }
 
-// readCrumbs takes the keys from a dead process's file and removes it. The file of a living one is locked and stays.
-func readCrumbs(name string) ([]string, error) {
+// findCorpse reads a dead process's file. The file of a living one is locked and stays.
+func findCorpse(name string) (d corpse, found bool, err error) {
 	f, err := os.Open(name) //nolint:gosec // a file of our own
 	if os.IsNotExist(err) {
-		return nil, nil
+		return d, false, nil
 	}
 	if err != nil {
-		return nil, err
+		return d, false, err
 	}
-	defer func() { _ = f.Close() }()
+	defer func() {
+		if !found {
+			_ = f.Close()
+		}
+	}()
 	if locked, err := lockFile(f); err != nil || !locked {
-		return nil, err
+		return d, false, err
 	}
 	data, err := os.ReadFile(name) //nolint:gosec // a file of our own
-	if err != nil {
-		return nil, err
+	if os.IsNotExist(err) {
+		return d, false, nil // another one has buried it meanwhile
 	}
-	var keys []string
+	if err != nil {
+		return d, false, err
+	}
+	d.file = f
 	for slot := range slices.Chunk(data, slotSize) {
-		if key := string(bytes.TrimRight(slot, "\x00")); key != "" {
-			keys = append(keys, key)
+		text := string(bytes.TrimRight(slot, "\x00"))
+		if d.boot == "" {
+			d.boot = text
+		} else if text != "" {
+			d.keys = append(d.keys, text)
 		}
 	}
-	return keys, os.Remove(name)
+	return d, true, nil
+}
+
+// bury removes the file of a dead process, once what it tells is kept elsewhere.
+func (d corpse) bury() {
+	_ = os.Remove(d.file.Name())
+	_ = d.file.Close()
 }
 
 // take gives the calling goroutine a slot.
@@ -127,16 +160,50 @@ func (c *crumbs) close() {
 	_ = c.file.Close()
 }
 
-// accuse makes the events that dead processes had in hand suspects, for every worker to see.
-func (w *Worker) accuse(ctx context.Context, keys []string) error {
-	for _, key := range keys {
-		o := originOf(key)
-		w.log.Warn("a worker died with this event in hand; it is processed alone", "stream", o.stream, "stream_seq", o.sequence)
-		if err := w.store.SetInFlight(ctx, store.InFlight{Worker: suspectCrumb, Stream: o.stream, Sequence: o.sequence, At: w.now()}); err != nil {
-			return err
+// accuse makes the events that dead processes had in hand suspects, for every worker to see, and takes away their
+// breadcrumbs at events of which they did not die.
+func (w *Worker) accuse(ctx context.Context, dead []corpse) error {
+	if len(dead) == 0 {
+		return nil
+	}
+	rows, err := w.store.InFlight(ctx, "")
+	if err != nil {
+		return err
+	}
+	for _, d := range dead {
+		held := map[string]bool{}
+		for _, key := range d.keys {
+			o := originOf(key)
+			held[crumbKey(o.stream, o.sequence)] = true
+			w.log.Warn("a worker died with this event in hand; it is processed alone", "stream", o.stream, "stream_seq", o.sequence)
+			if err := w.store.SetInFlight(ctx, store.InFlight{Worker: suspectCrumb, Stream: o.stream, Sequence: o.sequence, At: w.now()}); err != nil {
+				return err
+			}
 		}
+		for _, r := range rows {
+			if r.Boot == "" || r.Boot != d.boot || held[crumbKey(r.Stream, r.Sequence)] {
+				continue
+			}
+			if err := w.store.ClearInFlight(ctx, r.Worker, r.Stream, r.Sequence); err != nil {
+				return err
+			}
+		}
+		d.bury()
 	}
 	return nil
+}
+
+func crumbKey(stream string, sequence uint64) string { return fmt.Sprintf("%s/%d", stream, sequence) }
+
+// decide commits events. While one that is processed alone is decided, its key stands in a slot.
+func (w *Worker) decide(ctx context.Context, events []*event) error {
+	if len(events) == 1 && events[0].crumbs {
+		slot := w.crumbs.take()
+		defer w.crumbs.put(slot)
+		w.crumbs.mark(slot, events[0])
+		defer w.crumbs.clear(slot)
+	}
+	return w.commit(ctx, events)
 }
 
 // screen parts events that were delivered before into those that may share a batch and those to be processed alone. An
@@ -149,13 +216,13 @@ func (w *Worker) screen(ctx context.Context, events []*event) (together, alone [
 	}
 	found := map[string]string{}
 	for _, r := range rows {
-		key := fmt.Sprintf("%s/%d", r.Stream, r.Sequence)
+		key := crumbKey(r.Stream, r.Sequence)
 		if found[key] == "" || r.Worker != suspectCrumb {
 			found[key] = r.Worker
 		}
 	}
 	for _, e := range events {
-		holder, known := found[fmt.Sprintf("%s/%d", e.origin.stream, e.origin.sequence)]
+		holder, known := found[crumbKey(e.origin.stream, e.origin.sequence)]
 		switch {
 		case known && holder != suspectCrumb:
 			e.rejection = reject(CodeInternal, "crashed_worker", "The event ended the worker that processed it.")

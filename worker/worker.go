@@ -137,7 +137,7 @@ type Worker struct {
 
 	boot        string // id of this run
 	crumbs      *crumbs
-	suspected   []string // what dead processes had in hand
+	dead        []corpse // processes whose crumbs were found
 	breaker     *breaker
 	leases      *leases
 	submissions chan *event
@@ -164,7 +164,7 @@ func New(st Store, publisher Publisher, directories *Directories, authorizer Aut
 	}
 	if cfg.Crumbs != "" {
 		// One slot for each goroutine that can verify at a time: those of both lanes, their suspects, relay and replays.
-		if w.crumbs, w.suspected, err = openCrumbs(cfg.Crumbs, (2*cfg.Loops+4)*cfg.Parallel); err != nil {
+		if w.crumbs, w.dead, err = openCrumbs(cfg.Crumbs, w.boot, (2*cfg.Loops+4)*cfg.Parallel); err != nil {
 			return nil, err
 		}
 	}
@@ -177,7 +177,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	hard, cut := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cut(nil)
 	defer w.crumbs.close()
-	if err := w.accuse(ctx, w.suspected); err != nil {
+	if err := w.accuse(ctx, w.dead); err != nil {
 		return fmt.Errorf("note what a dead worker had in hand: %w", err)
 	}
 	lanes := []*lane{
@@ -261,7 +261,7 @@ func (w *Worker) finish(ctx context.Context, events []*event) {
 	}
 	prepared := time.Now()
 	for try := 0; ; try++ {
-		err := w.commit(ctx, events)
+		err := w.decide(ctx, events)
 		if err == nil {
 			break
 		}

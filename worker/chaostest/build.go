@@ -33,7 +33,7 @@ var sabotage = map[string][]patch{
 	},
 	"no-ledger": {
 		{"worker/commit.go", "	if row := found.Event; row != nil {\n", "	if row := found.Event; row != nil && p == nil {\n"},
-		{"worker/commit.go", "	p.write.Events = append(p.write.Events, row)\n	p.batch.events[eventKey(e)] = &row\n", ""},
+		{"worker/commit.go", "	p.write.Events = append(p.write.Events, row)\n	p.batch.events[eventKey(e)] = &row\n", "	_ = row\n"},
 	},
 }
 
