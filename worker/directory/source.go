@@ -177,6 +177,10 @@ func required(m *strictyaml.Mapping, s *providers.Source) {
 func sameTokens(all []declaredSource) {
 	for i, s := range all {
 		for _, other := range all[:i] {
+			if sameAssertions(s.Source, other.Source) {
+				s.at.Fail("an assertion must belong to one source; make them one, or give each an entity_id or acs_url of its own",
+					"sources %q and %q have the same identity provider, entity_id and acs_url", other.Name, s.Name)
+			}
 			if s.Kind != providers.KindOIDC || other.Kind != s.Kind || s.Issuer == "" || s.Issuer != other.Issuer {
 				continue
 			}
@@ -188,6 +192,12 @@ func sameTokens(all []declaredSource) {
 			}
 		}
 	}
+}
+
+// sameAssertions reports whether an assertion for the one SAML source is one for the other too.
+func sameAssertions(a, b providers.Source) bool {
+	idp := a.Metadata != "" && a.Metadata == b.Metadata || a.MetadataURL != "" && a.MetadataURL == b.MetadataURL
+	return a.Kind == providers.KindSAML && b.Kind == a.Kind && a.EntityID == b.EntityID && a.ACSURL == b.ACSURL && (idp || a.Issuer != "") && a.Issuer == b.Issuer
 }
 
 // issuer is the iss claim of an OIDC source's tokens. For a SAML source it is the entityID of its IdP, which is needed
