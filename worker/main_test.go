@@ -1,6 +1,7 @@
 package worker_test
 
 import (
+	"flag"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -11,6 +12,10 @@ import (
 func TestMain(m *testing.M) {
 	if workertest.Child() {
 		return
+	}
+	// Most tests here wait, for intervals that the worker has of its own: let them wait together.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
 	}
 	goleak.VerifyTestMain(m,
 		// nats-server starts this one per process, to refresh its clock, and never ends it.
