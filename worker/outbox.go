@@ -22,6 +22,7 @@ func (w *Worker) sweep(ctx context.Context) {
 	tick := time.NewTicker(sweepInterval)
 	defer tick.Stop()
 	pruned := w.now()
+	var stranded map[string]bool // at the last look
 	for {
 		select {
 		case <-ctx.Done():
@@ -32,7 +33,7 @@ func (w *Worker) sweep(ctx context.Context) {
 			continue
 		}
 		w.sweepOutbox(ctx)
-		w.sweepStranded(ctx)
+		stranded = w.sweepStranded(ctx, stranded)
 		if now := w.now(); now.Sub(pruned) >= pruneInterval {
 			pruned = now
 			if _, err := w.store.PruneUsedIDs(ctx, now); err != nil && ctx.Err() == nil {

@@ -22,17 +22,24 @@ type Broker interface {
 // sweepStranded deals with events that the broker has stored and will never deliver again: those that were delivered as
 // often as it allows. One that had its effect gets its result, any other a dead letter; then it is removed. Several
 // workers may do this at once.
-func (w *Worker) sweepStranded(ctx context.Context) {
+//
+// It deals with those that the last sweep saw too, and returns those that it saw: the broker removes a message some time
+// after its ack, and in between one that is done with, or parked, looks stranded.
+func (w *Worker) sweepStranded(ctx context.Context, before map[string]bool) map[string]bool {
+	seen := map[string]bool{}
 	stored, created, err := w.cfg.Broker.Stranded(ctx, w.cfg.Batch)
 	if err != nil {
 		if ctx.Err() == nil {
 			w.log.Warn("stranded events not looked for", "error", err)
 		}
-		return
+		return seen
 	}
 	events := make([]*event, 0, len(stored))
 	for _, m := range stored {
 		e := &event{subject: m.Subject, origin: origin{stream: m.Stream, created: created, sequence: m.Sequence}}
+		if seen[e.origin.key()] = true; !before[e.origin.key()] {
+			continue
+		}
 		e.env = providers.Envelope{Door: providers.DoorStream, StoredAt: m.StoredAt, EventID: e.origin.eventID()}
 		e.open(m.Header, m.Data)
 		if err := w.settleStray(ctx, e); err != nil {
@@ -42,7 +49,7 @@ func (w *Worker) sweepStranded(ctx context.Context) {
 		events = append(events, e)
 	}
 	if len(events) == 0 {
-		return
+		return seen
 	}
 	w.log.Error("the broker gave up on events; they become dead letters", "count", len(events))
 	w.deliver(ctx, events)
@@ -54,6 +61,7 @@ func (w *Worker) sweepStranded(ctx context.Context) {
 			w.log.Warn("stranded event not removed; it is found again", "stream_seq", e.origin.sequence, "error", err)
 		}
 	}
+	return seen
 }
 
 // settleStray finds out whether a stranded event had its effect.

@@ -64,6 +64,23 @@ type hooks struct {
 	hook Hook
 	dead bool
 	died chan struct{}
+
+	strays []worker.Stored
+}
+
+// LooksStranded makes an event look stranded to the process once, when it asks the broker next.
+func (p *Process) LooksStranded(event worker.Stored) {
+	p.hooks.mu.Lock()
+	defer p.hooks.mu.Unlock()
+	p.hooks.strays = append(p.hooks.strays, event)
+}
+
+func (h *hooks) takeStrays() []worker.Stored {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	strays := h.strays
+	h.strays = nil
+	return strays
 }
 
 func (h *hooks) set(hook Hook) {
@@ -299,7 +316,8 @@ func (b *broker) Stranded(ctx context.Context, limit int) ([]worker.Stored, time
 		return nil, time.Time{}, err
 	}
 	found, err := stream.Stranded(ctx, b.conn, limit)
-	if err != nil || len(found) == 0 {
+	strays := b.hooks.takeStrays()
+	if err != nil || len(found)+len(strays) == 0 {
 		return nil, time.Time{}, err
 	}
 	state, err := stream.ReadState(ctx, b.conn)
@@ -316,7 +334,7 @@ func (b *broker) Stranded(ctx context.Context, limit int) ([]worker.Stored, time
 	for i, m := range found {
 		out[i] = worker.Stored(m)
 	}
-	return out, created, nil
+	return append(out, strays...), created, nil
 }
 
 func (b *broker) Remove(ctx context.Context, sequence uint64) error {

@@ -1,0 +1,43 @@
+package worker_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/stream"
+	"github.com/idpsync/idpsync/worker/workertest"
+)
+
+// The broker removes a message a moment after its ack, and in between it looks stranded: here one that was parked.
+func TestEventThatLooksStrandedOnceIsLeftAlone(t *testing.T) {
+	d := workertest.New(t, workertest.Options{})
+	d.Second.SetDown(true)
+	seq := d.Publish(workertest.LoginSubject(acme, "ping"), "e1", d.LoginAt(d.Second, d.PersonAt(d.Second, "ada")))
+	event, err := stream.GetEvent(d.Ctx, d.Conn, seq)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := d.Process()
+	p.LooksStranded(worker.Stored(event))
+	var looks atomic.Int64
+	p.On(workertest.At(workertest.BeforeBroker, func(_ context.Context, c workertest.Call) error {
+		if c.Method == "Stranded" {
+			looks.Add(1)
+		}
+		return nil
+	}))
+	p.Run()
+	d.Eventually("for the event to be parked", func() bool { return d.Counts().Parked == 1 })
+	d.Eventually("for two looks at what is stranded", func() bool { return looks.Load() >= 2 })
+	d.Second.SetDown(false)
+	d.Eventually("for its result", func() bool {
+		d.Clock.Advance(time.Second)
+		return len(d.Results.Of("e1")) > 0
+	})
+	if r := d.Await("e1"); r.Status != 201 || len(d.ResultsOf("e1")) != 1 || len(d.AllLetters()) != 0 {
+		t.Errorf("%s; dead letters %+v", r.Data, d.AllLetters())
+	}
+}
