@@ -4,6 +4,9 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -X main.version=$(VERSION)
 TOOL    := go tool -modfile=.ci/go.mod
 FUZZTIME ?= 10s
+DURATION ?= 10m
+EVENTS   ?= 200000
+SEED     ?= 0
 
 .DEFAULT_GOAL := help
 
@@ -30,6 +33,10 @@ test: ## Run every test, on SQLite and on a throw-away PostgreSQL
 .PHONY: race
 race: ## Run every test under the race detector
 	.ci/postgres run --no-fsync go test -race ./...
+
+.PHONY: chaos
+chaos: ## Kill workers, broker and database for DURATION (10m) under EVENTS (200000), by SEED; CHAOS adds flags
+	env -u IDPSYNC_TEST_POSTGRES .ci/postgres run go run ./worker/chaostest --duration $(DURATION) --events $(EVENTS) --seed $(SEED) $(CHAOS)
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (10s)

@@ -238,6 +238,8 @@ func (p *proof) readResults(ctx context.Context) error {
 			p.found(key)
 			if letter := m.Header.Get(worker.HeaderDeadLetter); letter != "" {
 				p.promise[strings.TrimPrefix(letter, "dl/")] = key
+			} else if p.last[key] != "" { // the ledger would have answered, or refused another content under the same id
+				p.account.twice(key, "had an effect, and was rejected as a repeat afterwards")
 			}
 			continue
 		}

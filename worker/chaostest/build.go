@@ -31,9 +31,9 @@ var sabotage = map[string][]patch{
 		{"worker/deliver.go", "	w.publishResults(ctx, events, failed)\n", ""},
 		{"worker/deliver.go", "	w.dispose(ctx, events, failed)\n", "	w.dispose(ctx, events, failed)\n	w.publishResults(ctx, events, failed)\n"},
 	},
-	"no-ledger": {
+	"no-ledger": { // rows are written and not looked at
 		{"worker/commit.go", "	if row := found.Event; row != nil {\n", "	if row := found.Event; row != nil && p == nil {\n"},
-		{"worker/commit.go", "	p.write.Events = append(p.write.Events, row)\n	p.batch.events[eventKey(e)] = &row\n", "	_ = row\n"},
+		{"store/write.go", `{"events", "", eventInsertColumns`, `{"events", idempotent, eventInsertColumns`},
 	},
 }
 
