@@ -12,13 +12,15 @@ import (
 
 // deliver tells everybody what became of decided events, in the order that loses nothing: dead letters, then results,
 // then the disposition of each message. What cannot be told now is told after redelivery, as the effects are recorded
-// and every id is deterministic.
+// and every id is deterministic. Whoever waits at a front door is answered at once: their result is owed by the outbox,
+// so they need not wait for a broker that is slow.
 func (w *Worker) deliver(ctx context.Context, events []*event) {
 	failed := map[*event]error{}
 	w.park(ctx, events, failed)
+	w.conclude(events)
+	w.reply(events)
 	w.publishDeadLetters(ctx, events, failed)
 	w.publishResults(ctx, events, failed)
-	w.reply(events)
 	w.dispose(ctx, events, failed)
 	w.sweepCrumbs(ctx, events)
 }
@@ -104,6 +106,22 @@ func (w *Worker) publishDeadLetters(ctx context.Context, events []*event, failed
 	}
 }
 
+// conclude makes the answers of rejections.
+func (w *Worker) conclude(events []*event) {
+	for _, e := range events {
+		if e.rejection == nil {
+			continue
+		}
+		a := answerOf(e.rejection, w.now())
+		a.Attempt = e.attempt
+		a.message = e.cameIn()
+		if e.rejection.DeadLetter && e.reply == nil {
+			a.DeadLetter = e.deadLetterID()
+		}
+		e.answer = a
+	}
+}
+
 // publishResults stores the results of all events that have one. A rejected request that somebody waits for is answered
 // to them alone.
 func (w *Worker) publishResults(ctx context.Context, events []*event, failed map[*event]error) {
@@ -112,15 +130,6 @@ func (w *Worker) publishResults(ctx context.Context, events []*event, failed map
 	for _, e := range events {
 		if failed[e] != nil || e.wait != nil {
 			continue
-		}
-		if e.rejection != nil {
-			a := answerOf(e.rejection, w.now())
-			a.Attempt = e.attempt
-			a.message = e.cameIn()
-			if e.rejection.DeadLetter && e.reply == nil {
-				a.DeadLetter = e.deadLetterID()
-			}
-			e.answer = a
 		}
 		w.metrics.Outcome(e.env.Source, string(e.env.Door), string(e.answer.Outcome), e.code())
 		if e.reply != nil && (e.rejection != nil || e.repeated()) {
