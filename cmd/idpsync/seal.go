@@ -20,7 +20,7 @@ const maxSecret = 64 << 10
 
 func newSealCommand(a *app) *cobra.Command {
 	var public string
-	var showPublic bool
+	var showPublic, replace, yes bool
 	cmd := &cobra.Command{
 		Use:   "seal",
 		Short: "Encrypt a password so that only the workers can read it",
@@ -36,6 +36,9 @@ file seals with its public key, which --public prints.`,
 			c, err := a.config(cmd)
 			if err != nil {
 				return err
+			}
+			if replace {
+				return a.replaceSealKey(cmd.Context(), c, yes)
 			}
 			if public == "" {
 				if public, err = c.sealPublic(); err != nil {
@@ -60,7 +63,9 @@ file seals with its public key, which --public prints.`,
 	}
 	cmd.Flags().StringVar(&public, "key", "", "public key to seal for (X…); default that of the deployment's key file")
 	cmd.Flags().BoolVar(&showPublic, "public", false, "print the public key, and seal nothing")
-	cmd.MarkFlagsMutuallyExclusive("key", "public")
+	cmd.Flags().BoolVar(&replace, "replace-lost-key", false, "give the deployment the key of this key file in place of one that is lost")
+	yesFlag(cmd, &yes)
+	cmd.MarkFlagsMutuallyExclusive("key", "public", "replace-lost-key")
 	a.addSettings(cmd, areaStore)
 	return cmd
 }

@@ -261,7 +261,7 @@ func (a *app) openSealKey(ctx context.Context, d *deployment) error {
 	return nil
 }
 
-const shareSealKeyHint = "give all workers and operators of this database the same file, from another worker or a backup: with --seal-key-file, or in the --data-dir"
+const shareSealKeyHint = "give all workers and operators of this database the same file, from another worker or a backup: with --seal-key-file, or in the --data-dir; if it is lost: idpsync seal --replace-lost-key"
 
 // readSealKey reads the key file. It makes one where none is configured, if it may.
 func (a *app) readSealKey(c config, log *slog.Logger, mayMake bool) (*seal.Key, error) {

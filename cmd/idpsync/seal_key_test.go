@@ -1,0 +1,46 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestALostSealKeyIsReplacedDeliberately(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	do := func(args ...string) (int, string) {
+		var out strings.Builder
+		code := run(t.Context(), append(args, "--data-dir", dir), nil, strings.NewReader(""), &out, &out)
+		return code, out.String()
+	}
+	if code, out := do("explain", "--event", demoTenant+"/okta/none"); code != exitPending { // makes database and key
+		t.Fatal(code, out)
+	}
+	if code, out := do("seal", "--replace-lost-key", "--yes"); code != exitOK || !strings.Contains(out, "nothing is to be replaced") {
+		t.Error(code, out)
+	}
+	_, before := do("seal", "--public")
+	if err := os.Remove(filepath.Join(dir, sealKeyFile)); err != nil {
+		t.Fatal(err)
+	}
+	if code, out := do("explain", "--event", demoTenant+"/okta/none"); code != exitFailure || !strings.Contains(out, "--replace-lost-key") {
+		t.Error("started without the deployment's key, or does not say what to do:", code, out)
+	}
+	if code, out := do("seal", "--replace-lost-key"); code != exitRefused {
+		t.Error("replaced without being asked:", code, out)
+	}
+	if code, out := do("seal", "--replace-lost-key", "--yes"); code != exitOK {
+		t.Fatal(code, out)
+	}
+	if _, after := do("seal", "--public"); after == before || !strings.HasPrefix(after, "X") {
+		t.Errorf("sealed with %q, then with %q", before, after)
+	}
+	if code, out := do("explain", "--event", demoTenant+"/okta/none"); code != exitPending {
+		t.Error(code, out)
+	}
+	if _, out := do("get", "audit"); !strings.Contains(out, "sealkey.replace") {
+		t.Error("not audited:", out)
+	}
+}
