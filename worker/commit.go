@@ -50,6 +50,11 @@ func (w *Worker) commit(ctx context.Context, events []*event) error {
 			e.wait = &wait{reason: "raced", cause: err}
 			return nil
 		}
+		if !errors.Is(err, store.ErrConstraint) { // nothing says that it is the event's fault
+			w.log.Error("event not stored for a reason that is not known; it waits", "subject", e.subject, "event_id", e.env.EventID, "error", err)
+			e.wait = &wait{reason: "store", cause: err}
+			return nil
+		}
 		w.log.Error("event refused by the database", "subject", e.subject, "event_id", e.env.EventID, "error", err)
 		e.rejection = reject(CodeInternal, "store", "The event could not be stored.")
 		e.rejection.cause = err
