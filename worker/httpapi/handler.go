@@ -25,7 +25,7 @@ type Tenant func(ctx context.Context, h providers.Header) (string, error)
 // Config bounds the handler. A zero value has the default beside it.
 type Config struct {
 	MaxBody     int64         // bytes; 1 MiB
-	MaxInFlight int           // requests read or waiting at the same time; 128
+	MaxInFlight int           // requests read or waiting at the same time; 256
 	Timeout     time.Duration // from the first byte to the answer; 30 s
 
 	Now func() time.Time // time.Now
@@ -65,7 +65,7 @@ func New(submit Submit, tenant Tenant, cfg Config) http.Handler {
 		cfg.MaxBody = 1 << 20
 	}
 	if cfg.MaxInFlight <= 0 {
-		cfg.MaxInFlight = 128
+		cfg.MaxInFlight = 256
 	}
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = 30 * time.Second
