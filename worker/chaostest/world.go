@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -372,6 +373,8 @@ func (b *broker) close() {
 	<-b.cur.done
 }
 
+var anyPort = regexp.MustCompile(`:\d{4,5}\b`)
+
 // complaints shows what the workers called errors, each kind once.
 func (w *world) complaints(out io.Writer) {
 	counts := map[string]int{}
@@ -391,10 +394,7 @@ func (w *world) complaints(out io.Writer) {
 				}
 				counts["error: "+message]++
 			case strings.HasPrefix(line, "panic:"), strings.HasPrefix(line, "fatal error:"), strings.HasPrefix(line, "idpsync:"):
-				if len(line) > 150 {
-					line = line[:150]
-				}
-				counts[line]++
+				counts[anyPort.ReplaceAllString(line, ":…")]++
 			}
 		}
 	}

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"io"
+	"net"
+	"os/exec"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/idpsync/idpsync/providers/oidc/issuer"
+)
+
+// TestPatchesFitTheSources builds what a chaos run builds, so that whoever changes a patched place hears of it here.
+func TestPatchesFitTheSources(t *testing.T) {
+	root, err := moduleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, more := range map[string][]patch{
+		"points": nil, "ack-first": sabotage["ack-first"], "publish-late": sabotage["publish-late"], "no-ledger": sabotage["no-ledger"],
+	} {
+		t.Run(name, func(t *testing.T) {
+			overlay, err := overlayOf(root, t.TempDir(), append(slices.Clone(points), more...))
+			if err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.CommandContext(t.Context(), "go", "vet", "-overlay", overlay, "./store", "./worker", "./cmd/idpsync")
+			cmd.Dir = root
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
+	}
+	if _, err := overlayOf(root, t.TempDir(), []patch{{"worker/lane.go", "nothing like this", ""}}); err == nil {
+		t.Error("a patch that does not fit was taken")
+	}
+	if err := build(t.Context(), root, t.TempDir(), "tea"); err == nil {
+		t.Error("a sabotage that there is not was taken")
+	}
+}
+
+func TestSeedGivesTheSameScriptAndStorm(t *testing.T) {
+	made, err := issuer.New(issuer.Options{Algorithms: []string{"ES256"}, URL: "http://127.0.0.1:1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	play := func(seed uint64) (sends []string, faults string) {
+		o := options{seed: seed, events: 5000, duration: 10 * time.Minute, workers: 3, out: io.Discard}
+		w := &world{o: o, steady: made, shaky: made, workers: []*slot{{}, {}, {}}, tokens: map[string]string{}}
+		s := newScript(o, w)
+		for _, e := range s.sends {
+			sends = append(sends, e.key()+" "+e.subject)
+		}
+		return sends, newStorm(o, w).String()
+	}
+	sends, faults := play(7)
+	again, sameFaults := play(7)
+	others, otherFaults := play(8)
+	if !slices.Equal(sends, again) || faults != sameFaults {
+		t.Error("one seed, two runs")
+	}
+	if slices.Equal(sends, others) || faults == otherFaults {
+		t.Error("two seeds, one run")
+	}
+	if len(sends) != 5000 {
+		t.Errorf("%d events", len(sends))
+	}
+}
+
+func TestLinkCarriesHoldsAndCuts(t *testing.T) {
+	k, err := newLink(listenEcho(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := dialEcho(t, k.address())
+	c.echo("one")
+	k.set(func() { k.delay = time.Millisecond })
+	c.echo("two")
+	k.set(func() { k.held, k.gate = true, make(chan struct{}) })
+	c.send("three")
+	k.release()
+	c.receive("three")
+	k.sever(t.Context(), 0)
+	c.ended()
+	dialEcho(t, k.address()).echo("four")
+	if err := k.close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// listenEcho sends back what it gets.
+func listenEcho(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				_, _ = io.Copy(c, c)
+				_ = c.Close()
+			}()
+		}
+	}()
+	return l.Addr().String()
+}
+
+type echo struct {
+	t *testing.T
+	net.Conn
+}
+
+func dialEcho(t *testing.T, address string) echo {
+	t.Helper()
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return echo{t, c}
+}
+
+func (e echo) send(s string) {
+	e.t.Helper()
+	if _, err := io.WriteString(e, s); err != nil {
+		e.t.Fatal(err)
+	}
+}
+
+func (e echo) receive(s string) {
+	e.t.Helper()
+	b := make([]byte, len(s))
+	if _, err := io.ReadFull(e, b); err != nil || string(b) != s {
+		e.t.Fatalf("%q, %v", b, err)
+	}
+}
+
+func (e echo) echo(s string) {
+	e.t.Helper()
+	e.send(s)
+	e.receive(s)
+}
+
+func (e echo) ended() {
+	e.t.Helper()
+	if n, err := e.Read(make([]byte, 1)); err == nil {
+		e.t.Errorf("%d bytes over a connection that was cut", n)
+	}
+}
