@@ -30,7 +30,6 @@ type person struct {
 	tenant, source, email string
 	issuer                *issuer.Issuer
 	login                 bool // there are logins
-	made                  bool // at least one event must make a user of them
 }
 
 // An event is what is published under one id with one content, once or several times.
