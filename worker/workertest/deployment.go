@@ -160,6 +160,7 @@ func Each(t *testing.T, o Options, test func(t *testing.T, d *Deployment)) {
 	for _, kind := range storetest.Kinds() {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
+			o := o // each has its own: they run at the same time
 			o.Kind = kind
 			test(t, New(t, o))
 		})
