@@ -147,12 +147,19 @@ func (w *Worker) publishResults(ctx context.Context, events []*event, failed map
 	}
 	errs := w.publisher.Publish(ctx, out)
 	var swept []string
+	lost := 0
 	for i, e := range of {
 		if errs != nil && errs[i] != nil {
-			failed[e] = errs[i]
+			if failed[e] = errs[i]; lost == 0 {
+				w.log.Error("results not stored; they are published again, the first of them this", "event_id", e.env.EventID, "stream_seq", e.origin.sequence, "error", errs[i])
+			}
+			lost++
 		} else if e.reply != nil {
 			swept = append(swept, out[i].ID)
 		}
+	}
+	if lost > 1 {
+		w.log.Error("further results not stored", "count", lost-1)
 	}
 	if len(swept) > 0 {
 		if err := w.store.DeleteOutbox(ctx, swept); err != nil {
