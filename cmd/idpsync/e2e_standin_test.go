@@ -57,12 +57,12 @@ func standInCurl(args []string) int {
 		name, value, _ := strings.Cut(h, ":")
 		req.Header.Set(name, strings.TrimSpace(value))
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := (&http.Client{Timeout: time.Minute}).Do(req)
 	if err != nil {
 		return report(err)
 	}
 	defer func() { _ = res.Body.Close() }()
-	fmt.Println(res.Status)
+	fmt.Fprintln(os.Stdout, res.Status)
 	_, err = io.Copy(os.Stdout, res.Body)
 	return report(err)
 }
@@ -96,6 +96,6 @@ func standInNATS(args []string) int {
 	if !json.Valid(answer.Data) || answer.Header.Get("Nats-Service-Error-Code") != "" {
 		return report(fmt.Errorf("%v %s", answer.Header, answer.Data))
 	}
-	fmt.Printf("%s\n", answer.Data)
+	fmt.Fprintf(os.Stdout, "%s\n", answer.Data)
 	return 0
 }
