@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -167,6 +168,8 @@ func (w *Worker) obey(ctx context.Context, m Message) {
 		w.toldOrder(m, m.Term("malformed order"))
 		return
 	}
+	slices.Sort(o.Sequences)
+	o.Sequences = slices.Compact(o.Sequences) // a dead letter named twice is one
 	events, retry := w.gather(ctx, m, o)
 	if o.Action == OrderReplay && len(events) > 0 {
 		together, alone := events, []*event(nil)
