@@ -56,20 +56,25 @@ func TestOneBadRowDoesNotSinkItsBatch(t *testing.T) {
 	})
 }
 
-// together lets a worker take the n logins that publish sends as one batch.
-func together(t *testing.T, d *workertest.Deployment, source string, n int, publish func()) {
+// together lets a worker take the n logins that publish sends as one batch, after another one, and returns how many
+// transactions it began in all.
+func together(t *testing.T, d *workertest.Deployment, source string, n int, publish func()) int64 {
 	t.Helper()
 	p := d.Process(func(c *worker.Config) { c.Loops = 1 })
 	release := make(chan struct{})
-	p.On(workertest.At(workertest.BeforeVerify, func(ctx context.Context, c workertest.Call) error {
-		if c.Envelope.EventID == "first" {
+	var transactions atomic.Int64
+	p.On(func(ctx context.Context, c workertest.Call) error {
+		switch {
+		case c.Point == workertest.BeforeStore && c.Method == "Batch":
+			transactions.Add(1)
+		case c.Point == workertest.BeforeVerify && c.Envelope.EventID == "first":
 			select {
 			case <-release:
 			case <-ctx.Done():
 			}
 		}
 		return nil
-	}))
+	})
 	p.Run()
 	d.Publish(workertest.LoginSubject(acme, source), "first", d.Login(d.Person("first")))
 	p.AwaitDeliveries(1)
@@ -81,6 +86,7 @@ func together(t *testing.T, d *workertest.Deployment, source string, n int, publ
 	if batches := p.Metrics.Batches("prepare"); slices.Max(batches) < n {
 		t.Fatalf("the events were not in one batch: %v", batches)
 	}
+	return transactions.Load()
 }
 
 func TestTwoLoginsOfOnePersonInOneBatch(t *testing.T) {
@@ -120,7 +126,7 @@ func TestOneEventTwiceInOneBatch(t *testing.T) {
 
 func TestUserMadeAndLinkedInOneBatch(t *testing.T) {
 	workertest.Each(t, workertest.Options{Directory: linkingDirectory}, func(t *testing.T, d *workertest.Deployment) {
-		together(t, d, "links", 3, func() {
+		transactions := together(t, d, "links", 3, func() {
 			d.Publish(workertest.LoginSubject(acme, "other"), "e1", d.LoginAt(d.Second, d.PersonAt(d.Second, "ada")))
 			d.Publish(workertest.LoginSubject(acme, "links"), "e2", d.Login(d.Person("ada")))
 			d.Publish(workertest.LoginSubject(acme, "links"), "e3", d.Login(d.Person("ada")))
@@ -129,6 +135,9 @@ func TestUserMadeAndLinkedInOneBatch(t *testing.T) {
 			if r := d.Await(id); r.Outcome != want {
 				t.Errorf("%s: %s %s, wanted %s", id, r.Outcome, r.Data, want)
 			}
+		}
+		if transactions > 3 { // the batch, and what had to wait for it
+			t.Errorf("%d transactions", transactions)
 		}
 		if u := d.User(acme, "ada@acme.example"); u.HasIdentity != 2 {
 			t.Errorf("%+v", u)

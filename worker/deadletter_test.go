@@ -268,6 +268,11 @@ func TestRepeatedOrderDoesNothingTwice(t *testing.T) {
 		if n := len(d.Users(acme)); n != 2 {
 			t.Errorf("%d users", n)
 		}
+		d.Replay("later", first.Sequence)
+		d.Settle()
+		if state, err := d.Store.DeadLetter(d.Ctx, first.Sequence); err != nil || state.Campaign != "mended" {
+			t.Errorf("%+v, %v", state, err)
+		}
 	})
 }
 
