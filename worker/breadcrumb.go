@@ -274,10 +274,10 @@ func (w *Worker) sweepCrumbs(ctx context.Context, events []*event) {
 	}
 }
 
-// acquitTimeout bounds what a worker that is out of time does for the events that it gives up.
+// acquitTimeout bounds what a worker does for events when its time is up.
 const acquitTimeout = time.Second
 
-// acquit removes the breadcrumbs of events that a living worker gives up: they did not end it.
+// acquit removes the breadcrumbs of events that a living worker is done with or gives up: they did not end it.
 func (w *Worker) acquit(ctx context.Context, events []*event) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), acquitTimeout)
 	defer cancel()

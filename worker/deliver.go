@@ -22,7 +22,7 @@ func (w *Worker) deliver(ctx context.Context, events []*event) {
 	w.publishDeadLetters(ctx, events, failed)
 	w.publishResults(ctx, events, failed)
 	w.dispose(ctx, events, failed)
-	w.sweepCrumbs(ctx, events)
+	w.acquit(ctx, events) // also when time is up: it lives, so none of them ended it
 }
 
 // park moves events that must wait into the store, so that they occupy neither the consumer nor its delivery count.
