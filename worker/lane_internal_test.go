@@ -60,8 +60,8 @@ func TestBatchWithLingerWaitsUntilItIsFullOrTimeIsUp(t *testing.T) {
 		if got := l.collect(all[0]); len(got) != 2 || time.Since(start) != linger {
 			t.Errorf("late: %d events after %v", len(got), time.Since(start))
 		}
-		synctest.Wait()
 		<-time.After(2 * time.Millisecond)
+		synctest.Wait() // the late one is in the queue
 		start = time.Now()
 		close(l.queue)
 		if got := l.collect(all[0]); len(got) != 2 || time.Since(start) != 0 {
