@@ -21,6 +21,13 @@ func (s *Store) ParkedAfter(ctx context.Context, id int64, n int) ([]Waiting, er
 	return rows, err
 }
 
+// IsParked reports whether an event is parked, by its key.
+func (s *Store) IsParked(ctx context.Context, key string) (bool, error) {
+	var found []string
+	err := s.selectAll(ctx, &found, `select key from parked where key = ?`, key)
+	return len(found) > 0, err
+}
+
 // OutboxAfter lists the ids of results whose publication is owed, claimed ones included, in order and behind the given one.
 func (s *Store) OutboxAfter(ctx context.Context, id string, n int) ([]string, error) {
 	var ids []string

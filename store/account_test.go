@@ -61,6 +61,11 @@ func TestWhatIsOwedAndRepeatedIsListedPageByPage(t *testing.T) {
 		if len(waiting) != 5 {
 			t.Fatalf("parked: %+v", waiting)
 		}
+		for key, want := range map[string]bool{"IDPSYNC_EVENTS/2/3": true, "IDPSYNC_EVENTS/2/5": false} {
+			if got, err := s.IsParked(t.Context(), key); err != nil || got != want {
+				t.Errorf("%s: %v, %v", key, got, err)
+			}
+		}
 		for i, p := range waiting {
 			if want := parked[i]; p.Key != want.Key || p.Tenant != want.Tenant || p.Source != want.Source || p.EventID != want.EventID {
 				t.Errorf("parked %d: %+v, want %+v", i, p, want)

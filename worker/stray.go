@@ -51,8 +51,8 @@ func (w *Worker) sweepStranded(ctx context.Context, before map[string]bool) map[
 	if len(events) == 0 {
 		return seen
 	}
-	w.log.Error("the broker gave up on events; they become dead letters", "count", len(events))
-	w.deliver(ctx, events)
+	w.log.Error("events are stored and will not be delivered again; those that had no fate become dead letters", "count", len(events))
+	w.deliver(ctx, slices.DeleteFunc(slices.Clone(events), func(e *event) bool { return e.told }))
 	for _, e := range events {
 		if !e.told {
 			continue
@@ -64,7 +64,8 @@ func (w *Worker) sweepStranded(ctx context.Context, before map[string]bool) map[
 	return seen
 }
 
-// settleStray finds out whether a stranded event had its effect.
+// settleStray finds out what became of a stranded event. The broker, when it crashes, may forget that it removed a message
+// that was acknowledged: then the event had its effect, is parked, or was refused as an ordinary repeat.
 func (w *Worker) settleStray(ctx context.Context, e *event) error {
 	if e.rejection != nil {
 		return nil
@@ -84,7 +85,33 @@ func (w *Worker) settleStray(ctx context.Context, e *event) error {
 			return tx.Write(ctx, p.write)
 		})
 	}
+	if e.told, err = w.store.IsParked(ctx, e.origin.key()); err != nil || e.told {
+		return err
+	}
+	if done, err := w.refuseRepeat(ctx, e); err != nil || done {
+		return err
+	}
 	e.rejection = reject(CodeInternal, "stranded", "The event was delivered as often as the broker allows and never finished.")
 	e.rejection.Hint = "Look for what kept workers from finishing at that time; then replay."
 	return nil
+}
+
+// refuseRepeat finds out whether a stranded event is an ordinary repeat, which is no matter for a dead letter. One that
+// may have ended a worker is not tried.
+func (w *Worker) refuseRepeat(ctx context.Context, e *event) (bool, error) {
+	together, _ := w.screen(ctx, []*event{e})
+	if len(together) == 0 || e.rejection != nil {
+		return e.rejection != nil, nil
+	}
+	trial := *e
+	w.prepareAll(ctx, []*event{&trial})
+	trial.hashPassword()
+	if err := w.dryRun(ctx, []*event{&trial}); err != nil {
+		return false, err
+	}
+	if trial.rejection == nil || trial.rejection.DeadLetter {
+		return false, nil
+	}
+	e.rejection = trial.rejection
+	return true, nil
 }

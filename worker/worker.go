@@ -33,6 +33,7 @@ type Store interface {
 	Repark(ctx context.Context, rows []store.Parked) error
 	ClaimParked(ctx context.Context, worker string, limit int, now time.Time, lease time.Duration) ([]store.Parked, error)
 	DeleteParked(ctx context.Context, ids []int64) error
+	IsParked(ctx context.Context, key string) (bool, error)
 	ClaimOutbox(ctx context.Context, worker string, olderThan time.Time, limit int, now time.Time, lease time.Duration) ([]store.Outbox, error)
 	DeleteOutbox(ctx context.Context, ids []string) error
 	PruneUsedIDs(ctx context.Context, now time.Time) (int64, error)
@@ -159,7 +160,7 @@ func New(st Store, publisher Publisher, directories *Directories, authorizer Aut
 	w := &Worker{
 		cfg: cfg, boot: boot.String(), store: st, publisher: publisher, directories: directories, authorizer: authorizer,
 		metrics: cfg.Metrics, log: cfg.Log, now: cfg.Now,
-		breaker: newBreaker(), leases: &leases{held: map[*event]time.Time{}},
+		breaker: newBreaker(), leases: newLeases(),
 		submissions: make(chan *event, cfg.Batch), hashing: make(chan *event, cfg.HashQueue), stopped: make(chan struct{}),
 	}
 	if cfg.Crumbs != "" {

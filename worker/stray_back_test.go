@@ -1,0 +1,74 @@
+package worker_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/stream"
+	"github.com/idpsync/idpsync/worker/workertest"
+)
+
+// A broker that crashes may forget that it removed a message that was acknowledged. Here one that was parked comes back:
+// it is not a dead letter beside the effect that it has later.
+func TestParkedEventThatComesBackStaysParked(t *testing.T) {
+	d := workertest.New(t, workertest.Options{})
+	d.Second.SetDown(true)
+	seq := d.Publish(workertest.LoginSubject(acme, "ping"), "e1", d.LoginAt(d.Second, d.PersonAt(d.Second, "ada")))
+	event, err := stream.GetEvent(d.Ctx, d.Conn, seq)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := d.Process()
+	removed := make(chan struct{}, 100)
+	p.On(workertest.At(workertest.BeforeBroker, func(_ context.Context, c workertest.Call) error {
+		switch c.Method {
+		case "Stranded":
+			p.LooksStranded(worker.Stored(event))
+		case "Remove":
+			removed <- struct{}{}
+		}
+		return nil
+	}))
+	p.Run()
+	d.Eventually("for the event to be parked", func() bool { return d.Counts().Parked == 1 })
+	select {
+	case <-removed:
+	case <-d.Ctx.Done():
+		t.Fatal("nobody removed the event")
+	}
+	p.On(nil)
+	d.Second.SetDown(false)
+	d.Eventually("for its result", func() bool {
+		d.Clock.Advance(time.Second)
+		return len(d.Results.Of("e1")) > 0
+	})
+	if r := d.Await("e1"); r.Status != 201 || len(d.ResultsOf("e1")) != 1 || len(d.AllLetters()) != 0 {
+		t.Errorf("%s; dead letters %+v", r.Data, d.AllLetters())
+	}
+}
+
+// An ordinary repeat leaves no row behind, so that it is found to be one again.
+func TestStrandedRepeatIsNoDeadLetter(t *testing.T) {
+	d := workertest.New(t, workertest.Options{})
+	d.LogIn("login", d.Person("ada"))
+	token := d.Credential(acme, "user")
+	seq := d.PublishWith(workertest.FeedSubject(acme, "workday"), "hired", fmt.Appendf(nil, `{"email":"ada@acme.example","name":"Ada","auth_provider":"oidc"}`),
+		map[string][]string{"Authorization": {"Bearer " + token}})
+	d.Exhaust(stream.LaneFeeds)
+	d.Eventually("for the event to be stranded", func() bool { return d.State().Stranded == 1 })
+	d.Start()
+	if r := d.Await("hired"); r.Status != 409 || r.Code != worker.CodeUserExists {
+		t.Errorf("%d %s", r.Status, r.Data)
+	}
+	d.Eventually("for the event to be removed", func() bool { return d.State().Stranded == 0 })
+	if _, err := stream.GetEvent(d.Ctx, d.Conn, seq); !errors.Is(err, stream.ErrNotFound) {
+		t.Errorf("the event is still there: %v", err)
+	}
+	if letters, results := d.AllLetters(), d.ResultsOf("hired"); len(letters) != 0 || len(results) != 1 {
+		t.Errorf("%d dead letters, %d results", len(letters), len(results))
+	}
+}
