@@ -161,7 +161,8 @@ func (c *crumbs) close() {
 }
 
 // accuse makes the events that dead processes had in hand suspects, for every worker to see, and takes away their
-// breadcrumbs at events of which they did not die.
+// breadcrumbs at events of which they did not die, or of which they are the first to have died: an event may have been
+// processed alone for another reason than suspicion, and one death may be chance.
 func (w *Worker) accuse(ctx context.Context, dead []corpse) error {
 	if len(dead) == 0 {
 		return nil
@@ -169,6 +170,12 @@ func (w *Worker) accuse(ctx context.Context, dead []corpse) error {
 	rows, err := w.store.InFlight(ctx, "")
 	if err != nil {
 		return err
+	}
+	suspected := map[string]bool{}
+	for _, r := range rows {
+		if r.Worker == suspectCrumb {
+			suspected[crumbKey(r.Stream, r.Sequence)] = true
+		}
 	}
 	for _, d := range dead {
 		held := map[string]bool{}
@@ -181,8 +188,11 @@ func (w *Worker) accuse(ctx context.Context, dead []corpse) error {
 			}
 		}
 		for _, r := range rows {
-			if r.Boot == "" || r.Boot != d.boot || held[crumbKey(r.Stream, r.Sequence)] {
+			if r.Boot == "" || r.Boot != d.boot {
 				continue
+			}
+			if key := crumbKey(r.Stream, r.Sequence); held[key] && suspected[key] {
+				continue // the second time
 			}
 			if err := w.store.ClearInFlight(ctx, r.Worker, r.Stream, r.Sequence); err != nil {
 				return err

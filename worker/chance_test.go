@@ -1,0 +1,30 @@
+package worker_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/stream"
+	"github.com/idpsync/idpsync/worker/workertest"
+)
+
+// An event that was given back several times is processed alone without any suspicion. That its worker dies meanwhile may
+// be chance: only a second death makes it the culprit.
+func TestOneDeathIsChance(t *testing.T) {
+	workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
+		const lease = time.Second
+		d.SetAckWait(lease)
+		d.LogIn("e1", d.Person("ada"))
+		d.Exhaust(stream.LaneLogins, 4)
+		d.RunUntilKilled("first", "e1", lease)
+		d.Start(func(c *worker.Config) { c.Crumbs, c.AckWait = d.Crumbs(), lease })
+		if r := d.Await("e1"); r.Status != 201 {
+			t.Errorf("%s", r.Data)
+		}
+		d.Eventually("for the breadcrumbs to be swept", func() bool { return d.Counts().InFlight == 0 })
+		if letters := d.AllLetters(); len(letters) != 0 {
+			t.Errorf("dead letters: %+v", letters)
+		}
+	})
+}
