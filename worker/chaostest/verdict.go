@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/idpsync/idpsync/worker/stream"
 )
@@ -369,7 +370,9 @@ func (v *verdict) prove(ctx context.Context, w *world, s *script) error {
 	if err != nil {
 		return err
 	}
+	began := time.Now()
 	v.proof, err = w.runProve(ctx, "--expected", file)
+	fmt.Fprintf(v.out, "proved in %v\n", time.Since(began).Round(100*time.Millisecond))
 	return err
 }
 
