@@ -49,12 +49,13 @@ func (s *Store) OpenDeadLetters(ctx context.Context, rows []DeadLetter) error {
 	return s.putDeadLetters(ctx, rows, ` on conflict (sequence) do nothing`)
 }
 
-// UpsertDeadLetters stores the state of entries. One that is known keeps its CreatedAt and takes over all else.
+// UpsertDeadLetters stores the state of entries. One that is known keeps its CreatedAt and takes over all else, unless it
+// was replayed: that is final, whoever else had it in hand at the same time.
 func (s *Store) UpsertDeadLetters(ctx context.Context, rows []DeadLetter) error {
 	return s.putDeadLetters(ctx, rows, ` on conflict (sequence) do update set tenant = excluded.tenant, source = excluded.source,
 		event_id = excluded.event_id, code = excluded.code, reason = excluded.reason, fingerprint = excluded.fingerprint,
 		state = excluded.state, who = excluded.who, why = excluded.why, campaign = excluded.campaign, outcome = excluded.outcome, parent = excluded.parent,
-		attempts = excluded.attempts, updated_at = excluded.updated_at`)
+		attempts = excluded.attempts, updated_at = excluded.updated_at where dead_letters.state <> '`+DeadLetterReplayed+`'`)
 }
 
 func (s *Store) putDeadLetters(ctx context.Context, rows []DeadLetter, conflict string) error {

@@ -192,6 +192,9 @@ func TestDeadLettersKeepTheirState(t *testing.T) {
 		done.Outcome, done.UpdatedAt, done.CreatedAt = "created", storetest.Time.Add(time.Hour), storetest.Time.Add(time.Hour)
 		equal(t, "upsert", s.UpsertDeadLetters(ctx, []store.DeadLetter{done}), nil)
 		equal(t, "seen again", s.OpenDeadLetters(ctx, []store.DeadLetter{row(2)}), nil)
+		late := row(2)
+		late.State, late.Campaign = store.DeadLetterDiscarded, "c2"
+		equal(t, "what was replayed stays so", s.UpsertDeadLetters(ctx, []store.DeadLetter{late}), nil)
 		done.CreatedAt = storetest.Time
 		got, err := s.DeadLetter(ctx, 2)
 		equal(t, "error", err, nil)

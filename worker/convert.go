@@ -158,6 +158,9 @@ func (p *plan) convert(e *event, res resolution, g grants) (*store.User, error) 
 		FirstName: d.firstName, LastName: d.lastName, AuthProvider: e.request.AuthProvider, Avatar: d.avatar, IsOwner: res.owner,
 		PasswordHash: d.passwordHash, CreatedBy: e.source.Name, CreatedAt: p.at, UpdatedAt: p.at,
 	}
+	if res.unnamed {
+		u.IdentityName, u.IdentityNameKey = id, NameKey(id)
+	}
 	for _, r := range g.roles {
 		u.Roles = append(u.Roles, r.Name)
 		p.write.RoleGrants = append(p.write.RoleGrants, store.RoleGrant{

@@ -10,6 +10,7 @@ type resolution struct {
 	outcome Outcome     // created, exists or linked
 	user    *store.User // the one who was there; nil when created
 	owner   bool        // the user becomes the tenant's owner
+	unnamed bool        // the identity name derived from the address belongs to somebody else
 }
 
 // resolve applies the identity rules to a request and what the store has for it.
@@ -20,17 +21,18 @@ type resolution struct {
 //  2. for a source configured to link by verified e-mail that names the domain among those it speaks for, when the
 //     address is verified on both sides and the user is not the owner.
 //
-// Everything else that meets a taken address or name is a conflict, and nothing is written.
+// Everything else that meets a taken address, or a taken name that the source chose, is a conflict, and nothing is
+// written. A name that was only derived from the address gives way: nobody keeps a person out by taking it first.
 func resolve(t *Tenant, src *Source, req *providers.CreateUser, d *draft, found store.Found) (resolution, *Rejection) {
 	owner := d.emailVerified && t.OwnerKey != "" && d.email.Key == t.OwnerKey && sameMailbox(d.email.Given, t.Owner) && found.OwnerID == ""
 	if req.Identity == nil {
 		if found.ByEmail != nil {
 			return resolution{}, repeated("email")
 		}
-		if found.ByIdentityName != nil {
+		if found.ByIdentityName != nil && req.IdentityName != "" {
 			return resolution{}, repeated(fieldNames(req.Shape).identityName)
 		}
-		return resolution{outcome: OutcomeCreated, owner: owner}, nil
+		return resolution{outcome: OutcomeCreated, owner: owner, unnamed: found.ByIdentityName != nil}, nil
 	}
 	if found.ByIdentity != nil {
 		return resolution{outcome: OutcomeExists, user: found.ByIdentity}, nil
@@ -41,10 +43,10 @@ func resolve(t *Tenant, src *Source, req *providers.CreateUser, d *draft, found 
 		}
 		return resolution{}, conflict("email")
 	}
-	if found.ByIdentityName != nil {
+	if found.ByIdentityName != nil && req.IdentityName != "" {
 		return resolution{}, conflict("identityName")
 	}
-	return resolution{outcome: OutcomeCreated, owner: owner}, nil
+	return resolution{outcome: OutcomeCreated, owner: owner, unnamed: found.ByIdentityName != nil}, nil
 }
 
 func preProvisioned(req *providers.CreateUser, d *draft, u *store.User) bool {

@@ -114,9 +114,10 @@ func TestIdentityRules(t *testing.T) {
 			s.wantRepeated(s.feed(acme, "workday", with(organizationUser("REPEAT"), map[string]any{"email": "other@acme.example"})), "identityName")
 			s.wantRepeated(s.feed(acme, "workday", tenantUser("repeat", "oidc")), "email")
 		})
-		rule("a login whose identity name is taken is a conflict", func(s *scene) {
-			s.provision("workday", with(organizationUser("named"), map[string]any{"identityName": "Squatter@acme.example"}))
-			s.wantConflict(s.login(acme, "okta", d.Person("squatter")), "identityName")
+		rule("nobody keeps a person out by taking their address for an identity name", func(s *scene) {
+			s.provision("workday", with(organizationUser("named"), map[string]any{"identityName": "Victim@acme.example"}))
+			s.want(s.login(acme, "okta", d.Person("victim")), 201, worker.OutcomeCreated)
+			s.want(s.login(acme, "okta", d.Person("victim")), 200, worker.OutcomeExists)
 		})
 	})
 }

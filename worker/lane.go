@@ -78,6 +78,7 @@ func (l *lane) feedFrom(ctx, hard context.Context, consumer Consumer) {
 
 	var held []*event
 	for {
+		l.w.leases.room(hard, tripped)
 		m, err := consumer.Next(hard)
 		if err != nil {
 			if !errors.Is(err, ErrConsumerClosed) && hard.Err() == nil {

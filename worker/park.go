@@ -12,6 +12,9 @@ import (
 	"github.com/idpsync/idpsync/store"
 )
 
+// maxClaim bounds the parked events in hand, each of which may be as large as the broker lets it be.
+const maxClaim = 100
+
 // parkLease is how long a claimed event belongs to a worker; a worker that dies frees its claims by it.
 const parkLease = 2 * time.Minute
 
@@ -79,7 +82,7 @@ func (w *Worker) relay(ctx, hard context.Context) {
 			return
 		case <-tick.C:
 		}
-		for w.relayOnce(ctx, hard) == w.cfg.Batch {
+		for w.relayOnce(ctx, hard) == min(w.cfg.Batch, maxClaim) {
 			if ctx.Err() != nil {
 				return
 			}
@@ -91,7 +94,7 @@ func (w *Worker) relayOnce(ctx, hard context.Context) int {
 	if w.breaker.open() {
 		return 0
 	}
-	rows, err := w.store.ClaimParked(ctx, w.cfg.Name, w.cfg.Batch, w.now(), parkLease)
+	rows, err := w.store.ClaimParked(ctx, w.cfg.Name, min(w.cfg.Batch, maxClaim), w.now(), parkLease)
 	if err != nil {
 		if ctx.Err() == nil {
 			w.log.Warn("parked events could not be read", "error", err)

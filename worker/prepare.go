@@ -53,7 +53,7 @@ func (w *Worker) prepare(ctx context.Context, e *event) {
 	ended := true
 	defer func() {
 		if p := recover(); ended {
-			w.log.Error("panic while verifying an event", "subject", e.subject, "event_id", e.env.EventID, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			w.log.Error("panic while verifying an event", "subject", e.subject, "event_id", e.env.EventID, "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
 			e.rejection = reject(CodeInternal, "panic", "The event made its verification fail in an unforeseen way.")
 			e.rejection.Hint = "Report the stack from the worker's log; the event can be replayed after an upgrade."
 		}

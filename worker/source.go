@@ -132,6 +132,9 @@ func (d *Directories) Reload(ctx context.Context) error {
 	next := d.build(rows, old)
 	if d.policies != nil && (old.Revision < 0 || !slices.Equal(old.policies, next.policies)) {
 		if err := d.policies(next.policies); err != nil {
+			if old.Revision < 0 { // there are no old ones, and a forbid that is not in force lets in
+				return fmt.Errorf("policies of the directory do not load: %w", err)
+			}
 			d.log.Error("policies of the new directory do not load; the old ones stay in force", "revision", next.Revision, "error", err)
 		}
 	}

@@ -47,7 +47,7 @@ type organizationGrant struct {
 // faults at once, beside those that the provider found while reading.
 //
 // Derived fields: name from displayName, from first and last name, or from the address; displayName from name;
-// identityName from the address; first and last name from the name, split at its last space (a single word is both).
+// identityName from the address, or the id of a user whose address is somebody's identity name; first and last name from the name, split at its last space (a single word is both).
 func validate(src *Source, req *providers.CreateUser) (draft, []providers.Fault) {
 	v := validation{faults: append([]providers.Fault(nil), req.Faults...)}
 	fields := fieldNames(req.Shape)

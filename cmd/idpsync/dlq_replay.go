@@ -303,22 +303,33 @@ func (c *campaign) await(ctx context.Context, chunk []deadLetter, outcomes map[s
 	for _, l := range chunk {
 		open[l.Sequence] = true
 	}
-	warned := time.Now().Add(15 * time.Second)
+	warned, asked := time.Now().Add(15*time.Second), time.Now().Add(time.Second)
 	for len(open) > 0 {
 		rows, err := c.d.store.DeadLetters(ctx, store.DeadLetterFilter{After: chunk[0].Sequence - 1, Campaign: c.id, Limit: 10 * maxBurst})
 		if err != nil {
 			return err
 		}
-		for _, r := range rows {
-			if open[r.Sequence] && r.State != store.DeadLetterOpen && r.State != store.DeadLetterReplaying {
-				delete(open, r.Sequence)
-				word := r.Outcome
-				if c.action == worker.OrderDiscard {
-					word = "discarded"
+		if now := time.Now(); now.After(asked) { // somebody else's order may have come first
+			asked = now.Add(time.Second)
+			for seq := range open {
+				r, err := c.d.store.DeadLetter(ctx, seq)
+				if err != nil && !errors.Is(err, store.ErrNotFound) {
+					return err
 				}
-				outcomes[word]++
-				bar.Add(1)
+				rows = append(rows, r)
 			}
+		}
+		for _, r := range rows {
+			if !open[r.Sequence] || r.State == store.DeadLetterOpen || r.State == store.DeadLetterReplaying {
+				continue
+			}
+			delete(open, r.Sequence)
+			word := r.Outcome
+			if r.State == store.DeadLetterDiscarded {
+				word = "discarded"
+			}
+			outcomes[word]++
+			bar.Add(1)
 		}
 		if len(open) == 0 {
 			return nil

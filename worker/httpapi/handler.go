@@ -89,7 +89,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if p == http.ErrAbortHandler { //nolint:errorlint // a value of net/http, compared as it says
 			panic(p)
 		}
-		h.cfg.Log.Error("panic while answering a request", "method", r.Method, "path", r.URL.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		h.cfg.Log.Error("panic while answering a request", "method", r.Method, "path", r.URL.Path, "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
 		h.refuse(w, errInternal)
 	}()
 	op, refusal := h.route(w, r)
