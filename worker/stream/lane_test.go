@@ -324,7 +324,16 @@ func TestLaneBindsAgainAfterItsConsumerWasRemoved(t *testing.T) {
 	if err := js.DeleteConsumer(ctx, stream.StreamEvents, stream.LaneFeeds); err != nil {
 		t.Fatal(err)
 	}
-	migrate(t, c)
+	// The server may still be removing the files of the old consumer, and then fails to make the new one.
+	for {
+		_, err := stream.Migrate(ctx, c, stream.Topology{})
+		if err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			t.Fatal(err)
+		}
+	}
 	publish(t, c, events(1, "feed", "b"))
 	if m := next(t, ctx, l); m.Header().Get("Nats-Msg-Id") != "b-0" {
 		t.Fatal(m.Header())
