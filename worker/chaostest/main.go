@@ -50,7 +50,7 @@ func main() {
 	defer stop()
 	o := options{postgres: os.Getenv("IDPSYNC_TEST_POSTGRES"), out: os.Stdout}
 	flag.DurationVar(&o.duration, "duration", 10*time.Minute, "how long events are published and faults are made")
-	flag.DurationVar(&o.drain, "drain", 5*time.Minute, "how long everything may take to be done afterwards")
+	flag.DurationVar(&o.drain, "drain", 6*time.Minute, "how long everything may take to be done afterwards")
 	flag.IntVar(&o.events, "events", 200_000, "events to publish")
 	flag.Uint64Var(&o.seed, "seed", 0, "seed of events and faults; 0 chooses one")
 	flag.IntVar(&o.workers, "workers", 3, "worker processes; the first has no points in it")

@@ -99,11 +99,14 @@ func (s *slot) start() (*process, error) {
 	cmd := exec.Command(filepath.Join(s.w.folder, s.program), "run",
 		"--nats-url", "nats://"+s.broker.address(), "--database-url", u.String(),
 		"--data-dir", filepath.Join(s.w.folder, fmt.Sprintf("data-%d", s.n)), "--seal-key-file", s.w.sealKey(),
-		"--worker-name", fmt.Sprintf("worker-%d", s.n), "--http-listen", s.http, "--admin-listen", "off", "--batch-size", "100")
+		"--worker-name", fmt.Sprintf("worker-%d", s.n), "--http-listen", s.http, "--admin-listen", "off")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.point, s.asked, s.frozen = "", false, false
 	var more []string
+	if s.program != "idpsync" { // smaller batches pass the points more often
+		cmd.Args = append(cmd.Args, "--batch-size", "100")
+	}
 	if s.armed && s.program != "idpsync" {
 		all := faulttest.Points()
 		s.point = all[s.rng.IntN(len(all))]
