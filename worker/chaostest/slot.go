@@ -110,6 +110,9 @@ func (s *slot) start() (*process, error) {
 	if s.armed && s.program != "idpsync" {
 		all := faulttest.Points()
 		s.point = all[s.rng.IntN(len(all))]
+		if s.w.o.sabotage == "publish-late" { // what it breaks shows when a worker dies there
+			s.point = faulttest.AfterAck
+		}
 		passes := s.rng.IntN(40)
 		switch s.point {
 		case faulttest.AfterPull, faulttest.InVerify: // for each event, not for each batch
