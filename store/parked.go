@@ -86,7 +86,7 @@ func parkedColumns(rows []*Parked) *columns {
 }
 
 // ClaimParked hands the events that are due to the worker, longest due first, until its lease ends: no other gets them
-// while it lasts, and one whose worker dies is free again afterwards. End a claim by [Write].Unpark, Repark or DeleteParked.
+// while it lasts, and one whose worker dies is free again afterwards. End a claim by Repark or DeleteParked.
 func (s *Store) ClaimParked(ctx context.Context, worker string, limit int, now time.Time, lease time.Duration) ([]Parked, error) {
 	var claimed []Parked
 	err := s.update(ctx, func(tx *sqlx.Tx) error {

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/lib/pq"
 )
 
 // A Write is all that a batch stores. Its rows must not contradict each other: two users with one key in the same Write
@@ -25,7 +23,6 @@ type Write struct {
 	Repeats            []Repeat // one that is there already stays as it is
 	UsedIDs            []UsedID
 	Outbox             []Outbox
-	Unpark             []int64 // ids of parked events that are done
 }
 
 // Write stores all of w or nothing. When a key of it is taken, or a user of w.Updates has changed, it fails with
@@ -105,10 +102,6 @@ func (tx *Tx) writeArrays(ctx context.Context, w Write) error {
 					where v.tenant_id = i.tenant and v.id = i.id and v.revision = i.old limit 1) v) r
 			where u.ctid = r.place returning 1)`)
 	}
-	if len(w.Unpark) > 0 {
-		args = append(args, pq.Int64Array(w.Unpark))
-		parts = append(parts, fmt.Sprintf("unparked as (delete from parked where id = any($%d::bigint[]))", len(args)))
-	}
 	if len(parts) == 0 {
 		return nil
 	}
@@ -160,11 +153,6 @@ func (tx *Tx) writeRows(ctx context.Context, w Write) error {
 			changed += int(n)
 		}
 		if err := changedAll(changed, c.n); err != nil {
-			return err
-		}
-	}
-	for _, id := range w.Unpark {
-		if _, err := tx.tx.ExecContext(ctx, `delete from parked where id = ?`, id); err != nil {
 			return err
 		}
 	}
