@@ -294,74 +294,42 @@ func (h *hooks) factory(inner providers.Factory) providers.Factory {
 
 // A broker is what the worker reads of the broker beside its lanes.
 type broker struct {
+	worker.Broker
 	conn  *stream.Conn
 	hooks *hooks
 }
-
-var _ worker.Broker = (*broker)(nil)
 
 func (b *broker) DeadLetter(ctx context.Context, sequence uint64) (worker.Stored, error) {
 	if err := b.hooks.at(ctx, Call{Point: BeforeBroker, Method: "DeadLetter"}); err != nil {
 		return worker.Stored{}, err
 	}
-	m, err := stream.DeadLetter(ctx, b.conn, sequence)
-	if errors.Is(err, stream.ErrNotFound) {
-		err = fmt.Errorf("%w: %w", worker.ErrNoMessage, err)
-	}
-	return worker.Stored(m), err
+	return b.Broker.DeadLetter(ctx, sequence)
 }
 
 func (b *broker) Stranded(ctx context.Context, limit int) ([]worker.Stored, time.Time, error) {
 	if err := b.hooks.at(ctx, Call{Point: BeforeBroker, Method: "Stranded"}); err != nil {
 		return nil, time.Time{}, err
 	}
-	found, err := stream.Stranded(ctx, b.conn, limit)
+	found, created, err := b.Broker.Stranded(ctx, limit)
 	strays := b.hooks.takeStrays()
-	if err != nil || len(found)+len(strays) == 0 {
-		return nil, time.Time{}, err
+	if err != nil || len(strays) == 0 {
+		return found, created, err
 	}
 	state, err := stream.ReadState(ctx, b.conn)
 	if err != nil {
 		return nil, time.Time{}, err
 	}
-	var created time.Time
 	for _, s := range state.Streams {
 		if s.Name == stream.StreamEvents {
 			created = s.Created
 		}
 	}
-	out := make([]worker.Stored, len(found))
-	for i, m := range found {
-		out[i] = worker.Stored(m)
-	}
-	return append(out, strays...), created, nil
+	return append(found, strays...), created, nil
 }
 
 func (b *broker) Remove(ctx context.Context, sequence uint64) error {
 	if err := b.hooks.at(ctx, Call{Point: BeforeBroker, Method: "Remove"}); err != nil {
 		return err
 	}
-	return stream.SecureDelete(ctx, b.conn, sequence)
-}
-
-// keys is the key history over the store.
-type keys struct{ store *store.Store }
-
-var _ providers.Keys = keys{}
-
-func (k keys) Keys(ctx context.Context, tenant, source, issuer string) ([]providers.Key, error) {
-	rows, err := k.store.SourceKeys(ctx, tenant, source, issuer)
-	out := make([]providers.Key, len(rows))
-	for i, r := range rows {
-		out[i] = providers.Key(r)
-	}
-	return out, err
-}
-
-func (k keys) Observe(ctx context.Context, tenant, source, issuer string, published []providers.Key, at time.Time) error {
-	rows := make([]store.SourceKey, len(published))
-	for i, p := range published {
-		rows[i] = store.SourceKey(p)
-	}
-	return k.store.ObserveSourceKeys(ctx, tenant, source, issuer, rows, at)
+	return b.Broker.Remove(ctx, sequence)
 }

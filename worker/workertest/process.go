@@ -110,12 +110,12 @@ func (p parts) assemble(ctx context.Context, cfg worker.Config) (assembly, error
 	}
 	a := assembly{Policies: policy.NewHolder(builtin)}
 	st := &database{p.store, p.hooks}
-	cfg.Broker = &broker{p.conn, p.hooks}
+	cfg.Broker = &broker{stream.Broker(p.conn), p.conn, p.hooks}
 	factories := map[providers.Kind]providers.Factory{
 		providers.KindOIDC: p.hooks.factory(oidc.New), providers.KindCommand: p.hooks.factory(command.New), providers.KindFeed: p.hooks.factory(feed.New),
 	}
 	env := providers.Environment{
-		Keys: keys{p.store}, Credentials: worker.NewCredentials(st, cfg.Now, cfg.Log), HTTP: p.http, Now: cfg.Now, Log: cfg.Log,
+		Keys: worker.NewKeys(p.store), Credentials: worker.NewCredentials(st, cfg.Now, cfg.Log), HTTP: p.http, Now: cfg.Now, Log: cfg.Log,
 	}
 	a.Directories = worker.NewDirectories(st, factories, env, func(rows []store.Policy) error {
 		files := make([]policy.File, len(rows))
