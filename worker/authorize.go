@@ -36,20 +36,26 @@ type AuthorizationRequest struct {
 	Roles         []RequestedRole         `json:"roles,omitempty"`         // tenant roles to grant
 	Organizations []RequestedOrganization `json:"organizations,omitempty"` // roles to grant in organizations
 
+	// Linking says that the login would get the account of a user who is there and whom it has not logged in before, with
+	// all that the user may do. UserRoles and UserOrganizations are that user's roles.
+	Linking           bool                    `json:"linking,omitempty"`
+	UserRoles         []RequestedRole         `json:"user_roles,omitempty"`
+	UserOrganizations []RequestedOrganization `json:"user_organizations,omitempty"`
+
 	Attributes map[string]any `json:"attributes,omitempty"` // claims chosen by the source
 	Replayed   bool           `json:"replayed,omitempty"`
 	Age        time.Duration  `json:"age,omitempty"`   // of the event when it is decided
-	Owner      bool           `json:"owner,omitempty"` // the request would make the user the tenant's owner; only configuration can
+	Owner      bool           `json:"owner,omitempty"` // the event would make its user the tenant's owner
 }
 
-// RequestedRole is a role of the tenant's directory that a request asks for.
+// RequestedRole is a role of the tenant's directory that a request asks for, or that the user to be linked has.
 type RequestedRole struct {
 	Tenant string `json:"tenant,omitempty"` // of the role's own record; a role without it, or of another tenant, is denied
 	ID     string `json:"id,omitempty"`     // lower-case UUID
 	Name   string `json:"name,omitempty"`
 }
 
-// RequestedOrganization is a role in an organization that a request asks for.
+// RequestedOrganization is a role in an organization that a request asks for, or that the user to be linked has.
 type RequestedOrganization struct {
 	Tenant           string `json:"tenant,omitempty"` // of the organization's and the role's own records, as in RequestedRole
 	OrganizationID   string `json:"organization_id,omitempty"`
@@ -60,7 +66,7 @@ type RequestedOrganization struct {
 
 // A Decision is what the policies said.
 //
-// Allow answers for the user, Denied for the roles: a request that may create the user but not grant all of its roles
+// Allow answers for the user, and for the link when the request is one; Denied answers for the roles: a request that may create the user but not grant all of its roles
 // has Allow set and Denied filled, and the caller rejects it or drops those roles, as the source's on_denied_role says.
 type Decision struct {
 	Allow       bool

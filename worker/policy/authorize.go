@@ -15,6 +15,7 @@ import (
 // The literals are the schema's; the actions have no groups, so an action is in itself alone.
 var (
 	actionCreate = cedar.NewEntityUID("Action", "CreateUser")
+	actionLink   = cedar.NewEntityUID("Action", "LinkUser")
 	actionGrant  = cedar.NewEntityUID("Action", "GrantRole")
 )
 
@@ -49,8 +50,8 @@ func applies(p *cedar.Policy, action cedar.EntityUID) bool {
 	}
 }
 
-// Authorize implements [worker.Authorizer]: may the principal create the user in the tenant, and then, for each role,
-// may it grant it. When the user is denied no role is asked about. A role that is denied leaves Allow as it is and is
+// Authorize implements [worker.Authorizer]: may the principal create the user in the tenant; if the request links, may it
+// link the user; and then, for each role, may it grant it. When the user or the link is denied no role is asked about. A role that is denied leaves Allow as it is and is
 // listed in Denied, in the order of the request; the caller rejects the request or drops those roles, as the source's
 // on_denied_role says.
 //
@@ -78,6 +79,16 @@ func (s *Set) decide(req worker.AuthorizationRequest) (d worker.Decision) {
 		return worker.Decision{Policies: sorted(create.policies), Notices: s.notices(create.policies)}
 	}
 	determining := create.policies
+	if req.Linking {
+		link := s.ask(s.link, v, actionLink, v.tenant.UID)
+		if len(link.failed) > 0 {
+			return link.failure()
+		}
+		determining = append(determining, link.policies...)
+		if !link.allow {
+			return worker.Decision{Policies: sorted(determining), Notices: s.notices(determining)}
+		}
+	}
 	for _, role := range req.Roles {
 		v.grant(s.known.role(role.Tenant, role.ID, role.Name, ""), nil)
 		a := s.ask(s.grant, v, actionGrant, v.role.UID)

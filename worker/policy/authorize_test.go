@@ -89,7 +89,28 @@ func TestBuiltinPolicies(t *testing.T) {
 		}, policy.VerdictPartial, []string{"builtin.own-tenant"}, []string{"viewer"}},
 		{"DeniesAnotherTenantsPrincipal", func(r *worker.AuthorizationRequest) { r.PrincipalTenant = tenantB }, policy.VerdictDeny, []string{"builtin.own-tenant"}, nil},
 		{"DeniesAPrincipalOfNoTenant", func(r *worker.AuthorizationRequest) { r.PrincipalTenant = "" }, policy.VerdictDeny, []string{"builtin.own-tenant"}, nil},
-		{"DeniesOwnership", func(r *worker.AuthorizationRequest) { r.Owner = true }, policy.VerdictDeny, []string{"builtin.no-owner"}, nil},
+		{"AllowsOwnershipToALogin", func(r *worker.AuthorizationRequest) { r.Owner = true }, policy.VerdictAllow, []string{"builtin.create-user", "builtin.grant-role"}, nil},
+		{"AllowsOwnershipToASAMLLogin", func(r *worker.AuthorizationRequest) {
+			r.Owner, r.SourceKind, r.AuthProvider = true, providers.KindSAML, "saml"
+		}, policy.VerdictAllow, []string{"builtin.create-user", "builtin.grant-role"}, nil},
+		{"AllowsOwnershipToALoginThatLinks", func(r *worker.AuthorizationRequest) {
+			r.Owner, r.Existing, r.Linking, r.Roles = true, true, true, nil
+		}, policy.VerdictAllow, []string{"builtin.create-user", "builtin.link-user"}, nil},
+		{"DeniesOwnershipToAnAddressThatIsNotVerified", func(r *worker.AuthorizationRequest) { r.Owner, r.EmailVerified = true, false }, policy.VerdictDeny, []string{"builtin.no-owner"}, nil},
+		{"DeniesOwnershipToAFeed", func(r *worker.AuthorizationRequest) {
+			r.Owner, r.SourceKind, r.Source, r.Issuer, r.Shape = true, providers.KindFeed, "workday", "", providers.ShapeFeed
+		}, policy.VerdictDeny, []string{"builtin.no-owner"}, nil},
+		{"DeniesOwnershipToACommand", func(r *worker.AuthorizationRequest) {
+			r.Owner, r.Principal.Kind, r.Principal.ID = true, providers.PrincipalCredential, "k1"
+			r.SourceKind, r.Source, r.Issuer, r.Shape, r.AuthProvider = providers.KindCommand, providers.AdminSource, "", providers.ShapeTenant, "local"
+		}, policy.VerdictDeny, []string{"builtin.no-owner"}, nil},
+		{"DeniesOwnershipToACommandOfASource", func(r *worker.AuthorizationRequest) {
+			r.Owner, r.SourceKind, r.Shape = true, providers.KindCommand, providers.ShapeTenant
+		}, policy.VerdictDeny, []string{"builtin.no-owner"}, nil},
+		{"AllowsALink", func(r *worker.AuthorizationRequest) { r.Existing, r.Linking, r.Roles = true, true, nil }, policy.VerdictAllow, []string{"builtin.create-user", "builtin.link-user"}, nil},
+		{"DeniesALinkByAnotherTenantsPrincipal", func(r *worker.AuthorizationRequest) {
+			r.Existing, r.Linking, r.PrincipalTenant = true, true, tenantB
+		}, policy.VerdictDeny, []string{"builtin.own-tenant"}, nil},
 		{"KnowsNoOtherDoor", func(r *worker.AuthorizationRequest) { r.Door = "window" }, policy.VerdictError, []string{}, nil},
 		{"KnowsNoOtherKind", func(r *worker.AuthorizationRequest) { r.SourceKind = "ldap" }, policy.VerdictError, []string{}, nil},
 		{"KnowsNoOtherPrincipal", func(r *worker.AuthorizationRequest) { r.Principal.Kind = "Tenant" }, policy.VerdictError, []string{}, nil},
@@ -179,6 +200,7 @@ func TestActionScopes(t *testing.T) {
 		`action in [Action::"CreateUser"]`:                      policy.VerdictDeny,
 		`action in [Action::"GrantRole", Action::"CreateUser"]`: policy.VerdictDeny,
 		`action`:                          policy.VerdictDeny,
+		`action == Action::"LinkUser"`:    policy.VerdictAllow, // it is no link
 		`action == Action::"GrantRole"`:   policy.VerdictPartial,
 		`action in Action::"GrantRole"`:   policy.VerdictPartial,
 		`action in [Action::"GrantRole"]`: policy.VerdictPartial,
@@ -308,7 +330,11 @@ func TestRequestsConformToTheSchema(t *testing.T) {
 		SourceKind: providers.KindCommand, Door: providers.DoorHTTP, Shape: providers.ShapeOrganization, AuthProvider: "local",
 		Roles: []worker.RequestedRole{{}},
 	}
-	for name, req := range map[string]worker.AuthorizationRequest{"full": full, "bare": bare} {
+	link := login()
+	link.Linking, link.Existing = true, true
+	link.UserRoles = []worker.RequestedRole{{Tenant: tenantA, ID: adminID, Name: "admin"}}
+	link.UserOrganizations = []worker.RequestedOrganization{inOrganization(tenantA, sales, "viewer")}
+	for name, req := range map[string]worker.AuthorizationRequest{"full": full, "bare": bare, "link": link} {
 		if err := compile(t).Conforms(req); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -333,6 +359,7 @@ func TestContext(t *testing.T) {
 		`context.requested_roles == ["user"]`,
 		`context.requested_organizations.contains(Organization::"` + sales + `")`,
 		`context.requested_organization_roles.contains("viewer")`,
+		`context.user_roles.isEmpty() && context.user_organizations.isEmpty() && context.user_organization_roles.isEmpty()`,
 		`context has acr && context.acr == "urn:mfa"`,
 		`context has amr && context.amr.containsAll(["pwd", "otp"])`,
 		`context.attributes.hasTag("groups") && context.attributes.getTag("groups") == ["sales", "staff"]`,

@@ -146,6 +146,9 @@ func ReadCases(file string, data []byte) ([]Case, error) {
 		if c.Request.Principal.ID == "" {
 			m.Fail("give source, credential or kind: command in the request", "there is no principal")
 		}
+		if !c.Request.Linking && len(c.Request.UserRoles)+len(c.Request.UserOrganizations) > 0 {
+			m.Fail("add linking: true to the request", "user_roles and user_organizations are those of a user to be linked, and nothing is linked")
+		}
 		c.expect(m.Require("expect", "write expect: {decision: allow}"))
 		m.Close()
 		cases = append(cases, c)
@@ -235,13 +238,20 @@ func readRequest(m *strictyaml.Mapping, r worker.AuthorizationRequest) worker.Au
 	text("email", func(s string) { r.EmailDomain = strings.ToLower(s[strings.LastIndexByte(s, '@')+1:]) })
 	text("email_domain", func(s string) { r.EmailDomain = s })
 	flag("email_verified", &r.EmailVerified)
+	if v := m.Get("linking"); v.Present() {
+		r.Linking = v.Bool()
+		r.Existing = r.Existing || r.Linking
+	}
 	flag("existing", &r.Existing)
 	flag("owner", &r.Owner)
 	flag("replayed", &r.Replayed)
 	if v := m.Get("age"); v.Present() {
 		r.Age = v.Duration()
 	}
-	readGrants(m, &r)
+	r.Roles = readRoles(m.Get("roles"), r.Roles, r.Tenant)
+	r.Organizations = readOrganizations(m.Get("organizations"), r.Organizations, r.Tenant)
+	r.UserRoles = readRoles(m.Get("user_roles"), r.UserRoles, r.Tenant)
+	r.UserOrganizations = readOrganizations(m.Get("user_organizations"), r.UserOrganizations, r.Tenant)
 	if v := m.Get("attributes"); v.Present() {
 		attributes := v.Mapping()
 		r.Attributes = map[string]any{}
@@ -267,35 +277,45 @@ func setKind(r *worker.AuthorizationRequest, kind providers.Kind) {
 	}
 }
 
-func readGrants(m *strictyaml.Mapping, r *worker.AuthorizationRequest) {
-	tenant := func(m *strictyaml.Mapping) string {
-		if v := m.Get("tenant"); v.Present() {
-			return strings.ToLower(v.Text())
-		}
-		return r.Tenant
+// readRoles reads a list of roles. An absent one leaves those that are there.
+func readRoles(v strictyaml.Value, roles []worker.RequestedRole, tenant string) []worker.RequestedRole {
+	if !v.Present() {
+		return roles
 	}
-	if v := m.Get("roles"); v.Present() {
-		r.Roles = nil
-		for _, item := range v.List() {
-			role := item.Mapping()
-			r.Roles = append(r.Roles, worker.RequestedRole{
-				Tenant: tenant(role), ID: strings.ToLower(role.Get("id").Text()), Name: role.Require("name", "the role's name").Text(),
-			})
-			role.Close()
-		}
+	roles = nil
+	for _, item := range v.List() {
+		role := item.Mapping()
+		roles = append(roles, worker.RequestedRole{
+			Tenant: tenantOf(role, tenant), ID: strings.ToLower(role.Get("id").Text()), Name: role.Require("name", "the role's name").Text(),
+		})
+		role.Close()
 	}
-	if v := m.Get("organizations"); v.Present() {
-		r.Organizations = nil
-		for _, item := range v.List() {
-			o := item.Mapping()
-			r.Organizations = append(r.Organizations, worker.RequestedOrganization{
-				Tenant:           tenant(o),
-				OrganizationID:   strings.ToLower(o.Require("id", "the organization's id").Text()),
-				OrganizationName: o.Get("name").Text(),
-				RoleID:           strings.ToLower(o.Get("role_id").Text()),
-				RoleName:         o.Require("role", "the role's name").Text(),
-			})
-			o.Close()
-		}
+	return roles
+}
+
+// readOrganizations reads a list of roles in organizations, likewise.
+func readOrganizations(v strictyaml.Value, organizations []worker.RequestedOrganization, tenant string) []worker.RequestedOrganization {
+	if !v.Present() {
+		return organizations
 	}
+	organizations = nil
+	for _, item := range v.List() {
+		o := item.Mapping()
+		organizations = append(organizations, worker.RequestedOrganization{
+			Tenant:           tenantOf(o, tenant),
+			OrganizationID:   strings.ToLower(o.Require("id", "the organization's id").Text()),
+			OrganizationName: o.Get("name").Text(),
+			RoleID:           strings.ToLower(o.Get("role_id").Text()),
+			RoleName:         o.Require("role", "the role's name").Text(),
+		})
+		o.Close()
+	}
+	return organizations
+}
+
+func tenantOf(m *strictyaml.Mapping, otherwise string) string {
+	if v := m.Get("tenant"); v.Present() {
+		return strings.ToLower(v.Text())
+	}
+	return otherwise
 }

@@ -75,6 +75,12 @@ cases:
   - name: asks for ownership
     request: {owner: true}
     expect: {decision: deny}
+  - name: asks for ownership with a verified address
+    request: {owner: true, email_verified: true}
+    expect: {decision: allow}
+  - name: links an administrator
+    request: {linking: true, user_roles: [{name: admin}], user_organizations: [{id: `+sales+`, role: viewer}]}
+    expect: {decision: allow, policies: [builtin.create-user, builtin.link-user]}
   - name: comes from another tenant
     request: {principal_tenant: `+tenantB+`}
     expect: {decision: deny, policies: [builtin.own-tenant]}
@@ -83,7 +89,7 @@ cases:
 		t.Fatal(err)
 	}
 	report := policy.RunCases(compile(t), cases)
-	if report.Passed != 3 || report.Failed != 1 {
+	if report.Passed != 5 || report.Failed != 1 {
 		t.Fatalf("%+v", report)
 	}
 	r := report.Results[0]
@@ -119,6 +125,8 @@ func TestCasesAreReadStrictly(t *testing.T) {
 		{"NumberForText", head + "cases: [{name: a, request: {grants: [1]}, expect: {decision: allow}}]", "must be text"},
 		{"TextForFlag", head + `cases: [{name: a, request: {replayed: "true"}, expect: {decision: allow}}]`, "true or false"},
 		{"BadAge", head + "cases: [{name: a, request: {age: 3 days}, expect: {decision: allow}}]", "not a duration"},
+		{"RolesOfAUserWhoIsNotLinked", head + "cases: [{name: a, request: {user_roles: [{name: admin}]}, expect: {decision: allow}}]", "nothing is linked"},
+		{"UnknownKeyOfAUsersRole", head + "cases: [{name: a, request: {linking: true, user_organizations: [{id: x, roel: y}]}, expect: {decision: allow}}]", `unknown key "roel"`},
 		{"DuplicateKey", head + "cases: [{name: a, name: b, expect: {decision: allow}}]", "duplicate key"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -100,6 +100,7 @@ type rule struct {
 type Set struct {
 	rules   map[string]*rule
 	create  rules // those that can apply to CreateUser
+	link    rules // those that can apply to LinkUser
 	grant   rules // those that can apply to GrantRole
 	members map[cedar.EntityType][]string
 	version string
@@ -142,6 +143,9 @@ func compile(files []File, s *schema, check func(*cedar.Policy) []finding) (*Set
 		r := c.rules[p.ID]
 		if applies(r.cedar, actionCreate) {
 			set.create = append(set.create, r)
+		}
+		if applies(r.cedar, actionLink) {
+			set.link = append(set.link, r)
 		}
 		if applies(r.cedar, actionGrant) {
 			set.grant = append(set.grant, r)

@@ -26,7 +26,7 @@ var attributesUID = cedar.NewEntityUID(typeAttributes, "event")
 
 // context builds the context of a request and the entity that carries its attributes.
 func (s *Set) context(req worker.AuthorizationRequest, attributes *cedar.Entity) (cedar.Record, error) {
-	m := make(cedar.RecordMap, 20)
+	m := make(cedar.RecordMap, 24)
 	for _, e := range []struct {
 		field cedar.String
 		typ   cedar.EntityType
@@ -48,24 +48,15 @@ func (s *Set) context(req worker.AuthorizationRequest, attributes *cedar.Entity)
 	}
 	m["email_domain"] = cedar.String(req.EmailDomain)
 	m["email_verified"] = cedar.Boolean(req.EmailVerified)
-	m["existing"] = cedar.Boolean(req.Existing)
+	m["existing"] = cedar.Boolean(req.Existing || req.Linking)
 	m["owner"] = cedar.Boolean(req.Owner)
 	m["replayed"] = cedar.Boolean(req.Replayed)
 	m["age"] = cedar.NewDuration(req.Age)
 
-	roles := make([]cedar.Value, len(req.Roles))
-	for i, r := range req.Roles {
-		roles[i] = cedar.String(r.Name)
-	}
-	organizations := make([]cedar.Value, len(req.Organizations))
-	organizationRoles := make([]cedar.Value, len(req.Organizations))
-	for i, o := range req.Organizations {
-		organizations[i] = cedar.NewEntityUID(typeOrganization, cedar.String(o.OrganizationID))
-		organizationRoles[i] = cedar.String(o.RoleName)
-	}
-	m["requested_roles"] = cedar.NewSet(roles...)
-	m["requested_organizations"] = cedar.NewSet(organizations...)
-	m["requested_organization_roles"] = cedar.NewSet(organizationRoles...)
+	m["requested_roles"] = roleNames(req.Roles)
+	m["requested_organizations"], m["requested_organization_roles"] = organizationRoles(req.Organizations)
+	m["user_roles"] = roleNames(req.UserRoles)
+	m["user_organizations"], m["user_organization_roles"] = organizationRoles(req.UserOrganizations)
 
 	m["attributes"] = attributesUID
 	*attributes = cedar.Entity{UID: attributesUID}
@@ -75,6 +66,24 @@ func (s *Set) context(req worker.AuthorizationRequest, attributes *cedar.Entity)
 		}
 	}
 	return cedar.NewRecord(m), nil
+}
+
+func roleNames(roles []worker.RequestedRole) cedar.Set {
+	names := make([]cedar.Value, len(roles))
+	for i, r := range roles {
+		names[i] = cedar.String(r.Name)
+	}
+	return cedar.NewSet(names...)
+}
+
+// organizationRoles returns the organizations, and the names of the roles in them.
+func organizationRoles(in []worker.RequestedOrganization) (organizations, roles cedar.Set) {
+	uids, names := make([]cedar.Value, len(in)), make([]cedar.Value, len(in))
+	for i, o := range in {
+		uids[i] = cedar.NewEntityUID(typeOrganization, cedar.String(o.OrganizationID))
+		names[i] = cedar.String(o.RoleName)
+	}
+	return cedar.NewSet(uids...), cedar.NewSet(names...)
 }
 
 // claims turns the attributes into tags, and those with a name of their own in the context into that.

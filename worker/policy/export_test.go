@@ -56,6 +56,11 @@ func (s *Set) Conforms(req worker.AuthorizationRequest) error {
 	if err := check(actionCreate, v.tenant.UID); err != nil {
 		return err
 	}
+	if req.Linking {
+		if err := check(actionLink, v.tenant.UID); err != nil {
+			return err
+		}
+	}
 	for _, r := range req.Roles {
 		v.grant(s.known.role(r.Tenant, r.ID, r.Name, ""), nil)
 		if err := check(actionGrant, v.role.UID); err != nil {

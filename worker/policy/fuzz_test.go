@@ -59,6 +59,10 @@ func FuzzCompile(f *testing.F) {
 				r.Principal.Kind, r.Principal.ID, r.SourceKind = providers.PrincipalCredential, "k1", providers.KindCommand
 				r.Organizations = []worker.RequestedOrganization{inOrganization(tenantA, sales, "viewer")}
 			},
+			"link": func(r *worker.AuthorizationRequest) {
+				r.Existing, r.Linking, r.UserRoles = true, true, r.Roles
+				r.UserOrganizations = []worker.RequestedOrganization{inOrganization(tenantA, sales, "viewer")}
+			},
 			"replayed": func(r *worker.AuthorizationRequest) { r.Replayed, r.Existing, r.EmailVerified = true, true, false },
 		}
 		for name, change := range requests {
@@ -73,7 +77,7 @@ func FuzzCompile(f *testing.F) {
 			if d := set.Authorize(t.Context(), req); d.Allow {
 				t.Errorf("%s: another tenant's principal was allowed", name)
 			}
-			req.PrincipalTenant, req.Owner = tenantA, true
+			req.PrincipalTenant, req.Owner, req.EmailVerified = tenantA, true, false
 			if d := set.Authorize(t.Context(), req); d.Allow {
 				t.Errorf("%s: an owner was made", name)
 			}

@@ -153,11 +153,11 @@ func (s *schema) explain(message string) (word, hint string) {
 		return m[1], strictyaml.DidYouMean(m[1], s.typeNames())
 	}
 	if m := noAction.FindStringSubmatch(message); m != nil {
-		return m[1], `the actions are Action::"CreateUser" and Action::"GrantRole"`
+		return m[1], `the actions are Action::"CreateUser", Action::"LinkUser" and Action::"GrantRole"`
 	}
 	switch {
 	case strings.Contains(message, "applicable action"):
-		return "", "CreateUser is asked of a Tenant, GrantRole of a Role, both by a Source or a Credential"
+		return "", "CreateUser is asked of a Tenant and GrantRole of a Role, by a Source or a Credential; LinkUser of a Tenant, by a Source"
 	case mixedTypes.MatchString(message):
 		return "", `closed lists are written as entities, as in context.door == Door::"http"; idpsync.cedarschema has all types`
 	case strings.Contains(message, "non-literal"), strings.Contains(message, "duration value"):
