@@ -92,11 +92,11 @@ func TestSkeletonOfEachCharacterIsItsOwnSkeleton(t *testing.T) {
 // honest are identifiers of people and addresses, each as one would write it.
 var honest = []string{
 	"", "mia+hr", "o'brien-d'arcy", "j.o'brien2", "Nguyễn Thị Ánh", "jürgen", "bücher", "straße", "Łukasz", "Çağrı", "Þórður", "Ştefan",
-	"علی‌رضا محمدی", "؜محمد", "محمد٢٠٢٤", "فاطمه ۱۲", "دانا كهن", "דנה כהן‏", "ג'ק", "משה־דוד",
+	"علی\u200cرضا محمدی", "\u061cمحمد", "محمد٢٠٢٤", "فاطمه ۱۲", "دانا كهن", "דנה כהן\u200f", "ג'ק", "משה־דוד",
 	"Иван Иванов", "Ђорђе", "Ірина", "О'Коннор", "иван2", "Γιώργος Παπαδόπουλος", "Ա. Սարգսյան", "გიორგი",
 	"王小明", "陳ㄇㄟˇ", "山田 太郎", "やまだ たろう", "ヤマダ・タロウ", "コーヒー", "山田ケン・Smith", "々木さん、", "田中さん2号", "김철수", "金철수", "김Smith",
-	"ศรีสุดา", "ສຸດາ", "ශ්‍රීමා", "अनिता शर्मा", "अनिता।", "அனிதா", "আনিকা", "ਗੁਰਪ੍ਰੀਤ", "မောင်", "ቤተልሔም", "ᏣᎳᎩ",
-	"Sam 👩‍👩‍👧‍👦", "O’Brien-D'Arcy, PhD & Co", "Jean\u00a0Luc", "Sukarno", "René", "Rene\u0301",
+	"ศรีสุดา", "ສຸດາ", "ශ්\u200dරීමා", "अनिता शर्मा", "अनिता।", "அனிதா", "আনিকা", "ਗੁਰਪ੍ਰੀਤ", "မောင်", "ቤተልሔም", "ᏣᎳᎩ",
+	"Sam 👩\u200d👩\u200d👧\u200d👦", "O’Brien-D'Arcy, PhD & Co", "Jean\u00a0Luc", "Sukarno", "René", "Rene\u0301",
 }
 
 func TestHonestNamesAreHighlyRestrictive(t *testing.T) {

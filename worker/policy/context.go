@@ -68,7 +68,13 @@ func (s *Set) context(req worker.AuthorizationRequest, attributes *cedar.Entity)
 	return cedar.NewRecord(m), nil
 }
 
-func roleNames(roles []worker.RequestedRole) cedar.Set {
+// none is the set that most requests have most of.
+var none cedar.Value = cedar.NewSet()
+
+func roleNames(roles []worker.RequestedRole) cedar.Value {
+	if len(roles) == 0 {
+		return none
+	}
 	names := make([]cedar.Value, len(roles))
 	for i, r := range roles {
 		names[i] = cedar.String(r.Name)
@@ -77,7 +83,10 @@ func roleNames(roles []worker.RequestedRole) cedar.Set {
 }
 
 // organizationRoles returns the organizations, and the names of the roles in them.
-func organizationRoles(in []worker.RequestedOrganization) (organizations, roles cedar.Set) {
+func organizationRoles(in []worker.RequestedOrganization) (organizations, roles cedar.Value) {
+	if len(in) == 0 {
+		return none, none
+	}
 	uids, names := make([]cedar.Value, len(in)), make([]cedar.Value, len(in))
 	for i, o := range in {
 		uids[i] = cedar.NewEntityUID(typeOrganization, cedar.String(o.OrganizationID))

@@ -32,59 +32,71 @@ func TestALinkNeedsBothActions(t *testing.T) {
 	}{
 		{
 			"NothingForbidsIt", "", nil, policy.VerdictAllow,
-			[]string{"builtin.create-user", "builtin.link-user"}, nil,
+			[]string{"builtin.create-user", "builtin.link-user"},
+			nil,
 		},
 		{
 			"ForbiddenForAdministrators", `@id("no-admins") @notice("Administrators are linked by hand.")
 			forbid (principal, action == Action::"LinkUser", resource) when { context.user_roles.contains("admin") };`, nil, policy.VerdictDeny,
-			[]string{"builtin.create-user", "no-admins"}, []string{"Administrators are linked by hand."},
+			[]string{"builtin.create-user", "no-admins"},
+			[]string{"Administrators are linked by hand."},
 		},
 		{
 			"ForbiddenForAdministratorsAllowsOthers", `@id("no-admins")
 			forbid (principal, action == Action::"LinkUser", resource) when { context.user_roles.contains("admin") };`, user, policy.VerdictAllow,
-			[]string{"builtin.create-user", "builtin.link-user"}, nil,
+			[]string{"builtin.create-user", "builtin.link-user"},
+			nil,
 		},
 		{
 			"ForbiddenForMembersOfAnOrganization", `@id("no-sales")
 			forbid (principal, action == Action::"LinkUser", resource)
 			when { context.user_organizations.contains(Organization::"` + sales + `") && context.user_organization_roles == ["viewer"] };`, nil, policy.VerdictDeny,
-			[]string{"builtin.create-user", "no-sales"}, nil,
+			[]string{"builtin.create-user", "no-sales"},
+			nil,
 		},
 		{
 			"ForbiddenByCreateUser", `@id("no-users") @notice("Not now.") forbid (principal, action == Action::"CreateUser", resource) when { context.existing };`, nil, policy.VerdictDeny,
-			[]string{"no-users"}, []string{"Not now."},
+			[]string{"no-users"},
+			[]string{"Not now."},
 		},
 		{
 			"ForbiddenByCreateUserForAdministrators", `@id("no-admins") forbid (principal, action == Action::"CreateUser", resource) when { context.user_roles.contains("admin") };`, nil, policy.VerdictDeny,
-			[]string{"no-admins"}, nil,
+			[]string{"no-admins"},
+			nil,
 		},
 		{
 			"AForbidOfGrantRoleIsAboutNewRoles", `@id("no-grants") forbid (principal, action == Action::"GrantRole", resource);`, nil, policy.VerdictAllow,
-			[]string{"builtin.create-user", "builtin.link-user"}, nil,
+			[]string{"builtin.create-user", "builtin.link-user"},
+			nil,
 		},
 		{
 			"NoticesOfBoth", `@id("hello") @notice("Hello.") permit (principal, action == Action::"CreateUser", resource);
 			@id("again") @notice("Welcome back.") permit (principal, action == Action::"LinkUser", resource);`, nil, policy.VerdictAllow,
-			[]string{"again", "builtin.create-user", "builtin.link-user", "hello"}, []string{"Hello.", "Welcome back."},
+			[]string{"again", "builtin.create-user", "builtin.link-user", "hello"},
+			[]string{"Hello.", "Welcome back."},
 		},
 		{
 			"AnErrorDenies", `@id("sum") forbid (principal, action == Action::"LinkUser", resource) when { 9223372036854775807 + 1 > 0 };`, nil, policy.VerdictError,
-			[]string{"sum"}, nil,
+			[]string{"sum"},
+			nil,
 		},
 		{
 			"AnErrorOfAPermitDenies", `@id("sum") permit (principal, action == Action::"LinkUser", resource) when { 9223372036854775807 + 1 > 0 };`, nil, policy.VerdictError,
-			[]string{"sum"}, nil,
+			[]string{"sum"},
+			nil,
 		},
 		{
 			"OnlyALoginLinks", "", func(r *worker.AuthorizationRequest) {
 				r.Principal.Kind, r.Principal.ID, r.SourceKind, r.Source = providers.PrincipalCredential, "k1", providers.KindCommand, providers.AdminSource
 			}, policy.VerdictDeny,
-			[]string{"builtin.create-user"}, nil,
+			[]string{"builtin.create-user"},
+			nil,
 		},
 		{
 			"ALinkSaysThatTheUserIsThere", `@id("there") forbid (principal, action == Action::"CreateUser", resource) when { !context.existing };`,
 			func(r *worker.AuthorizationRequest) { r.Existing = false }, policy.VerdictAllow,
-			[]string{"builtin.create-user", "builtin.link-user"}, nil,
+			[]string{"builtin.create-user", "builtin.link-user"},
+			nil,
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
