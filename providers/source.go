@@ -39,16 +39,22 @@ type Source struct {
 
 	Format string `json:"format,omitempty"` // feed: user or scim
 
-	Domains     []string          `json:"domains,omitempty"`       // e-mail domains that it may speak for, in canonical form
-	TrustEmail  bool              `json:"trust_email,omitempty"`   // SAML and feed: its e-mail addresses in Domains count as verified
-	LinkByEmail string            `json:"link_by_email,omitempty"` // "" or "verified"
-	Mapping     map[string]string `json:"mapping,omitempty"`       // field to CEL expression; a field not set has its kind's default
+	Domains     []string `json:"domains,omitempty"`       // e-mail domains that it may speak for, in canonical form
+	TrustEmail  bool     `json:"trust_email,omitempty"`   // its e-mail addresses in Domains count as proved, whatever its claims say
+	LinkByEmail string   `json:"link_by_email,omitempty"` // "" or "verified"
+
+	UnverifiedEmail string `json:"unverified_email,omitempty"` // OIDC and SAML: "" (refuse) or AcceptUnverified
+
+	Mapping map[string]string `json:"mapping,omitempty"` // field to CEL expression; a field not set has its kind's default
 
 	DefaultRoles []string      `json:"default_roles,omitempty"`  // granted at creation when the role claim is absent
 	Grants       []string      `json:"grants,omitempty"`         // all that it may ever grant
 	OnDeniedRole string        `json:"on_denied_role,omitempty"` // "" (reject) or "drop"
 	MaxEventAge  time.Duration `json:"max_event_age,omitempty"`  // zero means DefaultMaxEventAge
 }
+
+// AcceptUnverified is the UnverifiedEmail of a source whose logins may create users with addresses that are not proved.
+const AcceptUnverified = "accept"
 
 // DefaultMaxEventAge bounds an event's age at first processing when its source sets nothing else.
 const DefaultMaxEventAge = 7 * 24 * time.Hour

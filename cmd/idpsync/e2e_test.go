@@ -76,6 +76,8 @@ tenants:
         entity_id: https://sp.acme.example/saml
         acs_url: https://sp.acme.example/saml/acs
         idp_initiated: true
+        trust_email: true
+        domains: [acme.example]
         mapping: {email: 'attributes["mail"][0]', name: 'attributes["displayName"][0]'}
         default_roles: [user]
         grants: [user]

@@ -80,8 +80,19 @@ func (m *Mapping) Apply(ctx context.Context, vars *Vars, r *providers.CreateUser
 			r.Faults = append(r.Faults, *fault)
 		}
 		if trace.Enabled() {
-			trace.Add(providers.Check{Step: "map", Name: e.field, OK: fault == nil, Detail: e.detail(v, state, fault)})
+			detail := e.detail(v, state, fault)
+			if e.want == boolean && !m.proof.plain && r.EmailVerified {
+				detail += ", which speaks of " + m.proof.sources()
+			}
+			trace.Add(providers.Check{Step: "map", Name: e.field, OK: fault == nil, Detail: detail})
 		}
+	}
+	switch {
+	case m.trusted:
+		r.EmailVerified = r.Email != ""
+		trace.Add(providers.Check{Step: "map", Name: "email_verified", OK: true, Detail: trusted})
+	case !m.proof.counts && m.kind != providers.KindFeed && trace.Enabled():
+		trace.Add(providers.Check{Step: "map", Name: "email_verified", OK: true, Detail: m.proof.detail()})
 	}
 	return nil
 }

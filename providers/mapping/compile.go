@@ -25,6 +25,9 @@ const (
 type Mapping struct {
 	kind    providers.Kind
 	entries []entry
+	trusted bool   // trust_email: its addresses are proved whatever the claims say
+	proof   proof  // by its claims
+	subject string // why the subject may change; empty when it does not
 }
 
 // An entry maps one field.
@@ -37,6 +40,7 @@ type entry struct {
 	plain   bool     // the expression is nothing but chains[0]
 	chains  []chain  // every selection below a variable
 	reads   []string // every key that the expression names, for overage markers
+	native  ast.Expr // while the mapping is compiled
 }
 
 // A chain is a selection of keys below a variable: claims.realm_access.roles.
@@ -47,7 +51,7 @@ type chain struct {
 
 // A Problem is one fault of a mapping, found before any event.
 type Problem struct {
-	Field   string // of the mapping, as in email; or link_by_email
+	Field   string // of the mapping, as in email; or a key of the source: link_by_email, trust_email
 	Column  int    // of the expression, from 1; 0 when it is not about a place
 	Message string
 	Hint    string // what to do next; optional
@@ -56,7 +60,7 @@ type Problem struct {
 // String returns field, column, message and hint.
 func (p Problem) String() string {
 	s := "mapping." + p.Field
-	if p.Field == "link_by_email" {
+	if p.Field == "link_by_email" || p.Field == "trust_email" {
 		s = p.Field
 	}
 	if p.Column > 0 {
@@ -84,13 +88,12 @@ func (e *LintError) Error() string {
 // Compile compiles the mapping of a source of the given kind; a field that exprs does not have gets its default. It
 // takes milliseconds, so it is done once per source. The error is a *[LintError] with all faults.
 func Compile(kind providers.Kind, exprs map[string]string) (*Mapping, error) {
-	return compile(providers.Source{Kind: kind, Mapping: exprs})
+	return CompileSource(providers.Source{Kind: kind, Mapping: exprs})
 }
 
-// CompileSource is Compile for a source as configured; it checks also what link_by_email needs of a mapping.
-func CompileSource(src providers.Source) (*Mapping, error) { return compile(src) }
-
-func compile(src providers.Source) (*Mapping, error) {
+// CompileSource is Compile for a source as configured. What compiles can be used; [Mapping.Lint] says what should not
+// be applied all the same.
+func CompileSource(src providers.Source) (*Mapping, error) {
 	base, variables := defaults(src.Kind)
 	if variables == nil {
 		return nil, &LintError{[]Problem{{Field: "kind", Message: fmt.Sprintf("a source of kind %q has no mapping", src.Kind)}}}
@@ -102,7 +105,7 @@ func compile(src providers.Source) (*Mapping, error) {
 	if err != nil {
 		return nil, fmt.Errorf("building the CEL environment: %w", err)
 	}
-	m := &Mapping{kind: src.Kind}
+	m := &Mapping{kind: src.Kind, trusted: src.TrustEmail}
 	problems := unknownFields(src.Mapping)
 	for _, f := range fields {
 		expr, own := src.Mapping[f.name]
@@ -118,11 +121,29 @@ func compile(src providers.Source) (*Mapping, error) {
 			m.entries = append(m.entries, e)
 		}
 	}
-	problems = append(problems, m.lintLinking(src)...)
 	if len(problems) > 0 {
 		return nil, &LintError{problems}
 	}
+	m.proof = proofOf(src, m.entry("email"), m.entry("email_verified"))
+	if e := m.entry("subject"); e != nil {
+		m.subject = subjectWarning(e.native)
+	}
+	if m.trusted || !m.proof.counts {
+		m.entries = slices.DeleteFunc(m.entries, func(e entry) bool { return e.want == boolean }) // it has no say
+	}
+	for i := range m.entries {
+		m.entries[i].native = nil
+	}
 	return m, nil
+}
+
+// entry returns the entry of a field, or nil when it is not mapped.
+func (m *Mapping) entry(field string) *entry {
+	i := slices.IndexFunc(m.entries, func(e entry) bool { return e.field == field })
+	if i < 0 {
+		return nil
+	}
+	return &m.entries[i]
 }
 
 func unknownFields(exprs map[string]string) []Problem {
@@ -182,7 +203,7 @@ func compileField(env *cel.Env, kind providers.Kind, field string, want result, 
 		return entry{}, []Problem{{Field: field, Message: err.Error()}}
 	}
 	native := checked.NativeRep().Expr()
-	e := entry{field: field, want: want, source: expr, program: program, reads: keysOf(native), chains: chainsOf(native), short: shortcutOf(expr)}
+	e := entry{field: field, want: want, source: expr, program: program, native: native, reads: keysOf(native), chains: chainsOf(native), short: shortcutOf(expr)}
 	if whole, ok := selection(native); ok {
 		e.plain, e.chains = true, []chain{whole}
 	}

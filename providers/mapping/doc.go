@@ -28,6 +28,17 @@
 // The others are absent. SAML and feeds prove an e-mail address by `trust_email` alone, so email_verified cannot be
 // mapped for them.
 //
+// # Proof of an address
+//
+// An address is proved when email_verified is true and speaks of the claims that the address comes from. The default
+// speaks of claims.email as it is, and of no other address. An expression that the operator wrote speaks of a claim when
+// it reads that claim, or one beside it that is named after it: X_verified, XVerified or verified_X, and for claims.email
+// also xms_edov, which Microsoft Entra sends. An address from one of several claims needs all of them spoken of; an
+// expression that can be true by other claims alone, or by a claim's being there, is no proof. An email_verified that
+// speaks of something else is never evaluated. A source with trust_email needs none of this.
+//
+// [CompileSource] compiles all the same, so that a source in force goes on working; [Mapping.Lint] tells who applies it.
+//
 // # What an expression may answer
 //
 // A key that is not there, or an optional without a value, means that the field is absent. A value of another type

@@ -10,33 +10,48 @@ import (
 // LinkVerified is the only value of a source's link_by_email besides none.
 const LinkVerified = "verified"
 
-// lintLinking refuses a source that would take an account by an e-mail address that nobody verified. Two claims speak
-// of one address only when both are the standard ones, or when the configuration names both.
-func (m *Mapping) lintLinking(src providers.Source) []Problem {
-	const field = "link_by_email"
-	switch src.LinkByEmail {
-	case "":
-		return nil
-	case LinkVerified:
-	default:
-		return []Problem{{Field: field, Message: fmt.Sprintf("%q is not known", src.LinkByEmail), Hint: `leave it out, or write "verified"`}}
+// Lint returns why the source that the mapping was compiled for should not be applied. A source that is in force already
+// works all the same: an address that is not proved stays so.
+func (m *Mapping) Lint(src providers.Source) []Problem {
+	var problems []Problem
+	provable := m.trusted || m.proof.counts
+	login := m.kind == providers.KindOIDC || m.kind == providers.KindSAML
+	if login && !provable && src.UnverifiedEmail != providers.AcceptUnverified {
+		problems = append(problems, m.unproved())
 	}
-	if src.Kind != providers.KindOIDC {
-		if src.TrustEmail {
-			return nil
-		}
-		return []Problem{{Field: field, Message: "needs a source whose e-mail addresses are verified", Hint: "set trust_email: true and domains"}}
-	}
-	email, ownEmail := src.Mapping["email"]
-	verified, ownVerified := src.Mapping["email_verified"]
 	switch {
-	case ownVerified && strings.TrimSpace(verified) == "":
-		return []Problem{{Field: field, Message: "needs email_verified, which is switched off", Hint: "take the empty email_verified out of the mapping"}}
-	case ownEmail && email != oidcDefaults["email"] && !ownVerified:
-		return []Problem{{
-			Field: field, Message: "needs a mapping of email_verified beside that of email",
-			Hint: "claims.email_verified speaks of claims.email; name the claim that speaks of the address you map",
-		}}
+	case src.LinkByEmail == "":
+	case src.LinkByEmail != LinkVerified:
+		problems = append(problems, Problem{Field: "link_by_email", Message: fmt.Sprintf("%q is not known", src.LinkByEmail), Hint: `leave it out, or write "verified"`})
+	case !provable && len(problems) == 0:
+		problems = append(problems, Problem{Field: "link_by_email", Message: "needs a source that proves its addresses: " + m.proof.why, Hint: "set trust_email: true and domains, or have email_verified speak of the address"})
 	}
-	return nil
+	return problems
+}
+
+// Warnings returns what works and should not stay.
+func (m *Mapping) Warnings() []Problem {
+	var problems []Problem
+	switch {
+	case m.proof.source == "":
+	case m.trusted:
+		problems = append(problems, Problem{Field: "email_verified", Column: 1, Message: "has no effect: " + trusted, Hint: "remove one of the two"})
+	case !m.proof.counts:
+		problems = append(problems, Problem{Field: "email_verified", Column: 1, Message: "has no effect: " + m.proof.why, Hint: "remove it, or have it speak of the address"})
+	}
+	if m.subject != "" {
+		problems = append(problems, Problem{
+			Field: "subject", Column: 1, Message: m.subject,
+			Hint: "use a persistent NameID, or an attribute such as pairwise-id, eduPersonUniqueId, objectidentifier or employeeNumber",
+		})
+	}
+	return problems
+}
+
+func (m *Mapping) unproved() Problem {
+	p := Problem{Field: m.proof.field, Column: 1, Message: strings.TrimPrefix(m.proof.why, m.proof.field+" ") + "; every first login would be refused", Hint: m.proof.hint}
+	if p.Field == "trust_email" {
+		p.Column = 0
+	}
+	return p
 }

@@ -94,32 +94,39 @@ func TestStaticTypes(t *testing.T) {
 	}
 }
 
-func TestLinkingNeedsAVerifiedAddress(t *testing.T) {
+func TestLinkingNeedsAProvedAddress(t *testing.T) {
 	oidc := func(m map[string]string) providers.Source {
-		return providers.Source{Kind: providers.KindOIDC, LinkByEmail: "verified", Mapping: m}
+		return providers.Source{Kind: providers.KindOIDC, LinkByEmail: "verified", UnverifiedEmail: "accept", Mapping: m}
 	}
 	for name, c := range map[string]struct {
 		src providers.Source
 		ok  bool
 	}{
 		"oidc defaults":                {oidc(nil), true},
-		"both mapped":                  {oidc(map[string]string{"email": "claims.mail", "email_verified": "claims.mail_ok"}), true},
+		"both mapped":                  {oidc(map[string]string{"email": "claims.mail", "email_verified": "claims.mail_verified"}), true},
 		"the default written out":      {oidc(map[string]string{"email": "claims.email"}), true},
 		"verified switched off":        {oidc(map[string]string{"email_verified": ""}), false},
 		"another address":              {oidc(map[string]string{"email": "claims.upn"}), false},
+		"another claim":                {oidc(map[string]string{"email": "claims.mail", "email_verified": "claims.mail_ok"}), false},
 		"another address, no verified": {oidc(map[string]string{"email": "claims.upn", "email_verified": ""}), false},
 		"unknown word":                 {providers.Source{Kind: providers.KindOIDC, LinkByEmail: "always"}, false},
-		"saml":                         {providers.Source{Kind: providers.KindSAML, LinkByEmail: "verified"}, false},
+		"oidc, trusted":                {providers.Source{Kind: providers.KindOIDC, LinkByEmail: "verified", TrustEmail: true, Mapping: map[string]string{"email": "claims.upn"}}, true},
+		"saml":                         {providers.Source{Kind: providers.KindSAML, LinkByEmail: "verified", UnverifiedEmail: "accept"}, false},
 		"saml, trusted":                {providers.Source{Kind: providers.KindSAML, LinkByEmail: "verified", TrustEmail: true}, true},
 		"feed":                         {providers.Source{Kind: providers.KindFeed, LinkByEmail: "verified"}, false},
-		"not linking":                  {providers.Source{Kind: providers.KindOIDC, Mapping: map[string]string{"email": "claims.upn"}}, true},
+		"not linking":                  {providers.Source{Kind: providers.KindOIDC, UnverifiedEmail: "accept", Mapping: map[string]string{"email": "claims.upn"}}, true},
 	} {
-		_, err := mapping.CompileSource(c.src)
-		if (err == nil) != c.ok {
-			t.Errorf("%s: %v", name, err)
+		m, err := mapping.CompileSource(c.src)
+		if err != nil {
+			t.Errorf("%s: a source in force must go on working, but it does not compile: %v", name, err)
+			continue
 		}
-		if lint, is := errors.AsType[*mapping.LintError](err); err != nil && (!is || lint.Problems[0].Field != "link_by_email" || lint.Problems[0].Hint == "") {
-			t.Errorf("%s: %v", name, err)
+		faults := m.Lint(c.src)
+		if c.ok && len(faults) > 0 {
+			t.Errorf("%s: apply refuses it: %v", name, faults)
+		}
+		if !c.ok && (len(faults) != 1 || faults[0].Field != "link_by_email" || faults[0].Hint == "") {
+			t.Errorf("%s: the faults are %v, want one of link_by_email with a hint", name, faults)
 		}
 	}
 }

@@ -69,6 +69,32 @@ func TestEmailIsVerifiedByBooleanTrueOnly(t *testing.T) {
 	}
 }
 
+// What a token says of one claim must not vouch for an address that comes from another, which people may choose themselves.
+func TestEmailVerifiedSpeaksOfTheMappedAddress(t *testing.T) {
+	for name, c := range map[string]struct {
+		trust   bool
+		mapping map[string]string
+		want    bool
+	}{
+		"another claim, by default":       {false, map[string]string{"email": "claims.preferred_username"}, false},
+		"another claim, the same word":    {false, map[string]string{"email": "claims.preferred_username", "email_verified": "claims.email_verified"}, false},
+		"another claim, the operator's":   {false, map[string]string{"email": "claims.preferred_username", "email_verified": "claims.preferred_username_verified"}, true},
+		"another claim, a trusted source": {true, map[string]string{"email": "claims.preferred_username"}, true},
+	} {
+		w := newWorld(t, []string{"EdDSA"}, func(s *providers.Source) {
+			s.TrustEmail, s.Domains, s.Mapping = c.trust, []string{"acme.example"}, c.mapping
+		})
+		claims := w.claims(map[string]any{"preferred_username": "president@acme.example", "preferred_username_verified": true, "email_verified": true})
+		got, err := w.provider.Verify(t.Context(), w.login(t, w.sign(t, claims)))
+		if err != nil || got.Email != "president@acme.example" || len(got.Faults) > 0 {
+			t.Fatalf("%s: the login has the address %q, faults %v and error %v; want president@acme.example", name, got.Email, got.Faults, err)
+		}
+		if got.EmailVerified != c.want {
+			t.Errorf("%s: the address is proved: %v, want %v", name, got.EmailVerified, c.want)
+		}
+	}
+}
+
 func TestFaultyRolesAreReportedWithTheRequest(t *testing.T) {
 	w := newWorld(t, []string{"EdDSA"}, nil)
 	got, err := w.provider.Verify(t.Context(), w.login(t, w.sign(t, w.claims(map[string]any{"groups": "user,admin", "name": 7}))))
@@ -161,13 +187,13 @@ func TestTokensThatCarryCommands(t *testing.T) {
 func TestConfigurationFaultsAreReportedTogether(t *testing.T) {
 	env, _, _ := providertest.Environment(t, providertest.NewClock())
 	_, err := oidc.New(providers.Source{
-		Kind: providers.KindOIDC, Issuer: "http://issuer.example", Algorithms: []string{"HS256", "none"}, LinkByEmail: "verified",
+		Kind: providers.KindOIDC, Issuer: "http://issuer.example", Algorithms: []string{"HS256", "none"},
 		Mapping: map[string]string{"owner": "claims.owner", "email": "claims.upn"},
 	}, env)
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, want := range []string{"issuer: must be https", "audiences: ", `"HS256"`, `"none"`, "an owner is never taken from a claim", "link_by_email"} {
+	for _, want := range []string{"issuer: must be https", "audiences: ", `"HS256"`, `"none"`, "an owner is never taken from a claim"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error lacks %q:\n%v", want, err)
 		}

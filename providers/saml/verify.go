@@ -265,7 +265,7 @@ func (v *verification) user(ctx context.Context, a *assertion) (providers.Create
 		return providers.CreateUser{}, refuseHint(checkSubject, "the attribute that the source takes the subject from is absent or empty",
 			"let the identity provider release that attribute for every user, or change mapping.subject")
 	}
-	user.EmailVerified = src.TrustEmail && v.p.speaksFor(user.Email)
+	user.EmailVerified = user.EmailVerified && v.p.speaksFor(user.Email)
 	user.Attributes = make(map[string]any, len(a.attributes))
 	for name, values := range a.attributes {
 		user.Attributes[name] = values

@@ -118,7 +118,7 @@ func TestPrivateKeysOfOthersAreWarnedOf(t *testing.T) {
 	}
 	d, err := directory.Parse(filepath.Join(folder, "d.yaml"), []byte(tenant(`
       - {name: adfs, kind: saml, metadata_file: idp.xml, entity_id: https://sp.example, acs_url: https://sp.example/acs,
-         key_file: sp.key, certificate_file: sp.crt, allow_sha1: true}`)), directory.Options{})
+         key_file: sp.key, certificate_file: sp.crt, allow_sha1: true, trust_email: true, domains: [acme.example]}`)), directory.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package directory
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/mapping"
@@ -37,24 +38,33 @@ func (r *reader) mapping(m *strictyaml.Mapping, s *providers.Source) {
 	if s.Kind == "" || !whole {
 		return
 	}
-	_, err := mapping.CompileSource(*s)
-	if err == nil {
-		return
+	at := func(p mapping.Problem) strictyaml.Value {
+		place, ok := places[p.Field]
+		switch {
+		case !ok:
+			return m.Key(p.Field)
+		case p.Column > 0:
+			return place.Within(p.Column - 1)
+		}
+		return exprs.Key(p.Field)
 	}
+	compiled, err := mapping.CompileSource(*s)
 	lint, ok := errors.AsType[*mapping.LintError](err)
-	if !ok {
+	switch {
+	case err == nil:
+		lint = &mapping.LintError{Problems: compiled.Lint(*s)}
+		for _, p := range compiled.Warnings() {
+			r.warn(at(p), p.Hint, "%s: %s", p.Field, p.Message)
+		}
+	case !ok:
 		v.Fail("", "the mapping of source %q does not compile: %v", s.Name, err)
 		return
 	}
 	for _, p := range lint.Problems {
-		place, ok := places[p.Field]
-		switch {
-		case !ok:
-			m.Key(p.Field).Fail(p.Hint, "%s: %s", p.Field, p.Message)
-		case p.Column > 0:
-			place.Within(p.Column-1).Fail(p.Hint, "%s: %s", p.Field, p.Message)
-		default:
-			exprs.Key(p.Field).Fail(p.Hint, "%s: %s", p.Field, p.Message)
+		what := p.Field
+		if _, mapped := places[p.Field]; !mapped && !m.Has(p.Field) {
+			what = fmt.Sprintf("source %q", s.Name)
 		}
+		at(p).Fail(p.Hint, "%s: %s", what, p.Message)
 	}
 }

@@ -26,8 +26,8 @@ tenants:
     name: acme
     roles: [{name: user}, {name: admin}]
     sources:
-      - {name: staff, kind: saml, metadata_url: https://idp.example/m, entity_id: https://sp.example, acs_url: https://sp.example/acs, grants: [user]}
-      - {name: admins, kind: saml, `+c.second+`, grants: [admin], default_roles: [admin]}
+      - {name: staff, kind: saml, metadata_url: https://idp.example/m, entity_id: https://sp.example, acs_url: https://sp.example/acs, trust_email: true, domains: [acme.example], grants: [user]}
+      - {name: admins, kind: saml, `+c.second+`, trust_email: true, domains: [acme.example], grants: [admin], default_roles: [admin]}
 `), directory.Options{})
 			if refused := err != nil && strings.Contains(err.Error(), "the same identity provider"); refused != c.same || !c.same && err != nil {
 				t.Errorf("%v", err)

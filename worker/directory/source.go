@@ -44,9 +44,10 @@ func sourceKeys() []sourceKey {
 		{"allow_sha1", []providers.Kind{saml}, (*reader).allowSHA1},
 
 		{"format", []providers.Kind{feed}, (*reader).format},
-		{"trust_email", []providers.Kind{saml, feed}, func(_ *reader, v strictyaml.Value, s *providers.Source) { s.TrustEmail = v.Bool() }},
+		{"trust_email", everyKind, func(_ *reader, v strictyaml.Value, s *providers.Source) { s.TrustEmail = v.Bool() }},
 		{"domains", everyKind, (*reader).domains},
 		{"link_by_email", []providers.Kind{oidc, saml}, (*reader).linkByEmail},
+		{"unverified_email", []providers.Kind{oidc, saml}, (*reader).unverifiedEmail},
 		{"on_denied_role", everyKind, (*reader).onDeniedRole},
 		{"max_event_age", everyKind, func(_ *reader, v strictyaml.Value, s *providers.Source) { s.MaxEventAge = v.Duration() }},
 	}
@@ -293,6 +294,12 @@ func (r *reader) format(v strictyaml.Value, s *providers.Source) {
 
 func (r *reader) linkByEmail(v strictyaml.Value, s *providers.Source) {
 	s.LinkByEmail = word(v, "link_by_email", "verified")
+}
+
+func (r *reader) unverifiedEmail(v strictyaml.Value, s *providers.Source) {
+	if w := word(v, "unverified_email", "refuse", providers.AcceptUnverified); w != "refuse" {
+		s.UnverifiedEmail = w
+	}
 }
 
 func (r *reader) onDeniedRole(v strictyaml.Value, s *providers.Source) {
