@@ -30,15 +30,20 @@ func newApplyCommand(a *app) *cobra.Command {
 The file declares all of it: what it leaves out is removed. The difference is shown before anything is written. A running
 worker follows within seconds. deploy/directory.example.yaml explains the form.
 
-What is removed is withdrawn, not destroyed: users and their grants stay, and declaring the same id again brings it back.`,
+What is removed is withdrawn, not destroyed: users and their grants stay, and declaring the same id again brings it back.
+
+Warnings tell what can be applied and should not stay, such as a source without domains. With --strict they are refused
+like faults, with exit code 2.`,
 		Example: `  idpsync apply -f directory.yaml              show the difference, ask, write
   idpsync apply -f directory.yaml --dry-run    show the difference; exit code 3 when there is one
-  idpsync apply -f directory.yaml --yes        write without asking`,
+  idpsync apply -f directory.yaml --yes        write without asking
+  idpsync apply -f directory.yaml --strict     refuse a file that has warnings`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return v.run(cmd) },
 	}
 	cmd.Flags().StringVarP(&v.file, "file", "f", "", "directory file (YAML); - for standard input")
 	cmd.Flags().BoolVar(&v.dryRun, "dry-run", false, "show the difference and write nothing")
+	cmd.Flags().BoolVar(&v.strict, "strict", false, "refuse a file that has warnings, as if they were faults")
 	yesFlag(cmd, &v.yes)
 	jsonFlag(cmd, &v.json)
 	a.addSettings(cmd, areaStore)
@@ -49,6 +54,7 @@ type applyVerb struct {
 	app    *app
 	file   string
 	dryRun bool
+	strict bool
 	yes    bool
 	json   bool
 }
@@ -70,6 +76,9 @@ func (v *applyVerb) run(cmd *cobra.Command) (err error) {
 	declared, err := a.declaration(v.file)
 	if err != nil {
 		return err
+	}
+	if n := len(declared.Warnings); v.strict && n > 0 {
+		return fail(exitUsage, "fix these, or apply without --strict; nothing was changed", "%s is not applied with --strict, it has %s:\n%w", v.file, count(n, "warning"), declared.Warnings)
 	}
 	report := applied{Changes: directory.Changes{}}
 	for _, w := range declared.Warnings {
@@ -183,7 +192,7 @@ func (v *applyVerb) finish(report applied, err error) error {
 
 // declaration reads a directory file with all checks that can be made without a database.
 func (a *app) declaration(file string) (directory.Declaration, error) {
-	o := directory.Options{CheckSource: a.checkSource, CheckPolicies: checkPolicies}
+	o := directory.Options{CheckSource: a.checkSource, CheckPolicies: checkPolicies, WarnOfPolicies: warnOfPolicies}
 	var d directory.Declaration
 	var err error
 	switch file {
@@ -216,12 +225,18 @@ func (a *app) checkSource(s providers.Source) error {
 }
 
 func checkPolicies(rows []store.Policy) error {
+	_, err := policy.Compile(policyFiles(rows))
+	return err
+}
+
+func warnOfPolicies(rows []store.Policy) strictyaml.Faults { return policy.Warnings(policyFiles(rows)) }
+
+func policyFiles(rows []store.Policy) []policy.File {
 	files := make([]policy.File, len(rows))
 	for i, r := range rows {
 		files[i] = policy.File(r)
 	}
-	_, err := policy.Compile(files)
-	return err
+	return files
 }
 
 // noKeys and noCredentials stand in for the store where a source is only checked.

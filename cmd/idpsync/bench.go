@@ -133,7 +133,7 @@ func (b *benchmark) declare(ctx context.Context, st *store.Store) error {
     name: bench-%s
     roles: [{name: user}]
     sources:
-      - {name: okta, kind: oidc, issuer: %q, audiences: [idpsync], default_roles: [user], grants: [user]}
+      - {name: okta, kind: oidc, issuer: %q, audiences: [idpsync], domains: [corp.example], default_roles: [user], grants: [user]}
 `, b.tenant, b.tenant[:8], b.issuer.URL())
 	declared, err := directory.Parse("bench.yaml", []byte(text), directory.Options{})
 	if err != nil {

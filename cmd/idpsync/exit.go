@@ -15,14 +15,14 @@ import (
 const (
 	exitOK      = 0
 	exitFailure = 1 // the work failed
-	exitUsage   = 2 // wrong arguments or configuration; nothing was done
+	exitUsage   = 2 // wrong arguments or configuration, or warnings with --strict; nothing was done
 	exitPending = 3 // nothing found, or a difference that a dry run did not write
 	exitRefused = 4 // nobody confirmed, or somebody else changed the same thing at the same time
 )
 
 const exitCodesText = `0  done, or nothing to do
 1  the work failed; the message and its hint say why
-2  wrong arguments or configuration; nothing was done
+2  wrong arguments or configuration, or warnings with apply --strict; nothing was done
 3  nothing was found, or a dry run found a difference
 4  refused: not confirmed, or the same thing was changed by somebody else at the same time
 

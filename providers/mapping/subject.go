@@ -60,7 +60,7 @@ func subjectWarning(e ast.Expr) string {
 		default:
 			what = "is not known to have one value that stays with one person"
 		}
-		return fmt.Sprintf("the subject comes from attribute %q, which %s", from[0].key, what)
+		return fmt.Sprintf("comes from attribute %q, which %s", from[0].key, what)
 	}
 	return ""
 }

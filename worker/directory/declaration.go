@@ -21,6 +21,8 @@ type Options struct {
 	CheckSource func(providers.Source) error
 	// CheckPolicies reports why the policies cannot be used.
 	CheckPolicies func([]store.Policy) error
+	// WarnOfPolicies tells what the policies may not do as they are meant. Its files are names of policies.
+	WarnOfPolicies func([]store.Policy) strictyaml.Faults
 }
 
 // A Declaration is what a file declares.
@@ -53,12 +55,14 @@ func Parse(name string, data []byte, o Options) (Declaration, error) {
 		return Declaration{}, r.doc.Err()
 	}
 	m := root.Mapping()
-	r.tenants(m.Require("tenants", "a list; [] declares that there is none"))
+	tenants := m.Require("tenants", "a list; [] declares that there is none")
+	r.tenants(tenants)
 	r.policies(m.Get("policies"))
 	m.Close()
 	if err := r.doc.Err(); err != nil {
 		return Declaration{}, err
 	}
+	r.warningsOf(tenants)
 	sortDirectory(&r.out)
 	return Declaration{Directory: r.out, Warnings: r.warnings}, nil
 }
@@ -70,6 +74,7 @@ type reader struct {
 	folder   string
 	options  Options
 	out      store.Directory
+	read     []providers.Source // in the order of the file
 	warnings strictyaml.Faults
 }
 

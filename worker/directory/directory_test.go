@@ -35,8 +35,8 @@ func TestTheShippedExampleIsGood(t *testing.T) {
 	if len(d.Warnings) > 0 {
 		t.Errorf("warnings: %v", d.Warnings)
 	}
-	if n := len(d.Directory.Sources); n != 3 {
-		t.Errorf("%d sources", n)
+	if n := len(d.Directory.Sources); n != 4 {
+		t.Errorf("the example declares %d sources, want 4", n)
 	}
 }
 

@@ -47,6 +47,12 @@ func (r *reader) policies(v strictyaml.Value) {
 			v.Fail("mend the policies; those in force stay", "the policies cannot be used: %v", err)
 		}
 	}
+	if r.options.WarnOfPolicies != nil {
+		for _, w := range r.options.WarnOfPolicies(policies) {
+			w.File = filepath.Join(r.beside(name), w.File)
+			r.warnings = append(r.warnings, w)
+		}
+	}
 	r.out.Policies = policies
 }
 

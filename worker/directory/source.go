@@ -75,6 +75,7 @@ func (r *reader) sources(v strictyaml.Value, tenant string, roles tenantRoles) {
 				m.Get("name").Fail("", "source %q cannot work: %v", s.Name, err)
 			}
 		}
+		r.read = append(r.read, s)
 		config, err := json.Marshal(s)
 		if err != nil {
 			m.Fail("", "source %q: %v", s.Name, err)

@@ -1,0 +1,108 @@
+package directory
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/directory/strictyaml"
+)
+
+// A placedSource is a source as it was read, with the place of its declaration and the name of its tenant.
+type placedSource struct {
+	providers.Source
+	at     *strictyaml.Mapping
+	tenant string
+}
+
+// warningsOf tells what can be applied and should not stay. It walks a document that has no faults a second time, so that
+// the rules about several tenants and those about one source are in one place.
+func (r *reader) warningsOf(tenants strictyaml.Value) {
+	var all []placedSource
+	for _, item := range tenants.List() {
+		tenant := item.Mapping()
+		roles := declaredRoles(tenant.Get("roles"))
+		for _, item := range tenant.Get("sources").List() {
+			s := placedSource{r.read[len(all)], item.Mapping(), tenant.Get("name").Text()}
+			r.warnOfSharedTokens(s, all)
+			r.warnOfIssuer(s)
+			r.warnOfDomains(s)
+			r.warnOfGrants(s, roles)
+			all = append(all, s)
+		}
+	}
+	slices.SortStableFunc(r.warnings, func(a, b strictyaml.Fault) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+}
+
+// declaredRoles returns the scopes of each role name.
+func declaredRoles(v strictyaml.Value) map[string][]string {
+	roles := map[string][]string{}
+	for _, item := range v.List() {
+		m := item.Mapping()
+		name, scope := m.Get("name").Text(), m.Get("scope").Text()
+		if scope == "" {
+			scope = store.ScopeTenant
+		}
+		roles[name] = append(roles[name], scope)
+	}
+	return roles
+}
+
+// warnOfSharedTokens finds sources of other tenants that one token or assertion satisfies too. Which tenant it is for is
+// then decided by whoever publishes it, and not by the identity provider.
+func (r *reader) warnOfSharedTokens(s placedSource, others []placedSource) {
+	for _, other := range others {
+		if other.tenant == s.tenant || other.Kind != s.Kind {
+			continue
+		}
+		if sameAssertions(other.Source, s.Source) {
+			r.warn(s.at.Get("name"), "give each tenant an entity_id or acs_url of its own; one login could be published to either",
+				"source %q of tenant %s and source %q of tenant %s take the same assertions", other.Name, other.tenant, s.Name, s.tenant)
+		}
+		if s.Kind != providers.KindOIDC || s.Issuer != other.Issuer {
+			continue
+		}
+		for _, audience := range s.Audiences {
+			if slices.Contains(other.Audiences, audience) {
+				r.warn(s.at.Get("issuer"), "give each tenant a client id of its own; one login could be published to either",
+					"source %q of tenant %s and source %q of tenant %s take the same tokens: issuer %s, audience %q", other.Name, other.tenant, s.Name, s.tenant, s.Issuer, audience)
+			}
+		}
+	}
+}
+
+func (r *reader) warnOfIssuer(s placedSource) {
+	if s.Kind != providers.KindOIDC {
+		return
+	}
+	if issuerTemplate(s.Issuer) {
+		r.warn(s.at.Get("issuer"), "write the issuer of one directory, as in https://login.microsoftonline.com/<directory id>/v2.0",
+			"%s stands for many directories: no token names it as its iss, so that every login is refused", s.Issuer)
+	}
+	if s.Commands && publicIssuer(s.Issuer) {
+		r.warn(s.at.Get("commands"), "take commands from an issuer of your own, or with credentials: idpsync credential create",
+			"anyone can get a token of %s, and with commands: true it may carry commands with all grants of source %q", s.Issuer, s.Name)
+	}
+}
+
+func (r *reader) warnOfDomains(s placedSource) {
+	switch {
+	case s.Kind == providers.KindFeed && (!s.TrustEmail || len(s.Domains) == 0):
+		r.warn(s.at.Get("name"), "set trust_email: true and the domains whose addresses it vouches for",
+			"feed %q speaks for no domain: the addresses of its users are not reserved, and no login takes such a user", s.Name)
+	case s.Kind != providers.KindFeed && len(s.Domains) == 0:
+		r.warn(s.at.Get("name"), "list the domains whose addresses it may speak for",
+			"source %q has no domains: its logins take no provisioned user, link to none, and make no user the owner", s.Name)
+	}
+}
+
+func (r *reader) warnOfGrants(s placedSource, roles map[string][]string) {
+	for _, item := range s.at.Get("grants").List() {
+		if name := item.Text(); len(roles[name]) > 1 {
+			r.warn(item, "give one of them another name", "role %q is one of the tenant and one of its organizations, and source %q may grant both", name, s.Name)
+		}
+	}
+}
