@@ -105,7 +105,7 @@ func CompileSource(src providers.Source) (*Mapping, error) {
 	if err != nil {
 		return nil, fmt.Errorf("building the CEL environment: %w", err)
 	}
-	m := &Mapping{kind: src.Kind, trusted: src.TrustEmail}
+	m := &Mapping{kind: src.Kind, trusted: trusts(src)}
 	problems := unknownFields(src.Mapping)
 	for _, f := range fields {
 		expr, own := src.Mapping[f.name]

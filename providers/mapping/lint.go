@@ -16,7 +16,7 @@ func (m *Mapping) Lint(src providers.Source) []Problem {
 	var problems []Problem
 	provable := m.trusted || m.proof.counts
 	login := m.kind == providers.KindOIDC || m.kind == providers.KindSAML
-	if login && !provable && src.UnverifiedEmail != providers.AcceptUnverified {
+	if login && !provable && !src.TrustEmail && src.UnverifiedEmail != providers.AcceptUnverified {
 		problems = append(problems, m.unproved())
 	}
 	switch {

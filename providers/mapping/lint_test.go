@@ -110,9 +110,9 @@ func TestLinkingNeedsAProvedAddress(t *testing.T) {
 		"another claim":                {oidc(map[string]string{"email": "claims.mail", "email_verified": "claims.mail_ok"}), false},
 		"another address, no verified": {oidc(map[string]string{"email": "claims.upn", "email_verified": ""}), false},
 		"unknown word":                 {providers.Source{Kind: providers.KindOIDC, LinkByEmail: "always"}, false},
-		"oidc, trusted":                {providers.Source{Kind: providers.KindOIDC, LinkByEmail: "verified", TrustEmail: true, Mapping: map[string]string{"email": "claims.upn"}}, true},
+		"oidc, trusted":                {providers.Source{Kind: providers.KindOIDC, LinkByEmail: "verified", TrustEmail: true, Domains: []string{"acme.example"}, Mapping: map[string]string{"email": "claims.upn"}}, true},
 		"saml":                         {providers.Source{Kind: providers.KindSAML, LinkByEmail: "verified", UnverifiedEmail: "accept"}, false},
-		"saml, trusted":                {providers.Source{Kind: providers.KindSAML, LinkByEmail: "verified", TrustEmail: true}, true},
+		"saml, trusted":                {providers.Source{Kind: providers.KindSAML, LinkByEmail: "verified", TrustEmail: true, Domains: []string{"acme.example"}}, true},
 		"feed":                         {providers.Source{Kind: providers.KindFeed, LinkByEmail: "verified"}, false},
 		"not linking":                  {providers.Source{Kind: providers.KindOIDC, UnverifiedEmail: "accept", Mapping: map[string]string{"email": "claims.upn"}}, true},
 	} {

@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"slices"
 	"strings"
 
 	"cel.dev/cel-go/common/ast"
@@ -26,11 +27,14 @@ const (
 	notByDefault = "the default email_verified speaks of claims.email as it is"
 )
 
+// trusts reports whether the directory vouches for the source's addresses in its domains.
+func trusts(src providers.Source) bool { return src.TrustEmail && len(src.Domains) > 0 }
+
 // proofOf finds whether email_verified speaks of the claims that the address comes from: claims.email_verified says
 // nothing of claims.preferred_username, which people may choose themselves.
 func proofOf(src providers.Source, email, verified *entry) proof {
 	if src.Kind != providers.KindOIDC {
-		return proof{counts: src.TrustEmail, field: "trust_email", why: "a SAML source proves addresses by trust_email alone, which is not set", hint: otherWays}
+		return proof{counts: trusts(src), field: "trust_email", why: "a SAML source proves addresses by trust_email and domains alone, which are not set", hint: otherWays}
 	}
 	own, written := src.Mapping["email_verified"]
 	p := proof{source: strings.TrimSpace(own), field: "email_verified", hint: otherWays}
@@ -82,7 +86,7 @@ func proofOf(src providers.Source, email, verified *entry) proof {
 			return p
 		}
 	}
-	if !needs(verified.native, p.of) {
+	if !needs(verified.native, true, p.of) {
 		p.why = "email_verified can be true without a claim that speaks of " + p.sources()
 		p.hint = "join the other conditions with && in place of ||, " + otherWays
 		return p
@@ -119,49 +123,36 @@ func spokenOf(from path, read []path) bool {
 			// All claims as one: it is about none of them.
 		case r.equal(from), n < len(from) && from[n].list && r.equal(from[:n]):
 			return true
-		case n != len(from) || last.list || r[n-1].list || !r[:n-1].equal(from[:n-1]):
+		case n != len(from) || !r[:n-1].equal(from[:n-1]):
 		case r[n-1].key == last.key+"_verified", r[n-1].key == last.key+"Verified", r[n-1].key == "verified_"+last.key:
 			return true
-		case n == 1 && last.key == "email" && r[0].key == "xms_edov":
+		case last.key == "email" && r.equal(path{{key: "xms_edov"}}):
 			return true // Microsoft Entra: the owner of the address's domain was verified
 		}
 	}
 	return false
 }
 
-// needs reports whether the expression, where it is true, has read a claim that speaks of the address.
-func needs(e ast.Expr, of []path) bool {
-	all := func(parts []ast.Expr) bool {
-		for _, part := range parts {
-			if !needs(part, of) {
-				return false
-			}
-		}
-		return true
-	}
+// needs reports whether the expression, where it comes to want, has read a claim that speaks of the address.
+func needs(e ast.Expr, want bool, of []path) bool {
 	if e.Kind() == ast.LiteralKind {
-		return e.AsLiteral().Value() == false
+		return e.AsLiteral().Value() == !want
 	}
 	if e.Kind() == ast.CallKind {
-		switch args := e.AsCall().Args(); e.AsCall().FunctionName() {
-		case operators.LogicalOr:
-			return all(args)
-		case operators.LogicalAnd:
-			for _, part := range args {
-				if needs(part, of) {
-					return true
-				}
+		args := e.AsCall().Args()
+		part := func(arg ast.Expr) bool { return needs(arg, want, of) }
+		switch function := e.AsCall().FunctionName(); function {
+		case operators.LogicalNot:
+			return needs(args[0], !want, of)
+		case operators.LogicalOr, operators.LogicalAnd:
+			if want == (function == operators.LogicalAnd) { // all of the parts came to want, else one may have
+				return slices.ContainsFunc(args, part)
 			}
-			return false
+			return !slices.ContainsFunc(args, func(arg ast.Expr) bool { return !part(arg) })
 		case operators.Conditional:
-			return (needs(args[0], of) || needs(args[1], of)) && needs(args[2], of)
+			return (needs(args[0], true, of) || part(args[1])) && part(args[2])
 		}
 	}
 	read := reads(e)
-	for _, from := range of {
-		if spokenOf(from, read) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(of, func(from path) bool { return spokenOf(from, read) })
 }

@@ -81,10 +81,15 @@ func TestProofSpeaksOfTheClaimThatTheAddressComesFrom(t *testing.T) {
 		{byDefault, `has(claims.email_verified)`, false, "claims.email"},
 		{byDefault, `claims.?email_verified.hasValue()`, false, "claims.email"},
 		{byDefault, `"email_verified" in claims`, false, "claims.email"},
+		{`claims.upn`, `has(claims.upn.x)`, false, "claims.upn"},
+		{`claims.user.email`, `claims.user.size() > 0`, false, "claims.user.email"},
+		{`claims.user.email`, `claims.xms_edov`, false, "claims.user.email"},
 		{byDefault, `claims.size() > 0`, false, "claims.email"},
 		{byDefault, `claims.email_verified || claims.admin`, false, "claims.email"},
 		{byDefault, `claims.admin ? true : claims.email_verified`, false, "claims.email"},
 		{byDefault, `claims.email_verified ? true : claims.admin`, false, "claims.email"},
+		{byDefault, `!(claims.admin && !claims.email_verified)`, false, "claims.email"},
+		{byDefault, `!(claims.list == [] || !claims.email_verified)`, true, ""},
 		{byDefault, `!has(claims.email_verified) || claims.email_verified == true`, false, "claims.email"},
 		{byDefault, `[{"email_verified": true}].exists(claims, claims.email_verified)`, false, "claims.email"},
 
@@ -198,6 +203,20 @@ func TestTrustEmailProvesWhateverTheClaimsSay(t *testing.T) {
 	}
 }
 
+// Without domains nothing bounds what trust_email vouches for, so that it vouches for nothing.
+func TestTrustEmailNeedsDomains(t *testing.T) {
+	for _, kind := range []providers.Kind{providers.KindOIDC, providers.KindSAML} {
+		m, err := mapping.CompileSource(providers.Source{Kind: kind, TrustEmail: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		vars := &mapping.Vars{Claims: object(t, `{"email": "a@acme.example"}`), Attributes: map[string][]string{"mail": {"a@acme.example"}}}
+		if got := apply(t, m, vars); got.Email == "" || got.EmailVerified {
+			t.Errorf("%s: the address %q is proved: %v, want false", kind, got.Email, got.EmailVerified)
+		}
+	}
+}
+
 // An operator who takes unproved addresses knowingly is not refused; they stay unproved.
 func TestUnverifiedEmailAcceptedIsStillUnproved(t *testing.T) {
 	src := providers.Source{Kind: providers.KindOIDC, UnverifiedEmail: "accept", Mapping: map[string]string{"email": "claims.preferred_username", "email_verified": "claims.email_verified"}}
@@ -233,9 +252,9 @@ func TestTraceSaysWhyAnAddressIsProvedOrNot(t *testing.T) {
 			"claims.admin: not proved: email_verified reads nothing that speaks of claims.upn, which the address comes from",
 		},
 		{"switched off", providers.Source{Kind: providers.KindOIDC, Mapping: map[string]string{"email_verified": ""}}, "not proved: email_verified is switched off"},
-		{"trusted", providers.Source{Kind: providers.KindOIDC, TrustEmail: true}, "trust_email: true proves the addresses of the source's domains"},
-		{"saml", providers.Source{Kind: providers.KindSAML}, "not proved: a SAML source proves addresses by trust_email alone, which is not set"},
-		{"saml, trusted", providers.Source{Kind: providers.KindSAML, TrustEmail: true}, "trust_email: true proves the addresses of the source's domains"},
+		{"trusted", providers.Source{Kind: providers.KindOIDC, TrustEmail: true, Domains: []string{"acme.example"}}, "trust_email: true proves the addresses of the source's domains"},
+		{"saml", providers.Source{Kind: providers.KindSAML}, "not proved: a SAML source proves addresses by trust_email and domains alone, which are not set"},
+		{"saml, trusted", providers.Source{Kind: providers.KindSAML, TrustEmail: true, Domains: []string{"acme.example"}}, "trust_email: true proves the addresses of the source's domains"},
 	} {
 		m, err := mapping.CompileSource(c.src)
 		if err != nil {
@@ -265,11 +284,11 @@ func TestSAMLNeedsAWayToProveAddresses(t *testing.T) {
 		field string // of the fault, or none
 	}{
 		"nothing said":     {providers.Source{Kind: providers.KindSAML}, "trust_email"},
-		"trusted":          {providers.Source{Kind: providers.KindSAML, TrustEmail: true}, ""},
+		"trusted":          {providers.Source{Kind: providers.KindSAML, TrustEmail: true, Domains: []string{"acme.example"}}, ""},
 		"accepted":         {providers.Source{Kind: providers.KindSAML, UnverifiedEmail: "accept"}, ""},
 		"links":            {providers.Source{Kind: providers.KindSAML, LinkByEmail: "verified"}, "trust_email"},
 		"accepted, links":  {providers.Source{Kind: providers.KindSAML, UnverifiedEmail: "accept", LinkByEmail: "verified"}, "link_by_email"},
-		"trusted, links":   {providers.Source{Kind: providers.KindSAML, TrustEmail: true, LinkByEmail: "verified"}, ""},
+		"trusted, links":   {providers.Source{Kind: providers.KindSAML, TrustEmail: true, Domains: []string{"acme.example"}, LinkByEmail: "verified"}, ""},
 		"a feed has no l.": {providers.Source{Kind: providers.KindFeed}, ""},
 	} {
 		m, err := mapping.CompileSource(c.src)
@@ -308,7 +327,7 @@ func TestSubjectsThatChangeAreWarnedOf(t *testing.T) {
 		{`attributes["employeeNumber"][0] + attributes["mail"][0]`, `"mail", which can change`},
 		{`attributes[name_id][0]`, "cannot be told"},
 	} {
-		src := providers.Source{Kind: providers.KindSAML, TrustEmail: true, Mapping: map[string]string{"subject": c.expr}}
+		src := providers.Source{Kind: providers.KindSAML, TrustEmail: true, Domains: []string{"acme.example"}, Mapping: map[string]string{"subject": c.expr}}
 		m, err := mapping.CompileSource(src)
 		if err != nil {
 			t.Fatal(err)
