@@ -244,11 +244,13 @@ func TestTraceSaysWhyAnAddressIsProvedOrNot(t *testing.T) {
 		{"the defaults", providers.Source{Kind: providers.KindOIDC}, "claims.email_verified: true"},
 		{"of another claim", providers.Source{Kind: providers.KindOIDC, Mapping: map[string]string{"email": "claims.upn"}}, "not proved: the default email_verified speaks of claims.email as it is, and the address comes from claims.upn"},
 		{
-			"by its own", providers.Source{Kind: providers.KindOIDC, Mapping: map[string]string{"email": "claims.upn", "email_verified": "claims.upn_verified"}},
+			"by its own",
+			providers.Source{Kind: providers.KindOIDC, Mapping: map[string]string{"email": "claims.upn", "email_verified": "claims.upn_verified"}},
 			"claims.upn_verified: true, which speaks of claims.upn",
 		},
 		{
-			"by no claim", providers.Source{Kind: providers.KindOIDC, Mapping: map[string]string{"email": "claims.upn", "email_verified": "claims.admin"}},
+			"by no claim",
+			providers.Source{Kind: providers.KindOIDC, Mapping: map[string]string{"email": "claims.upn", "email_verified": "claims.admin"}},
 			"claims.admin: not proved: email_verified reads nothing that speaks of claims.upn, which the address comes from",
 		},
 		{"switched off", providers.Source{Kind: providers.KindOIDC, Mapping: map[string]string{"email_verified": ""}}, "not proved: email_verified is switched off"},
