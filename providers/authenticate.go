@@ -24,14 +24,16 @@ const (
 	ReasonCredentialUnknown   = "credential_unknown" // no such credential, or not its secret: they look alike
 	ReasonCredentialRevoked   = "credential_revoked"
 	ReasonCredentialExpired   = "credential_expired"
-	ReasonCredentialStore     = "credential_store" // the credentials cannot be read now
+	ReasonCredentialPurpose   = "credential_purpose" // it was made for something else
+	ReasonCredentialStore     = "credential_store"   // the credentials cannot be read now
 )
 
 // Authentication proves who sent a command or a feed event, from its headers alone.
 type Authentication struct {
 	Credentials   Credentials
-	Tokens        Tokens // nil: only credentials are accepted
-	RequireTenant bool   // X-Tenant-ID must be there
+	Tokens        Tokens  // nil: only credentials are accepted
+	Purpose       Purpose // what the sender wants to do; a JWT is good for commands alone
+	RequireTenant bool    // X-Tenant-ID must be there
 }
 
 // Principal makes these checks, in this order:
@@ -42,10 +44,11 @@ type Authentication struct {
 //  4. It is not revoked. A revocation holds for commands stored before it and not yet processed too.
 //  5. It had not expired when the event was stored.
 //  6. It belongs to the tenant of the envelope.
+//  7. It was made for the purpose, or before credentials had one.
 //
-// A token in the form of a JWT is proved by Tokens in place of 3 to 6.
+// For commands, a token in the form of a JWT is proved by Tokens in place of 3 to 7.
 func (a Authentication) Principal(ctx context.Context, e Envelope) (Principal, error) {
-	if err := checkTenant(e.Header, e.Tenant, a.RequireTenant); err != nil {
+	if err := CheckTenant(e.Header, e.Tenant, a.RequireTenant); err != nil {
 		return Principal{}, traced(e.Trace, err)
 	}
 	passed(e.Trace, ReasonTenantHeader)
@@ -54,7 +57,7 @@ func (a Authentication) Principal(ctx context.Context, e Envelope) (Principal, e
 		return Principal{}, traced(e.Trace, err)
 	}
 	passed(e.Trace, ReasonCredentialMissing)
-	if a.Tokens != nil && looksLikeJWT(token) {
+	if a.Tokens != nil && a.Purpose == PurposeCommands && looksLikeJWT(token) {
 		p, err := a.Tokens.VerifyToken(ctx, e.Tenant, token, e.StoredAt, e.Trace)
 		if err != nil {
 			return Principal{}, traced(e.Trace, err)
@@ -79,6 +82,14 @@ func (a Authentication) Principal(ctx context.Context, e Envelope) (Principal, e
 		})
 	}
 	passed(e.Trace, ReasonTenantMismatch)
+	if !c.Purpose.serves(a.Purpose) {
+		return Principal{}, traced(e.Trace, &Error{
+			Class: ErrUnverified, Reason: ReasonCredentialPurpose,
+			Message: "The credential was made for another purpose.",
+			Hint:    "idpsync credential list shows what each is for; idpsync credential create --for " + string(a.Purpose) + " makes one for this. Have the event sent again with it.",
+		})
+	}
+	passed(e.Trace, ReasonCredentialPurpose)
 	a.Credentials.Used(c.ID, e.StoredAt)
 	return Principal{Kind: PrincipalCredential, ID: c.ID, Tenant: c.Tenant, Name: c.Name, Grants: c.Grants}, nil
 }
@@ -113,7 +124,9 @@ func (a Authentication) Tenant(ctx context.Context, h Header) (string, error) {
 	return c.Tenant, nil
 }
 
-func checkTenant(h Header, tenant string, required bool) error {
+// CheckTenant reports whether headers name another tenant than the given one, which is that of the subject. It needs no
+// proof of anything, so that its answer tells an outsider nothing but what they wrote themselves.
+func CheckTenant(h Header, tenant string, required bool) error {
 	values := h.Values(HeaderTenant)
 	switch {
 	case len(values) > 1:
@@ -131,7 +144,7 @@ func checkTenant(h Header, tenant string, required bool) error {
 		return &Error{
 			Class: ErrTenantMismatch, Reason: ReasonTenantMismatch, Field: HeaderTenant,
 			Message: "The header X-Tenant-ID names another tenant than the one that the request was sent to.",
-			Hint:    "Send the command on the subject of the tenant that X-Tenant-ID names.",
+			Hint:    "Send it on the subject of the tenant that X-Tenant-ID names.",
 		}
 	}
 	return nil

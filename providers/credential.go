@@ -11,10 +11,11 @@ var ErrNoCredential = errors.New("no such credential")
 
 // A Credential is what an administrator or a feed proves itself with. It is bound to one tenant and its grants.
 type Credential struct {
-	ID         string // public part
-	Tenant     string // lower-case UUID
-	Name       string
-	SecretHash []byte // SHA-256 of the secret part, which is 256 random bits
+	ID         string  // public part
+	Tenant     string  // lower-case UUID
+	Name       string  // a renewal is another credential of the same name
+	Purpose    Purpose // what it may be used for
+	SecretHash []byte  // SHA-256 of the secret part, which is 256 random bits
 	Grants     []string
 	ExpiresAt  time.Time // zero: never
 	RevokedAt  time.Time // zero: not revoked

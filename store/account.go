@@ -42,6 +42,7 @@ func (s *Store) RepeatsAfter(ctx context.Context, since time.Time, origin string
 		TenantID string `db:"tenant_id"`
 		Source   string `db:"source"`
 		EventID  string `db:"event_id"`
+		Scope    string `db:"scope"`
 		At       stamp  `db:"at"`
 	}
 	var w where
@@ -49,10 +50,10 @@ func (s *Store) RepeatsAfter(ctx context.Context, since time.Time, origin string
 	if !since.IsZero() {
 		w.add("at >= ?", at(since))
 	}
-	err := s.selectAll(ctx, &rows, `select origin, tenant_id, source, event_id, at from repeats`+w.String()+` order by origin limit ?`, append(w.args, limit(n))...)
+	err := s.selectAll(ctx, &rows, `select origin, tenant_id, source, event_id, scope, at from repeats`+w.String()+` order by origin limit ?`, append(w.args, limit(n))...)
 	repeats := make([]Repeat, len(rows))
 	for i, r := range rows {
-		repeats[i] = Repeat{Origin: r.Origin, TenantID: r.TenantID, Source: r.Source, EventID: r.EventID, At: r.At.Time}
+		repeats[i] = Repeat{Origin: r.Origin, TenantID: r.TenantID, Source: r.Source, EventID: r.EventID, Scope: r.Scope, At: r.At.Time}
 	}
 	return repeats, err
 }

@@ -20,7 +20,7 @@ func TestWhatIsOwedAndRepeatedIsListedPageByPage(t *testing.T) {
 		var parked []store.Parked
 		for i := range 5 {
 			w.Repeats = append(w.Repeats, store.Repeat{
-				Origin: fmt.Sprintf("IDPSYNC_EVENTS/1/%d", i), TenantID: storetest.Acme, Source: "okta", EventID: "e", At: storetest.Time.Add(time.Duration(i) * time.Second),
+				Origin: fmt.Sprintf("IDPSYNC_EVENTS/1/%d", i), TenantID: storetest.Acme, Source: "okta", EventID: "e", Scope: "credential/hr", At: storetest.Time.Add(time.Duration(i) * time.Second),
 			})
 			w.Outbox = append(w.Outbox, store.Outbox{ID: fmt.Sprintf("result/%d", i), At: storetest.Time})
 			parked = append(parked, store.Parked{

@@ -120,15 +120,15 @@ func (w Write) check() error {
 		if e.UserID != "" {
 			c.uuid("Events", i, "UserID", e.UserID)
 		}
-		c.key("Events", i, "EventID", e.Source, e.EventID)
-		c.text("Events", i, "Outcome", e.Outcome, e.Code, e.Door, e.Origin)
+		c.key("Events", i, "EventID", e.Source, e.EventID, e.Scope)
+		c.text("Events", i, "Outcome", e.Outcome, e.Code, e.Door, e.Origin, e.Credential)
 		c.text("Events", i, "Policies", e.Policies...)
 	}
 	for i := range w.Repeats {
 		r := &w.Repeats[i]
 		c.uuid("Repeats", i, "TenantID", r.TenantID)
 		c.key("Repeats", i, "Origin", r.Origin)
-		c.text("Repeats", i, "EventID", r.Source, r.EventID)
+		c.text("Repeats", i, "EventID", r.Source, r.EventID, r.Scope)
 	}
 	for i := range w.UsedIDs {
 		u := &w.UsedIDs[i]
@@ -180,7 +180,7 @@ func checkLookups(lookups []Lookup) error {
 		if l.UserID != "" {
 			c.uuid("Lookups", i, "UserID", l.UserID)
 		}
-		c.text("Lookups", i, "EventID", l.Source, l.EventID)
+		c.text("Lookups", i, "EventID", l.Source, l.EventID, l.Scope, l.Origin)
 		c.text("Lookups", i, "Subject", l.Issuer, l.Subject)
 		c.text("Lookups", i, "EmailKey", l.EmailKey)
 		c.text("Lookups", i, "IdentityNameKey", l.IdentityNameKey)

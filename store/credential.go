@@ -16,7 +16,8 @@ import (
 type Credential struct {
 	ID         string // public part
 	Tenant     string // lower-case UUID
-	Name       string
+	Name       string // a renewal is another credential of the same name in the same tenant
+	Purpose    string // what it may be used for; "" for one that was made before credentials had a purpose
 	SecretHash []byte // SHA-256 of the secret part
 	Grants     []string
 	CreatedAt  time.Time
@@ -25,12 +26,13 @@ type Credential struct {
 	LastUsedAt time.Time // zero: never
 }
 
-const selectCredentials = `select id, tenant_id, name, secret_hash, grants, created_at, expires_at, revoked_at, last_used_at from credentials`
+const selectCredentials = `select id, tenant_id, name, purpose, secret_hash, grants, created_at, expires_at, revoked_at, last_used_at from credentials`
 
 type credentialRow struct {
 	ID         string
 	Tenant     string `db:"tenant_id"`
 	Name       string
+	Purpose    string
 	SecretHash blob `db:"secret_hash"`
 	Grants     list
 	CreatedAt  stamp `db:"created_at"`
@@ -40,15 +42,15 @@ type credentialRow struct {
 }
 
 func (r credentialRow) credential() Credential {
-	return Credential{r.ID, r.Tenant, r.Name, r.SecretHash, r.Grants, r.CreatedAt.Time, r.ExpiresAt.Time, r.RevokedAt.Time, r.LastUsedAt.Time}
+	return Credential{r.ID, r.Tenant, r.Name, r.Purpose, r.SecretHash, r.Grants, r.CreatedAt.Time, r.ExpiresAt.Time, r.RevokedAt.Time, r.LastUsedAt.Time}
 }
 
 // CreateCredential stores a new credential. An id that exists is [ErrRaced], an unknown tenant [ErrConstraint].
 func (s *Store) CreateCredential(ctx context.Context, c Credential, who string) error {
 	c.Tenant = strings.ToLower(c.Tenant)
 	return s.update(ctx, func(tx *sqlx.Tx) error {
-		_, err := tx.ExecContext(ctx, tx.Rebind(`insert into credentials (id, tenant_id, name, secret_hash, grants, created_at, expires_at, revoked_at,
-			last_used_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?)`), c.ID, c.Tenant, c.Name, blob(c.SecretHash), list(c.Grants), at(c.CreatedAt),
+		_, err := tx.ExecContext(ctx, tx.Rebind(`insert into credentials (id, tenant_id, name, purpose, secret_hash, grants, created_at, expires_at, revoked_at,
+			last_used_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`), c.ID, c.Tenant, c.Name, c.Purpose, blob(c.SecretHash), list(c.Grants), at(c.CreatedAt),
 			maybe(c.ExpiresAt), maybe(c.RevokedAt), maybe(c.LastUsedAt))
 		if err != nil {
 			return err

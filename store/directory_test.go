@@ -285,7 +285,7 @@ func TestCredentialsAreRevokedOnceAndCounted(t *testing.T) {
 			return n
 		}
 		c := store.Credential{
-			ID: "c1", Tenant: storetest.Acme, Name: "HR", SecretHash: []byte{0, 1, 255}, Grants: []string{"user", "admin"},
+			ID: "c1", Tenant: storetest.Acme, Name: "HR", Purpose: "feed:workday", SecretHash: []byte{0, 1, 255}, Grants: []string{"user", "admin"},
 			CreatedAt: storetest.Time, ExpiresAt: storetest.Time.Add(90 * 24 * time.Hour),
 		}
 		plain := store.Credential{ID: "c2", Tenant: storetest.Globex, Name: "none", SecretHash: []byte{1}, CreatedAt: storetest.Time.Add(time.Second)}

@@ -7,6 +7,8 @@ type Event struct {
 	TenantID      string
 	Source        string
 	EventID       string
+	Scope         string // whose event id it is; "" for logins, and for rows from before scopes
+	Credential    string // public id of the credential that sent it; "" when it was proved by other means
 	PayloadHash   []byte // SHA-256
 	Outcome       string
 	Status        int    // as in Idpsync-Status
@@ -28,6 +30,7 @@ type Repeat struct {
 	TenantID string
 	Source   string
 	EventID  string
+	Scope    string
 	At       time.Time
 }
 
@@ -36,18 +39,24 @@ type EventKey struct {
 	TenantID string
 	Source   string
 	EventID  string
+	Scope    string
 }
+
+// Key returns the key of the row.
+func (e *Event) Key() EventKey { return EventKey{e.TenantID, e.Source, e.EventID, e.Scope} }
 
 // An EventFilter selects ledger rows. Their order is that of their keys, so that After can walk through a ledger of any
 // size; with Newest it is latest first, and After is not looked at.
 type EventFilter struct {
-	Tenant  string    // "" means all
-	Source  string    // "" means all
-	Since   time.Time // processed at or after; zero means any time
-	Outcome string    // "" means all
-	Limit   int       // 0 means DefaultLimit
-	After   EventKey  // key of the last row of the page before
-	Newest  bool
+	Tenant     string    // "" means all
+	Source     string    // "" means all
+	EventID    string    // "" means all; in every scope
+	Credential string    // "" means all
+	Since      time.Time // processed at or after; zero means any time
+	Outcome    string    // "" means all
+	Limit      int       // 0 means DefaultLimit
+	After      EventKey  // key of the last row of the page before
+	Newest     bool
 }
 
 // A UsedID is an identifier that no other event of its source may use before Until.

@@ -9,7 +9,7 @@ import (
 )
 
 // eventColumns are the columns of a ledger row e.
-const eventColumns = `e.tenant_id, e.source, e.event_id, e.payload_hash, e.outcome, e.status, e.code, e.user_id, e.result,
+const eventColumns = `e.tenant_id, e.source, e.event_id, e.scope, e.credential, e.payload_hash, e.outcome, e.status, e.code, e.user_id, e.result,
 	e.result_headers, e.attempt, e.policies, e.door, e.origin, e.stored_at, e.at`
 
 // scanEvent reads a row of eventColumns, after the given columns before it.
@@ -18,24 +18,25 @@ func scanEvent(rows *sql.Rows, before ...any) (Event, error) {
 	var user sql.NullString
 	var policies list
 	var stored, done stamp
-	err := rows.Scan(append(before, &e.TenantID, &e.Source, &e.EventID, (*blob)(&e.PayloadHash), &e.Outcome, &e.Status, &e.Code,
+	err := rows.Scan(append(before, &e.TenantID, &e.Source, &e.EventID, &e.Scope, &e.Credential, (*blob)(&e.PayloadHash), &e.Outcome, &e.Status, &e.Code,
 		&user, (*blob)(&e.Result), (*blob)(&e.ResultHeaders), &e.Attempt, &policies, &e.Door, &e.Origin, &stored, &done)...)
 	e.UserID, e.Policies, e.StoredAt, e.At = user.String, policies, stored.Time, done.Time
 	return e, err
 }
 
 // Event returns a ledger row, or ErrNotFound.
-func (s *Store) Event(ctx context.Context, tenant, source, eventID string) (Event, error) {
+func (s *Store) Event(ctx context.Context, key EventKey) (Event, error) {
 	var w where
-	w.uuid("e.tenant_id = ?", tenant)
-	w.add("e.source = ?", source)
-	w.add("e.event_id = ?", eventID)
+	w.uuid("e.tenant_id = ?", key.TenantID)
+	w.add("e.source = ?", key.Source)
+	w.add("e.event_id = ?", key.EventID)
+	w.add("e.scope = ?", key.Scope)
 	events, err := s.events(ctx, w, "e.event_id", 1)
 	if err != nil {
 		return Event{}, err
 	}
 	if len(events) == 0 {
-		return Event{}, fmt.Errorf("event %q of source %s in tenant %s: %w", eventID, source, tenant, ErrNotFound)
+		return Event{}, fmt.Errorf("event %q of source %s in tenant %s: %w", key.EventID, key.Source, key.TenantID, ErrNotFound)
 	}
 	return events[0], nil
 }
@@ -47,16 +48,19 @@ func (s *Store) Events(ctx context.Context, f EventFilter) ([]Event, error) {
 		w.uuid("e.tenant_id = ?", f.Tenant)
 	}
 	w.eq("e.source", f.Source)
+	w.eq("e.event_id", f.EventID)
+	w.eq("e.credential", f.Credential)
 	w.eq("e.outcome", f.Outcome)
 	if !f.Since.IsZero() {
 		w.add("e.at >= ?", at(f.Since))
 	}
-	order := "e.tenant_id, e.source, e.event_id"
+	const byKey = "e.tenant_id, e.source, e.event_id, e.scope"
+	order := byKey
 	switch {
 	case f.Newest:
-		order = "e.at desc, e.tenant_id, e.source, e.event_id"
+		order = "e.at desc, " + byKey
 	case f.After != (EventKey{}):
-		w.add("(e.tenant_id, e.source, e.event_id) > (?, ?, ?)", strings.ToLower(f.After.TenantID), f.After.Source, f.After.EventID)
+		w.add("("+byKey+") > (?, ?, ?, ?)", strings.ToLower(f.After.TenantID), f.After.Source, f.After.EventID, f.After.Scope)
 	}
 	return s.events(ctx, w, order, limit(f.Limit))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/jmoiron/sqlx"
@@ -13,7 +14,9 @@ import (
 type Lookup struct {
 	Tenant          string
 	Source          string
-	EventID         string // ledger row of (Tenant, Source, EventID)
+	EventID         string // ledger rows of (Tenant, Source, EventID): those of Scope, of no scope, and of Origin
+	Scope           string // whose event id it is
+	Origin          string // the stored message that the event came in, when it may have been processed before
 	Issuer, Subject string // user of that identity
 	EmailKey        string // user of that canonical e-mail
 	IdentityNameKey string // user of that canonical identity name
@@ -24,7 +27,9 @@ type Lookup struct {
 
 // Found is what there was for one [Lookup]; a field is nil when there was nothing. Lookups that find one user share it.
 type Found struct {
-	Event          *Event
+	Event          *Event // of the lookup's scope
+	Unscoped       *Event // when the lookup has a scope: the row under its event id that has none, from before scopes
+	Brought        *Event // what the message of the lookup's origin brought, in whatever scope
 	ByIdentity     *User
 	ByEmail        *User
 	ByIdentityName *User
@@ -91,9 +96,12 @@ func (q querier) each(ctx context.Context, query string, c *columns, scan func(*
 
 // join joins one row of the table, which PostgreSQL is made to look up row by row: it would rather read a table of middling
 // size whole.
-func (q querier) join(table, alias, on string) string {
+func (q querier) join(table, alias, on string) string { return q.joinUpTo(1, table, alias, on) }
+
+// joinUpTo joins up to n rows of the table.
+func (q querier) joinUpTo(n int, table, alias, on string) string {
 	if q.postgres {
-		return "join lateral (select * from " + table + " " + alias + " where " + on + " limit 1) " + alias + " on true"
+		return "join lateral (select * from " + table + " " + alias + " where " + on + " limit " + strconv.Itoa(n) + ") " + alias + " on true"
 	}
 	return "join " + table + " " + alias + " on " + on
 }
@@ -116,9 +124,10 @@ func (q querier) rows(ctx context.Context, query string, args []any, scan func(*
 	return rows.Err()
 }
 
-// Each key is a subquery of its own: that makes it an index probe whatever the planner believes of the tables' sizes.
+// Each key is a subquery of its own: that makes it an index probe whatever the planner believes of the tables' sizes. That of
+// the event asks whether its id is known in any scope, which it hardly ever is.
 const findKeys = `select i.n,
-  (select 1 from events e where e.tenant_id = i.tenant and e.source = i.source and e.event_id = i.event),
+  (select 1 from events e where e.tenant_id = i.tenant and e.source = i.source and e.event_id = i.event limit 1),
   (select d.user_id from identities d where d.tenant_id = i.tenant and d.issuer = i.issuer and d.subject = i.subject),
   (select u.id from users u where u.tenant_id = i.tenant and u.email_key = i.email),
   (select u.id from users u where u.tenant_id = i.tenant and u.identity_name_key = i.name),
@@ -247,14 +256,28 @@ func findEvents(ctx context.Context, q querier, lookups []Lookup, ns []int, foun
 	c.uuid("tenant", func(i int) string { return lookups[ns[i]].Tenant })
 	c.text("source", func(i int) string { return lookups[ns[i]].Source })
 	c.text("event", func(i int) string { return lookups[ns[i]].EventID })
-	join := q.join("events", "e", "e.tenant_id = i.tenant and e.source = i.source and e.event_id = i.event")
+	c.text("scope", func(i int) string { return lookups[ns[i]].Scope })
+	c.optional("origin", func(i int) string { return lookups[ns[i]].Origin })
+	// One of each: a message brings one event.
+	join := q.joinUpTo(3, "events", "e", `e.tenant_id = i.tenant and e.source = i.source and e.event_id = i.event
+		and (e.scope in (i.scope, '') or e.origin = i.origin)`)
 	return q.each(ctx, `select i.n, `+eventColumns+` from %s i `+join, c, func(rows *sql.Rows) error {
 		var n int
 		e, err := scanEvent(rows, &n)
-		if err == nil {
-			found[n].Event = &e
+		if err != nil {
+			return err
 		}
-		return err
+		l, f := &lookups[n], &found[n]
+		switch e.Scope {
+		case l.Scope:
+			f.Event = &e
+		case "":
+			f.Unscoped = &e
+		}
+		if l.Origin != "" && e.Origin == l.Origin {
+			f.Brought = &e
+		}
+		return nil
 	})
 }
 

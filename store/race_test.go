@@ -221,6 +221,9 @@ func TestABadRowWritesNothingAndIsNamed(t *testing.T) {
 			"NUL in an update": {func(w *store.Write) {
 				w.Updates = []store.UserUpdate{{TenantID: storetest.Acme, UserID: storetest.AcmeUser, Name: &nul}}
 			}, "Updates[0].Name"},
+			"long key with its scope": {func(w *store.Write) {
+				w.Events[4].EventID, w.Events[4].Scope = long[:1000], long[:1000]
+			}, "Events[4].EventID"},
 			"policies": {func(w *store.Write) { w.Events[0].Policies = []string{nul} }, "Events[0].Policies"},
 			"organization role": {func(w *store.Write) {
 				w.OrganizationGrants = []store.OrganizationGrant{storetest.OrganizationGrant(w.Users[0], "x", storetest.AcmeViewer)}

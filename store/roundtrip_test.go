@@ -64,6 +64,7 @@ func TestEveryFieldOfABatchComesBack(t *testing.T) {
 		u := fullUser()
 		e := storetest.Event(u, "event/1")
 		e.Result = []byte("{\"b\":1,  \"a\":\"\\u00e9\",\n\"raw\":\xff\x00\x01}") // kept as bytes, even when it is no text
+		e.Scope, e.Credential = "credential/HR \"import\"", "c1"
 		e.Code, e.Attempt, e.Door, e.Origin, e.Policies = "user_exists", 3, "http", "IDPSYNC_EVENTS/1800000000/7", []string{"a", "b\"c"}
 		e.StoredAt, e.At = storetest.Time.Add(-time.Hour), storetest.Time.Add(time.Microsecond)
 		d := storetest.Identity(u, "Sub|ject")
@@ -79,7 +80,7 @@ func TestEveryFieldOfABatchComesBack(t *testing.T) {
 		second.Events[1].EventID, second.Events[1].UserID = `{"a\\",NULL}`, ""
 		mustWrite(t, s, second)
 		for _, e := range second.Events {
-			got, err := s.Event(t.Context(), e.TenantID, e.Source, e.EventID)
+			got, err := s.Event(t.Context(), e.Key())
 			equal(t, "event error", err, nil)
 			equal(t, "event of an array", got, e)
 		}
@@ -93,7 +94,7 @@ func TestEveryFieldOfABatchComesBack(t *testing.T) {
 		want.HasIdentity, want.Revision, want.Roles = 1, 1, []string{"admin", "user"}
 		want.Organizations = []store.UserOrganization{{storetest.AcmeSales, storetest.AcmeViewer}, {storetest.AcmeSupport, storetest.AcmeViewer}}
 		lookup := store.Lookup{
-			Tenant: u.TenantID, Source: e.Source, EventID: e.EventID, Issuer: d.Issuer, Subject: d.Subject, EmailKey: u.EmailKey,
+			Tenant: u.TenantID, Source: e.Source, EventID: e.EventID, Scope: e.Scope, Issuer: d.Issuer, Subject: d.Subject, EmailKey: u.EmailKey,
 			IdentityNameKey: u.IdentityNameKey, UserID: u.ID, Owner: true,
 		}
 		byUsed := store.Lookup{Tenant: u.TenantID, Source: used.Source, UsedID: used.ID}
@@ -123,7 +124,9 @@ func TestEveryFieldOfABatchComesBack(t *testing.T) {
 		users, err := s.Users(t.Context(), store.UserFilter{Tenant: u.TenantID, Email: u.EmailKey, Source: u.CreatedBy})
 		equal(t, "Users error", err, nil)
 		equal(t, "Users", users, []store.User{want})
-		event, err := s.Event(t.Context(), strings.ToUpper(e.TenantID), e.Source, e.EventID)
+		upper := e.Key()
+		upper.TenantID = strings.ToUpper(e.TenantID)
+		event, err := s.Event(t.Context(), upper)
 		equal(t, "Event error", err, nil)
 		equal(t, "Event", event, e)
 		events, err := s.Events(t.Context(), store.EventFilter{Tenant: e.TenantID, Source: e.Source, Since: e.At, Outcome: e.Outcome})
@@ -136,7 +139,7 @@ func TestEveryFieldOfABatchComesBack(t *testing.T) {
 			if _, err := s.User(t.Context(), u.TenantID, id); !errors.Is(err, store.ErrNotFound) {
 				t.Errorf("user %q: %v", id, err)
 			}
-			if _, err := s.Event(t.Context(), id, e.Source, e.EventID); !errors.Is(err, store.ErrNotFound) {
+			if _, err := s.Event(t.Context(), store.EventKey{TenantID: id, Source: e.Source, EventID: e.EventID, Scope: e.Scope}); !errors.Is(err, store.ErrNotFound) {
 				t.Errorf("event of tenant %q: %v", id, err)
 			}
 		}
@@ -248,7 +251,7 @@ func TestPagesWalkThroughAll(t *testing.T) {
 				events = append(events, e.EventID)
 			}
 			last := page[len(page)-1]
-			ef.After = store.EventKey{TenantID: last.TenantID, Source: last.Source, EventID: last.EventID}
+			ef.After = last.Key()
 		}
 		if len(ids) != 25 || !slices.IsSorted(ids) || len(events) != 25 || !slices.IsSorted(events) {
 			t.Errorf("pages gave users %v and events %v", ids, events)
@@ -282,7 +285,7 @@ func TestAForgottenUserLeavesOnlyTheLedgersKeys(t *testing.T) {
 			store.Lookup{Tenant: gone.TenantID, EmailKey: stays.EmailKey})
 		equal(t, "found", found[0], store.Found{Event: &want})
 		equal(t, "the other user", found[1].ByEmail.ID, stays.ID)
-		other, err := s.Event(t.Context(), stays.TenantID, w.Events[1].Source, w.Events[1].EventID)
+		other, err := s.Event(t.Context(), w.Events[1].Key())
 		equal(t, "error", err, nil)
 		equal(t, "the other event", other, w.Events[1])
 		entries, err := s.AuditEntries(t.Context(), store.AuditFilter{Action: "user.forget", Who: "ann"})

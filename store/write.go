@@ -62,7 +62,7 @@ func (w Write) insertions() []insertion {
 			return cmp.Or(strings.Compare(a.UserID, b.UserID), strings.Compare(a.OrganizationID, b.OrganizationID), strings.Compare(a.RoleID, b.RoleID))
 		}))},
 		{"events", "", eventInsertColumns(sorted(w.Events, func(a, b *Event) int {
-			return cmp.Or(strings.Compare(a.TenantID, b.TenantID), strings.Compare(a.Source, b.Source), strings.Compare(a.EventID, b.EventID))
+			return cmp.Or(strings.Compare(a.TenantID, b.TenantID), strings.Compare(a.Source, b.Source), strings.Compare(a.EventID, b.EventID), strings.Compare(a.Scope, b.Scope))
 		}))},
 		{"repeats", idempotent, repeatColumns(sorted(w.Repeats, func(a, b *Repeat) int { return strings.Compare(a.Origin, b.Origin) }))},
 		{"used_ids", "", usedIDColumns(sorted(w.UsedIDs, func(a, b *UsedID) int {
@@ -289,6 +289,8 @@ func eventInsertColumns(rows []*Event) *columns {
 	c.uuid("tenant_id", func(i int) string { return rows[i].TenantID })
 	c.text("source", func(i int) string { return rows[i].Source })
 	c.text("event_id", func(i int) string { return rows[i].EventID })
+	c.text("scope", func(i int) string { return rows[i].Scope })
+	c.text("credential", func(i int) string { return rows[i].Credential })
 	c.blob("payload_hash", func(i int) []byte { return rows[i].PayloadHash })
 	c.text("outcome", func(i int) string { return rows[i].Outcome })
 	c.numbers("status", "smallint", func(i int) int64 { return int64(rows[i].Status) })
@@ -311,6 +313,7 @@ func repeatColumns(rows []*Repeat) *columns {
 	c.uuid("tenant_id", func(i int) string { return rows[i].TenantID })
 	c.text("source", func(i int) string { return rows[i].Source })
 	c.text("event_id", func(i int) string { return rows[i].EventID })
+	c.text("scope", func(i int) string { return rows[i].Scope })
 	c.time("at", func(i int) time.Time { return rows[i].At })
 	return c
 }

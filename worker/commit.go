@@ -72,7 +72,7 @@ func (w *Worker) recall(ctx context.Context, events []*event) error {
 	for _, e := range events {
 		if e.cameBefore() && (e.rejection != nil || e.wait != nil) && e.env.Tenant != "" && e.env.Source != "" {
 			refused = append(refused, e)
-			lookups = append(lookups, store.Lookup{Tenant: e.env.Tenant, Source: e.env.Source, EventID: e.env.EventID})
+			lookups = append(lookups, e.broughtBy())
 		}
 	}
 	if len(refused) == 0 {
@@ -83,8 +83,8 @@ func (w *Worker) recall(ctx context.Context, events []*event) error {
 		return fmt.Errorf("look for earlier effects: %w", err)
 	}
 	for i, e := range refused {
-		row := found[i].Event
-		if row == nil || row.Origin != e.storedAs() {
+		row := found[i].Brought
+		if row == nil {
 			continue
 		}
 		again, err := answerAgain(row)
@@ -176,9 +176,12 @@ func find(ctx context.Context, tx *store.Tx, lookups []store.Lookup) ([]store.Fo
 
 func lookupOf(e *event) store.Lookup {
 	l := store.Lookup{
-		Tenant: e.env.Tenant, Source: e.env.Source, EventID: e.env.EventID,
+		Tenant: e.env.Tenant, Source: e.env.Source, EventID: e.env.EventID, Scope: e.scope(),
 		EmailKey: e.user.email.Key, IdentityNameKey: e.user.identityKey,
 		Owner: e.tenant.OwnerKey != "" && e.tenant.OwnerKey == e.user.email.Key,
+	}
+	if e.cameBefore() {
+		l.Origin = e.storedAs()
 	}
 	if id := e.request.Identity; id != nil {
 		l.Issuer, l.Subject = id.Issuer, id.Subject
@@ -197,7 +200,7 @@ func (p *plan) settle() {
 }
 
 func (p *plan) decide(ctx context.Context, i int, e *event, found store.Found) error {
-	if row := found.Event; row != nil {
+	if row := e.earlier(&found); row != nil {
 		if !slices.Equal(row.PayloadHash, e.hash[:]) {
 			p.refusals[i] = reject(CodeEventIDConflict, "", "Another event with this id and another content was processed before.")
 			p.refusals[i].Hint = "The sender used one event id twice; have it send the event again under an id of its own, and discard this one."
@@ -232,7 +235,7 @@ func (p *plan) decide(ctx context.Context, i int, e *event, found store.Found) e
 	if err != nil {
 		return err
 	}
-	answer := &Answer{Outcome: res.outcome, Status: 200, At: p.at, UserID: user.ID, Attempt: e.attempt}
+	answer := &Answer{Outcome: res.outcome, Status: 200, At: p.at, UserID: user.ID, Attempt: e.attempt, Scope: e.scope(), Credential: e.credential()}
 	if res.outcome == OutcomeCreated {
 		answer.Status = 201
 	}
@@ -253,12 +256,12 @@ func (p *plan) decide(ctx context.Context, i int, e *event, found store.Found) e
 // record adds the ledger row, and for an event that nobody will deliver again the outbox row.
 func (p *plan) record(e *event, a *Answer) {
 	row := store.Event{
-		TenantID: e.env.Tenant, Source: e.env.Source, EventID: e.env.EventID, PayloadHash: e.hash[:],
+		TenantID: e.env.Tenant, Source: e.env.Source, EventID: e.env.EventID, Scope: a.Scope, Credential: a.Credential, PayloadHash: e.hash[:],
 		Outcome: string(a.Outcome), Status: a.Status, UserID: a.UserID, Result: a.Body, ResultHeaders: marshal(a.answerHeaders),
 		Attempt: a.Attempt, Policies: a.Policies, Door: string(e.env.Door), Origin: e.storedAs(), StoredAt: e.env.StoredAt, At: a.At,
 	}
 	p.write.Events = append(p.write.Events, row)
-	p.batch.events[eventKey(e)] = &row
+	p.batch.events[row.Key()] = &row
 	if u := e.request.UsedID; u != nil {
 		used := store.UsedID{TenantID: e.env.Tenant, Source: e.env.Source, ID: u.ID, EventID: e.env.EventID, Until: u.Until}
 		p.write.UsedIDs = append(p.write.UsedIDs, used)
@@ -273,7 +276,7 @@ func (p *plan) record(e *event, a *Answer) {
 // repeat notes a message that brings an event which another message has brought before, as it leaves no other trace.
 func (p *plan) repeat(e *event, row *store.Event) {
 	if as := e.storedAs(); as != "" && as != row.Origin && e.replay == nil {
-		p.write.Repeats = append(p.write.Repeats, store.Repeat{Origin: as, TenantID: row.TenantID, Source: row.Source, EventID: row.EventID, At: p.at})
+		p.write.Repeats = append(p.write.Repeats, store.Repeat{Origin: as, TenantID: row.TenantID, Source: row.Source, EventID: row.EventID, Scope: row.Scope, At: p.at})
 	}
 }
 
@@ -288,7 +291,7 @@ func (w *Worker) newUserID() (string, error) {
 
 // An overlay is what a batch has decided so far, laid over what the database held before it.
 type overlay struct {
-	events     map[string]*store.Event
+	events     map[store.EventKey]*store.Event
 	used       map[string]*store.UsedID
 	identities map[string]*store.User
 	emails     map[string]*store.User
@@ -299,14 +302,12 @@ type overlay struct {
 
 func newOverlay() overlay {
 	return overlay{
-		events: map[string]*store.Event{}, used: map[string]*store.UsedID{}, identities: map[string]*store.User{},
+		events: map[store.EventKey]*store.Event{}, used: map[string]*store.UsedID{}, identities: map[string]*store.User{},
 		emails: map[string]*store.User{}, names: map[string]*store.User{}, owners: map[string]string{}, touched: map[string]bool{},
 	}
 }
 
 func joinKey(parts ...string) string { return strings.Join(parts, "\x00") }
-
-func eventKey(e *event) string { return joinKey(e.env.Tenant, e.env.Source, e.env.EventID) }
 
 func usedKey(e *event) string {
 	return joinKey(e.env.Tenant, e.env.Source, e.request.UsedID.ID)
@@ -314,7 +315,7 @@ func usedKey(e *event) string {
 
 // over returns found with what the batch itself has added.
 func (o *overlay) over(l store.Lookup, found store.Found) store.Found {
-	if row := o.events[joinKey(l.Tenant, l.Source, l.EventID)]; row != nil {
+	if row := o.events[store.EventKey{TenantID: l.Tenant, Source: l.Source, EventID: l.EventID, Scope: l.Scope}]; row != nil {
 		found.Event = row
 	}
 	if l.UsedID != "" {

@@ -59,7 +59,7 @@ func (c *Credentials) Credential(ctx context.Context, id string) (providers.Cred
 		switch {
 		case err == nil:
 			entry = &providers.Credential{
-				ID: row.ID, Tenant: row.Tenant, Name: row.Name, SecretHash: row.SecretHash, Grants: row.Grants,
+				ID: row.ID, Tenant: row.Tenant, Name: row.Name, Purpose: providers.Purpose(row.Purpose), SecretHash: row.SecretHash, Grants: row.Grants,
 				ExpiresAt: row.ExpiresAt, RevokedAt: row.RevokedAt,
 			}
 		case errors.Is(err, store.ErrNotFound):

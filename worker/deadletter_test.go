@@ -177,7 +177,7 @@ func TestReplayCreatesWithTheOriginalIdAndTimeLongAfterTheTokenExpired(t *testin
 			if r.Header.Get(worker.HeaderReplayOf) != strconv.FormatUint(letter.Sequence, 10) || r.Header.Get(worker.HeaderCampaign) != "mended" {
 				t.Errorf("%v", r.Header)
 			}
-			row, err := d.Store.Event(d.Ctx, acme, "okta", r.EventID)
+			row, err := d.Store.Event(d.Ctx, store.EventKey{TenantID: acme, Source: "okta", EventID: r.EventID})
 			if err != nil {
 				t.Fatal(err)
 			}

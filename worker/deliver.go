@@ -115,6 +115,7 @@ func (w *Worker) conclude(events []*event) {
 		a := answerOf(e.rejection, w.now())
 		a.Attempt = e.attempt
 		a.message = e.cameIn()
+		a.Scope, a.Credential = e.scope(), e.credential()
 		if e.rejection.DeadLetter && e.reply == nil {
 			a.DeadLetter = e.deadLetterID()
 		}

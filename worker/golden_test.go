@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
@@ -63,7 +64,12 @@ func message(r workertest.Record) string {
 		s = uuids.ReplaceAllString(s, "USER-ID")
 		return stamp.ReplaceAllString(times.ReplaceAllString(s, "2026-01-02T03:04:05.678901Z"), "IDPSYNC_EVENTS/CREATED/")
 	}
-	return headers(r.Subject, r.Header, func(_, v string) string { return mask(v) }) + "\n" + mask(string(r.Data)) + "\n"
+	return headers(r.Subject, r.Header, func(name, v string) string {
+		if name == worker.HeaderCredential {
+			return "CREDENTIAL-ID"
+		}
+		return mask(v)
+	}) + "\n" + mask(string(r.Data)) + "\n"
 }
 
 const noticedPolicies = `
@@ -79,7 +85,7 @@ forbid (principal, action == Action::"CreateUser", resource) when { context.emai
 func TestResultMessages(t *testing.T) {
 	t.Parallel()
 	d := workertest.New(t, workertest.Options{Directory: droppingDirectory})
-	s := newScene(t, d)
+	d.Start()
 	var out strings.Builder
 	show := func(title string, r workertest.Record) {
 		fmt.Fprintf(&out, "# %s\n%s\n", title, message(r))
@@ -88,8 +94,9 @@ func TestResultMessages(t *testing.T) {
 		d.LogIn(id, c)
 		return d.Await(id)
 	}
+	_, hr := d.CredentialFor(store.Credential{Tenant: acme, Name: "hr import/1", Purpose: "feed:workday", Grants: []string{"user", "admin", "viewer", "astronaut"}})
 	feed := func(id string, body any) workertest.Record {
-		d.PublishWith(workertest.FeedSubject(acme, "workday"), id, workertest.Payload(body), providers.Header{"Authorization": {"Bearer " + s.token[acme]}})
+		d.PublishWith(workertest.FeedSubject(acme, "workday"), id, workertest.Payload(body), providers.Header{"Authorization": {"Bearer " + hr}})
 		return d.Await(id)
 	}
 	show("a login of a new person", publish("login/1", d.Person("ada").With(workertest.Claims{"name": `Ada <"&'> Lovelace ☃`, "picture": "data:image/webp;base64," + oneWebP})))

@@ -83,7 +83,7 @@ func (w *Worker) judge(ctx context.Context, e *event) {
 
 // verify takes an event through verification, validation and role checks by the given directory.
 func (w *Worker) verify(ctx context.Context, dir *Directory, e *event) {
-	e.tenant, e.source, e.user = nil, nil, draft{}
+	e.tenant, e.source, e.request, e.user = nil, nil, providers.CreateUser{}, draft{}
 	tenant := dir.Tenant(e.env.Tenant)
 	if tenant == nil {
 		w.refuseStranger(ctx, e)
@@ -112,6 +112,9 @@ func (w *Worker) verify(ctx context.Context, dir *Directory, e *event) {
 		return
 	}
 	e.request = req
+	if e.rejection = e.checkScope(); e.rejection != nil {
+		return
+	}
 	d, faults := validate(src, &req)
 	faults = append(faults, w.checkPassword(&e.env, &req, &d)...)
 	e.traceData(&d, faults)

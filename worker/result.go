@@ -18,6 +18,7 @@ const (
 	HeaderStatus         = "Idpsync-Status"
 	HeaderOutcome        = "Idpsync-Outcome"
 	HeaderEventID        = "Idpsync-Event-Id"
+	HeaderCredential     = "Idpsync-Credential"    // public id of the credential that sent the event
 	HeaderPolicies       = "Idpsync-Policies"      // ids of the determining policies, comma-separated
 	HeaderNotices        = "Idpsync-Notices"       // their notices, as a JSON array
 	HeaderDroppedRoles   = "Idpsync-Dropped-Roles" // roles asked for and left out, as a JSON array
@@ -37,6 +38,8 @@ type Answer struct {
 	UserID  string
 	Attempt int
 	answerHeaders
+	Scope      string // of the event id
+	Credential string // public id of the credential that sent the event, or ""
 
 	again   bool   // the ledger had it
 	message string // of a rejection: the message or request that was rejected
@@ -145,7 +148,8 @@ func RecordedRequest(row *store.Event) (AuthorizationRequest, bool) {
 // answerAgain is the answer that was given to an event of the ledger.
 func answerAgain(row *store.Event) (*Answer, error) {
 	a := &Answer{
-		Status: row.Status, Outcome: Outcome(row.Outcome), Body: row.Result, At: row.At, UserID: row.UserID, Attempt: row.Attempt, again: true,
+		Status: row.Status, Outcome: Outcome(row.Outcome), Body: row.Result, At: row.At, UserID: row.UserID, Attempt: row.Attempt,
+		Scope: row.Scope, Credential: row.Credential, again: true,
 	}
 	if len(row.ResultHeaders) > 0 {
 		if err := json.Unmarshal(row.ResultHeaders, &a.answerHeaders); err != nil {
@@ -157,7 +161,7 @@ func answerAgain(row *store.Event) (*Answer, error) {
 
 // id is the message id of the answer as a result. It is the same however often the event is processed, until somebody
 // replays it. That of a rejection names the message or request too: the same event id may be sent again in another one,
-// and what becomes of that one must not be taken for a duplicate.
+// and what becomes of that one must not be taken for a duplicate. So does the scope of the event id, if it has one.
 func (a *Answer) id(tenant, source, eventID string) string {
 	if tenant == "" {
 		tenant = "_"
@@ -165,7 +169,7 @@ func (a *Answer) id(tenant, source, eventID string) string {
 	if source == "" {
 		source = "_"
 	}
-	id := tenant + "/" + source + "/" + eventID + "/" + strconv.Itoa(a.Attempt)
+	id := EventName(store.EventKey{TenantID: tenant, Source: source, EventID: eventID, Scope: a.Scope}) + "/" + strconv.Itoa(a.Attempt)
 	if a.message != "" {
 		id += "/" + a.message
 	}
@@ -185,6 +189,9 @@ func (a *Answer) Headers(tenant, source, eventID string) providers.Header {
 		"ce-source":       {"/idpsync/" + tenant + "/" + source},
 		"ce-id":           {percentEncode(a.id(tenant, source, eventID))},
 		"ce-time":         {formatTime(a.At)},
+	}
+	if a.Credential != "" {
+		h[HeaderCredential] = []string{a.Credential}
 	}
 	if a.UserID != "" {
 		h["ce-subject"] = []string{a.UserID}

@@ -70,25 +70,21 @@ func (w *Worker) settleStray(ctx context.Context, e *event) error {
 	if e.rejection != nil {
 		return nil
 	}
-	found, err := w.store.Find(ctx, []store.Lookup{{Tenant: e.env.Tenant, Source: e.env.Source, EventID: e.env.EventID}})
+	found, err := w.store.Find(ctx, []store.Lookup{e.broughtBy()})
 	if err != nil {
 		return err
 	}
-	// The payload hash of a password is another one once it is hashed, so it is the message that tells.
-	if row := found[0].Event; row != nil && (row.Origin == e.storedAs() || slices.Equal(row.PayloadHash, e.hash[:])) {
-		if e.answer, err = answerAgain(row); err != nil {
-			return err
-		}
-		return w.store.Batch(ctx, func(ctx context.Context, tx *store.Tx) error {
-			p := w.newPlan(nil)
-			p.repeat(e, row)
-			return tx.Write(ctx, p.write)
-		})
+	if row := found[0].Brought; row != nil {
+		return w.answerStray(ctx, e, row)
+	}
+	// Nobody but its sender needs to be proved for a command or feed to be found under its id; a login is its own proof.
+	if row := found[0].Event; row != nil && e.env.Shape == providers.ShapeLogin && slices.Equal(row.PayloadHash, e.hash[:]) {
+		return w.answerStray(ctx, e, row)
 	}
 	if e.told, err = w.store.IsParked(ctx, e.origin.key()); err != nil || e.told {
 		return err
 	}
-	if done, err := w.refuseRepeat(ctx, e); err != nil || done {
+	if done, err := w.settleRepeat(ctx, e); err != nil || done {
 		return err
 	}
 	e.rejection = reject(CodeInternal, "stranded", "The event was delivered as often as the broker allows and never finished.")
@@ -96,9 +92,21 @@ func (w *Worker) settleStray(ctx context.Context, e *event) error {
 	return nil
 }
 
-// refuseRepeat finds out whether a stranded event is an ordinary repeat, which is no matter for a dead letter. One that
-// may have ended a worker is not tried.
-func (w *Worker) refuseRepeat(ctx context.Context, e *event) (bool, error) {
+// answerStray gives a stranded event the answer of its row in the ledger, and notes that its message repeated it.
+func (w *Worker) answerStray(ctx context.Context, e *event, row *store.Event) (err error) {
+	if e.answer, err = answerAgain(row); err != nil {
+		return err
+	}
+	return w.store.Batch(ctx, func(ctx context.Context, tx *store.Tx) error {
+		p := w.newPlan(nil)
+		p.repeat(e, row)
+		return tx.Write(ctx, p.write)
+	})
+}
+
+// settleRepeat finds out whether a stranded event is an ordinary repeat, which is no matter for a dead letter: of an event
+// that another message brought, or of a user who is there. One that may have ended a worker is not tried.
+func (w *Worker) settleRepeat(ctx context.Context, e *event) (bool, error) {
 	together, _ := w.screen(ctx, []*event{e})
 	if len(together) == 0 || e.rejection != nil {
 		return e.rejection != nil, nil
@@ -108,6 +116,16 @@ func (w *Worker) refuseRepeat(ctx context.Context, e *event) (bool, error) {
 	trial.hashPassword()
 	if err := w.dryRun(ctx, []*event{&trial}); err != nil {
 		return false, err
+	}
+	if trial.repeated() {
+		found, err := w.store.Find(ctx, []store.Lookup{lookupOf(&trial)})
+		if err != nil {
+			return false, err
+		}
+		if row := trial.earlier(&found[0]); row != nil {
+			return true, w.answerStray(ctx, e, row)
+		}
+		return false, nil
 	}
 	if trial.rejection == nil || trial.rejection.DeadLetter {
 		return false, nil

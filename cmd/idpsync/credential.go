@@ -26,6 +26,7 @@ type credentialItem struct {
 	ID         string   `json:"id"`
 	Tenant     string   `json:"tenant"`
 	Name       string   `json:"name"`
+	For        string   `json:"for"` // commands, feed:NAME, login:SOURCE, or any
 	Grants     []string `json:"grants"`
 	State      string   `json:"state"` // active, expired or revoked
 	CreatedAt  *string  `json:"created_at"`
@@ -37,7 +38,7 @@ type credentialItem struct {
 
 func (a *app) credentialItem(c store.Credential) credentialItem {
 	item := credentialItem{
-		ID: c.ID, Tenant: c.Tenant, Name: c.Name, Grants: c.Grants, State: "active",
+		ID: c.ID, Tenant: c.Tenant, Name: c.Name, For: purposeText(c.Purpose), Grants: c.Grants, State: "active",
 		CreatedAt: stamp(c.CreatedAt), ExpiresAt: stamp(c.ExpiresAt), RevokedAt: stamp(c.RevokedAt), LastUsedAt: stamp(c.LastUsedAt),
 	}
 	if item.Grants == nil {
@@ -52,31 +53,43 @@ func (a *app) credentialItem(c store.Credential) credentialItem {
 	return item
 }
 
+// purposeText is a purpose as people read it.
+func purposeText(purpose string) string {
+	if purpose == string(providers.PurposeAny) {
+		return "any"
+	}
+	return purpose
+}
+
 type credentialCreateVerb struct {
-	app                   *app
-	tenant, name, expires string
-	grants                []string
-	json                  bool
+	app                            *app
+	tenant, name, purpose, expires string
+	grants                         []string
+	json                           bool
 }
 
 func newCredentialCreateCommand(a *app) *cobra.Command {
 	v := credentialCreateVerb{app: a}
 	cmd := &cobra.Command{
-		Use:   "create --tenant TENANT --name NAME --grants ROLE,…",
+		Use:   "create --tenant TENANT --name NAME [--for PURPOSE] --grants ROLE,…",
 		Short: "Create a credential and print its token, once",
 		Long: `Create a credential of one tenant and print its token, once: the store keeps only a hash. The token goes to standard
 output and everything else to standard error, so that it can be caught:
 
-  TOKEN=$(idpsync credential create --tenant acme --name hr-import --grants user)
+  TOKEN=$(idpsync credential create --tenant acme --name hr-import --for feed:workday --grants user)
 
-Whoever has the token sends it as "Authorization: Bearer <token>" or "X-API-Key: <token>". It can grant the roles listed
-here and no others.`,
+Senders put the token into "Authorization: Bearer <token>" or "X-API-Key: <token>". It serves the one purpose that --for
+names, and can grant the roles listed here and no others.
+
+The ids of a sender's events belong to the name of its credential. To renew a credential, create another one of the same
+name and then revoke the old one: an event that is sent again with the new token is still known. Two senders need two names.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.withStore(cmd, v.run) },
 	}
 	f := cmd.Flags()
 	f.StringVar(&v.tenant, "tenant", "", "id or name of the tenant")
 	f.StringVar(&v.name, "name", "", "what it is for, as in hr-import")
+	f.StringVar(&v.purpose, "for", string(providers.PurposeCommands), "what it may be used for: commands, feed:NAME, or login:SOURCE for the logins of an OIDC or SAML source")
 	f.StringSliceVar(&v.grants, "grants", nil, "names of the roles that it may grant, with commas; none: it creates users without roles")
 	f.StringVar(&v.expires, "expires", "", "when it ends: 2160h, 90d, or 2027-01-31T12:00:00Z (default never)")
 	jsonFlag(cmd, &v.json)
@@ -104,7 +117,7 @@ func (v *credentialCreateVerb) run(ctx context.Context, st *store.Store, d store
 		return printJSON(a.stdout, item)
 	}
 	fmt.Fprintf(a.stderr, "credential %s %q of tenant %s\n", c.ID, c.Name, tenant.Name)
-	fmt.Fprintf(a.stderr, "grants  %s\nexpires %s\n", names(c.Grants), when(c.ExpiresAt, "never; idpsync credential revoke "+c.ID+" ends it"))
+	fmt.Fprintf(a.stderr, "for     %s\ngrants  %s\nexpires %s\n", purposeText(c.Purpose), names(c.Grants), when(c.ExpiresAt, "never; idpsync credential revoke "+c.ID+" ends it"))
 	fmt.Fprintln(a.stderr, "its token, which is not shown again:")
 	_, err = fmt.Fprintln(a.stdout, token.Reveal())
 	return err
@@ -113,7 +126,7 @@ func (v *credentialCreateVerb) run(ctx context.Context, st *store.Store, d store
 // credential checks the flags against the directory, all faults at once.
 func (v *credentialCreateVerb) credential(d store.Directory) (store.Credential, store.Tenant, error) {
 	now := v.app.now().UTC().Truncate(time.Microsecond)
-	c := store.Credential{Name: v.name, CreatedAt: now}
+	c := store.Credential{Name: v.name, Purpose: v.purpose, CreatedAt: now}
 	var faults []string
 	if v.name == "" || strings.TrimSpace(v.name) != v.name || utf8.RuneCountInString(v.name) > 200 || printable(v.name) != v.name {
 		faults = append(faults, "--name must say what the credential is for, in at most 200 characters")
@@ -133,6 +146,9 @@ func (v *credentialCreateVerb) credential(d store.Directory) (store.Credential, 
 		faults = append(faults, err.Error()+"; idpsync get tenants lists them")
 	} else {
 		tenant, c.Tenant = t, t.ID
+		if err := checkPurpose(providers.Purpose(v.purpose), t, only(d, t.ID).Sources); err != nil {
+			faults = append(faults, err.Error())
+		}
 		c.Grants = slices.Compact(slices.Sorted(slices.Values(v.grants)))
 		var known []string
 		for _, r := range only(d, t.ID).Roles {
@@ -152,6 +168,34 @@ func (v *credentialCreateVerb) credential(d store.Directory) (store.Credential, 
 		return c, tenant, fail(exitUsage, "nothing was created; see idpsync help credential create", "%s", strings.Join(faults, "\n"))
 	}
 	return c, tenant, nil
+}
+
+// checkPurpose refuses a purpose that nothing in the tenant can serve.
+func checkPurpose(purpose providers.Purpose, t store.Tenant, sources []store.Source) error {
+	if purpose == providers.PurposeCommands {
+		return nil
+	}
+	name, kinds := purpose.Source()
+	if name == "" {
+		return fmt.Errorf("--for cannot be %q: it is commands, feed:NAME, or login:SOURCE", printable(string(purpose)))
+	}
+	var fit []string
+	for _, s := range sources {
+		switch {
+		case slices.Contains(kinds, providers.Kind(s.Kind)):
+			if s.Name == name {
+				return nil
+			}
+			fit = append(fit, s.Name)
+		case s.Name == name:
+			return fmt.Errorf("--for %s: %s is a source of kind %s; feed:NAME names one of kind feed, login:SOURCE one of kind oidc or saml", purpose, name, s.Kind)
+		}
+	}
+	hint := "declare it and apply the directory"
+	if near := strictyaml.Closest(name, fit); near != "" {
+		hint = "did you mean " + near + "?"
+	}
+	return fmt.Errorf("--for %s: tenant %s has no source %q of that kind (%s)", printable(string(purpose)), t.Name, printable(name), hint)
 }
 
 func (v *credentialCreateVerb) end(now time.Time) (time.Time, error) {
@@ -185,12 +229,12 @@ func newCredentialListCommand(a *app) *cobra.Command {
 				}
 				tenants := tenantNames(d)
 				items := []credentialItem{}
-				l := listing{what: "credentials", heading: []string{"ID", "TENANT", "NAME", "GRANTS", "STATE", "CREATED", "EXPIRES", "LAST USED"}}
+				l := listing{what: "credentials", heading: []string{"ID", "TENANT", "NAME", "FOR", "GRANTS", "STATE", "CREATED", "EXPIRES", "LAST USED"}}
 				for _, c := range all {
 					item := a.credentialItem(c)
 					items = append(items, item)
 					l.rows = append(l.rows, []string{
-						c.ID, dash(tenants[c.Tenant]), c.Name, names(c.Grants), item.State,
+						c.ID, dash(tenants[c.Tenant]), c.Name, item.For, names(c.Grants), item.State,
 						when(c.CreatedAt, "-"), when(c.ExpiresAt, "never"), when(c.LastUsedAt, "never"),
 					})
 				}
@@ -238,8 +282,8 @@ func (a *app) revoke(ctx context.Context, st *store.Store, d store.Directory, id
 		fmt.Fprintf(a.stdout, "credential %s was revoked at %s; nothing to do\n", id, when(c.RevokedAt, ""))
 		return nil
 	}
-	fmt.Fprintf(a.stdout, "credential %s %q of tenant %s, which may grant %s; last used: %s\n",
-		id, printable(c.Name), dash(tenantNames(d)[c.Tenant]), names(c.Grants), when(c.LastUsedAt, "never"))
+	fmt.Fprintf(a.stdout, "credential %s %q of tenant %s for %s, which may grant %s; last used: %s\n",
+		id, printable(c.Name), dash(tenantNames(d)[c.Tenant]), item.For, names(c.Grants), when(c.LastUsedAt, "never"))
 	if err := a.confirm(yes, "Revoke it? This cannot be undone."); err != nil {
 		return err
 	}

@@ -137,18 +137,19 @@ func (m *demo) apply(ctx context.Context) error {
 func (m *demo) credentials(ctx context.Context) error {
 	files := map[string][]byte{}
 	for _, c := range []struct {
-		name   string
-		grants []string
-		token  *providers.Secret
+		name    string
+		purpose providers.Purpose
+		grants  []string
+		token   *providers.Secret
 	}{
-		{"admin", []string{"admin", "user", "viewer"}, &m.admin},
-		{"workday", []string{"user", "viewer"}, &m.feed},
+		{"admin", providers.PurposeCommands, []string{"admin", "user", "viewer"}, &m.admin},
+		{"workday", providers.FeedPurpose("workday"), []string{"user", "viewer"}, &m.feed},
 	} {
 		id, token, hash, err := providers.NewToken(m.app.random)
 		if err != nil {
 			return err
 		}
-		row := store.Credential{ID: id, Tenant: demoTenant, Name: c.name, SecretHash: hash, Grants: c.grants, CreatedAt: m.app.now()}
+		row := store.Credential{ID: id, Tenant: demoTenant, Name: c.name, Purpose: string(c.purpose), SecretHash: hash, Grants: c.grants, CreatedAt: m.app.now()}
 		if err := m.deploy.store.CreateCredential(ctx, row, "dev"); err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -57,6 +58,7 @@ keeps no payloads.`,
 	cmd.Flags().StringVar(&x.door, "door", "", "with --file: the way by which it would come, stream, rpc or http; default that of the subject")
 	cmd.Flags().Uint64Var(&x.letter, "dead-letter", 0, "sequence of a dead letter")
 	cmd.Flags().StringVar(&x.event, "event", "", "an event of the ledger, as TENANT/SOURCE/ID")
+	cmd.Flags().StringVar(&x.scope, "scope", "", "with --event: whose it is, as in credential/hr-import, when several senders used its id")
 	cmd.MarkFlagsMutuallyExclusive("file", "dead-letter", "event")
 	jsonFlag(cmd, &x.json)
 	a.addSettings(cmd, areaStore, areaBroker)
@@ -72,6 +74,7 @@ type explainer struct {
 	door     string
 	letter   uint64
 	event    string
+	scope    string
 	json     bool
 }
 
@@ -230,13 +233,25 @@ func (x *explainer) record(ctx context.Context, d *deployment) error {
 	if len(parts) != 3 {
 		return fail(exitUsage, "as in 2489e9ad-2ee2-8e00-8ec9-32d5f69181c0/okta/login-1", "--event %q is not TENANT/SOURCE/ID", x.event)
 	}
-	row, err := d.store.Event(ctx, strings.ToLower(parts[0]), parts[1], parts[2])
-	if errors.Is(err, store.ErrNotFound) {
-		return fail(exitPending, "a rejected event is among the dead letters: idpsync dlq list", "the ledger has no such event")
-	}
+	rows, err := d.store.Events(ctx, store.EventFilter{Tenant: parts[0], Source: parts[1], EventID: parts[2]})
 	if err != nil {
 		return err
 	}
+	if x.scope != "" {
+		rows = slices.DeleteFunc(rows, func(e store.Event) bool { return e.Scope != x.scope })
+	}
+	switch len(rows) {
+	case 0:
+		return fail(exitPending, "a rejected event is among the dead letters: idpsync dlq list", "the ledger has no such event")
+	case 1:
+	default:
+		scopes := make([]string, len(rows))
+		for i, row := range rows {
+			scopes[i] = dash(printable(row.Scope))
+		}
+		return fail(exitUsage, "say whose with --scope", "%d senders used this event id: %s", len(rows), strings.Join(scopes, ", "))
+	}
+	row := rows[0]
 	e := explanation{
 		Forecast: worker.Forecast{
 			Tenant: row.TenantID, Source: row.Source, EventID: row.EventID, StoredAt: row.StoredAt, Outcome: worker.Outcome(row.Outcome),
@@ -248,6 +263,12 @@ func (x *explainer) record(ctx context.Context, d *deployment) error {
 				{Step: "ledger", Name: "attempt", OK: true, Detail: strconv.Itoa(row.Attempt)},
 			},
 		},
+	}
+	if row.Scope != "" {
+		e.Checks = append(e.Checks, providers.Check{Step: "ledger", Name: "scope", OK: true, Detail: row.Scope})
+	}
+	if row.Credential != "" {
+		e.Checks = append(e.Checks, providers.Check{Step: "ledger", Name: "credential", OK: true, Detail: row.Credential})
 	}
 	if json.Valid(row.Result) {
 		e.Forecast.Body = row.Result

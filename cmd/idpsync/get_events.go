@@ -14,22 +14,24 @@ import (
 
 // eventItem is a row of the ledger without the body of its result, which holds a person's data.
 type eventItem struct {
-	TenantID string   `json:"tenant_id"`
-	Source   string   `json:"source"`
-	EventID  string   `json:"event_id"`
-	Outcome  string   `json:"outcome"`
-	Status   int      `json:"status"`
-	Code     string   `json:"code,omitempty"`
-	UserID   string   `json:"user_id,omitempty"`
-	Door     string   `json:"door"`
-	Attempt  int      `json:"attempt"`
-	Policies []string `json:"policies,omitempty"`
-	StoredAt *string  `json:"stored_at"`
-	At       *string  `json:"at"`
+	TenantID   string   `json:"tenant_id"`
+	Source     string   `json:"source"`
+	EventID    string   `json:"event_id"`
+	Scope      string   `json:"scope,omitempty"`
+	Credential string   `json:"credential,omitempty"`
+	Outcome    string   `json:"outcome"`
+	Status     int      `json:"status"`
+	Code       string   `json:"code,omitempty"`
+	UserID     string   `json:"user_id,omitempty"`
+	Door       string   `json:"door"`
+	Attempt    int      `json:"attempt"`
+	Policies   []string `json:"policies,omitempty"`
+	StoredAt   *string  `json:"stored_at"`
+	At         *string  `json:"at"`
 }
 
 func newGetEventsCommand(a *app) *cobra.Command {
-	var tenant, source, outcome, since string
+	var tenant, source, credential, outcome, since string
 	var limit int
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -40,7 +42,7 @@ lists those.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withStore(cmd, func(ctx context.Context, st *store.Store, d store.Directory) error {
-				f := store.EventFilter{Source: source, Outcome: outcome, Limit: limit, Newest: true}
+				f := store.EventFilter{Source: source, Credential: credential, Outcome: outcome, Limit: limit, Newest: true}
 				var err error
 				if f.Since, err = a.since(since); err != nil {
 					return err
@@ -59,6 +61,7 @@ lists those.`,
 	f := cmd.Flags()
 	f.StringVar(&tenant, "tenant", "", "id or name of one tenant")
 	f.StringVar(&source, "source", "", "only events of this source; admin for commands")
+	f.StringVar(&credential, "credential", "", "only events that this credential sent, by its id")
 	f.StringVar(&outcome, "outcome", "", "only this outcome: created, exists, linked, updated")
 	f.StringVar(&since, "since", "", "only events processed since: 24h, 7d, or 2026-01-31T12:00:00Z")
 	f.IntVar(&limit, "limit", store.DefaultLimit, "most events to list")
@@ -69,13 +72,13 @@ lists those.`,
 
 func listEvents(events []store.Event, tenants map[string]string, limit int) listing {
 	items := []eventItem{}
-	l := listing{what: "events", heading: []string{"AT", "TENANT", "SOURCE", "EVENT ID", "OUTCOME", "STATUS", "USER", "DOOR"}}
+	l := listing{what: "events", heading: []string{"AT", "TENANT", "SOURCE", "EVENT ID", "CREDENTIAL", "OUTCOME", "STATUS", "USER", "DOOR"}}
 	for _, e := range events {
 		items = append(items, eventItem{
-			e.TenantID, e.Source, e.EventID, e.Outcome, e.Status, e.Code, e.UserID, e.Door, e.Attempt, e.Policies, stamp(e.StoredAt), stamp(e.At),
+			e.TenantID, e.Source, e.EventID, e.Scope, e.Credential, e.Outcome, e.Status, e.Code, e.UserID, e.Door, e.Attempt, e.Policies, stamp(e.StoredAt), stamp(e.At),
 		})
 		l.rows = append(l.rows, []string{
-			when(e.At, "-"), dash(tenants[e.TenantID]), e.Source, e.EventID, e.Outcome, fmt.Sprint(e.Status), dash(e.UserID), dash(e.Door),
+			when(e.At, "-"), dash(tenants[e.TenantID]), e.Source, e.EventID, dash(e.Credential), e.Outcome, fmt.Sprint(e.Status), dash(e.UserID), dash(e.Door),
 		})
 	}
 	if len(items) == limit {

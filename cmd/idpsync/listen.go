@@ -45,7 +45,7 @@ func (d *deployment) openHTTP(ctx context.Context, doors *doors) error {
 			return fail(exitUsage, "check --http-cert and --http-key", "the certificate of the HTTP API cannot be used: %w", err)
 		}
 	}
-	auth := providers.Authentication{Credentials: d.env.Credentials, Tokens: d.directories}
+	auth := providers.Authentication{Credentials: d.env.Credentials, Tokens: d.directories, Purpose: providers.PurposeCommands}
 	handler := httpapi.New(d.worker.Submit, auth.Tenant, httpapi.Config{
 		MaxBody: int64(d.cfg.MaxPayload), Timeout: answerTimeout, Now: d.env.Now, Log: d.log,
 	})

@@ -90,7 +90,7 @@ func (p *policyDiff) walk(ctx context.Context, st *store.Store, f store.EventFil
 		}
 		for i := range rows {
 			p.ask(ctx, &rows[i])
-			f.After = store.EventKey{TenantID: rows[i].TenantID, Source: rows[i].Source, EventID: rows[i].EventID}
+			f.After = rows[i].Key()
 		}
 		bar.Add(int64(len(rows)))
 		if len(rows) < f.Limit {

@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker"
 )
 
 func newProveCommand(a *app) *cobra.Command {
@@ -77,7 +80,7 @@ func readExpected(name string) (map[string]bool, error) {
 		if !ok {
 			return nil, fail(exitUsage, "idpsync get tenants shows the ids", "%s:%d: %q is not the id of a tenant", name, n, parts[0])
 		}
-		ids[eventKey(tenant, parts[1], parts[2])] = false
+		ids[worker.EventName(store.EventKey{TenantID: tenant, Source: parts[1], EventID: parts[2]})] = false
 	}
 	if err := lines.Err(); err != nil {
 		return nil, fail(exitFailure, "", "%s: %w", name, err)

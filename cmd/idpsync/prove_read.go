@@ -18,9 +18,6 @@ import (
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
-// eventKey identifies an event as the ids of results do.
-func eventKey(tenant, source, id string) string { return tenant + "/" + source + "/" + id }
-
 // The traces that a stored message can have left.
 const (
 	traceParked = 1 << iota
@@ -135,7 +132,7 @@ func (p *proof) readParked(ctx context.Context) error {
 		p.account.Parked++
 		p.parked[w.Key] = true
 		p.trace(w.Key, traceParked)
-		p.found(eventKey(w.Tenant, w.Source, w.EventID))
+		p.found(store.EventKey{TenantID: w.Tenant, Source: w.Source, EventID: w.EventID})
 	})
 }
 
@@ -193,9 +190,19 @@ func (p *proof) underway(origin string) bool {
 	return p.parked[origin] || ok && (seq > p.events.Last || p.events.Has(seq))
 }
 
-func (p *proof) found(key string) {
-	if _, ok := p.expected[key]; ok {
-		p.expected[key] = true
+// found notes an event of the publisher's list, which knows nothing of scopes.
+func (p *proof) found(key store.EventKey) {
+	key.Scope = ""
+	name := worker.EventName(key)
+	if _, ok := p.expected[name]; ok {
+		p.expected[name] = true
+	}
+}
+
+// foundName is found by what the id of a result calls the event.
+func (p *proof) foundName(name string) {
+	if key, ok := worker.ParseEventName(name); ok {
+		p.found(key)
 	}
 }
 
@@ -235,7 +242,7 @@ func (p *proof) readResults(ctx context.Context) error {
 			}
 			p.refused[attempt] = key
 			p.trace(origin, traceRefused)
-			p.found(key)
+			p.foundName(key)
 			if letter := m.Header.Get(worker.HeaderDeadLetter); letter != "" {
 				p.promise[strings.TrimPrefix(letter, "dl/")] = key
 			} else if p.last[key] != "" { // the ledger would have answered, or refused another content under the same id
@@ -279,13 +286,13 @@ func (p *proof) readLetters(ctx context.Context) error {
 		if err != nil {
 			id = m.Header.Get(worker.DeadLetterEventID)
 		}
-		key := eventKey(m.Header.Get(worker.DeadLetterTenant), m.Header.Get(worker.DeadLetterSource), id)
+		key := store.EventKey{TenantID: m.Header.Get(worker.DeadLetterTenant), Source: m.Header.Get(worker.DeadLetterSource), EventID: id}
 		p.found(key)
 		if stored, err := time.Parse(time.RFC3339Nano, m.Header.Get(worker.DeadLetterTime)); err == nil {
 			p.begin(origin, stored)
 		}
 		if _, told := p.refused[attempt+"/"+origin]; !told && !p.underway(origin) && !m.StoredAt.Before(p.floor()) {
-			p.account.residue(key, "dead letter %d has no rejected result", m.Sequence)
+			p.account.residue(worker.EventName(key), "dead letter %d has no rejected result", m.Sequence)
 		}
 	}
 	return nil
@@ -310,14 +317,14 @@ func (p *proof) readLedger(ctx context.Context) error {
 	defer bar.Close()
 	createdBy := map[string]string{}
 	return pagesOf(ctx, func(ctx context.Context, last store.Event) ([]store.Event, error) {
-		f := store.EventFilter{Limit: provePage, Since: p.earlier(), After: store.EventKey{TenantID: last.TenantID, Source: last.Source, EventID: last.EventID}}
+		f := store.EventFilter{Limit: provePage, Since: p.earlier(), After: last.Key()}
 		return p.store.Events(ctx, f)
 	}, func(row store.Event) {
 		bar.Add(1)
 		p.account.Ledger.Rows++
 		p.row(row)
 		if row.Outcome == string(worker.OutcomeCreated) && row.UserID != "" {
-			key := eventKey(row.TenantID, row.Source, row.EventID)
+			key := worker.EventName(row.Key())
 			if other := createdBy[row.UserID]; other != "" {
 				p.account.twice(key, "created user %s, as %s did", row.UserID, other)
 			}
@@ -328,7 +335,7 @@ func (p *proof) readLedger(ctx context.Context) error {
 
 // row accounts for a row of the ledger.
 func (p *proof) row(row store.Event) {
-	l, key := &p.account.Ledger, eventKey(row.TenantID, row.Source, row.EventID)
+	l, key := &p.account.Ledger, worker.EventName(row.Key())
 	id := key + "/" + strconv.Itoa(row.Attempt)
 	if row.Origin != "" {
 		if seq, ok := p.sequence(row.Origin); ok && p.traces[seq]&traceEffect != 0 {
@@ -340,7 +347,7 @@ func (p *proof) row(row store.Event) {
 			p.account.twice(key, "had an effect and a dead letter in the same attempt")
 		}
 	}
-	p.found(key)
+	p.found(row.Key())
 	told := p.effects[id]
 	if told != nil {
 		told.known = true
@@ -371,9 +378,8 @@ func (p *proof) readUnknown(ctx context.Context) error {
 			continue
 		}
 		key, attempt := cutLast(id, 1)
-		parts := strings.SplitN(key, "/", 3)
-		if len(parts) == 3 && !p.since.IsZero() {
-			row, err := p.store.Event(ctx, parts[0], parts[1], parts[2])
+		if of, ok := worker.ParseEventName(key); ok && !p.since.IsZero() {
+			row, err := p.store.Event(ctx, of)
 			if err == nil && strconv.Itoa(row.Attempt) == attempt {
 				continue
 			} else if err != nil && !errors.Is(err, store.ErrNotFound) {
@@ -450,7 +456,7 @@ func (p *proof) checkExpected(ctx context.Context) error {
 				continue
 			}
 			for _, name := range []string{"ce-id", "Nats-Msg-Id"} {
-				delete(missing, eventKey(address.Tenant, address.Source, m.Header.Get(name)))
+				delete(missing, worker.EventName(store.EventKey{TenantID: address.Tenant, Source: address.Source, EventID: m.Header.Get(name)}))
 			}
 		}
 	}

@@ -44,6 +44,10 @@ func newWorld(t *testing.T) *world {
 	w.add(t, "revoked, other tenant", providers.Credential{Tenant: otherTenant, RevokedAt: providertest.Epoch.Add(time.Hour)})
 	w.add(t, "expired", providers.Credential{Tenant: providertest.Tenant, ExpiresAt: providertest.Epoch})
 	w.add(t, "expiring", providers.Credential{Tenant: providertest.Tenant, ExpiresAt: providertest.Epoch.Add(time.Nanosecond)})
+	w.add(t, "for commands", providers.Credential{Tenant: providertest.Tenant, Purpose: providers.PurposeCommands})
+	w.add(t, "for a feed", providers.Credential{Tenant: providertest.Tenant, Purpose: providers.FeedPurpose("workday")})
+	w.add(t, "for a feed, other tenant", providers.Credential{Tenant: otherTenant, Purpose: providers.FeedPurpose("workday")})
+	w.add(t, "for a feed, revoked", providers.Credential{Tenant: providertest.Tenant, Purpose: providers.FeedPurpose("workday"), RevokedAt: providertest.Epoch.Add(time.Hour)})
 	_, forgotten, _, err := providers.NewToken(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -157,6 +161,9 @@ func (w *world) rejected() []rejected {
 		{"revoked after the command was stored", w.event("revoked", tenantBody), providers.ErrUnverified, "credential_revoked", ""},
 		{"revoked, of another tenant", w.event("revoked, other tenant", tenantBody), providers.ErrUnverified, "credential_revoked", ""},
 		{"expired", w.event("expired", tenantBody), providers.ErrUnverified, "credential_expired", ""},
+		{"for a feed", w.event("for a feed", tenantBody), providers.ErrUnverified, "credential_purpose", ""},
+		{"for a feed of another tenant", w.event("for a feed, other tenant", tenantBody), providers.ErrTenantMismatch, "tenant_mismatch", ""},
+		{"for a feed, revoked", w.event("for a feed, revoked", tenantBody), providers.ErrUnverified, "credential_revoked", ""},
 	}
 }
 
@@ -173,6 +180,13 @@ func TestRejected(t *testing.T) {
 		if !errors.Is(err, c.class) || failure.Reason != c.reason || failure.Field != c.field {
 			t.Errorf("%s: %v with reason %q and field %q; want %v, %q, %q", c.name, failure.Class, failure.Reason, failure.Field, c.class, c.reason, c.field)
 		}
+	}
+}
+
+func TestACredentialForCommandsIsAccepted(t *testing.T) {
+	w := newWorld(t)
+	if _, err := w.open(t).Verify(t.Context(), w.event("for commands", tenantBody)); err != nil {
+		t.Errorf("a credential for commands was refused: %v", err)
 	}
 }
 

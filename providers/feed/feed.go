@@ -42,7 +42,7 @@ func New(src providers.Source, env providers.Environment) (providers.Provider, e
 	default:
 		return nil, fmt.Errorf("format: %q is not known; use user", src.Format)
 	}
-	return &provider{source: src, auth: providers.Authentication{Credentials: env.Credentials}}, nil
+	return &provider{source: src, auth: providers.Authentication{Credentials: env.Credentials, Purpose: providers.FeedPurpose(src.Name)}}, nil
 }
 
 // Verify implements [providers.Provider]. The sender is proved before the body is looked at.

@@ -28,21 +28,31 @@ type world struct {
 	source providers.Source
 	token  string
 	id     string
+
+	credentials *providertest.Credentials
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	env, _, credentials := providertest.Environment(t, providertest.NewClock())
+	w := &world{env: env, credentials: credentials, source: providers.Source{
+		Tenant: providertest.Tenant, Name: "workday", Kind: providers.KindFeed, Format: "user", Grants: []string{"user", "guest", "viewer"},
+	}}
+	w.add(t, providers.FeedPurpose("workday"))
+	return w
+}
+
+// add makes the credential that events are sent with.
+func (w *world) add(t *testing.T, purpose providers.Purpose) {
+	t.Helper()
 	id, token, hash, err := providers.NewToken(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	credentials.Add(providers.Credential{
-		ID: id, Tenant: providertest.Tenant, Name: "hr", SecretHash: hash, Grants: []string{"admin", "user", "viewer"},
+	w.credentials.Add(providers.Credential{
+		ID: id, Tenant: providertest.Tenant, Name: "hr", Purpose: purpose, SecretHash: hash, Grants: []string{"admin", "user", "viewer"},
 	})
-	return &world{env: env, token: token.Reveal(), id: id, source: providers.Source{
-		Tenant: providertest.Tenant, Name: "workday", Kind: providers.KindFeed, Format: "user", Grants: []string{"user", "guest", "viewer"},
-	}}
+	w.token, w.id = token.Reveal(), id
 }
 
 func (w *world) open(t *testing.T) providers.Provider {
@@ -117,6 +127,28 @@ func TestGrantsAreThoseOfBothCredentialAndSource(t *testing.T) {
 	w.source.Grants = nil
 	if got, err = w.open(t).Verify(t.Context(), w.event(tenantBody)); err != nil || len(got.Principal.Grants) != 0 {
 		t.Errorf("a source without grants grants %v (%v)", got.Principal.Grants, err)
+	}
+}
+
+func TestACredentialIsForThisFeed(t *testing.T) {
+	for purpose, reason := range map[providers.Purpose]string{
+		providers.PurposeAny: "", providers.FeedPurpose("workday"): "",
+		providers.PurposeCommands: "credential_purpose", providers.FeedPurpose("workday2"): "credential_purpose", providers.FeedPurpose(""): "credential_purpose",
+		providers.LoginPurpose("workday"): "credential_purpose", "feed": "credential_purpose", "Feed:workday": "credential_purpose",
+	} {
+		w := newWorld(t)
+		w.add(t, purpose)
+		_, err := w.open(t).Verify(t.Context(), w.event(tenantBody))
+		got := ""
+		if failure, ok := errors.AsType[*providers.Error](err); ok {
+			got = failure.Reason
+		}
+		if got != reason {
+			t.Errorf("a credential for %q is refused for %q (%v), wanted %q", purpose, got, err, reason)
+		}
+		if err != nil && strings.Contains(err.Error(), "workday") {
+			t.Errorf("a credential for %q: the message names a source: %v", purpose, err)
+		}
 	}
 }
 

@@ -113,10 +113,14 @@ func Admin(t testing.TB) *sql.DB {
 	return db
 }
 
-// Database returns a handle of the PostgreSQL database of o, for a look behind the store.
+// Database returns a handle of the database of o, for a look behind the store.
 func Database(t testing.TB, o store.Options) *sql.DB {
 	t.Helper()
-	db, err := sql.Open("postgres", o.URL)
+	driver, name := "postgres", o.URL
+	if kindOf(o) == store.SQLite {
+		driver, name = "sqlite", "file:"+o.Path+"?_pragma=busy_timeout(10000)" // workers may be writing
+	}
+	db, err := sql.Open(driver, name)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -258,9 +258,9 @@ func userBody(p *person) ([]byte, error) {
 
 func (s *script) feed(p *person, f fate, code string) *event {
 	e := s.event(p, f, code)
-	e.source = map[string]string{acme: "workday", globex: "people"}[p.tenant]
+	e.source = feedOf(p.tenant)
 	e.subject = "idpsync.feed." + p.tenant + "." + e.source
-	e.header["Authorization"] = []string{"Bearer " + s.w.tokens[p.tenant]}
+	e.header["Authorization"] = []string{"Bearer " + s.w.feeds[p.tenant]}
 	e.make = func() ([]byte, error) { return userBody(p) }
 	return e
 }

@@ -67,7 +67,8 @@ type world struct {
 	steady   *issuer.Issuer
 	shaky    *issuer.Issuer
 	sites    []*http.Server
-	tokens   map[string]string // credential of each tenant
+	tokens   map[string]string // credential of each tenant for commands
+	feeds    map[string]string // and for its feed
 	conn     *stream.Conn
 	nc       *nats.Conn
 	db       *sql.DB
@@ -75,7 +76,7 @@ type world struct {
 
 // newWorld starts everything. What it returns is to be closed, also with an error.
 func newWorld(ctx context.Context, o options, folder string) (w *world, err error) {
-	w = &world{o: o, folder: folder, spawner: newSpawner(), tally: newTally(), tokens: map[string]string{}, database: o.postgres}
+	w = &world{o: o, folder: folder, spawner: newSpawner(), tally: newTally(), tokens: map[string]string{}, feeds: map[string]string{}, database: o.postgres}
 	file, err := logFile(filepath.Join(folder, "harness.log"))
 	if err != nil {
 		return w, err
@@ -159,13 +160,23 @@ func (w *world) setUp(ctx context.Context) error {
 		return err
 	}
 	for _, tenant := range []string{acme, globex} {
-		token, err := w.idpsync(ctx, "credential", "create", "--tenant", tenant, "--name", "chaos", "--grants", "user")
-		if err != nil {
-			return err
+		for purpose, tokens := range map[string]map[string]string{"commands": w.tokens, "feed:" + feedOf(tenant): w.feeds} {
+			token, err := w.idpsync(ctx, "credential", "create", "--tenant", tenant, "--name", "chaos", "--for", purpose, "--grants", "user")
+			if err != nil {
+				return err
+			}
+			tokens[tenant] = strings.TrimSpace(string(token))
 		}
-		w.tokens[tenant] = strings.TrimSpace(string(token))
 	}
 	return nil
+}
+
+// feedOf is the feed of a tenant.
+func feedOf(tenant string) string {
+	if tenant == globex {
+		return "people"
+	}
+	return "workday"
 }
 
 // idpsync runs a verb of the plain program and returns what it printed. An exit code other than 0 is an *exec.ExitError.

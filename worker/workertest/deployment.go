@@ -260,18 +260,29 @@ func (d *Deployment) Apply(text string, policies ...policy.File) {
 	}
 }
 
-// Credential makes a credential of the tenant and returns its token.
+// Credential makes a credential of the tenant, with a name of its own and for any purpose, and returns its token.
 func (d *Deployment) Credential(tenant string, grants ...string) string {
 	d.T.Helper()
-	id, token, hash, err := providers.NewToken(rand.Reader)
+	_, token := d.CredentialFor(store.Credential{Tenant: tenant, Grants: grants})
+	return token
+}
+
+// CredentialFor makes a credential of the given tenant, purpose, grants and, unless it shall have one of its own, name. It
+// returns its id and its token.
+func (d *Deployment) CredentialFor(c store.Credential) (id, token string) {
+	d.T.Helper()
+	id, secret, hash, err := providers.NewToken(rand.Reader)
 	if err != nil {
 		d.T.Fatal(err)
 	}
-	err = d.Store.CreateCredential(d.Ctx, store.Credential{ID: id, Tenant: tenant, Name: "test " + id, SecretHash: hash, Grants: grants, CreatedAt: time.Now()}, "workertest")
-	if err != nil {
+	c.ID, c.SecretHash, c.CreatedAt = id, hash, time.Now()
+	if c.Name == "" {
+		c.Name = "test " + id
+	}
+	if err := d.Store.CreateCredential(d.Ctx, c, "workertest"); err != nil {
 		d.T.Fatal(err)
 	}
-	return token.Reveal()
+	return id, secret.Reveal()
 }
 
 // Users returns the users of a tenant, in the order of their ids.
