@@ -124,6 +124,9 @@ func (e *event) open(header providers.Header, payload []byte) {
 	}
 	e.env.Header, e.env.Payload = ce.Header, ce.Data
 	e.hash = sha256.Sum256(ce.Data)
+	if err := checkTenants(header, ce, e.env.Tenant); err != nil {
+		e.rejection = rejectionOf(err)
+	}
 	id := ce.ID
 	if id == "" {
 		id = header.Get("Nats-Msg-Id")
@@ -136,6 +139,22 @@ func (e *event) open(header providers.Header, payload []byte) {
 		return
 	}
 	e.env.EventID = id
+}
+
+// extensionTenant is X-Tenant-ID as the name of a CloudEvents attribute, which has letters and digits only.
+const extensionTenant = "xtenantid"
+
+// checkTenants refuses a message whose headers or CloudEvents attributes name another tenant than its subject. It comes
+// before anything is verified or looked up, for events of every shape. What else a CloudEvent says of where it came from is
+// its sender's own affair.
+func checkTenants(header providers.Header, ce wire.Event, tenant string) error {
+	if err := providers.CheckTenant(header, tenant, false); err != nil {
+		return err
+	}
+	if named, ok := ce.Extensions[extensionTenant]; ok {
+		return providers.CheckTenant(providers.Header{providers.HeaderTenant: {named}}, tenant, false)
+	}
+	return nil
 }
 
 // checkEventID bounds what may stand in a header, a message id and a key.

@@ -179,7 +179,7 @@ func (e *event) tellRefusal() {
 	}
 	step := stepWrite
 	switch r.Code {
-	case CodeUnknownTenant, CodeUnknownSource, CodeMalformed:
+	case CodeUnknownTenant, CodeUnknownSource, CodeMalformed, CodeTenantMismatch:
 		step = stepReceive
 	case CodeEventIDConflict:
 		step = stepLedger
