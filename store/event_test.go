@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"testing"
 
@@ -58,6 +59,11 @@ func TestAnEventIsFoundByItsWholeKey(t *testing.T) {
 			if err != nil {
 				t.Fatalf("look for the neighbours of row %d: %v", i, err)
 			}
+		}
+		for i := range 6 { // more senders of one event id than any lookup looks for
+			another := all[0]
+			another.Scope, another.Origin = fmt.Sprintf("credential/%d", i), fmt.Sprintf("IDPSYNC_EVENTS/2/%d", i)
+			all = append(all, another)
 		}
 		mustWrite(t, s, store.Write{Events: all})
 		lookups := make([]store.Lookup, len(all))

@@ -103,11 +103,31 @@ func TestTwoCredentialsInOneBatchDoNotShareEventIds(t *testing.T) {
 	workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
 		_, hr := sender(d, "hr")
 		_, payroll := sender(d, "payroll")
-		d.PublishWith(commandSubject, "order-1", workertest.Payload(tenantUser("ada", "oidc")), bearer(hr))
-		d.PublishWith(commandSubject, "order-2", workertest.Payload(tenantUser("eve", "oidc")), bearer(hr))
-		d.PublishWith(commandSubject, "order-1", workertest.Payload(tenantUser("bob", "oidc")), bearer(payroll))
-		d.PublishWith(commandSubject, "order-1", workertest.Payload(tenantUser("ada", "oidc")), bearer(hr))
-		d.Start()
+		var previews []worker.Preview // which are decided in one batch
+		events := []struct {
+			token, id, person string
+			status            int
+			repeat            bool
+		}{
+			{hr, "order-1", "ada", 201, false}, {hr, "order-2", "eve", 201, false}, {payroll, "order-1", "bob", 201, false},
+			{hr, "order-1", "ada", 201, true}, {payroll, "order-1", "bob", 201, true}, {payroll, "order-2", "eve", 409, false},
+		}
+		for _, e := range events {
+			body := workertest.Payload(tenantUser(e.person, "oidc"))
+			d.PublishWith(commandSubject, e.id, body, bearer(e.token))
+			previews = append(previews, worker.Preview{Subject: commandSubject, EventID: e.id, Header: bearer(e.token), Data: body, StoredAt: time.Now()})
+		}
+		p := d.Process()
+		forecasts, err := p.Forecast(d.Ctx, previews)
+		if err != nil {
+			t.Fatalf("forecast: %v", err)
+		}
+		for i, f := range forecasts {
+			if f.Status != events[i].status || f.Repeat != events[i].repeat {
+				t.Errorf("event %d would be answered %d %s, repeat %t; wanted %d, repeat %t", i+1, f.Status, f.Body, f.Repeat, events[i].status, events[i].repeat)
+			}
+		}
+		p.Run()
 		d.Settle()
 		if users, rows := len(d.Users(acme)), d.Counts().Events; users != 3 || rows != 3 {
 			t.Errorf("there are %d users and %d rows in the ledger, wanted 3 and 3", users, rows)
@@ -248,6 +268,23 @@ func TestTheEventIdsOfAJWTAreItsSubjects(t *testing.T) {
 			if _, err := d.Store.Event(d.Ctx, eventKey("admin", "order-1", scope)); err != nil {
 				t.Errorf("the ledger has no row in the scope %s: %v", scope, err)
 			}
+		}
+	})
+}
+
+// The worker dies between the commit and the ack, and the source of the token has another name when the message comes again.
+func TestARedeliveredMessageFindsItsEffectInWhateverScope(t *testing.T) {
+	workertest.Each(t, workertest.Options{Directory: commanding}, func(t *testing.T, d *workertest.Deployment) {
+		p := d.Process(workertest.Mortal)
+		p.On(workertest.At(workertest.BeforePublish, func(context.Context, workertest.Call) error { return p.Die() }))
+		p.Run()
+		d.PublishWith(commandSubject, "order-1", workertest.Payload(tenantUser("x", "oidc")), bearer(token(t, d, "ann")))
+		p.AwaitDeath()
+		d.Apply(strings.Replace(commanding, "- name: okta", "- name: entra", 1))
+		d.Start()
+		r := d.Await("order-1")
+		if want := acme + "/admin@token%2Fokta%2Fann/order-1/0"; r.Status != 201 || r.Header.Get("Nats-Msg-Id") != want {
+			t.Errorf("the result is %d %s under the id %q, wanted 201 under %q", r.Status, r.Data, r.Header.Get("Nats-Msg-Id"), want)
 		}
 	})
 }
