@@ -11,6 +11,7 @@ import (
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/store/storetest"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/stream"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
 
@@ -109,8 +110,12 @@ func TestTwoCredentialsInOneBatchDoNotShareEventIds(t *testing.T) {
 			status            int
 			repeat            bool
 		}{
-			{hr, "order-1", "ada", 201, false}, {hr, "order-2", "eve", 201, false}, {payroll, "order-1", "bob", 201, false},
-			{hr, "order-1", "ada", 201, true}, {payroll, "order-1", "bob", 201, true}, {payroll, "order-2", "eve", 409, false},
+			{hr, "order-1", "ada", 201, false},
+			{hr, "order-2", "eve", 201, false},
+			{payroll, "order-1", "bob", 201, false},
+			{hr, "order-1", "ada", 201, true},
+			{payroll, "order-1", "bob", 201, true},
+			{payroll, "order-2", "eve", 409, false},
 		}
 		for _, e := range events {
 			body := workertest.Payload(tenantUser(e.person, "oidc"))
@@ -230,6 +235,53 @@ func TestARedeliveredMessageFindsItsEffectWithoutItsCredential(t *testing.T) {
 				d.Settle()
 				if letters := d.AllLetters(); len(letters) != 0 {
 					t.Errorf("%d dead letters, the first for %s %s; wanted none", len(letters), letters[0].Code, letters[0].Reason)
+				}
+			})
+		})
+	}
+}
+
+// The broker gives up on a message whose event another message has brought.
+func TestAStrandedRepeatIsItsSendersAlone(t *testing.T) {
+	for name, c := range map[string]struct {
+		sender  string
+		status  int
+		repeats int
+	}{"of the same sender": {"hr", 201, 1}, "of another sender": {"payroll", 409, 0}} {
+		t.Run(name, func(t *testing.T) {
+			workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
+				tokens := map[string]string{}
+				for _, name := range []string{"hr", "payroll"} {
+					_, tokens[name] = sender(d, name)
+				}
+				body := workertest.Payload(tenantUser("ada", "oidc"))
+				p := d.Start()
+				d.PublishWith(commandSubject, "order-1", body, bearer(tokens["hr"]))
+				d.Await("order-1")
+				d.Settle()
+				if err := p.Stop(); err != nil {
+					t.Fatalf("stop the worker: %v", err)
+				}
+				d.PublishWith(commandSubject, "order-1", body, bearer(tokens[c.sender]))
+				d.Exhaust(stream.LaneLogins)
+				d.Eventually("for the message to be stranded", func() bool { return d.State().Stranded == 1 })
+				d.Start()
+				d.Eventually("for the message to be removed", func() bool { return d.State().Stranded == 0 })
+				if letters := d.AllLetters(); len(letters) != 0 {
+					t.Errorf("it became a dead letter for %s %s, wanted none", letters[0].Code, letters[0].Reason)
+				}
+				results := d.AllResults()
+				if last := results[len(results)-1]; last.Status != c.status {
+					t.Errorf("the last result is %d %s, wanted %d", last.Status, last.Data, c.status)
+				}
+				repeats, err := d.Store.RepeatsAfter(d.Ctx, time.Time{}, "", 10)
+				if err != nil || len(repeats) != c.repeats {
+					t.Fatalf("%d repeats are noted, wanted %d: %v", len(repeats), c.repeats, err)
+				}
+				for _, r := range repeats {
+					if r.Scope != "credential/hr" {
+						t.Errorf("the repeat is noted in the scope %q, wanted credential/hr", r.Scope)
+					}
 				}
 			})
 		})

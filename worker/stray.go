@@ -67,7 +67,7 @@ func (w *Worker) sweepStranded(ctx context.Context, before map[string]bool) map[
 // settleStray finds out what became of a stranded event. The broker, when it crashes, may forget that it removed a message
 // that was acknowledged: then the event had its effect, is parked, or was refused as an ordinary repeat.
 func (w *Worker) settleStray(ctx context.Context, e *event) error {
-	if e.rejection != nil {
+	if e.env.Tenant == "" || e.env.Source == "" { // it can't have had an effect
 		return nil
 	}
 	found, err := w.store.Find(ctx, []store.Lookup{e.broughtBy()})
@@ -77,7 +77,10 @@ func (w *Worker) settleStray(ctx context.Context, e *event) error {
 	if row := found[0].Brought; row != nil {
 		return w.answerStray(ctx, e, row)
 	}
-	// Nobody but its sender needs to be proved for a command or feed to be found under its id; a login is its own proof.
+	if e.rejection != nil {
+		return nil
+	}
+	// The ids of logins have no scope, so that their sender need not be proved.
 	if row := found[0].Event; row != nil && e.env.Shape == providers.ShapeLogin && slices.Equal(row.PayloadHash, e.hash[:]) {
 		return w.answerStray(ctx, e, row)
 	}
@@ -97,6 +100,7 @@ func (w *Worker) answerStray(ctx context.Context, e *event, row *store.Event) (e
 	if e.answer, err = answerAgain(row); err != nil {
 		return err
 	}
+	e.rejection = nil
 	return w.store.Batch(ctx, func(ctx context.Context, tx *store.Tx) error {
 		p := w.newPlan(nil)
 		p.repeat(e, row)
