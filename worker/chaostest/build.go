@@ -32,7 +32,7 @@ var sabotage = map[string][]patch{
 		{"worker/deliver.go", "	w.dispose(ctx, events, failed)\n", "	w.dispose(ctx, events, failed)\n	w.publishResults(ctx, events, failed)\n"},
 	},
 	"no-ledger": { // rows are written and not looked at
-		{"worker/commit.go", "	if row := found.Event; row != nil {\n", "	if row := found.Event; row != nil && p == nil {\n"},
+		{"worker/commit.go", "	if row := e.earlier(&found); row != nil {\n", "	if row := e.earlier(&found); row != nil && p == nil {\n"},
 		{"store/write.go", `{"events", "", eventInsertColumns`, `{"events", idempotent, eventInsertColumns`},
 	},
 }
