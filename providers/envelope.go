@@ -33,7 +33,7 @@ type Envelope struct {
 	Source   string // from the subject; "admin" for commands
 	Shape    Shape
 	Door     Door
-	EventID  string // scoped by tenant and source
+	EventID  string // scoped by tenant, source and, for commands and feeds, sender
 	Header   Header
 	Payload  []byte    // the event itself, already taken out of a CloudEvent; must not be changed
 	StoredAt time.Time // when the broker stored it, or when a front door received it; never a sender's word

@@ -15,13 +15,13 @@ const maxEventName = 1800
 
 // The scope of an event id says whose it is, so that one sender can neither block nor read what another one sent under the
 // same id. It is the name of a credential, which a renewal keeps, or source and subject of a JWT. Logins have none: the
-// token is the event itself, whoever hands it in.
+// token is the event itself, and any sender may hand it in.
 const (
 	scopeCredential = "credential/"
 	scopeToken      = "token/"
 )
 
-// scopeOf returns the scope of the event ids of whoever proved to be p.
+// scopeOf returns the scope of the event ids of a sender who proved to be p.
 func scopeOf(shape providers.Shape, p *providers.Principal) string {
 	switch {
 	case shape == providers.ShapeLogin || p.Kind == "":

@@ -47,7 +47,19 @@ func TestVerbsTellTheEventsOfTwoSendersApart(t *testing.T) {
 		t.Errorf("prove --since ends with %d, %d rows, %q and %q, wanted 3 rows and nothing found", code, a.Ledger.Rows, a.Residue, a.Twice)
 	}
 
-	for name, want := range map[string][]string{"hr": {"order-2", "order-1"}, "payroll": {"order-1"}} {
+	s.write("payroll.token", tokens["payroll"])
+	s.write("dan.json", body("dan"))
+	q.event(commands, "order-3", tokens["hr"], body("eve"))
+	s.eventually("the first sender's event to be done", func() bool {
+		a, _ := s.prove()
+		return a.Ledger.Rows == 4 && a.Ledger.Told == 4
+	})
+	sent := s.must("send", "command", "--tenant", acme, "--token-file", s.path("payroll.token"), "--id", "order-3", "--wait", "--json", s.path("dan.json"))
+	if !strings.Contains(sent, "dan@acme.example") {
+		t.Errorf("send shows %s as the answer, wanted the one to its own event", sent)
+	}
+
+	for name, want := range map[string][]string{"hr": {"order-3", "order-2", "order-1"}, "payroll": {"order-3", "order-1"}} {
 		id := strings.Split(tokens[name], "_")[1]
 		var events []eventItem
 		if err := json.Unmarshal([]byte(s.must("get", "events", "--credential", id, "--json")), &events); err != nil {

@@ -307,12 +307,20 @@ func (s *sending) publish(ctx context.Context, c config, out *sent) error {
 		if err != nil {
 			return fail(exitFailure, "the event is stored; idpsync tail shows results as they come", "%w", err)
 		}
-		if m.Header.Get(worker.HeaderEventID) == s.id {
+		if m.Header.Get(worker.HeaderEventID) == s.id && s.mayHaveSent(m.Header.Get(worker.HeaderCredential)) {
 			out.answered(m.Header, m.Data)
 			return nil
 		}
 	}
 	return fail(exitPending, "the event is stored as sequence "+fmt.Sprint(sequence)+"; idpsync tail shows results as they come", "no result within %v", s.wait)
+}
+
+// mayHaveSent reports whether a result that names this credential, or none, can be that of the event: other senders may
+// use the same event id.
+func (s *sending) mayHaveSent(credential string) bool {
+	token := strings.TrimPrefix(s.header.Get(providers.HeaderAuthorization), "Bearer ")
+	id, _, err := providers.ParseToken(token)
+	return credential == "" || err == nil && credential == id
 }
 
 // call sends the command by request-reply.
