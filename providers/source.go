@@ -23,7 +23,7 @@ type Source struct {
 	Name   string `json:"-"`
 	Kind   Kind   `json:"-"`
 
-	Issuer     string   `json:"issuer,omitempty"`     // OIDC: exactly the iss claim
+	Issuer     string   `json:"issuer,omitempty"`     // OIDC: exactly the iss claim; SAML: the entityID of the IdP, as written or read by apply
 	Audiences  []string `json:"audiences,omitempty"`  // OIDC: client ids; a token must be for one of them
 	Algorithms []string `json:"algorithms,omitempty"` // OIDC: JWS algorithms; empty means RS256
 	Commands   bool     `json:"commands,omitempty"`   // OIDC: its tokens may also carry admin commands
@@ -51,6 +51,12 @@ type Source struct {
 	Grants       []string      `json:"grants,omitempty"`         // all that it may ever grant
 	OnDeniedRole string        `json:"on_denied_role,omitempty"` // "" (reject) or "drop"
 	MaxEventAge  time.Duration `json:"max_event_age,omitempty"`  // zero means DefaultMaxEventAge
+}
+
+// Clashes reports whether two sources of one tenant could not be told apart by their issuer, under which their identities
+// are kept: sources of different kinds, as a SAML identity provider chooses its own name, and two of SAML.
+func (s Source) Clashes(other Source) bool {
+	return s.Issuer != "" && s.Issuer == other.Issuer && (s.Kind != other.Kind || s.Kind == KindSAML)
 }
 
 // AcceptUnverified is the UnverifiedEmail of a source whose logins may create users with addresses that are not proved.

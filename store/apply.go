@@ -20,7 +20,10 @@ import (
 //
 // What d no longer declares is withdrawn, not deleted: its id and what users were granted stay, and come back when it is
 // declared again. A policy has neither, and is deleted. An [ErrConstraint] says what contradicts itself in d.
-func (s *Store) ApplyDirectory(ctx context.Context, base int64, d Directory, who string, at time.Time) (int64, error) {
+//
+// The steps are what the change means for rows that are there already. They are taken in the same transaction, and only
+// when something differs.
+func (s *Store) ApplyDirectory(ctx context.Context, base int64, d Directory, who string, at time.Time, steps ...Step) (int64, error) {
 	d, err := d.normal()
 	if err != nil {
 		return 0, err
@@ -45,6 +48,11 @@ func (s *Store) ApplyDirectory(ctx context.Context, base int64, d Directory, who
 		if err := a.apply(have, d); err != nil || a.changes.none() {
 			return err
 		}
+		for _, step := range steps {
+			if err := step.step(ctx, tx, s.postgres(), who, at); err != nil {
+				return err
+			}
+		}
 		revision++
 		if _, err := tx.ExecContext(ctx, tx.Rebind(`update directory set revision = ?`), revision); err != nil {
 			return err
@@ -59,6 +67,11 @@ func (s *Store) ApplyDirectory(ctx context.Context, base int64, d Directory, who
 		return 0, fmt.Errorf("apply the directory: %w", err)
 	}
 	return revision, nil
+}
+
+// A Step changes rows of users as part of a change of the directory: an [IdentityMove], or a [Reservation].
+type Step interface {
+	step(ctx context.Context, tx *sqlx.Tx, postgres bool, who string, when time.Time) error
 }
 
 // changes name what was changed, for the audit.

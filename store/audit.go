@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -36,6 +37,15 @@ func audit(ctx context.Context, tx *sqlx.Tx, e AuditEntry) error {
 	_, err := tx.ExecContext(ctx, tx.Rebind(`insert into audit (at, tenant, who, action, object, detail) values (?, ?, ?, ?, ?, ?)`),
 		at(e.At), e.Tenant, e.Who, e.Action, e.Object, blob(e.Detail))
 	return err
+}
+
+// detail encodes the detail of an entry, whose values are texts and numbers of our own.
+func detail(values map[string]any) []byte {
+	b, err := json.Marshal(values)
+	if err != nil {
+		return nil
+	}
+	return b
 }
 
 // AuditEntries lists what was recorded.

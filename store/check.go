@@ -44,9 +44,11 @@ func (c *checker) key(record string, i int, field string, vs ...string) {
 	c.text(record, i, field, vs...)
 }
 
+const uuidLength = 36
+
 // isUUID reports whether s has the form 8-4-4-4-12, in either case.
 func isUUID(s string) bool {
-	if len(s) != 36 {
+	if len(s) != uuidLength {
 		return false
 	}
 	for i := range len(s) {
@@ -73,6 +75,7 @@ func (w Write) check() error {
 		c.uuid("Users", i, "TenantID", u.TenantID)
 		c.key("Users", i, "EmailKey", u.EmailKey)
 		c.key("Users", i, "IdentityNameKey", u.IdentityNameKey)
+		c.key("Users", i, "NameSkeleton", u.NameSkeleton)
 		c.text("Users", i, "Email", u.Email)
 		c.text("Users", i, "IdentityName", u.IdentityName)
 		c.text("Users", i, "Name", u.Name, u.DisplayName, u.FirstName, u.LastName)
@@ -85,6 +88,9 @@ func (w Write) check() error {
 		c.uuid("Identities", i, "UserID", d.UserID)
 		c.key("Identities", i, "Subject", d.Issuer, d.Subject)
 		c.text("Identities", i, "Source", d.Source)
+		if d.Kind == "" {
+			c.fail("Identities", i, "Kind", "is empty: an identity belongs to a kind of source")
+		}
 	}
 	for i := range w.RoleGrants {
 		g := &w.RoleGrants[i]
@@ -177,13 +183,10 @@ func checkLookups(lookups []Lookup) error {
 	for i := range lookups {
 		l := &lookups[i]
 		c.uuid("Lookups", i, "Tenant", l.Tenant)
-		if l.UserID != "" {
-			c.uuid("Lookups", i, "UserID", l.UserID)
-		}
 		c.text("Lookups", i, "EventID", l.Source, l.EventID, l.Scope, l.Origin)
 		c.text("Lookups", i, "Subject", l.Issuer, l.Subject)
-		c.text("Lookups", i, "EmailKey", l.EmailKey)
-		c.text("Lookups", i, "IdentityNameKey", l.IdentityNameKey)
+		c.text("Lookups", i, "EmailKey", l.EmailKey, l.OwnEmailKey, l.WaitingEmailKey)
+		c.text("Lookups", i, "IdentityNameKey", l.IdentityNameKey, l.NameSkeleton)
 		c.text("Lookups", i, "UsedID", l.UsedID)
 	}
 	return c.err

@@ -3,7 +3,9 @@ package store
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 )
@@ -92,6 +94,43 @@ func (s *Store) Directory(ctx context.Context) (Directory, error) {
 	}
 	d.sort()
 	return d, nil
+}
+
+// WithdrawnSources returns the sources that were declared once and are not any more.
+func (s *Store) WithdrawnSources(ctx context.Context) ([]Source, error) {
+	var rows []Source
+	err := s.view(ctx, func(tx *sqlx.Tx) error {
+		d, err := readDirectory(ctx, tx)
+		for _, r := range d.sources {
+			if r.removed {
+				rows = append(rows, r.row)
+			}
+		}
+		return err
+	})
+	slices.SortFunc(rows, func(a, b Source) int {
+		return cmp.Or(cmp.Compare(a.TenantID, b.TenantID), cmp.Compare(a.Name, b.Name))
+	})
+	return rows, err
+}
+
+// ReplaceSourceConfig replaces the configuration of a declared source, and counts the directory's revision on. It fails
+// with [ErrStaleDirectory] when the source is not as old says.
+func (s *Store) ReplaceSourceConfig(ctx context.Context, old Source, config []byte, who string, when time.Time) error {
+	return s.update(ctx, func(tx *sqlx.Tx) error {
+		n, err := changed(tx.ExecContext(ctx, tx.Rebind(`update sources set config = ? where tenant_id = ? and name = ? and kind = ? and config = ? and removed_at is null`),
+			blob(config), old.TenantID, old.Name, old.Kind, blob(old.Config)))
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return fmt.Errorf("%w: source %s of tenant %s", ErrStaleDirectory, old.Name, old.TenantID)
+		}
+		if _, err := tx.ExecContext(ctx, `update directory set revision = revision + 1`); err != nil {
+			return err
+		}
+		return audit(ctx, tx, AuditEntry{At: when, Tenant: old.TenantID, Who: who, Action: "source.pin", Object: old.Name})
+	})
 }
 
 func (d *Directory) sort() {

@@ -18,10 +18,12 @@ type Lookup struct {
 	Scope           string // whose event id it is
 	Origin          string // the stored message that the event came in, when it may have been processed before
 	Issuer, Subject string // user of that identity
-	EmailKey        string // user of that canonical e-mail
+	EmailKey        string // user for whom that canonical e-mail is reserved
+	OwnEmailKey     string // user whom Source made with that canonical e-mail, which is not reserved
+	WaitingEmailKey string // first user with that canonical e-mail, which is not reserved, who waits for a first login
 	IdentityNameKey string // user of that canonical identity name
+	NameSkeleton    string // user whose identity name has that skeleton
 	UsedID          string // (Tenant, Source, UsedID)
-	UserID          string // user of that id
 	Owner           bool   // owner of the tenant
 }
 
@@ -31,9 +33,12 @@ type Found struct {
 	Unscoped       *Event // when the lookup has a scope: the row under its event id that has none, from before scopes
 	Brought        *Event // what the message of the lookup's origin brought, in whatever scope
 	ByIdentity     *User
+	IdentityKind   string // kind of the source that the identity of ByIdentity belongs to; "" when it is not pinned
 	ByEmail        *User
+	ByOwnEmail     *User
+	Waiting        *User // of WaitingEmailKey
 	ByIdentityName *User
-	ByID           *User
+	BySkeleton     *User
 	Used           *UsedID
 	OwnerID        string // id of the tenant's owner, or ""
 }
@@ -128,20 +133,23 @@ func (q querier) rows(ctx context.Context, query string, args []any, scan func(*
 // the event asks whether its id is known in any scope, which it hardly ever is.
 const findKeys = `select i.n,
   (select 1 from events e where e.tenant_id = i.tenant and e.source = i.source and e.event_id = i.event limit 1),
-  (select d.user_id from identities d where d.tenant_id = i.tenant and d.issuer = i.issuer and d.subject = i.subject),
-  (select u.id from users u where u.tenant_id = i.tenant and u.email_key = i.email),
+  (select cast(d.user_id as text) || d.kind from identities d where d.tenant_id = i.tenant and d.issuer = i.issuer and d.subject = i.subject),
+  (select u.id from users u where u.tenant_id = i.tenant and u.email_key = i.email and u.email_reserved),
+  (select min(cast(u.id as text)) from users u where u.tenant_id = i.tenant and u.email_key = i.own_email and not u.email_reserved and u.created_by = i.source),
+  (select min(cast(u.id as text)) from users u where u.tenant_id = i.tenant and u.email_key = i.waiting_email and not u.email_reserved
+    and (u.auth_provider <> 'local' or u.password_hash = '') and not exists (select 1 from identities d where d.tenant_id = u.tenant_id and d.user_id = u.id)),
   (select u.id from users u where u.tenant_id = i.tenant and u.identity_name_key = i.name),
-  (select u.id from users u where u.tenant_id = i.tenant and u.id = i.id),
+  (select u.id from users u where u.tenant_id = i.tenant and u.name_skeleton = i.skeleton),
   (select u.id from users u where u.tenant_id = i.tenant and u.is_owner and i.owner),
   (select 1 from used_ids k where k.tenant_id = i.tenant and k.source = i.source and k.id = i.used)
 from %s i`
 
 // A hit is what the keys of one lookup led to, before the rows themselves are read.
 type hit struct {
-	n                                     int
-	event, used                           sql.NullInt64
-	identity, email, name, id, owner      sql.NullString
-	byIdentity, byEmail, byName, byUserID *userRef
+	n                                                              int
+	event, used                                                    sql.NullInt64
+	identity, email, ownEmail, waiting, name, skeleton, owner      sql.NullString
+	byIdentity, byEmail, byOwnEmail, byWaiting, byName, bySkeleton *userRef
 }
 
 // A userRef names a user to be read.
@@ -186,8 +194,12 @@ func findSome(ctx context.Context, q querier, lookups []Lookup, found []Found) e
 	for i := range hits {
 		h := &hits[i]
 		tenant := strings.ToLower(lookups[h.n].Tenant)
-		h.byIdentity, h.byEmail = ref(tenant, h.identity), ref(tenant, h.email)
-		h.byName, h.byUserID = ref(tenant, h.name), ref(tenant, h.id)
+		if s := h.identity.String; len(s) >= uuidLength {
+			h.identity.String, found[h.n].IdentityKind = s[:uuidLength], s[uuidLength:]
+		}
+		h.byIdentity, h.byEmail, h.byOwnEmail = ref(tenant, h.identity), ref(tenant, h.email), ref(tenant, h.ownEmail)
+		h.byWaiting = ref(tenant, h.waiting)
+		h.byName, h.bySkeleton = ref(tenant, h.name), ref(tenant, h.skeleton)
 		if h.event.Valid {
 			events = append(events, h.n)
 		}
@@ -200,7 +212,9 @@ func findSome(ctx context.Context, q querier, lookups []Lookup, found []Found) e
 	}
 	for i := range hits {
 		h, f := &hits[i], &found[hits[i].n]
-		f.ByIdentity, f.ByEmail, f.ByIdentityName, f.ByID = h.byIdentity.get(), h.byEmail.get(), h.byName.get(), h.byUserID.get()
+		f.ByIdentity, f.ByEmail, f.ByOwnEmail = h.byIdentity.get(), h.byEmail.get(), h.byOwnEmail.get()
+		f.Waiting = h.byWaiting.get()
+		f.ByIdentityName, f.BySkeleton = h.byName.get(), h.bySkeleton.get()
 		f.OwnerID = h.owner.String
 	}
 	if err := findEvents(ctx, q, lookups, events, found); err != nil {
@@ -225,8 +239,10 @@ func lookupColumns(lookups []Lookup) *columns {
 	c.optional("issuer", func(i int) string { return lookups[i].Issuer })
 	c.text("subject", func(i int) string { return lookups[i].Subject })
 	c.optional("email", func(i int) string { return lookups[i].EmailKey })
+	c.optional("own_email", func(i int) string { return lookups[i].OwnEmailKey })
+	c.optional("waiting_email", func(i int) string { return lookups[i].WaitingEmailKey })
 	c.optional("name", func(i int) string { return lookups[i].IdentityNameKey })
-	c.optionalUUID("id", func(i int) string { return lookups[i].UserID })
+	c.optional("skeleton", func(i int) string { return lookups[i].NameSkeleton })
 	c.optional("used", func(i int) string { return lookups[i].UsedID })
 	c.bool("owner", func(i int) bool { return lookups[i].Owner })
 	return c
@@ -236,10 +252,10 @@ func findHits(ctx context.Context, q querier, lookups []Lookup) ([]hit, error) {
 	var hits []hit
 	err := q.each(ctx, findKeys, lookupColumns(lookups), func(rows *sql.Rows) error {
 		var h hit
-		if err := rows.Scan(&h.n, &h.event, &h.identity, &h.email, &h.name, &h.id, &h.owner, &h.used); err != nil {
+		if err := rows.Scan(&h.n, &h.event, &h.identity, &h.email, &h.ownEmail, &h.waiting, &h.name, &h.skeleton, &h.owner, &h.used); err != nil {
 			return err
 		}
-		if h.event.Valid || h.used.Valid || h.identity.Valid || h.email.Valid || h.name.Valid || h.id.Valid || h.owner.Valid {
+		if h.event.Valid || h.used.Valid || h.identity.Valid || h.email.Valid || h.ownEmail.Valid || h.waiting.Valid || h.name.Valid || h.skeleton.Valid || h.owner.Valid {
 			hits = append(hits, h)
 		}
 		return nil

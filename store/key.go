@@ -139,3 +139,11 @@ func (k SourceKey) same(o SourceKey) bool {
 	return k.ID == o.ID && k.Algorithm == o.Algorithm && bytes.Equal(k.Material, o.Material) &&
 		k.FirstSeen.Equal(o.FirstSeen) && k.LastSeen.Equal(o.LastSeen) && k.RetiredAt.Equal(o.RetiredAt)
 }
+
+// SourceIssuers returns the issuers under which the source has made identities or shown keys, sorted.
+func (s *Store) SourceIssuers(ctx context.Context, tenant, source string) ([]string, error) {
+	var issuers []string
+	err := s.selectAll(ctx, &issuers, `select issuer from identities where tenant_id = ? and source = ?
+		union select issuer from source_keys where tenant_id = ? and source = ? order by 1`, strings.ToLower(tenant), source, strings.ToLower(tenant), source)
+	return issuers, err
+}

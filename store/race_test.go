@@ -63,6 +63,15 @@ func TestConcurrentWritersOfOneKeyYieldOne(t *testing.T) {
 				u.IdentityNameKey = first.IdentityNameKey
 			},
 		},
+		"skeleton of the identity name": {
+			func(u store.User, _ store.Identity, _ store.Event) store.Lookup {
+				return store.Lookup{Tenant: u.TenantID, NameSkeleton: u.NameSkeleton}
+			},
+			func(f store.Found) bool { return f.BySkeleton != nil },
+			func(first store.User, u *store.User, _ *store.Identity, _ *store.Event) {
+				u.NameSkeleton = first.NameSkeleton
+			},
+		},
 		"event": {
 			func(u store.User, _ store.Identity, e store.Event) store.Lookup {
 				return store.Lookup{Tenant: u.TenantID, Source: e.Source, EventID: e.EventID}
@@ -267,7 +276,7 @@ func TestRowsCannotPointAcrossTenants(t *testing.T) {
 			"unknown tenant":                 {Users: []store.User{storetest.User("4489e9ad-2ee2-8e00-8ec9-32d5f69181c0", 1)}},
 			"identity": {
 				Users:      []store.User{{ID: acme.ID, TenantID: "4489e9ad-2ee2-8e00-8ec9-32d5f69181c0"}},
-				Identities: []store.Identity{{TenantID: "4489e9ad-2ee2-8e00-8ec9-32d5f69181c0", UserID: acme.ID, Issuer: "i", Subject: "s"}},
+				Identities: []store.Identity{{TenantID: "4489e9ad-2ee2-8e00-8ec9-32d5f69181c0", UserID: acme.ID, Kind: "oidc", Issuer: "i", Subject: "s"}},
 			},
 		}
 		for name, w := range cases {
@@ -277,9 +286,6 @@ func TestRowsCannotPointAcrossTenants(t *testing.T) {
 		}
 		if err := write(t.Context(), s, store.Write{Identities: []store.Identity{foreign}}); err == nil {
 			t.Error("an identity of another tenant's user was written")
-		}
-		for _, f := range find(t, s, store.Lookup{Tenant: storetest.Globex, UserID: acme.ID}, store.Lookup{Tenant: storetest.Acme, UserID: globex.ID}) {
-			equal(t, "user of another tenant", f, store.Found{})
 		}
 		found := find(t, s, store.Lookup{Tenant: storetest.Globex, EmailKey: acme.EmailKey}, store.Lookup{Tenant: strings.ToUpper(storetest.Acme), EmailKey: acme.EmailKey})
 		equal(t, "users by one e-mail", []string{found[0].ByEmail.ID, found[1].ByEmail.ID}, []string{globex.ID, acme.ID})

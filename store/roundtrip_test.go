@@ -95,17 +95,18 @@ func TestEveryFieldOfABatchComesBack(t *testing.T) {
 		want.Organizations = []store.UserOrganization{{storetest.AcmeSales, storetest.AcmeViewer}, {storetest.AcmeSupport, storetest.AcmeViewer}}
 		lookup := store.Lookup{
 			Tenant: u.TenantID, Source: e.Source, EventID: e.EventID, Scope: e.Scope, Issuer: d.Issuer, Subject: d.Subject, EmailKey: u.EmailKey,
-			IdentityNameKey: u.IdentityNameKey, UserID: u.ID, Owner: true,
+			IdentityNameKey: u.IdentityNameKey, NameSkeleton: u.NameSkeleton, Owner: true,
 		}
 		byUsed := store.Lookup{Tenant: u.TenantID, Source: used.Source, UsedID: used.ID}
 		check := func(found []store.Found) {
 			t.Helper()
 			equal(t, "event", found[0].Event, &e)
 			for name, got := range map[string]*store.User{
-				"by identity": found[0].ByIdentity, "by e-mail": found[0].ByEmail, "by identity name": found[0].ByIdentityName, "by id": found[0].ByID,
+				"by identity": found[0].ByIdentity, "by e-mail": found[0].ByEmail, "by identity name": found[0].ByIdentityName, "by skeleton": found[0].BySkeleton,
 			} {
 				equal(t, name, got, &want)
 			}
+			equal(t, "kind of the identity", found[0].IdentityKind, d.Kind)
 			equal(t, "owner", found[0].OwnerID, u.ID)
 			equal(t, "nothing", found[1], store.Found{})
 			equal(t, "used id", found[2], store.Found{Used: &used})
@@ -132,7 +133,7 @@ func TestEveryFieldOfABatchComesBack(t *testing.T) {
 		events, err := s.Events(t.Context(), store.EventFilter{Tenant: e.TenantID, Source: e.Source, Since: e.At, Outcome: e.Outcome})
 		equal(t, "Events error", err, nil)
 		equal(t, "Events", events, []store.Event{e})
-		identities, err := s.Identities(t.Context(), u.TenantID, u.ID)
+		identities, err := s.Identities(t.Context(), store.IdentityFilter{Tenant: u.TenantID, UserID: u.ID})
 		equal(t, "Identities error", err, nil)
 		equal(t, "Identities", identities, []store.Identity{d})
 		for _, id := range []string{"", "7", storetest.AcmeUser} {

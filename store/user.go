@@ -7,10 +7,12 @@ type User struct {
 	ID              string // lower-case UUID; version 7 keeps inserts cheap
 	TenantID        string
 	Email           string // as given
-	EmailKey        string // canonical; unique in the tenant
+	EmailKey        string // canonical
 	EmailVerified   bool
+	EmailReserved   bool // EmailKey is unique among the reserved ones of the tenant; others may repeat
 	IdentityName    string
 	IdentityNameKey string // canonical; unique in the tenant unless ""
+	NameSkeleton    string // of IdentityName: names that look alike share it; unique in the tenant unless ""
 	Name            string
 	DisplayName     string
 	FirstName       string
@@ -27,7 +29,20 @@ type User struct {
 	HasIdentity   int                // number of external identities; read-only
 	Roles         []string           // names of the tenant roles granted and not withdrawn, sorted; read-only, see RoleGrant
 	Organizations []UserOrganization // sorted, without withdrawn ones; read-only, see OrganizationGrant
+	Withdrawn     bool               // some of its grants are of a withdrawn role or organization, and return with that; read-only
 }
+
+// skeleton is what is stored for NameSkeleton. A name without one gets a value that no skeleton has, as null stands for
+// a user from before skeletons were kept.
+func (u *User) skeleton() string {
+	if u.NameSkeleton == "" {
+		return noSkeleton + u.ID
+	}
+	return u.NameSkeleton
+}
+
+// noSkeleton begins the stored skeleton of a user who has none. A skeleton holds no control character.
+const noSkeleton = "\x01"
 
 // A UserOrganization is a role of a user in an organization, by id.
 type UserOrganization struct {
@@ -35,9 +50,10 @@ type UserOrganization struct {
 	RoleID         string
 }
 
-// An Identity is an external identity of a user. Issuer and subject compare byte for byte.
+// An Identity is an external identity of a user. Issuer and subject compare byte for byte, and are unique in the tenant.
 type Identity struct {
 	TenantID  string
+	Kind      string // of the source: with Issuer, the trust anchor that the identity belongs to; "" in a row that is not pinned yet
 	Issuer    string
 	Subject   string
 	UserID    string
@@ -75,6 +91,7 @@ type UserUpdate struct {
 	UpdatedAt time.Time
 
 	EmailVerified   *bool
+	EmailReserved   *bool
 	IsOwner         *bool
 	Name            *string
 	DisplayName     *string

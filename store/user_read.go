@@ -8,25 +8,29 @@ import (
 )
 
 // userColumnsOf are the columns of a user u, with roles, organizations and the number of identities as subqueries, so
-// that they are looked up only for the users that are read.
+// that they are looked up only for the users that are read. A grant begins with + or, when what it grants is withdrawn,
+// with -.
 func userColumnsOf(postgres bool) string {
-	roles := `(select json_group_array(name) from (select r.name from user_roles g
+	roles := `(select json_group_array(name) from (select case when r.removed_at is null then '+' else '-' end || r.name as name from user_roles g
 		join roles r on r.tenant_id = g.tenant_id and r.id = g.role_id
-		where g.tenant_id = u.tenant_id and g.user_id = u.id and r.removed_at is null order by r.name))`
-	organizations := `(select json_group_array(pair) from (select g.organization_id || '/' || g.role_id as pair from user_organizations g
+		where g.tenant_id = u.tenant_id and g.user_id = u.id order by 1))`
+	organizations := `(select json_group_array(pair) from (select case when o.removed_at is null and r.removed_at is null then '+' else '-' end ||
+		g.organization_id || '/' || g.role_id as pair from user_organizations g
 		join organizations o on o.tenant_id = g.tenant_id and o.id = g.organization_id
 		join roles r on r.tenant_id = g.tenant_id and r.id = g.role_id
-		where g.tenant_id = u.tenant_id and g.user_id = u.id and o.removed_at is null and r.removed_at is null order by 1))`
+		where g.tenant_id = u.tenant_id and g.user_id = u.id order by 1))`
 	if postgres {
-		roles = `(select json_agg(r.name order by r.name)::text from user_roles g
+		roles = `(select json_agg(case when r.removed_at is null then '+' else '-' end || r.name order by r.name)::text from user_roles g
 		join roles r on r.tenant_id = g.tenant_id and r.id = g.role_id
-		where g.tenant_id = u.tenant_id and g.user_id = u.id and r.removed_at is null)`
-		organizations = `(select json_agg(g.organization_id || '/' || g.role_id order by g.organization_id, g.role_id)::text from user_organizations g
+		where g.tenant_id = u.tenant_id and g.user_id = u.id)`
+		organizations = `(select json_agg(case when o.removed_at is null and r.removed_at is null then '+' else '-' end ||
+		g.organization_id || '/' || g.role_id order by g.organization_id, g.role_id)::text from user_organizations g
 		join organizations o on o.tenant_id = g.tenant_id and o.id = g.organization_id
 		join roles r on r.tenant_id = g.tenant_id and r.id = g.role_id
-		where g.tenant_id = u.tenant_id and g.user_id = u.id and o.removed_at is null and r.removed_at is null)`
+		where g.tenant_id = u.tenant_id and g.user_id = u.id)`
 	}
-	return `u.tenant_id, u.id, u.email, u.email_key, u.email_verified, u.identity_name, u.identity_name_key, u.name,
+	return `u.tenant_id, u.id, u.email, u.email_key, u.email_verified, coalesce(u.email_reserved, false),
+	u.identity_name, u.identity_name_key, coalesce(u.name_skeleton, ''), u.name,
 	u.display_name, u.first_name, u.last_name, u.auth_provider, u.avatar, u.is_owner, u.password_hash, u.created_by,
 	u.created_at, u.updated_at, u.revision,
 	(select count(*) from identities d where d.tenant_id = u.tenant_id and d.user_id = u.id), ` + roles + `, ` + organizations
@@ -38,15 +42,33 @@ func scanUser(rows *sql.Rows, before ...any) (User, error) {
 	var created, updated stamp
 	var nameKey sql.NullString
 	var roles, organizations list
-	err := rows.Scan(append(before, &u.TenantID, &u.ID, &u.Email, &u.EmailKey, &u.EmailVerified, &u.IdentityName, &nameKey,
-		&u.Name, &u.DisplayName, &u.FirstName, &u.LastName, &u.AuthProvider, &u.Avatar, &u.IsOwner, &u.PasswordHash,
+	err := rows.Scan(append(before, &u.TenantID, &u.ID, &u.Email, &u.EmailKey, &u.EmailVerified, &u.EmailReserved,
+		&u.IdentityName, &nameKey, &u.NameSkeleton, &u.Name, &u.DisplayName, &u.FirstName, &u.LastName, &u.AuthProvider, &u.Avatar, &u.IsOwner, &u.PasswordHash,
 		&u.CreatedBy, &created, &updated, &u.Revision, &u.HasIdentity, &roles, &organizations)...)
-	u.IdentityNameKey, u.CreatedAt, u.UpdatedAt, u.Roles = nameKey.String, created.Time, updated.Time, roles
-	for _, pair := range organizations {
+	u.IdentityNameKey, u.CreatedAt, u.UpdatedAt = nameKey.String, created.Time, updated.Time
+	u.Roles = u.granted(roles)
+	if strings.HasPrefix(u.NameSkeleton, noSkeleton) {
+		u.NameSkeleton = ""
+	}
+	for _, pair := range u.granted(organizations) {
 		organization, role, _ := strings.Cut(pair, "/")
 		u.Organizations = append(u.Organizations, UserOrganization{OrganizationID: organization, RoleID: role})
 	}
 	return u, err
+}
+
+// granted returns those of the grants that are in force, and notes whether there are others.
+func (u *User) granted(grants []string) []string {
+	var out []string
+	for _, g := range grants {
+		name, ok := strings.CutPrefix(g, "+")
+		if !ok {
+			u.Withdrawn = true
+			continue
+		}
+		out = append(out, name)
+	}
+	return out
 }
 
 func findUsersQuery(q querier) string {
@@ -120,23 +142,13 @@ func (s *Store) users(ctx context.Context, w where, n int) ([]User, error) {
 	return users, classify(ctx, err)
 }
 
-// Identities lists the external identities of a user, sorted by issuer and subject.
-func (s *Store) Identities(ctx context.Context, tenant, userID string) ([]Identity, error) {
+// OwnersWithoutLogin lists the owners of tenants who have no external identity, in the order of their tenants.
+func (s *Store) OwnersWithoutLogin(ctx context.Context) ([]User, error) {
 	var w where
-	w.uuid("tenant_id = ?", tenant)
-	w.uuid("user_id = ?", userID)
-	if w.bad {
-		return nil, nil
-	}
-	var all []Identity
-	query := s.read.Rebind(`select tenant_id, issuer, subject, user_id, source, created_at from identities` + w.String() + ` order by issuer, subject`)
-	err := querier{query: s.read.QueryContext}.rows(ctx, query, w.args, func(rows *sql.Rows) error {
-		var d Identity
-		var created stamp
-		err := rows.Scan(&d.TenantID, &d.Issuer, &d.Subject, &d.UserID, &d.Source, &created)
-		d.CreatedAt = created.Time
-		all = append(all, d)
-		return err
-	})
-	return all, classify(ctx, err)
+	w.add("u.is_owner")
+	w.add("not exists (select 1 from identities d where d.tenant_id = u.tenant_id and d.user_id = u.id)")
+	return s.users(ctx, w, maxOwners)
 }
+
+// maxOwners bounds a list of owners; a tenant has one at most.
+const maxOwners = 10_000

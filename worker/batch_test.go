@@ -35,7 +35,7 @@ func TestOneBadRowDoesNotSinkItsBatch(t *testing.T) {
 		const all = 500
 		header := providers.Header{"Authorization": {"Bearer " + d.Credential(acme, "user")}}
 		for i := range all {
-			d.PublishWith(workertest.FeedSubject(acme, "workday"), fmt.Sprintf("e%d", i), workertest.Payload(tenantUser(fmt.Sprintf("p%d", i), "oidc")), header)
+			d.PublishWith(workertest.FeedSubject(acme, "trusted"), fmt.Sprintf("e%d", i), workertest.Payload(tenantUser(fmt.Sprintf("p%d", i), "oidc")), header)
 		}
 		p := d.Process(func(c *worker.Config) { c.Batch, c.Loops, c.Linger = all, 1, 30*time.Second })
 		var tries atomic.Int64
@@ -156,7 +156,7 @@ func TestWorkersThatMeetTheSamePeopleMakeOneUserEach(t *testing.T) {
 				publish = append(publish, func() { d.LogIn(fmt.Sprintf("%s/%d", subject, n), d.Person(subject)) })
 			}
 			publish = append(publish, func() {
-				d.PublishWith(workertest.FeedSubject(acme, "workday"), subject+"/feed", workertest.Payload(tenantUser(subject, "oidc")), header)
+				d.PublishWith(workertest.FeedSubject(acme, "trusted"), subject+"/feed", workertest.Payload(tenantUser(subject, "oidc")), header)
 			})
 		}
 		rand.Shuffle(len(publish), func(i, j int) { publish[i], publish[j] = publish[j], publish[i] })
@@ -172,7 +172,7 @@ func TestWorkersThatMeetTheSamePeopleMakeOneUserEach(t *testing.T) {
 			seen[r.EventID]++
 			switch {
 			case r.Outcome != worker.OutcomeRejected:
-			case r.Source() == "workday" && r.Code == worker.CodeUserExists:
+			case r.Source() == "trusted" && r.Code == worker.CodeUserExists:
 			default:
 				t.Errorf("%s: %s", r.EventID, r.Data)
 			}

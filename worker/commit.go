@@ -177,7 +177,7 @@ func find(ctx context.Context, tx *store.Tx, lookups []store.Lookup) ([]store.Fo
 func lookupOf(e *event) store.Lookup {
 	l := store.Lookup{
 		Tenant: e.env.Tenant, Source: e.env.Source, EventID: e.env.EventID, Scope: e.scope(),
-		EmailKey: e.user.email.Key, IdentityNameKey: e.user.identityKey,
+		EmailKey: e.user.email.Key, IdentityNameKey: e.user.identityKey, NameSkeleton: e.user.nameSkeleton,
 		Owner: e.tenant.OwnerKey != "" && e.tenant.OwnerKey == e.user.email.Key,
 	}
 	if e.cameBefore() {
@@ -185,6 +185,11 @@ func lookupOf(e *event) store.Lookup {
 	}
 	if id := e.request.Identity; id != nil {
 		l.Issuer, l.Subject = id.Issuer, id.Subject
+		if e.user.emailReserved {
+			l.WaitingEmailKey = e.user.email.Key
+		}
+	} else {
+		l.OwnEmailKey = e.user.email.Key
 	}
 	if u := e.request.UsedID; u != nil {
 		l.UsedID = u.ID
@@ -221,12 +226,12 @@ func (p *plan) decide(ctx context.Context, i int, e *event, found store.Found) e
 		p.refusals[i] = refusal
 		return nil
 	}
-	if res.outcome == OutcomeLinked && p.batch.touched[res.user.ID] { // a user is written once in a transaction
+	if (res.outcome == OutcomeLinked || res.outcome == OutcomeUpdated) && p.batch.touched[res.user.ID] { // a user is written once in a transaction
 		p.deferred = append(p.deferred, e)
 		return nil
 	}
 	grants, judged, refusal := p.w.authorize(ctx, e, res, p.at)
-	e.traceDecision(judged.Decision)
+	e.traceDecision(judged.Decision, res.outcome == OutcomeLinked)
 	if refusal != nil {
 		p.refusals[i] = refusal
 		return nil
@@ -293,17 +298,27 @@ func (w *Worker) newUserID() (string, error) {
 type overlay struct {
 	events     map[store.EventKey]*store.Event
 	used       map[string]*store.UsedID
-	identities map[string]*store.User
-	emails     map[string]*store.User
+	identities map[string]overlaidIdentity
+	emails     map[string]*store.User // reserved ones
+	ownEmails  map[string]*store.User // others, by the source that made the user
+	waiting    map[string]*store.User // others, of users who wait for a first login
 	names      map[string]*store.User
+	skeletons  map[string]*store.User
 	owners     map[string]string
 	touched    map[string]bool // ids of users that the batch creates or changes
 }
 
+// An overlaidIdentity is the user of an identity, with the kind of source that the identity belongs to.
+type overlaidIdentity struct {
+	user *store.User
+	kind string
+}
+
 func newOverlay() overlay {
 	return overlay{
-		events: map[store.EventKey]*store.Event{}, used: map[string]*store.UsedID{}, identities: map[string]*store.User{},
-		emails: map[string]*store.User{}, names: map[string]*store.User{}, owners: map[string]string{}, touched: map[string]bool{},
+		events: map[store.EventKey]*store.Event{}, used: map[string]*store.UsedID{}, identities: map[string]overlaidIdentity{},
+		emails: map[string]*store.User{}, ownEmails: map[string]*store.User{}, waiting: map[string]*store.User{}, names: map[string]*store.User{}, skeletons: map[string]*store.User{},
+		owners: map[string]string{}, touched: map[string]bool{},
 	}
 }
 
@@ -324,15 +339,27 @@ func (o *overlay) over(l store.Lookup, found store.Found) store.Found {
 		}
 	}
 	if l.Subject != "" {
-		if u := o.identities[joinKey(l.Tenant, l.Issuer, l.Subject)]; u != nil {
-			found.ByIdentity = u
+		if id := o.identities[joinKey(l.Tenant, l.Issuer, l.Subject)]; id.user != nil {
+			found.ByIdentity, found.IdentityKind = id.user, id.kind
 		}
 	}
-	if u := o.emails[joinKey(l.Tenant, l.EmailKey)]; u != nil {
-		found.ByEmail = u
-	}
-	if u := o.names[joinKey(l.Tenant, l.IdentityNameKey)]; u != nil {
-		found.ByIdentityName = u
+	for _, look := range []struct {
+		in    map[string]*store.User
+		key   []string
+		found **store.User
+	}{
+		{o.emails, []string{l.Tenant, l.EmailKey}, &found.ByEmail},
+		{o.ownEmails, []string{l.Tenant, l.Source, l.OwnEmailKey}, &found.ByOwnEmail},
+		{o.waiting, []string{l.Tenant, l.WaitingEmailKey}, &found.Waiting},
+		{o.names, []string{l.Tenant, l.IdentityNameKey}, &found.ByIdentityName},
+		{o.skeletons, []string{l.Tenant, l.NameSkeleton}, &found.BySkeleton},
+	} {
+		if look.key[len(look.key)-1] == "" {
+			continue
+		}
+		if u := look.in[joinKey(look.key...)]; u != nil && (look.found != &found.Waiting || found.Waiting == nil) { // the first one who waits
+			*look.found = u
+		}
 	}
 	if id := o.owners[l.Tenant]; id != "" && l.Owner {
 		found.OwnerID = id
@@ -343,11 +370,21 @@ func (o *overlay) over(l store.Lookup, found store.Found) store.Found {
 // add notes a user that the batch creates or changes.
 func (o *overlay) add(u *store.User, e *event) {
 	if id := e.request.Identity; id != nil {
-		o.identities[joinKey(u.TenantID, id.Issuer, id.Subject)] = u
+		o.identities[joinKey(u.TenantID, id.Issuer, id.Subject)] = overlaidIdentity{u, string(e.source.Kind)}
 	}
 	o.touched[u.ID] = true
-	o.emails[joinKey(u.TenantID, u.EmailKey)] = u
+	if u.EmailReserved {
+		o.emails[joinKey(u.TenantID, u.EmailKey)] = u
+	} else {
+		o.ownEmails[joinKey(u.TenantID, u.CreatedBy, u.EmailKey)] = u
+		if key := joinKey(u.TenantID, u.EmailKey); waitsForLogin(u) && o.waiting[key] == nil {
+			o.waiting[key] = u
+		}
+	}
 	o.names[joinKey(u.TenantID, u.IdentityNameKey)] = u
+	if u.NameSkeleton != "" {
+		o.skeletons[joinKey(u.TenantID, u.NameSkeleton)] = u
+	}
 	if u.IsOwner {
 		o.owners[u.TenantID] = u.ID
 	}

@@ -39,7 +39,7 @@ func (w *Worker) authorize(ctx context.Context, e *event, res resolution, at tim
 		Tenant: e.tenant.ID, TenantName: e.tenant.Name, Principal: e.request.Principal, PrincipalTenant: e.principalTenant(), SourceKind: e.source.Kind, Source: e.source.Name,
 		Door: e.env.Door, Shape: e.env.Shape, AuthProvider: e.request.AuthProvider, EmailDomain: e.user.email.Domain,
 		EmailVerified: e.user.emailVerified, Existing: res.user != nil, Attributes: e.request.Attributes,
-		Replayed: e.env.Replayed, Age: at.Sub(e.env.StoredAt),
+		Replayed: e.env.Replayed, Age: at.Sub(e.env.StoredAt), Owner: res.owner,
 	}
 	if e.request.Identity != nil {
 		req.Issuer = e.request.Identity.Issuer
@@ -55,6 +55,10 @@ func (w *Worker) authorize(ctx context.Context, e *event, res resolution, at tim
 			})
 		}
 		g.roles, g.organizations = e.user.roles, e.user.organizations
+	}
+	if res.outcome == OutcomeLinked {
+		req.Linking = true
+		req.UserRoles, req.UserOrganizations = e.tenant.rolesOf(res.user)
 	}
 	d := w.authorizer.Authorize(ctx, req)
 	if d.PolicyError {
@@ -72,6 +76,21 @@ func (w *Worker) authorize(ctx context.Context, e *event, res resolution, at tim
 		return grants{}, j, forbidden(d, d.Denied)
 	}
 	return g.without(d.Denied), j, nil
+}
+
+// rolesOf returns what a user may do already, with the names that the directory has for it.
+func (t *Tenant) rolesOf(u *store.User) (roles []RequestedRole, organizations []RequestedOrganization) {
+	for _, name := range u.Roles {
+		r := t.rolesByName[name]
+		roles = append(roles, RequestedRole{Tenant: strings.ToLower(r.TenantID), ID: r.ID, Name: name})
+	}
+	for _, g := range u.Organizations {
+		o, r := t.organizations[strings.ToLower(g.OrganizationID)], t.rolesByID[strings.ToLower(g.RoleID)]
+		organizations = append(organizations, RequestedOrganization{
+			Tenant: strings.ToLower(o.TenantID), OrganizationID: o.ID, OrganizationName: o.Name, RoleID: r.ID, RoleName: r.Name,
+		})
+	}
+	return roles, organizations
 }
 
 // principalTenant is the tenant that whoever asks belongs to, by their own record.
@@ -144,6 +163,8 @@ func (p *plan) convert(e *event, res resolution, g grants) (*store.User, error) 
 	switch res.outcome {
 	case OutcomeExists:
 		return res.user, nil
+	case OutcomeUpdated:
+		return p.own(e, res), nil
 	case OutcomeLinked:
 		return p.link(e, res), nil
 	}
@@ -153,13 +174,14 @@ func (p *plan) convert(e *event, res resolution, g grants) (*store.User, error) 
 	}
 	d := &e.user
 	u := &store.User{
-		ID: id, TenantID: e.tenant.ID, Email: d.email.Given, EmailKey: d.email.Key, EmailVerified: d.emailVerified,
-		IdentityName: d.identityName, IdentityNameKey: d.identityKey, Name: d.name, DisplayName: d.displayName,
+		ID: id, TenantID: e.tenant.ID, Email: d.email.Given, EmailKey: d.email.Key, EmailVerified: d.emailVerified, EmailReserved: d.emailReserved,
+		IdentityName: d.identityName, IdentityNameKey: d.identityKey, NameSkeleton: d.nameSkeleton, Name: d.name, DisplayName: d.displayName,
 		FirstName: d.firstName, LastName: d.lastName, AuthProvider: e.request.AuthProvider, Avatar: d.avatar, IsOwner: res.owner,
 		PasswordHash: d.passwordHash, CreatedBy: e.source.Name, CreatedAt: p.at, UpdatedAt: p.at,
 	}
-	if res.unnamed {
+	if res.unnamed || d.identityName == "" {
 		u.IdentityName, u.IdentityNameKey = id, NameKey(id)
+		u.NameSkeleton = NameSkeleton(id)
 	}
 	for _, r := range g.roles {
 		u.Roles = append(u.Roles, r.Name)
@@ -185,16 +207,28 @@ func (p *plan) convert(e *event, res resolution, g grants) (*store.User, error) 
 func (p *plan) link(e *event, res resolution) *store.User {
 	u := *res.user
 	verified := true
-	update := store.UserUpdate{TenantID: u.TenantID, UserID: u.ID, Revision: u.Revision, UpdatedAt: p.at, EmailVerified: &verified}
-	u.EmailVerified, u.UpdatedAt = true, p.at
+	update := store.UserUpdate{TenantID: u.TenantID, UserID: u.ID, Revision: u.Revision, UpdatedAt: p.at, EmailVerified: &verified, EmailReserved: &verified}
+	u.EmailVerified, u.EmailReserved, u.UpdatedAt = true, true, p.at
 	if res.owner {
 		update.IsOwner, u.IsOwner = &verified, true
 	}
-	if waitsForLogin(&u) {
+	if waitsForLogin(&u) && u.AuthProvider == "local" {
 		update.AuthProvider, u.AuthProvider = &e.request.AuthProvider, e.request.AuthProvider
 	}
 	p.write.Updates = append(p.write.Updates, update)
 	p.identify(e, &u)
+	p.batch.add(&u, e)
+	return &u
+}
+
+// own makes the user of a login the owner. The login proved the address that the directory names, so it is the user's.
+func (p *plan) own(e *event, res resolution) *store.User {
+	u := *res.user
+	yes := true
+	p.write.Updates = append(p.write.Updates, store.UserUpdate{
+		TenantID: u.TenantID, UserID: u.ID, Revision: u.Revision, UpdatedAt: p.at, EmailVerified: &yes, EmailReserved: &yes, IsOwner: &yes,
+	})
+	u.EmailVerified, u.EmailReserved, u.IsOwner, u.UpdatedAt = true, true, true, p.at
 	p.batch.add(&u, e)
 	return &u
 }
@@ -206,6 +240,6 @@ func (p *plan) identify(e *event, u *store.User) {
 	}
 	u.HasIdentity++
 	p.write.Identities = append(p.write.Identities, store.Identity{
-		TenantID: u.TenantID, Issuer: id.Issuer, Subject: id.Subject, UserID: u.ID, Source: e.source.Name, CreatedAt: p.at,
+		TenantID: u.TenantID, Kind: string(e.source.Kind), Issuer: id.Issuer, Subject: id.Subject, UserID: u.ID, Source: e.source.Name, CreatedAt: p.at,
 	})
 }

@@ -72,7 +72,7 @@ func TestChangedDeadLetterIsNoDeadLetter(t *testing.T) {
 	d.Start()
 	d.LogIn("e1", d.Person("ada").With(workertest.Claims{"groups": "nope"}))
 	letter := d.AwaitLetter("e1")
-	d.Apply(strings.Replace(strings.Replace(workertest.Directory, "{name: auditor}", "{name: auditor}, {name: nope}", 1), "grants: [user, admin]", "grants: [user, admin, nope]", 1))
+	d.Apply(strings.Replace(strings.Replace(workertest.Directory, "{name: auditor}", "{name: auditor}, {name: nope}", 1), "grants: [user, admin, viewer]", "grants: [user, admin, viewer, nope]", 1))
 	type change func(h providers.Header, body []byte) []byte
 	set := func(name, value string) change {
 		return func(h providers.Header, body []byte) []byte { h[name] = []string{value}; return body }
@@ -147,7 +147,7 @@ func TestDeadLetterCopiedToAnEventSubjectGainsNothing(t *testing.T) {
 }
 
 // mended is the default directory with the role that logins were refused for.
-var mended = strings.Replace(strings.Replace(workertest.Directory, "{name: auditor}", "{name: auditor}, {name: astronaut}", 1), "grants: [user, admin]", "grants: [user, admin, astronaut]", 1)
+var mended = strings.Replace(strings.Replace(workertest.Directory, "{name: auditor}", "{name: auditor}, {name: astronaut}", 1), "grants: [user, admin, viewer]", "grants: [user, admin, viewer, astronaut]", 1)
 
 func astronaut(d *workertest.Deployment, subject string) workertest.Claims {
 	return d.Person(subject).With(workertest.Claims{"groups": []string{"user", "astronaut"}})

@@ -94,9 +94,9 @@ func TestResultMessages(t *testing.T) {
 		d.LogIn(id, c)
 		return d.Await(id)
 	}
-	_, hr := d.CredentialFor(store.Credential{Tenant: acme, Name: "hr import/1", Purpose: "feed:workday", Grants: []string{"user", "admin", "viewer", "astronaut"}})
+	_, hr := d.CredentialFor(store.Credential{Tenant: acme, Name: "hr import/1", Purpose: "feed:trusted", Grants: []string{"user", "admin", "viewer", "astronaut"}})
 	feed := func(id string, body any) workertest.Record {
-		d.PublishWith(workertest.FeedSubject(acme, "workday"), id, workertest.Payload(body), providers.Header{"Authorization": {"Bearer " + hr}})
+		d.PublishWith(workertest.FeedSubject(acme, "trusted"), id, workertest.Payload(body), providers.Header{"Authorization": {"Bearer " + hr}})
 		return d.Await(id)
 	}
 	show("a login of a new person", publish("login/1", d.Person("ada").With(workertest.Claims{"name": `Ada <"&'> Lovelace ☃`, "picture": "data:image/webp;base64," + oneWebP})))

@@ -1,88 +1,202 @@
 package worker
 
 import (
+	"cmp"
+	"slices"
+	"strings"
+
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
 )
 
 // A resolution says which user a request is about, and what is to be done.
 type resolution struct {
-	outcome Outcome     // created, exists or linked
+	outcome Outcome     // created, exists, updated or linked
 	user    *store.User // the one who was there; nil when created
 	owner   bool        // the user becomes the tenant's owner
-	unnamed bool        // the identity name derived from the address belongs to somebody else
+	unnamed bool        // the identity name derived from the address is another user's, or looks like it
 }
 
 // resolve applies the identity rules to a request and what the store has for it.
 //
-// The key of an external identity is (tenant, issuer, subject). An e-mail address never is; it may lead to a link only
-//  1. for a user who was provisioned before the first login: no identity yet, made for a source of this kind or
-//     of no kind in particular, and the login proves exactly that address; or
-//  2. for a source configured to link by verified e-mail that names the domain among those it speaks for, when the
-//     address is verified on both sides and the user is not the owner.
+// The key of an external identity is (tenant, issuer, subject), and it belongs to the trust anchor of the source that
+// made it: its kind and issuer. A login from a source with another anchor never meets it. An e-mail address is no key; it
+// may lead to a user who is there only when the login proves exactly that address, for a domain that the directory lets
+// its source speak for, and the source could have granted every role that the user has; and then only
+//  1. to a user who was provisioned before the first login: no identity yet, made for a source of this kind or of no kind
+//     in particular; or
+//  2. with link_by_email, to one whose address is verified and who is not the owner.
 //
-// Everything else that meets a taken address, or a taken name that the source chose, is a conflict, and nothing is
-// written. A name that was only derived from the address gives way: nobody keeps a person out by taking it first.
+// Users of an address that is not reserved are found after those of reserved ones, and only while they wait for a first
+// login.
+//
+// Everything else that meets a reserved address, or a name that another user has or that looks like it, is a conflict,
+// and nothing is written. A name that was only derived from the address gives way.
 func resolve(t *Tenant, src *Source, req *providers.CreateUser, d *draft, found store.Found) (resolution, *Rejection) {
-	owner := d.emailVerified && t.OwnerKey != "" && d.email.Key == t.OwnerKey && sameMailbox(d.email.Given, t.Owner) && found.OwnerID == ""
 	if req.Identity == nil {
-		if found.ByEmail != nil {
-			return resolution{}, repeated("email")
+		return resolveProvisioned(req, found)
+	}
+	owner := becomesOwner(t, d, found)
+	if u := found.ByIdentity; u != nil {
+		if !src.anchors(found.IdentityKind, req.Identity.Issuer) {
+			return resolution{}, differentSource(src, found.IdentityKind)
 		}
-		if found.ByIdentityName != nil && req.IdentityName != "" {
-			return resolution{}, repeated(fieldNames(req.Shape).identityName)
+		if owner && sameMailbox(t.Owner, u.Email) && (found.ByEmail == nil || found.ByEmail.ID == u.ID) {
+			return resolution{outcome: OutcomeUpdated, user: u, owner: true}, nil
 		}
-		return resolution{outcome: OutcomeCreated, owner: owner, unnamed: found.ByIdentityName != nil}, nil
+		return resolution{outcome: OutcomeExists, user: u}, nil
 	}
-	if found.ByIdentity != nil {
-		return resolution{outcome: OutcomeExists, user: found.ByIdentity}, nil
+	switch {
+	case d.refusal != nil:
+		return resolution{}, d.refusal
+	case !d.emailVerified && src.UnverifiedEmail != providers.AcceptUnverified:
+		return resolution{}, unverifiedEmail(src, d)
 	}
-	if u := found.ByEmail; u != nil {
-		if sameMailbox(d.email.Given, u.Email) && (preProvisioned(req, d, u) || linksByEmail(src, d, u)) {
-			return resolution{outcome: OutcomeLinked, user: u, owner: owner}, nil
+	if u := cmp.Or(found.ByEmail, found.Waiting); u != nil {
+		if r := takes(t, src, req, d, u); r != nil {
+			return resolution{}, r
 		}
-		return resolution{}, conflict("email")
+		return resolution{outcome: OutcomeLinked, user: u, owner: owner}, nil
 	}
-	if found.ByIdentityName != nil && req.IdentityName != "" {
-		return resolution{}, conflict("identityName")
+	namesake := cmp.Or(found.ByIdentityName, found.BySkeleton)
+	if namesake != nil && req.IdentityName != "" {
+		return resolution{}, conflict("identityName", found.ByIdentityName == nil)
 	}
-	return resolution{outcome: OutcomeCreated, owner: owner, unnamed: found.ByIdentityName != nil}, nil
+	return resolution{outcome: OutcomeCreated, owner: owner, unnamed: namesake != nil}, nil
 }
 
-func preProvisioned(req *providers.CreateUser, d *draft, u *store.User) bool {
-	return u.HasIdentity == 0 && (u.AuthProvider == req.AuthProvider || waitsForLogin(u)) && d.emailVerified
+// resolveProvisioned is resolve for a command or feed, which has no identity of its own and makes no owner.
+func resolveProvisioned(req *providers.CreateUser, found store.Found) (resolution, *Rejection) {
+	if found.ByEmail != nil || found.ByOwnEmail != nil {
+		return resolution{}, repeated("email", false)
+	}
+	namesake := cmp.Or(found.ByIdentityName, found.BySkeleton)
+	if namesake != nil && req.IdentityName != "" {
+		return resolution{}, repeated(fieldNames(req.Shape).identityName, found.ByIdentityName == nil)
+	}
+	return resolution{outcome: OutcomeCreated, unnamed: namesake != nil}, nil
 }
 
-// waitsForLogin reports whether a user can log in by no means yet: one of the organization shape, which names no auth
-// provider. It is kept as local without a password, and takes the auth provider of its first login.
+// anchors reports whether an identity of the kind and issuer belongs to the trust anchor of the source.
+func (s *Source) anchors(kind, issuer string) bool {
+	return kind == string(s.Kind) && issuer == s.Issuer && issuer != ""
+}
+
+// becomesOwner reports whether a login proves the address that the directory names as the owner's, for a domain that its
+// source speaks for, in a tenant that has no owner yet.
+func becomesOwner(t *Tenant, d *draft, found store.Found) bool {
+	return d.emailVerified && d.emailReserved && t.OwnerKey != "" && d.email.Key == t.OwnerKey && sameMailbox(d.email.Given, t.Owner) && found.OwnerID == ""
+}
+
+// takes reports why a login may not have the user whose address it names; nil when it may.
+func takes(t *Tenant, src *Source, req *providers.CreateUser, d *draft, u *store.User) *Rejection {
+	provisioned := waitsForLogin(u) && (u.AuthProvider == req.AuthProvider || u.AuthProvider == "local")
+	linked := src.LinkByEmail == "verified" && u.EmailVerified && !u.IsOwner
+	switch {
+	case !provisioned && !linked && u.HasIdentity > 0:
+		return conflict("email", false)
+	case !provisioned && !linked:
+		return keptApart("The user with this e-mail address does not log in through sources of this kind.",
+			"The user's auth_provider is "+u.AuthProvider+"; decide whether the account is the same person's.")
+	case !sameMailbox(d.email.Given, u.Email):
+		return keptApart("A user with an e-mail address that looks like this one exists already.", "Compare the two addresses letter by letter; correct one of them at its sender.")
+	case !d.emailVerified:
+		return keptApart("A user with this e-mail address exists already, and the login does not prove the address.",
+			"Have the identity provider send a proof of the address (email_verified as the boolean true, or trust_email with domains), then replay.")
+	case !d.emailReserved:
+		return keptApart("A user with this e-mail address exists already, and the source may not speak for addresses of "+d.email.Domain+".",
+			"List the domain under domains of source "+src.Name+" if it may, then replay.")
+	}
+	if missing := ungrantable(t, src, u); len(missing) > 0 {
+		return keptApart("A user with this e-mail address exists already and has roles that the source cannot grant.",
+			"The roles are "+someOf(missing)+". Add them to grants of source "+src.Name+" if its logins may have them, then replay.")
+	}
+	return nil
+}
+
+// ungrantable returns the names of the roles of the user that the source cannot grant, those too that are withdrawn: they
+// return when they are declared again.
+func ungrantable(t *Tenant, src *Source, u *store.User) []string {
+	var missing []string
+	for _, name := range u.Roles {
+		if !slices.Contains(src.Grants, name) {
+			missing = append(missing, name)
+		}
+	}
+	for _, o := range u.Organizations {
+		role, ok := t.rolesByID[strings.ToLower(o.RoleID)]
+		if !ok || !slices.Contains(src.Grants, role.Name) {
+			missing = append(missing, cmp.Or(role.Name, o.RoleID))
+		}
+	}
+	if u.Withdrawn {
+		missing = append(missing, "some that the directory does not declare any more")
+	}
+	slices.Sort(missing)
+	return slices.Compact(missing)
+}
+
+// waitsForLogin reports whether a user cannot log in yet: one without any identity, and without a password. A user of the
+// organization shape, which names no auth provider, is kept as local and takes the auth provider of the first login.
 func waitsForLogin(u *store.User) bool {
-	return u.AuthProvider == "local" && u.PasswordHash == "" && u.HasIdentity == 0
+	return u.HasIdentity == 0 && (u.AuthProvider != "local" || u.PasswordHash == "")
 }
 
-func linksByEmail(src *Source, d *draft, u *store.User) bool {
-	return src.LinkByEmail == "verified" && len(src.Domains) > 0 && d.emailVerified && u.EmailVerified && !u.IsOwner
-}
-
-// repeated is the answer to a command or feed that names a user who is there: nobody's fault, so no dead letter.
-func repeated(field string) *Rejection {
-	r := reject(CodeUserExists, "", "A user with this "+fieldWords(field)+" exists already.")
+// repeated is the answer to a command or feed that names a user who is there. That is no error of anyone, so it makes no
+// dead letter.
+func repeated(field string, alike bool) *Rejection {
+	r := reject(CodeUserExists, "", taken(field, alike)+".")
 	r.Details["field"] = field
 	r.DeadLetter = false
 	return r
 }
 
-// conflict is the answer to a login whose address or name belongs to a user with another identity. Somebody has to
+// conflict is the answer to a login whose address or name belongs to a user with another identity. An operator has to
 // look at it.
-func conflict(field string) *Rejection {
-	r := reject(CodeUserExists, "different_identity", "A user with this "+fieldWords(field)+" exists already and belongs to another identity.")
+func conflict(field string, alike bool) *Rejection {
+	r := reject(CodeUserExists, "different_identity", taken(field, alike)+" and belongs to another identity.")
 	r.Details["field"] = field
 	r.Hint = "Find out whether both are one person. If so, correct the address at one side or let the source link by verified e-mail, then replay; if not, discard."
 	return r
 }
 
-func fieldWords(field string) string {
-	if field == "email" {
-		return "e-mail address"
+// keptApart is the answer to a login that may not have the user whose address it names.
+func keptApart(message, hint string) *Rejection {
+	r := reject(CodeUserExists, "different_source", message)
+	r.Details["field"] = "email"
+	r.Hint = hint
+	return r
+}
+
+// differentSource is the answer to a login whose identity belongs to a source of another kind, or to none that is known.
+func differentSource(src *Source, kind string) *Rejection {
+	r := reject(CodeUserExists, "different_source", "The identity belongs to another source than the one that this login came from.")
+	r.Details["field"] = "identity"
+	r.Hint = "Two sources of different kinds use one issuer name; find out who answers under it. Nothing was let in."
+	if kind == "" {
+		r.Hint = "The source of this identity is not known: run idpsync migrate, then idpsync identities list --unpinned; idpsync identities move gives it to source " + src.Name + "."
 	}
-	return "identity name"
+	return r
+}
+
+// unverifiedEmail is the answer to a first login that does not prove its address.
+func unverifiedEmail(src *Source, d *draft) *Rejection {
+	r := reject(CodeUnverifiedEmail, "", "The login does not prove its e-mail address, and its source accepts no others.")
+	r.Hint = "Have the identity provider send a proof of the address (email_verified as the boolean true); or set trust_email and domains, or unverified_email: accept, on source " + src.Name + ". Then replay."
+	if len(src.Domains) > 0 && !speaksFor(src, d.email.Domain) {
+		r.Hint = "The domain " + d.email.Domain + " is not among the domains of source " + src.Name + "; add it, or set unverified_email: accept, then replay."
+	}
+	return r
+}
+
+// taken says that a name or address is another user's, or looks like it.
+func taken(field string, alike bool) string {
+	switch {
+	case field == "email":
+		return "A user with this e-mail address exists already"
+	case alike:
+		return "A user with an identity name that looks like this one exists already"
+	default:
+		return "A user with this identity name exists already"
+	}
 }

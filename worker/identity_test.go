@@ -47,7 +47,7 @@ func TestIdentityRules(t *testing.T) {
 			}
 		})
 		rule("a pre-provisioned user is taken by the first login of that kind, once", func(s *scene) {
-			made := s.provision("workday", tenantUser("hired", "oidc"))
+			made := s.provision("trusted", tenantUser("hired", "oidc"))
 			linked := s.login(acme, "okta", d.Person("hired"))
 			s.want(linked, 200, worker.OutcomeLinked)
 			if linked.Body["id"] != made.Body["id"] || linked.Body["auth_provider"] != "oidc" {
@@ -62,11 +62,11 @@ func TestIdentityRules(t *testing.T) {
 			}
 		})
 		rule("a pre-provisioned user of another kind is not taken", func(s *scene) {
-			s.provision("workday", tenantUser("samluser", "saml"))
-			s.wantConflict(s.login(acme, "okta", d.Person("samluser")), "email")
+			s.provision("trusted", tenantUser("samluser", "saml"))
+			s.wantApart(s.login(acme, "okta", d.Person("samluser")), "email")
 		})
 		rule("a user of the organization shape is taken by the first login of any kind", func(s *scene) {
-			s.provision("workday", organizationUser("orguser"))
+			s.provision("trusted", organizationUser("orguser"))
 			r := s.login(acme, "okta", d.Person("orguser"))
 			s.want(r, 200, worker.OutcomeLinked)
 			if u := d.User(acme, "orguser@acme.example"); u.AuthProvider != "oidc" || u.HasIdentity != 1 || !u.EmailVerified {
@@ -75,8 +75,8 @@ func TestIdentityRules(t *testing.T) {
 			s.wantConflict(s.login(acme, "ping", d.PersonAt(d.Second, "orguser")), "email")
 		})
 		rule("a user with a password is not taken", func(s *scene) {
-			s.provision("workday", with(tenantUser("local", "local"), map[string]any{"password_hash": bcryptHash}))
-			s.wantConflict(s.login(acme, "okta", d.Person("local")), "email")
+			s.provision("trusted", with(tenantUser("local", "local"), map[string]any{"password_hash": bcryptHash}))
+			s.wantApart(s.login(acme, "okta", d.Person("local")), "email")
 		})
 		for name, change := range map[string]workertest.Claims{
 			"an address not verified":              {"email_verified": false},
@@ -86,21 +86,41 @@ func TestIdentityRules(t *testing.T) {
 		} {
 			rule(name+" takes nobody", func(s *scene) {
 				person := "pre" + strings.ReplaceAll(name, " ", "")
-				s.provision("workday", tenantUser(person, "oidc"))
+				s.provision("trusted", tenantUser(person, "oidc"))
 				before := d.Fingerprint(acme)
-				s.wantConflict(s.login(acme, "okta", d.Person(person).With(change)), "email")
+				s.wantUnverified(s.login(acme, "okta", d.Person(person).With(change)))
 				if d.Fingerprint(acme) != before {
 					s.Error("the conflict changed something")
 				}
 			})
 		}
 		rule("an address outside of the source's domains takes nobody", func(s *scene) {
-			s.provision("workday", with(tenantUser("outside", "oidc"), map[string]any{"email": "outside@other.example"}))
-			s.wantConflict(s.login(acme, "okta", d.Person("outside").With(workertest.Claims{"email": "outside@other.example"})), "email")
-			s.want(s.login(acme, "ping", d.PersonAt(d.Second, "outside").With(workertest.Claims{"email": "outside@other.example"})), 200, worker.OutcomeLinked)
+			s.provision("trusted", with(tenantUser("outside", "oidc"), map[string]any{"email": "outside@other.example"}))
+			s.wantUnverified(s.login(acme, "okta", d.Person("outside").With(workertest.Claims{"email": "outside@other.example"})))
+		})
+		rule("a source without domains takes nobody", func(s *scene) {
+			s.provision("trusted", with(tenantUser("nodomains", "oidc"), map[string]any{"email": "nodomains@other.example"}))
+			s.wantApart(s.login(acme, "ping", d.PersonAt(d.Second, "nodomains").With(workertest.Claims{"email": "nodomains@other.example"})), "email")
+		})
+		rule("a user with a role that the source cannot grant is not taken", func(s *scene) {
+			s.provision("trusted", organizationUser("viewing"))
+			s.wantApart(s.login(acme, "narrow", d.Person("viewing").With(workertest.Claims{"aud": "narrow"})), "email")
+			s.want(s.login(acme, "okta", d.Person("viewing")), 200, worker.OutcomeLinked)
+		})
+		rule("a user of a feed that is not trusted with the address is taken while nobody has the address", func(s *scene) {
+			made := s.provision("workday", tenantUser("untrusted", "oidc"))
+			r := s.login(acme, "okta", d.Person("untrusted"))
+			s.want(r, 200, worker.OutcomeLinked)
+			if r.Body["id"] != made.Body["id"] {
+				s.Errorf("the login got user %v, wanted %v, whom the feed made", r.Body["id"], made.Body["id"])
+			}
+		})
+		rule("a user of a feed that is not trusted with the address keeps nobody out", func(s *scene) {
+			s.provision("workday", with(tenantUser("squatted", "local"), map[string]any{"password_hash": bcryptHash}))
+			s.want(s.login(acme, "okta", d.Person("squatted")), 201, worker.OutcomeCreated)
 		})
 		rule("another tenant's user is not seen", func(s *scene) {
-			s.provision("workday", tenantUser("twin", "oidc"))
+			s.provision("trusted", tenantUser("twin", "oidc"))
 			before := d.Fingerprint(acme)
 			s.want(s.login(globex, "okta", d.Person("twin")), 201, worker.OutcomeCreated)
 			if d.Fingerprint(acme) != before {
@@ -109,13 +129,22 @@ func TestIdentityRules(t *testing.T) {
 			s.want(s.login(acme, "okta", d.Person("twin")), 200, worker.OutcomeLinked)
 		})
 		rule("a feed that names a user who is there is a repeat", func(s *scene) {
-			s.provision("workday", organizationUser("repeat"))
-			s.wantRepeated(s.feed(acme, "workday", organizationUser("repeat")), "email")
-			s.wantRepeated(s.feed(acme, "workday", with(organizationUser("REPEAT"), map[string]any{"email": "other@acme.example"})), "identityName")
-			s.wantRepeated(s.feed(acme, "workday", tenantUser("repeat", "oidc")), "email")
+			for _, source := range []string{"trusted", "workday"} { // the address of the second is not reserved, but it is its own
+				subject := "repeat" + source
+				s.provision(source, organizationUser(subject))
+				s.wantRepeated(s.feed(acme, source, organizationUser(subject)), "email")
+				s.wantRepeated(s.feed(acme, source, with(organizationUser(strings.ToUpper(subject)), map[string]any{"email": "other@acme.example"})), "identityName")
+				s.wantRepeated(s.feed(acme, source, tenantUser(subject, "oidc")), "email")
+			}
+			s.wantRepeated(s.feed(acme, "workday", tenantUser("repeattrusted", "oidc")), "email")
 		})
 		rule("nobody keeps a person out by taking their address for an identity name", func(s *scene) {
-			s.provision("workday", with(organizationUser("named"), map[string]any{"identityName": "Victim@acme.example"}))
+			for _, source := range []string{"trusted", "workday"} {
+				r := s.feed(acme, source, with(organizationUser("named"), map[string]any{"identityName": "Victim@acme.example"}))
+				if r.Code != worker.CodeInvalidInput {
+					s.Errorf("a user of %s named after another's address: got %d %s, wanted 400 invalid_input", source, r.Status, r.Data)
+				}
+			}
 			s.want(s.login(acme, "okta", d.Person("victim")), 201, worker.OutcomeCreated)
 			s.want(s.login(acme, "okta", d.Person("victim")), 200, worker.OutcomeExists)
 		})
@@ -156,7 +185,7 @@ func TestAddressesThatLookAlikeAreOne(t *testing.T) {
 func TestIdentityNamesThatLookAlikeAreOne(t *testing.T) {
 	workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
 		s := newScene(t, d)
-		s.provision("workday", organizationUser("Zoë"))
+		s.provision("trusted", organizationUser("Zoë"))
 		for i, twin := range []string{"zoë", norm.NFD.String("ZOË"), "ＺＯË"} {
 			email := string(rune('a'+i)) + "@acme.example"
 			s.wantRepeated(s.feed(acme, "workday", with(organizationUser(twin), map[string]any{"email": email})), "identityName")
@@ -172,7 +201,7 @@ tenants:
     roles: [{name: user}]
     sources:
       - {name: links, kind: oidc, issuer: ISSUER, audiences: [idpsync], algorithms: [ES256], link_by_email: verified, domains: [acme.example], mapping: {email: claims.email, email_verified: claims.email_verified}}
-      - {name: other, kind: oidc, issuer: SECOND, audiences: [idpsync], algorithms: [ES256], mapping: {email: claims.email, email_verified: claims.email_verified}}
+      - {name: other, kind: oidc, issuer: SECOND, audiences: [idpsync], algorithms: [ES256], domains: [acme.example, other.example], unverified_email: accept, mapping: {email: claims.email, email_verified: claims.email_verified}}
 `
 
 func TestLinkByEmailNeedsEveryConditionOfIt(t *testing.T) {
@@ -196,14 +225,18 @@ func TestLinkByEmailNeedsEveryConditionOfIt(t *testing.T) {
 		s.want(s.login(acme, "other", d.PersonAt(d.Second, "ada")), 200, worker.OutcomeExists)
 
 		there("unproved", nil)
-		s.wantConflict(s.login(acme, "links", d.Person("unproved").With(workertest.Claims{"email_verified": false})), "email")
-		s.wantConflict(s.login(acme, "links", d.Person("unproved").With(workertest.Claims{"email_verified": "true"})), "email")
+		s.wantUnverified(s.login(acme, "links", d.Person("unproved").With(workertest.Claims{"email_verified": false})))
+		s.wantUnverified(s.login(acme, "links", d.Person("unproved").With(workertest.Claims{"email_verified": "true"})))
 
-		there("unverified", workertest.Claims{"email_verified": false})
-		s.wantConflict(s.login(acme, "links", d.Person("unverified")), "email")
+		unverified := there("unverified", workertest.Claims{"email_verified": false})
+		own := s.login(acme, "links", d.Person("unverified"))
+		s.want(own, 201, worker.OutcomeCreated)
+		if own.Body["id"] == unverified.Body["id"] {
+			t.Errorf("the login was linked to user %v, who never proved the address; wanted a user of its own", own.Body["id"])
+		}
 
 		there("elsewhere", workertest.Claims{"email": "elsewhere@other.example"})
-		s.wantConflict(s.login(acme, "links", d.Person("elsewhere").With(workertest.Claims{"email": "elsewhere@other.example"})), "email")
+		s.wantUnverified(s.login(acme, "links", d.Person("elsewhere").With(workertest.Claims{"email": "elsewhere@other.example"})))
 
 		if boss := there("boss", nil); boss.Body["is_owner"] != true {
 			t.Errorf("not the owner: %s", boss.Data)
@@ -225,7 +258,7 @@ func TestOwnerIsWhoConfigurationNamesOnceVerified(t *testing.T) {
 		if r := s.feed(acme, "workday", with(tenantUser("greedy2", "oidc"), map[string]any{"is_owner": true})); r.Code != worker.CodeMalformed {
 			t.Errorf("is_owner in a feed: %s", r.Data)
 		}
-		if r := s.provision("workday", tenantUser("owner", "oidc")); r.Body["is_owner"] != false {
+		if r := s.provision("trusted", tenantUser("owner", "oidc")); r.Body["is_owner"] != false {
 			t.Errorf("an address that nobody proved made an owner: %s", r.Data)
 		}
 		linked := s.login(acme, "okta", d.Person("owner").With(workertest.Claims{"email": "OWNER@acme.example"}))

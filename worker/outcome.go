@@ -24,6 +24,7 @@ const (
 	CodeUnauthenticated      Code = "unauthenticated"
 	CodeTenantMismatch       Code = "tenant_mismatch"
 	CodeForbidden            Code = "forbidden"
+	CodeUnverifiedEmail      Code = "unverified_email"
 	CodeUnknownTenant        Code = "unknown_tenant"
 	CodeUnknownSource        Code = "unknown_source"
 	CodeUserExists           Code = "user_exists"
@@ -42,7 +43,7 @@ func (c Code) Status() int {
 		return 400
 	case CodeUnauthenticated:
 		return 401
-	case CodeTenantMismatch, CodeForbidden:
+	case CodeTenantMismatch, CodeForbidden, CodeUnverifiedEmail:
 		return 403
 	case CodeUnknownTenant, CodeUnknownSource:
 		return 404

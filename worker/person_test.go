@@ -107,9 +107,29 @@ func (s *scene) want(r workertest.Record, status int, outcome worker.Outcome) {
 // wantConflict expects that an event is refused for a person who is there with another identity.
 func (s *scene) wantConflict(r workertest.Record, field string) {
 	s.Helper()
+	s.wantExists(r, field, "different_identity")
+}
+
+// wantApart expects that a login is refused a user who is there, because its source may not have them.
+func (s *scene) wantApart(r workertest.Record, field string) {
+	s.Helper()
+	s.wantExists(r, field, "different_source")
+}
+
+// wantUnverified expects that a first login is refused because it does not prove its address.
+func (s *scene) wantUnverified(r workertest.Record) {
+	s.Helper()
+	s.want(r, 403, worker.OutcomeRejected)
+	if r.Code != worker.CodeUnverifiedEmail {
+		s.Errorf("got code %s, wanted unverified_email: %s", r.Code, r.Data)
+	}
+}
+
+func (s *scene) wantExists(r workertest.Record, field, reason string) {
+	s.Helper()
 	s.want(r, 409, worker.OutcomeRejected)
-	if r.Code != worker.CodeUserExists || r.Reason != "different_identity" || detail(r, "field") != field {
-		s.Errorf("not a conflict of %s: %s", field, r.Data)
+	if r.Code != worker.CodeUserExists || r.Reason != reason || detail(r, "field") != field {
+		s.Errorf("got %s (%s) of %v, wanted user_exists (%s) of %s: %s", r.Code, r.Reason, detail(r, "field"), reason, field, r.Data)
 		return
 	}
 	if letter := s.d.AwaitLetter(r.EventID); letter.Code != worker.CodeUserExists {

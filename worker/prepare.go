@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -66,7 +67,7 @@ func (w *Worker) prepare(ctx context.Context, e *event) {
 func (w *Worker) judge(ctx context.Context, e *event) {
 	dir := w.directories.Current()
 	w.verify(ctx, dir, e)
-	if e.rejection == nil || !e.rejection.directory {
+	if r := cmp.Or(e.rejection, e.user.refusal); r == nil || !r.directory {
 		return
 	}
 	// The directory may have been changed after it was read here and before the event came.
@@ -118,17 +119,20 @@ func (w *Worker) verify(ctx context.Context, dir *Directory, e *event) {
 	d, faults := validate(src, &req)
 	faults = append(faults, w.checkPassword(&e.env, &req, &d)...)
 	e.traceData(&d, faults)
+	var refusal *Rejection
 	if len(faults) > 0 {
-		e.rejection = invalid(faults)
-		return
+		refusal = invalid(faults)
+	} else if refusal = checkRoles(tenant, src, &req, &d); refusal != nil {
+		refusal = fromDirectory(refusal)
 	}
-	refusal := checkRoles(tenant, src, &req, &d)
 	e.traceRoles(&d, refusal)
-	if refusal != nil {
-		e.rejection = fromDirectory(refusal)
+	e.user = d
+	if req.Identity == nil {
+		e.rejection = refusal
 		return
 	}
-	e.user = d
+	// A login is known by its identity first: what is wrong with its claims concerns only a user who has to be made of them.
+	e.user.refusal = refusal
 }
 
 // carries reports whether a source of the kind may send events of the shape.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -227,6 +228,9 @@ func (d *Directories) build(rows store.Directory, old *Directory) *Directory {
 			t.sources[s.Name] = d.source(t.ID, s, old)
 		}
 	}
+	for _, t := range next.tenants {
+		d.checkAnchors(t)
+	}
 	if _, ok := d.factories[providers.KindCommand]; ok {
 		for _, t := range next.tenants {
 			admin := store.Source{TenantID: t.ID, Name: providers.AdminSource, Kind: string(providers.KindCommand), Config: []byte("{}")}
@@ -234,6 +238,33 @@ func (d *Directories) build(rows store.Directory, old *Directory) *Directory {
 		}
 	}
 	return next
+}
+
+// checkAnchors stops the SAML sources whose identities could be those of another source: apply refuses them, but a
+// database may have been filled by an older version or by other means.
+func (d *Directories) checkAnchors(t *Tenant) {
+	for name, s := range t.sources {
+		if s.Kind != providers.KindSAML || s.Err != nil {
+			continue
+		}
+		var err error
+		if s.Issuer == "" {
+			err = fmt.Errorf("source %s is not pinned to the entityID of its identity provider; run idpsync migrate, or apply the directory again", name)
+		}
+		for _, other := range t.sources {
+			if other.Name != name && s.Clashes(other.Source) {
+				err = fmt.Errorf("sources %s and %s have the same issuer %s; remove one of them", name, other.Name, s.Issuer)
+			}
+		}
+		if err == nil {
+			continue
+		}
+		if c, ok := s.Provider.(io.Closer); ok {
+			err = errors.Join(err, c.Close())
+		}
+		t.sources[name] = &Source{Source: s.Source, Err: err, config: s.config}
+		d.log.Error("source cannot work; its events wait", "tenant", t.ID, "source", name, "error", err)
+	}
 }
 
 func (d *Directories) source(tenant string, row store.Source, old *Directory) *Source {

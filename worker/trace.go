@@ -82,7 +82,7 @@ func (e *event) traceIdentity(found store.Found, res resolution, r *Rejection) {
 }
 
 // traceDecision records what the policies said.
-func (e *event) traceDecision(d Decision) {
+func (e *event) traceDecision(d Decision, linking bool) {
 	if !e.env.Trace.Enabled() {
 		return
 	}
@@ -90,7 +90,11 @@ func (e *event) traceDecision(d Decision) {
 	if len(d.Notices) > 0 {
 		detail += "; notices: " + strings.Join(d.Notices, " ")
 	}
-	e.note(stepAuthorize, "CreateUser", d.Allow, detail)
+	action := "CreateUser"
+	if linking {
+		action += " and LinkUser"
+	}
+	e.note(stepAuthorize, action, d.Allow, detail)
 	for _, g := range d.Denied {
 		e.note(stepAuthorize, "GrantRole "+g.name(), false, "policies: "+strings.Join(g.Policies, ", ")+"; notices: "+strings.Join(g.Notices, " "))
 	}

@@ -1,10 +1,13 @@
 package worker
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
@@ -21,9 +24,11 @@ const (
 // A draft is a request whose data passed validation, in the forms in which it will be kept.
 type draft struct {
 	email         Email
-	emailVerified bool
-	identityName  string
-	identityKey   string
+	emailVerified bool   // proved by a source that may prove addresses of this domain
+	emailReserved bool   // the address is this user's alone in the tenant (see speaksFor)
+	identityName  string // "" when the user is to be named by id
+	identityKey   string // canonical form of identityName
+	nameSkeleton  string // what names that look like identityName share
 	name          string
 	displayName   string
 	firstName     string
@@ -35,6 +40,8 @@ type draft struct {
 	roles         []store.Role
 	organizations []organizationGrant
 	dropped       []string // role names that were asked for and left out, as the source is configured to
+
+	refusal *Rejection // of a login whose user has to be created first: its claims make none
 }
 
 type organizationGrant struct {
@@ -46,8 +53,11 @@ type organizationGrant struct {
 // validate checks the data of a verified request and derives what the other shape of the API needs. It reports all
 // faults at once, beside those that the provider found while reading.
 //
-// Derived fields: name from displayName, from first and last name, or from the address; displayName from name;
-// identityName from the address, or the id of a user whose address is somebody's identity name; first and last name from the name, split at its last space (a single word is both).
+// Derived fields: name from displayName, from first and last name, or from the address; displayName from name; first and
+// last name from the name, split at its last space (a single word is both). The identityName is the address where that is
+// proved, or named by who may name it, and is not the name of another user; else it is the user's id.
+//
+// What can be read of the request is in the draft although other fields are at fault.
 func validate(src *Source, req *providers.CreateUser) (draft, []providers.Fault) {
 	v := validation{faults: append([]providers.Fault(nil), req.Faults...)}
 	fields := fieldNames(req.Shape)
@@ -57,12 +67,17 @@ func validate(src *Source, req *providers.CreateUser) (draft, []providers.Fault)
 		parsed, err := ParseEmail(req.Email)
 		if err != nil {
 			v.fault(fields.email, "invalid", "The e-mail address "+err.Error()+".")
+		} else if err := checkScripts(localPart(norm.NFC.String(req.Email)), parsed.Domain); err != nil {
+			v.fault(fields.email, "mixed_scripts", "The e-mail address "+err.Error()+".")
 		}
 		d.email = parsed
 	}
+	d.emailVerified = req.EmailVerified && provesDomain(src, d.email.Domain)
+	d.emailReserved = reserves(src, req, &d)
 	organization := req.Shape == providers.ShapeOrganization
 	v.text(fields.name, req.Name, req.Shape == providers.ShapeTenant)
 	v.text(fields.identityName, req.IdentityName, organization)
+	v.identityName(fields.identityName, src, req, &d)
 	v.text(fields.displayName, req.DisplayName, organization)
 	v.text(fields.firstName, req.FirstName, organization)
 	v.text(fields.lastName, req.LastName, organization)
@@ -91,32 +106,58 @@ func validate(src *Source, req *providers.CreateUser) (draft, []providers.Fault)
 			v.fault("avatar", "invalid", "The avatar "+err.Error()+".")
 		}
 	}
-	if len(v.faults) > 0 {
-		return draft{}, v.faults[:min(len(v.faults), maxFault)]
-	}
-
-	d.emailVerified = req.EmailVerified && speaksFor(src, d.email.Domain)
 	d.name = first(req.Name, req.DisplayName, strings.TrimSpace(req.FirstName+" "+req.LastName), req.Email)
 	d.displayName = first(req.DisplayName, d.name)
-	d.identityName = first(req.IdentityName, req.Email)
-	d.identityKey = NameKey(d.identityName)
+	if d.identityName != "" {
+		d.identityKey = NameKey(d.identityName)
+		d.nameSkeleton = NameSkeleton(d.identityName)
+	}
 	given, family := splitName(d.name)
 	d.firstName, d.lastName = first(req.FirstName, given), first(req.LastName, family)
-	return d, nil
+	return d, v.faults[:min(len(v.faults), maxFault)]
 }
 
-// speaksFor reports whether the source may prove addresses of the domain. A source with no domains may prove all,
-// except that SAML and feeds, which have no claim of their own for it, must name them.
-func speaksFor(src *Source, domain string) bool {
-	if len(src.Domains) == 0 {
-		return src.Kind == providers.KindOIDC
+// provesDomain reports whether a proof of the source counts for addresses of the domain. That of an OIDC source with no
+// domains counts for all; such a source speaks for none of them, see speaksFor.
+func provesDomain(src *Source, domain string) bool {
+	return len(src.Domains) == 0 && src.Kind == providers.KindOIDC || speaksFor(src, domain)
+}
+
+// speaksFor reports whether the directory lets the source speak for addresses of the domain: only then may a proof of
+// its lead to a user who is there already, make an owner, or reserve an address.
+func speaksFor(src *Source, domain string) bool { return slices.Contains(src.Domains, domain) }
+
+// reserves reports whether the request's address is its user's alone: one that a command names, or a feed that is
+// trusted with its domain, or that a login proves for a domain of its source. Any other address may be the address of
+// several users, so that a claim without proof keeps nobody out.
+func reserves(src *Source, req *providers.CreateUser, d *draft) bool {
+	if src.Kind == providers.KindCommand {
+		return true
 	}
-	for _, d := range src.Domains {
-		if d == domain {
-			return true
+	return req.EmailVerified && speaksFor(src, d.email.Domain)
+}
+
+// identityName chooses the identity name and checks the one that the sender chose. A name in the form of an e-mail
+// address says who reads it there, so it must be the user's own: proved by a login, or named by a command or a feed that
+// is trusted with the address.
+func (v *validation) identityName(field string, src *Source, req *providers.CreateUser, d *draft) {
+	own := d.emailVerified || src.Kind == providers.KindCommand
+	if req.IdentityName == "" {
+		if own {
+			d.identityName = req.Email
 		}
+		return
 	}
-	return false
+	d.identityName = req.IdentityName
+	if v.failed(field) {
+		return
+	}
+	key := NameKey(req.IdentityName)
+	if at := strings.IndexByte(key, '@'); at > 0 && at < len(key)-1 && !(own && key == NameKey(d.email.Given)) {
+		v.fault(field, "not_own_address", "An identity name in the form of an e-mail address must be the user's own address, proved by the login or sent by a command or a feed that is trusted with it.")
+	} else if err := checkScripts(norm.NFKC.String(req.IdentityName), ""); err != nil {
+		v.fault(field, "mixed_scripts", "The identity name "+err.Error()+".")
+	}
 }
 
 type fieldSet struct {

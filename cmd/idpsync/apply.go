@@ -9,11 +9,13 @@ import (
 	"os"
 	"os/user"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/providers/saml"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker/directory"
 	"github.com/idpsync/idpsync/worker/directory/strictyaml"
@@ -32,23 +34,37 @@ worker follows within seconds. deploy/directory.example.yaml explains the form.
 
 What is removed is withdrawn, not destroyed: users and their grants stay, and declaring the same id again brings it back.
 
+A source whose issuer (or kind) changes would lock its users out, since their identities belong to the old one. So apply
+counts them and asks for a decision: --move-identities when the subjects stay the same, --start-anew when the new issuer
+has other subjects; then the first login of each user takes the user again, as that of a provisioned user, by its proved
+address. Both take the names of sources, or none for all that change.
+
 Warnings tell what can be applied and should not stay, such as a source without domains. With --strict they are refused
 like faults, with exit code 2.`,
 		Example: `  idpsync apply -f directory.yaml              show the difference, ask, write
   idpsync apply -f directory.yaml --dry-run    show the difference; exit code 3 when there is one
   idpsync apply -f directory.yaml --yes        write without asking
-  idpsync apply -f directory.yaml --strict     refuse a file that has warnings`,
+  idpsync apply -f directory.yaml --strict     refuse a file that has warnings
+  idpsync apply -f directory.yaml --move-identities=okta`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return v.run(cmd) },
 	}
 	cmd.Flags().StringVarP(&v.file, "file", "f", "", "directory file (YAML); - for standard input")
 	cmd.Flags().BoolVar(&v.dryRun, "dry-run", false, "show the difference and write nothing")
 	cmd.Flags().BoolVar(&v.strict, "strict", false, "refuse a file that has warnings, as if they were faults")
+	cmd.Flags().StringSliceVar(&v.move, "move-identities", nil, "give the identities of sources whose issuer changes the new one")
+	cmd.Flags().StringSliceVar(&v.anew, "start-anew", nil, "end the identities of sources whose issuer changes, so that logins link anew")
+	for _, name := range []string{"move-identities", "start-anew"} {
+		cmd.Flags().Lookup(name).NoOptDefVal = everySource
+	}
 	yesFlag(cmd, &v.yes)
 	jsonFlag(cmd, &v.json)
 	a.addSettings(cmd, areaStore)
 	return cmd
 }
+
+// everySource stands for the sources that a flag leaves out.
+const everySource = "*"
 
 type applyVerb struct {
 	app    *app
@@ -57,6 +73,8 @@ type applyVerb struct {
 	strict bool
 	yes    bool
 	json   bool
+	move   []string
+	anew   []string
 }
 
 // applied is what apply prints with --json.
@@ -64,7 +82,20 @@ type applied struct {
 	Revision int64             `json:"revision"` // that is in force now
 	Applied  bool              `json:"applied"`
 	Changes  directory.Changes `json:"changes"`
+	Moves    []appliedMove     `json:"moves,omitempty"`
 	Warnings []string          `json:"warnings,omitempty"`
+}
+
+// appliedMove is a source whose trust anchor changes.
+type appliedMove struct {
+	Tenant     string   `json:"tenant"`
+	Source     string   `json:"source"`
+	From       string   `json:"from"`
+	To         string   `json:"to"`
+	Identities int64    `json:"identities"`
+	Owners     int64    `json:"owners"`
+	Refused    []string `json:"refused,omitempty"`  // subjects that stand under both, and stay as they are
+	Decision   string   `json:"decision,omitempty"` // move or start-anew
 }
 
 func (v *applyVerb) run(cmd *cobra.Command) (err error) {
@@ -73,7 +104,7 @@ func (v *applyVerb) run(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	declared, err := a.declaration(v.file)
+	declared, err := a.declaration(ctx, v.file)
 	if err != nil {
 		return err
 	}
@@ -88,8 +119,11 @@ func (v *applyVerb) run(cmd *cobra.Command) (err error) {
 		}
 	}
 	if v.dryRun && c.noDatabase() {
-		report.Changes = directory.Diff(store.Directory{}, declared.Directory)
-		return v.finish(report, v.show(report.Changes))
+		plan, err := v.plan(store.Directory{}, declared, &report)
+		if err != nil {
+			return err
+		}
+		return v.finish(report, v.show(plan.Changes))
 	}
 	st, err := a.openStore(ctx, c, a.logger(c))
 	if err != nil {
@@ -115,17 +149,24 @@ func (v *applyVerb) once(ctx context.Context, st *store.Store, declared director
 		return false, fail(exitFailure, "check that the database is reachable", "the directory cannot be read: %w", err)
 	}
 	report.Revision = have.Revision
-	report.Changes = directory.Diff(have, directory.Complete(have, declared.Directory))
-	if len(report.Changes) == 0 {
-		return false, nil
-	}
-	if err := v.show(report.Changes); err != nil {
+	plan, err := v.plan(have, declared, report)
+	if err != nil || len(plan.Changes) == 0 {
 		return false, err
 	}
-	if err := a.confirm(v.yes, v.question(report.Changes)); err != nil {
+	steps, undecided, err := v.moves(ctx, st, plan, report)
+	if err != nil {
 		return false, err
 	}
-	revision, err := st.ApplyDirectory(ctx, have.Revision, declared.Directory, operator(), a.now())
+	if err := v.show(plan.Changes); err != nil {
+		return false, err
+	}
+	if undecided != nil {
+		return false, undecided
+	}
+	if err := a.confirm(v.yes, v.question(plan.Changes)); err != nil {
+		return false, err
+	}
+	revision, err := st.ApplyDirectory(ctx, have.Revision, plan.Directory, operator(), a.now(), steps...)
 	switch {
 	case errors.Is(err, store.ErrStaleDirectory):
 		return true, nil
@@ -136,6 +177,76 @@ func (v *applyVerb) once(ctx context.Context, st *store.Store, declared director
 	}
 	report.Revision, report.Applied = revision, true
 	return false, nil
+}
+
+// plan compares the declaration with the directory in force, and prints what it warns of.
+func (v *applyVerb) plan(have store.Directory, declared directory.Declaration, report *applied) (directory.Plan, error) {
+	plan, err := directory.NewPlan(have, declared)
+	if err != nil {
+		return plan, fail(exitUsage, "correct these and apply again, or name the identity provider of a SAML source in issuer; nothing was changed", "%s cannot be applied: %w", v.file, err)
+	}
+	for _, w := range plan.Warnings {
+		if slices.Contains(report.Warnings, w) {
+			continue
+		}
+		report.Warnings = append(report.Warnings, w)
+		if !v.json {
+			fmt.Fprintf(v.app.stderr, "warning: %s\n", w)
+		}
+	}
+	report.Changes = plan.Changes
+	return plan, nil
+}
+
+// moves counts the identities of the sources whose anchor changes, and decides about them as the flags say. The error
+// undecided says which are left; the difference is to be shown before it.
+func (v *applyVerb) moves(ctx context.Context, st *store.Store, plan directory.Plan, report *applied) (steps []store.Step, undecided, err error) {
+	steps, report.Moves = slices.Clone(plan.Steps), nil
+	var open []string
+	for _, m := range plan.Moved {
+		move, anew := matches(v.move, m.Source), matches(v.anew, m.Source)
+		step := m.Move(anew)
+		r := appliedMove{Tenant: m.Tenant, Source: m.Source, From: m.From.Kind + " " + m.From.Issuer, To: m.To.Kind + " " + m.To.Issuer}
+		n, err := st.CountIdentities(ctx, step)
+		if err != nil {
+			return nil, nil, fail(exitFailure, "nothing was written; try again", "the identities of source %s cannot be counted: %w", m.Source, err)
+		}
+		r.Identities, r.Owners, r.Refused = n.Identities, n.Owners, n.Subjects
+		what := fmt.Sprintf("source %s: issuer changes from %s to %s; %s under the old one", m.Source, r.From, r.To, count(int(n.Identities), "identity"))
+		if n.Owners > 0 {
+			what += ", the owner's among them"
+		}
+		if refused := refusedSubjects(n); refused != "" {
+			what += "; " + refused
+		}
+		switch {
+		case move && anew:
+			return nil, nil, fail(exitUsage, "choose one", "source %s: both --move-identities and --start-anew", m.Source)
+		case r.Identities == 0:
+		case move && m.From.Kind != m.To.Kind:
+			return nil, nil, fail(exitUsage, "use --start-anew; the subjects of two kinds are rarely the same", "source %s changes its kind, so its identities cannot be moved", m.Source)
+		case move && len(m.Shared) > 0:
+			return nil, nil, fail(exitUsage, "change the issuer of all of them at once, or use --start-anew", "source %s: sources %s keep the issuer %s and share its identities", m.Source, names(m.Shared), m.From.Issuer)
+		case move || anew:
+			steps = append(steps, step)
+			r.Decision = map[bool]string{false: "move", true: "start-anew"}[anew]
+			what += "; " + map[bool]string{false: "they move to the new one", true: "they end, and first logins link anew"}[anew]
+		default:
+			open = append(open, what)
+		}
+		report.Moves = append(report.Moves, r)
+		fmt.Fprintln(v.app.stderr, what)
+	}
+	if len(open) > 0 {
+		undecided = fail(exitUsage, "--move-identities if the subjects stay the same, --start-anew if the new issuer has others; see idpsync help apply",
+			"users would be locked out, as their identities belong to the old issuer; nothing was changed")
+	}
+	return steps, undecided, nil
+}
+
+// matches reports whether a flag that takes names of sources means this one.
+func matches(flag []string, source string) bool {
+	return slices.Contains(flag, everySource) || slices.Contains(flag, source)
 }
 
 // show prints the changes, with --json only where somebody is to be asked of them. A dry run ends here.
@@ -191,8 +302,11 @@ func (v *applyVerb) finish(report applied, err error) error {
 }
 
 // declaration reads a directory file with all checks that can be made without a database.
-func (a *app) declaration(file string) (directory.Declaration, error) {
-	o := directory.Options{CheckSource: a.checkSource, CheckPolicies: checkPolicies, WarnOfPolicies: warnOfPolicies}
+func (a *app) declaration(ctx context.Context, file string) (directory.Declaration, error) {
+	o := directory.Options{
+		CheckSource: a.checkSource, CheckPolicies: checkPolicies, WarnOfPolicies: warnOfPolicies,
+		EntityID: func(s providers.Source) (string, error) { return saml.EntityID(ctx, s, &http.Client{}) },
+	}
 	var d directory.Declaration
 	var err error
 	switch file {
@@ -207,7 +321,7 @@ func (a *app) declaration(file string) (directory.Declaration, error) {
 		d, err = directory.Load(file, o)
 	}
 	if faults, ok := errors.AsType[strictyaml.Faults](err); ok {
-		return d, fail(exitUsage, "mend these and apply again; nothing was changed", "%s cannot be applied, it has %s:\n%w", file, count(len(faults), "fault"), faults)
+		return d, fail(exitUsage, "correct these and apply again; nothing was changed", "%s cannot be applied, it has %s:\n%w", file, count(len(faults), "fault"), faults)
 	}
 	return d, err
 }
@@ -284,6 +398,9 @@ func closeStore(st *store.Store, err *error) {
 func count(n int, thing string) string {
 	if n == 1 {
 		return "1 " + thing
+	}
+	if stem, ok := strings.CutSuffix(thing, "y"); ok {
+		thing = stem + "ie"
 	}
 	return fmt.Sprintf("%d %ss", n, thing)
 }

@@ -119,7 +119,7 @@ func (m *demo) apply(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	declared, err := m.app.declaration(m.file("directory.yaml"))
+	declared, err := m.app.declaration(ctx, m.file("directory.yaml"))
 	if err != nil {
 		return fmt.Errorf("the demo's directory: %w", err)
 	}
@@ -127,7 +127,11 @@ func (m *demo) apply(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := m.deploy.store.ApplyDirectory(ctx, have.Revision, directory.Complete(have, declared.Directory), "dev", m.app.now()); err != nil {
+	plan, err := directory.NewPlan(have, declared)
+	if err != nil {
+		return fmt.Errorf("the demo's directory: %w", err)
+	}
+	if _, err := m.deploy.store.ApplyDirectory(ctx, have.Revision, plan.Directory, "dev", m.app.now(), plan.Steps...); err != nil {
 		return err
 	}
 	return m.deploy.directories.Reload(ctx)

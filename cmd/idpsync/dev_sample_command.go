@@ -158,7 +158,7 @@ func (m *demo) provisionedScene() scene {
 	verified := func(verified any) map[string]any { return map[string]any{"email_verified": verified} }
 	samples := []sample{
 		m.command(doorRPC, "early-1", "An administrator creates Uma, who will log in with OpenID Connect", employee("Uma Patel", map[string]any{"password": nil, "auth_provider": "oidc"}), "created"),
-		oidcLogin("early-2", "A login with her address, not verified", m.signed(m.person("uma", "Uma", verified(false))), "user_exists different_identity"),
+		oidcLogin("early-2", "A login with her address, not verified", m.signed(m.person("uma", "Uma", verified(false))), "unverified_email"),
 		oidcLogin("early-3", "Uma's first login takes the user who is there", m.signed(m.person("uma", "Uma Patel", nil)), "linked"),
 		oidcLogin("early-4", "Her second login", m.signed(m.person("uma", "Uma Patel", nil)), "exists"),
 		oidcLogin("early-5", "Another person's login with her address", m.signed(m.person("eve", "Eve", map[string]any{"email": "uma@acme.example"})), "user_exists different_identity"),

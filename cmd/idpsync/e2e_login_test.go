@@ -41,18 +41,18 @@ func TestFirstLoginTakesWhoWasCreatedBefore(t *testing.T) {
 func (s *site) claim(t *testing.T, login func(id, subject string, claims map[string]any) reply, name string) {
 	t.Helper()
 	before := s.snapshot(t)
-	refused := func(why string, got reply) {
+	refused := func(why string, got reply, code worker.Code) {
 		t.Helper()
-		if fault := got.fault(t); got.status != 409 || fault.Code != worker.CodeUserExists || fault.Details["field"] != "email" {
-			t.Errorf("%s: %d %s", why, got.status, got.body)
+		if fault := got.fault(t); fault.Code != code {
+			t.Errorf("%s: got %d %s, wanted %s", why, got.status, got.body, code)
 		}
 		if after := s.snapshot(t); after != before {
 			t.Errorf("%s changed something:\n%s\nnow:\n%s", why, before, after)
 		}
 	}
-	refused("email_verified is false", login("-false", name, map[string]any{"email_verified": false}))
-	refused(`email_verified is "true"`, login("-text", name, map[string]any{"email_verified": "true"}))
-	refused("email_verified is absent", login("-absent", name, map[string]any{"email_verified": nil}))
+	refused("email_verified is false", login("-false", name, map[string]any{"email_verified": false}), worker.CodeUnverifiedEmail)
+	refused(`email_verified is "true"`, login("-text", name, map[string]any{"email_verified": "true"}), worker.CodeUnverifiedEmail)
+	refused("email_verified is absent", login("-absent", name, map[string]any{"email_verified": nil}), worker.CodeUnverifiedEmail)
 
 	got := login("-first", name, nil)
 	if got.status != 200 || got.header.Get(worker.HeaderOutcome) != string(worker.OutcomeLinked) {
@@ -69,7 +69,7 @@ func (s *site) claim(t *testing.T, login func(id, subject string, claims map[str
 		t.Errorf("second login: %d %s", got.status, got.body)
 	}
 	before = s.snapshot(t)
-	refused("another person's login", login("-other", "eve-"+name, map[string]any{"email": name + "@acme.example"}))
+	refused("another person's login", login("-other", "eve-"+name, map[string]any{"email": name + "@acme.example"}), worker.CodeUserExists)
 }
 
 // snapshot is all that get says of acme's users and of events with an effect, to show that nothing was changed.

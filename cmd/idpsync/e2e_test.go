@@ -67,9 +67,10 @@ tenants:
         issuer: ISSUER
         audiences: [idpsync]
         algorithms: [ES256]
+        domains: [acme.example, rival.example]
         mapping: {email: claims.email, email_verified: claims.email_verified, name: claims.name, roles: claims.groups}
         default_roles: [user]
-        grants: [user]
+        grants: [user, viewer]
       - name: adfs
         kind: saml
         metadata_file: idp.xml
@@ -77,7 +78,7 @@ tenants:
         acs_url: https://sp.acme.example/saml/acs
         idp_initiated: true
         trust_email: true
-        domains: [acme.example]
+        domains: [acme.example, rival.example]
         mapping: {email: 'attributes["mail"][0]', name: 'attributes["displayName"][0]'}
         default_roles: [user]
         grants: [user]

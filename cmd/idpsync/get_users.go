@@ -177,7 +177,7 @@ func (v *usersVerb) one(ctx context.Context, st *store.Store, d store.Directory,
 		if err != nil {
 			return fail(exitFailure, "check that the database is reachable", "the user cannot be read: %w", err)
 		}
-		identities, err := st.Identities(ctx, tenant, id)
+		identities, err := st.Identities(ctx, store.IdentityFilter{Tenant: tenant, UserID: id})
 		if err != nil {
 			return fail(exitFailure, "check that the database is reachable", "the identities cannot be read: %w", err)
 		}

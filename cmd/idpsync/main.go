@@ -41,6 +41,8 @@ func verbs() []func(*app) *cobra.Command {
 		newMigrateCommand,
 		newApplyCommand,
 		newGetCommand,
+		newIdentitiesCommand,
+		newUserCommand,
 		newCredentialCommand,
 		newSealCommand,
 		newSendCommand,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,7 +12,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/providers/saml"
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/directory"
 	"github.com/idpsync/idpsync/worker/directory/strictyaml"
 	"github.com/idpsync/idpsync/worker/stream"
 )
@@ -68,10 +72,11 @@ type migrated struct {
 }
 
 type schemaReport struct {
-	Database string   `json:"database"`
-	Applied  []string `json:"applied"`
-	From     int64    `json:"from"`
-	Version  int64    `json:"version"`
+	Database string               `json:"database"`
+	Applied  []string             `json:"applied"`
+	From     int64                `json:"from"`
+	Version  int64                `json:"version"`
+	Accounts []directory.Upgraded `json:"accounts"` // what was done to rows of users, and what an operator has to decide
 }
 
 func (v *migrateVerb) run(cmd *cobra.Command) error {
@@ -160,7 +165,7 @@ func (v *migrateVerb) schema(ctx context.Context, c config) (r *schemaReport, er
 	if o.URL == "" {
 		o.Path = filepath.Join(c.DataDir, sqliteFile)
 		if _, err := os.Stat(o.Path); err != nil && v.dryRun {
-			return &schemaReport{Database: store.SQLite, Applied: []string{}, Version: 1}, nil
+			return &schemaReport{Database: store.SQLite, Applied: []string{}, Accounts: []directory.Upgraded{}, Version: 1}, nil
 		}
 		if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
 			return nil, fail(exitFailure, "choose another folder with --data-dir", "the data directory cannot be made: %w", err)
@@ -175,7 +180,7 @@ func (v *migrateVerb) schema(ctx context.Context, c config) (r *schemaReport, er
 	if err != nil {
 		return nil, fail(exitFailure, "check that the database's user may read its catalogue", "the schema's version cannot be read: %w", err)
 	}
-	r = &schemaReport{Database: st.Kind(), Applied: []string{}, From: have, Version: want}
+	r = &schemaReport{Database: st.Kind(), Applied: []string{}, Accounts: []directory.Upgraded{}, From: have, Version: want}
 	switch {
 	case have > want:
 		r.Version = have
@@ -186,10 +191,26 @@ func (v *migrateVerb) schema(ctx context.Context, c config) (r *schemaReport, er
 	done, err := st.Migrate(ctx)
 	r.Applied = append(r.Applied, done.Applied...)
 	if err != nil {
-		return r, fail(exitFailure, "nothing of the failed step was kept; mend the cause and run it again", "the schema cannot be migrated: %w", err)
+		return r, fail(exitFailure, "nothing of the failed step was kept; remove the cause and run it again", "the schema cannot be migrated: %w", err)
 	}
 	r.Version = done.Version
-	return r, nil
+	report, err := v.app.upgrade(ctx, st)
+	r.Accounts = append(r.Accounts, report...)
+	return r, err
+}
+
+// upgrade does what a new schema needs of rows that an older version has written.
+func (a *app) upgrade(ctx context.Context, st *store.Store) ([]directory.Upgraded, error) {
+	report, err := directory.Upgrade(ctx, st, directory.UpgradeOptions{
+		EntityID: func(ctx context.Context, s providers.Source) (string, error) {
+			return saml.EntityID(ctx, s, &http.Client{})
+		},
+		Who: operator(), Now: a.now,
+	})
+	if err != nil {
+		return report, fail(exitFailure, "nothing of the failed step was kept; remove the cause and run idpsync migrate again", "%w", err)
+	}
+	return report, nil
 }
 
 func (v *migrateVerb) streams(ctx context.Context, c config, r *migrated) (changed bool, err error) {
@@ -230,6 +251,14 @@ func (v *migrateVerb) print(r migrated) error {
 			fmt.Fprintf(out, "schema (%s): would go from version %d to %d\n", s.Database, s.From, s.Version)
 		default:
 			fmt.Fprintf(out, "schema (%s): now at version %d; applied %s\n", s.Database, s.Version, strings.Join(s.Applied, ", "))
+		}
+	}
+	if s := r.Schema; s != nil {
+		for _, u := range s.Accounts {
+			fmt.Fprintf(out, "tenant %s: %s\n", u.Tenant, u.What)
+			if u.Hint != "" {
+				fmt.Fprintf(out, "    %s\n", u.Hint)
+			}
 		}
 	}
 	for _, change := range r.Broker {

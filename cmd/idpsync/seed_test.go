@@ -60,7 +60,7 @@ func seed(t *testing.T) {
 	err = st.Batch(t.Context(), func(ctx context.Context, tx *store.Tx) error {
 		return tx.Write(ctx, store.Write{
 			Users:      []store.User{ann, bob, cat},
-			Identities: []store.Identity{{TenantID: acme, Issuer: "https://acme.okta.example", Subject: "00u1", UserID: ann.ID, Source: "okta", CreatedAt: created}},
+			Identities: []store.Identity{{TenantID: acme, Kind: "oidc", Issuer: "https://acme.okta.example", Subject: "00u1", UserID: ann.ID, Source: "okta", CreatedAt: created}},
 			RoleGrants: []store.RoleGrant{
 				{TenantID: acme, UserID: ann.ID, RoleID: roles["user"], Source: "okta", EventID: "e-1", At: created},
 				{TenantID: acme, UserID: ann.ID, RoleID: roles["admin"], Source: "okta", EventID: "e-1", At: created},

@@ -54,6 +54,13 @@ func (a *app) openStore(ctx context.Context, c config, log *slog.Logger) (*store
 		if _, err := st.Migrate(ctx); err != nil {
 			return nil, errors.Join(fail(exitFailure, "", "the database cannot be brought up to date: %w", err), st.Close())
 		}
+		report, err := a.upgrade(ctx, st)
+		if err != nil {
+			return nil, errors.Join(err, st.Close())
+		}
+		for _, r := range report {
+			log.Warn("the database was brought up to date", "tenant", r.Tenant, "what", r.What, "hint", r.Hint)
+		}
 		return st, nil
 	}
 	have, want, err := st.SchemaVersion(ctx)

@@ -48,6 +48,9 @@ func (m *Mapping) Warnings() []Problem {
 	return problems
 }
 
+// Proves reports whether an event of the source can prove its address at all.
+func (m *Mapping) Proves() bool { return m.trusted || m.proof.counts }
+
 func (m *Mapping) unproved() Problem {
 	p := Problem{Field: m.proof.field, Column: 1, Message: strings.TrimPrefix(m.proof.why, m.proof.field+" ") + "; every first login would be refused", Hint: m.proof.hint}
 	if p.Field == "trust_email" {

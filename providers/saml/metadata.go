@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -59,7 +60,7 @@ func parseMetadata(doc []byte, want string) (idpMetadata, error) {
 	}
 	switch {
 	case names == 0 && want != "":
-		return idpMetadata{}, fmt.Errorf("the metadata has no IDPSSODescriptor of the entity %q; check issuer", want)
+		return idpMetadata{}, fmt.Errorf("%w: it has no IDPSSODescriptor of the entity %q%s; check issuer", errOtherEntity, want, othersThan(want, entities))
 	case names == 0:
 		return idpMetadata{}, errors.New("the metadata has no IDPSSODescriptor; is it that of an identity provider?")
 	case names > 1:
@@ -82,6 +83,24 @@ func parseMetadata(doc []byte, want string) (idpMetadata, error) {
 		return idpMetadata{}, fmt.Errorf("the metadata has no usable signing certificate (%s)", strings.Join(append(m.skipped, "use signing, RSA of 2048 bits or more, or ECDSA"), "; "))
 	}
 	return m, nil
+}
+
+// errOtherEntity says that metadata do not describe the identity provider that the source is pinned to.
+var errOtherEntity = errors.New("the metadata are another identity provider's")
+
+// othersThan names the identity providers that a document does describe, when they are few.
+func othersThan(want string, entities []saml.EntityDescriptor) string {
+	const most = 3
+	var names []string
+	for _, e := range entities {
+		if len(e.IDPSSODescriptors) > 0 && e.EntityID != want && len(e.EntityID) <= 1024 {
+			names = append(names, strconv.Quote(e.EntityID))
+		}
+	}
+	if len(names) == 0 || len(names) > most {
+		return ""
+	}
+	return ", but of " + strings.Join(names, ", ")
 }
 
 func readEntities(doc []byte) ([]saml.EntityDescriptor, error) {

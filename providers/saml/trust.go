@@ -138,10 +138,10 @@ func (t *trust) read(ctx context.Context) (*keyring, error) {
 		case err == nil:
 			m, at = fetched, now
 		case t.ring.Load() == nil && t.known() != "":
+			t.unread(ctx, err)
 			return t.restore(ctx, err)
 		default:
-			t.env.Log.LogAttrs(ctx, slog.LevelWarn, "SAML metadata cannot be read; the last good ones stay in use",
-				slog.String("tenant", t.src.Tenant), slog.String("source", t.src.Name), slog.Any("error", err))
+			t.unread(ctx, err)
 			return nil, unavailable("metadata", "the identity provider's metadata cannot be read", refreshAtLeast, err)
 		}
 	}
@@ -151,6 +151,15 @@ func (t *trust) read(ctx context.Context) (*keyring, error) {
 	}
 	t.warn(ctx, m, now)
 	return t.load(ctx, m.entityID, now)
+}
+
+// unread tells the operator that metadata are not used, and why.
+func (t *trust) unread(ctx context.Context, err error) {
+	level, message := slog.LevelWarn, "SAML metadata cannot be read; the last good ones stay in use"
+	if errors.Is(err, errOtherEntity) {
+		level, message = slog.LevelError, "SAML metadata name another identity provider and are refused; apply the directory if it has really moved"
+	}
+	t.env.Log.LogAttrs(ctx, level, message, slog.String("tenant", t.src.Tenant), slog.String("source", t.src.Name), slog.Any("error", err))
 }
 
 // known returns the entityID that is certain without reading the URL, or "".
@@ -190,16 +199,35 @@ func (t *trust) load(ctx context.Context, issuer string, fetched time.Time) (*ke
 	return ring, nil
 }
 
-// fetch reads the metadata URL.
-func (t *trust) fetch(ctx context.Context) (*idpMetadata, error) {
+// EntityID returns the entityID of a source's identity provider: that of its metadata document, or of the one behind its
+// metadata URL, which client reads. A source that names its issuer has the document searched for it.
+func EntityID(ctx context.Context, src providers.Source, client *http.Client) (string, error) {
+	doc := []byte(src.Metadata)
+	if len(doc) == 0 {
+		if err := checkURL(src.MetadataURL); err != nil {
+			return "", err
+		}
+		careful := *client
+		careful.CheckRedirect = sameHost
+		var err error
+		if doc, err = fetchDocument(ctx, &careful, src.MetadataURL); err != nil {
+			return "", err
+		}
+	}
+	m, err := parseMetadata(doc, src.Issuer)
+	return m.entityID, err
+}
+
+// fetchDocument reads a metadata URL.
+func fetchDocument(ctx context.Context, client *http.Client, url string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.src.MetadataURL, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("Accept", "application/samlmetadata+xml, application/xml, text/xml")
-	resp, err := t.client.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return nil, err
 	}
@@ -207,7 +235,12 @@ func (t *trust) fetch(ctx context.Context) (*idpMetadata, error) {
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("the metadata URL answered %s", resp.Status)
 	}
-	doc, err := io.ReadAll(io.LimitReader(resp.Body, maxMetadata+1))
+	return io.ReadAll(io.LimitReader(resp.Body, maxMetadata+1))
+}
+
+// fetch reads the metadata of the source from its URL.
+func (t *trust) fetch(ctx context.Context) (*idpMetadata, error) {
+	doc, err := fetchDocument(ctx, t.client, t.src.MetadataURL)
 	if err != nil {
 		return nil, err
 	}

@@ -76,8 +76,8 @@ func Seed(t testing.TB, s *store.Store) store.Directory {
 func User(tenant string, n int) store.User {
 	return store.User{
 		ID: uuid.Must(uuid.NewV7()).String(), TenantID: tenant,
-		Email: fmt.Sprintf("User%07d@acme.example", n), EmailKey: fmt.Sprintf("user%07d@acme.example", n),
-		IdentityName: fmt.Sprintf("User%07d", n), IdentityNameKey: fmt.Sprintf("user%07d", n),
+		Email: fmt.Sprintf("User%07d@acme.example", n), EmailKey: fmt.Sprintf("user%07d@acme.example", n), EmailReserved: true,
+		IdentityName: fmt.Sprintf("User%07d", n), IdentityNameKey: fmt.Sprintf("user%07d", n), NameSkeleton: fmt.Sprintf("user%07d", n),
 		Name: fmt.Sprintf("User Number %d", n), DisplayName: fmt.Sprintf("User Number %d", n), FirstName: "User", LastName: fmt.Sprintf("Number %d", n),
 		AuthProvider: "oidc", CreatedBy: SourceFeed, CreatedAt: Time, UpdatedAt: Time, Revision: 1,
 	}
@@ -85,7 +85,7 @@ func User(tenant string, n int) store.User {
 
 // Identity makes an external identity of the user.
 func Identity(u store.User, subject string) store.Identity {
-	return store.Identity{TenantID: u.TenantID, Issuer: Issuer, Subject: subject, UserID: u.ID, Source: SourceLogins, CreatedAt: Time}
+	return store.Identity{TenantID: u.TenantID, Kind: "oidc", Issuer: Issuer, Subject: subject, UserID: u.ID, Source: SourceLogins, CreatedAt: Time}
 }
 
 // Event makes the ledger row of an event that created the user.

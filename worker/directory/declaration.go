@@ -19,6 +19,8 @@ import (
 type Options struct {
 	// CheckSource reports why the source could not work; it contacts nobody.
 	CheckSource func(providers.Source) error
+	// EntityID reads the entityID of a SAML source's identity provider from its metadata document or URL.
+	EntityID func(providers.Source) (string, error)
 	// CheckPolicies reports why the policies cannot be used.
 	CheckPolicies func([]store.Policy) error
 	// WarnOfPolicies tells what the policies may not do as they are meant. Its files are names of policies.
@@ -31,6 +33,14 @@ type Declaration struct {
 	Directory store.Directory
 	// Warnings are things that work and should not stay.
 	Warnings strictyaml.Faults
+
+	unread []unreadSource
+}
+
+// An unreadSource is one whose metadata URL could not be read.
+type unreadSource struct {
+	tenant, name string
+	err          error
 }
 
 // Load parses the file called name.
@@ -64,7 +74,7 @@ func Parse(name string, data []byte, o Options) (Declaration, error) {
 	}
 	r.warningsOf(tenants)
 	sortDirectory(&r.out)
-	return Declaration{Directory: r.out, Warnings: r.warnings}, nil
+	return Declaration{Directory: r.out, Warnings: r.warnings, unread: r.unread}, nil
 }
 
 // A reader walks one file.
@@ -76,6 +86,7 @@ type reader struct {
 	out      store.Directory
 	read     []providers.Source // in the order of the file
 	warnings strictyaml.Faults
+	unread   []unreadSource
 }
 
 func (r *reader) warn(v strictyaml.Value, hint, format string, args ...any) {

@@ -54,7 +54,7 @@ func (r *reader) mapping(m *strictyaml.Mapping, s *providers.Source) {
 	case err == nil:
 		lint = &mapping.LintError{Problems: compiled.Lint(*s)}
 		for _, p := range compiled.Warnings() {
-			r.warn(at(p), p.Hint, "%s: %s", p.Field, p.Message)
+			r.warn(at(p), p.Hint, "source %q, %s: %s", s.Name, p.Field, p.Message)
 		}
 	case !ok:
 		v.Fail("", "the mapping of source %q does not compile: %v", s.Name, err)

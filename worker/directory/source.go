@@ -66,6 +66,9 @@ func (r *reader) sources(v strictyaml.Value, tenant string, roles tenantRoles) {
 		m := item.Mapping()
 		before := r.doc.Count()
 		s := r.source(m, tenant, roles)
+		if r.doc.Count() == before {
+			r.pin(m, &s)
+		}
 		if nameValue := m.Get("name"); names.add(nameValue, "source", s.Name) {
 			all = append(all, declaredSource{s, nameValue})
 		}
@@ -175,13 +178,13 @@ func required(m *strictyaml.Mapping, s *providers.Source) {
 	}
 }
 
-// sameTokens refuses two sources of a tenant that one token would satisfy.
+// sameTokens refuses two sources of a tenant that one token would satisfy, or whose identities could not be told apart.
 func sameTokens(all []declaredSource) {
 	for i, s := range all {
 		for _, other := range all[:i] {
-			if sameAssertions(s.Source, other.Source) {
-				s.at.Fail("an assertion must belong to one source; make them one, or give each an entity_id or acs_url of its own",
-					"sources %q and %q have the same identity provider, entity_id and acs_url", other.Name, s.Name)
+			if s.Clashes(other.Source) {
+				s.at.Fail("an identity must belong to one source; make them one, or have one of the identity providers use another name",
+					"sources %q and %q have the same issuer %s", other.Name, s.Name, s.Issuer)
 			}
 			if s.Kind != providers.KindOIDC || other.Kind != s.Kind || s.Issuer == "" || s.Issuer != other.Issuer {
 				continue
@@ -202,8 +205,24 @@ func sameAssertions(a, b providers.Source) bool {
 	return a.Kind == providers.KindSAML && b.Kind == a.Kind && a.EntityID == b.EntityID && a.ACSURL == b.ACSURL && (idp || a.Issuer != "") && a.Issuer == b.Issuer
 }
 
-// issuer is the iss claim of an OIDC source's tokens. For a SAML source it is the entityID of its IdP, which is needed
-// only where the metadata describe several.
+// pin pins a SAML source to the name of its identity provider.
+func (r *reader) pin(m *strictyaml.Mapping, s *providers.Source) {
+	if s.Kind != providers.KindSAML || s.Issuer != "" || r.options.EntityID == nil {
+		return
+	}
+	id, err := r.options.EntityID(*s)
+	switch {
+	case err == nil:
+		s.Issuer = id
+	case s.MetadataURL != "":
+		r.unread = append(r.unread, unreadSource{s.Tenant, s.Name, err})
+	default:
+		m.Key("metadata_file").Fail("name the identity provider by its entityID in issuer", "source %q: %v", s.Name, err)
+	}
+}
+
+// issuer is the iss claim of an OIDC source's tokens. For a SAML source it is the entityID of its IdP; it is needed where
+// the metadata describe several, and read from them otherwise.
 func (r *reader) issuer(v strictyaml.Value, s *providers.Source) {
 	if s.Kind == providers.KindSAML {
 		s.Issuer = entityURI(v)

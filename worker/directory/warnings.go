@@ -22,13 +22,12 @@ func (r *reader) warningsOf(tenants strictyaml.Value) {
 	var all []placedSource
 	for _, item := range tenants.List() {
 		tenant := item.Mapping()
-		roles := declaredRoles(tenant.Get("roles"))
+		r.warnOfRoles(tenant.Get("roles"))
 		for _, item := range tenant.Get("sources").List() {
 			s := placedSource{r.read[len(all)], item.Mapping(), tenant.Get("name").Text()}
 			r.warnOfSharedTokens(s, all)
 			r.warnOfIssuer(s)
 			r.warnOfDomains(s)
-			r.warnOfGrants(s, roles)
 			all = append(all, s)
 		}
 	}
@@ -37,18 +36,18 @@ func (r *reader) warningsOf(tenants strictyaml.Value) {
 	})
 }
 
-// declaredRoles returns the scopes of each role name.
-func declaredRoles(v strictyaml.Value) map[string][]string {
-	roles := map[string][]string{}
+// warnOfRoles finds names that stand for a role of the tenant and for one of its organizations: grants list names, so that
+// who may grant the one may grant the other.
+func (r *reader) warnOfRoles(v strictyaml.Value) {
+	scopes := map[string]string{}
 	for _, item := range v.List() {
 		m := item.Mapping()
-		name, scope := m.Get("name").Text(), m.Get("scope").Text()
-		if scope == "" {
-			scope = store.ScopeTenant
+		name, scope := m.Get("name").Text(), cmp.Or(m.Get("scope").Text(), store.ScopeTenant)
+		if other := scopes[name]; other != "" && other != scope {
+			r.warn(m.Get("name"), "give one of them another name", "role %q is one of the tenant and one of its organizations, and grants of the name let both be granted", name)
 		}
-		roles[name] = append(roles[name], scope)
+		scopes[name] = scope
 	}
-	return roles
 }
 
 // warnOfSharedTokens finds sources of other tenants that one token or assertion satisfies too. Which tenant it is for is
@@ -80,7 +79,7 @@ func (r *reader) warnOfIssuer(s placedSource) {
 	}
 	if issuerTemplate(s.Issuer) {
 		r.warn(s.at.Get("issuer"), "write the issuer of one directory, as in https://login.microsoftonline.com/<directory id>/v2.0",
-			"%s stands for many directories: no token names it as its iss, so that every login is refused", s.Issuer)
+			"source %q: %s stands for many directories: no token names it as its iss, so that every login is refused", s.Name, s.Issuer)
 	}
 	if s.Commands && publicIssuer(s.Issuer) {
 		r.warn(s.at.Get("commands"), "take commands from an issuer of your own, or with credentials: idpsync credential create",
@@ -92,17 +91,9 @@ func (r *reader) warnOfDomains(s placedSource) {
 	switch {
 	case s.Kind == providers.KindFeed && (!s.TrustEmail || len(s.Domains) == 0):
 		r.warn(s.at.Get("name"), "set trust_email: true and the domains whose addresses it vouches for",
-			"feed %q speaks for no domain: the addresses of its users are not reserved, and no login takes such a user", s.Name)
+			"feed %q speaks for no domain: the addresses of its users are not reserved, so that others may have the same", s.Name)
 	case s.Kind != providers.KindFeed && len(s.Domains) == 0:
 		r.warn(s.at.Get("name"), "list the domains whose addresses it may speak for",
 			"source %q has no domains: its logins take no provisioned user, link to none, and make no user the owner", s.Name)
-	}
-}
-
-func (r *reader) warnOfGrants(s placedSource, roles map[string][]string) {
-	for _, item := range s.at.Get("grants").List() {
-		if name := item.Text(); len(roles[name]) > 1 {
-			r.warn(item, "give one of them another name", "role %q is one of the tenant and one of its organizations, and source %q may grant both", name, s.Name)
-		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 
 // withCommands is the default directory with OIDC sources whose tokens may carry commands.
 func withCommands() workertest.Options {
-	return workertest.Options{Directory: strings.Replace(workertest.Directory, "grants: [user, admin]", "grants: [user, admin]\n        commands: true", 1)}
+	return workertest.Options{Directory: strings.Replace(workertest.Directory, "grants: [user, admin, viewer]", "grants: [user, admin, viewer]\n        commands: true", 1)}
 }
 
 func TestJWTOfASourceWithCommands(t *testing.T) {
@@ -80,8 +80,8 @@ func TestFirstLoginTakesAUserOfTheOrganizationShape(t *testing.T) {
 		return a.d.Await(id)
 	}
 	unproved := a.d.Person("ada").With(workertest.Claims{"email_verified": "true"})
-	if r := login("unproved", unproved); r.Status != 409 {
-		t.Errorf("a login with an unverified address: %d %s", r.Status, r.Data)
+	if r := login("unproved", unproved); r.Code != worker.CodeUnverifiedEmail {
+		t.Errorf("a login with an unverified address: got %d %s, wanted 403 unverified_email", r.Status, r.Data)
 	}
 	if r := login("first", a.d.Person("ada")); r.Status != 200 || r.Outcome != worker.OutcomeLinked {
 		t.Errorf("first login: %d %s", r.Status, r.Data)

@@ -57,10 +57,11 @@ tenants:
         issuer: ISSUER
         audiences: [idpsync]
         algorithms: [ES256]
-        domains: [acme.example]
+        domains: [acme.example, bücher.example, bucher.example, eve.example]
         mapping: {email: claims.email, email_verified: claims.email_verified, name: claims.name, roles: claims.groups, avatar: claims.picture}
         default_roles: [user]
-        grants: [user, admin]
+        grants: [user, admin, viewer]
+      - {name: narrow, kind: oidc, issuer: ISSUER, audiences: [narrow], algorithms: [ES256], domains: [acme.example], grants: [user]}
       - name: ping
         kind: oidc
         issuer: SECOND
@@ -69,7 +70,7 @@ tenants:
         mapping: {email: claims.email, email_verified: claims.email_verified, name: claims.name, roles: claims.groups}
         grants: [user]
       - {name: workday, kind: feed, grants: [user, viewer]}
-      - {name: trusted, kind: feed, trust_email: true, domains: [acme.example], grants: [user, viewer]}
+      - {name: trusted, kind: feed, trust_email: true, domains: [acme.example, other.example], grants: [user, viewer]}
   - id: 3489E9AD-2EE2-8E00-8EC9-32D5F69181C0
     name: globex
     roles: [{name: user}, {name: captain}, {id: 6F1C0C5E-0000-4000-8000-0000000000B1, name: pilot, scope: organization}]
@@ -255,7 +256,11 @@ func (d *Deployment) Apply(text string, policies ...policy.File) {
 	if err != nil {
 		d.T.Fatal(err)
 	}
-	if _, err = d.Store.ApplyDirectory(d.Ctx, have.Revision, directory.Complete(have, declared.Directory), "workertest", time.Now()); err != nil {
+	plan, err := directory.NewPlan(have, declared)
+	if err != nil {
+		d.T.Fatal(err)
+	}
+	if _, err = d.Store.ApplyDirectory(d.Ctx, have.Revision, plan.Directory, "workertest", time.Now(), plan.Steps...); err != nil {
 		d.T.Fatal(err)
 	}
 }
@@ -375,7 +380,7 @@ func (d *Deployment) Fingerprint(tenant string) string {
 	var b strings.Builder
 	for _, u := range d.Users(tenant) {
 		fmt.Fprintf(&b, "%+v\n", u)
-		ids, err := d.Store.Identities(d.Ctx, tenant, u.ID)
+		ids, err := d.Store.Identities(d.Ctx, store.IdentityFilter{Tenant: tenant, UserID: u.ID})
 		if err != nil {
 			d.T.Fatal(err)
 		}
