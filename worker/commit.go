@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -157,7 +158,7 @@ func find(ctx context.Context, tx *store.Tx, lookups []store.Lookup) ([]store.Fo
 	var again []store.Lookup
 	var at []int
 	for i, f := range found {
-		if lookups[i].Subject != "" && f.Event == nil && f.ByIdentity == nil && f.ByEmail != nil && f.ByEmail.HasIdentity > 0 {
+		if u := cmp.Or(f.ByEmail, f.Waiting); lookups[i].Subject != "" && f.Event == nil && f.ByIdentity == nil && u != nil && u.HasIdentity > 0 {
 			again, at = append(again, lookups[i]), append(at, i)
 		}
 	}
