@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/idpsync/idpsync/worker/directory/strictyaml"
+	"github.com/idpsync/idpsync/worker/stream"
 )
 
 // A config is every setting, resolved: a flag wins over the environment, that over the file, that over the default.
@@ -31,6 +32,8 @@ type config struct {
 	DatabaseURLFile string
 
 	SealKeyFile string // "": seal.key under DataDir
+
+	ReplyInboxes []string // what the reply subject of a request begins with
 
 	HTTPListen  string
 	HTTPCert    string
@@ -95,6 +98,7 @@ func settings() []setting {
 		{areaBroker, "nats_inbox_prefix", "", "prefix of the subjects for replies, where the broker's permissions ask for one", text(func(c *config) *string { return &c.NATSInbox })},
 		{areaBroker, "nats_listen", "127.0.0.1:4222", "address of the embedded broker", address(func(c *config) *string { return &c.NATSListen })},
 
+		{areaRun, "reply_inboxes", stream.DefaultInbox, "what the reply subject of a request must begin with to be answered; several with commas between them", inboxes(func(c *config) *[]string { return &c.ReplyInboxes })},
 		{areaRun, "http_listen", "127.0.0.1:8080", "address of the HTTP API; off for none", address(func(c *config) *string { return &c.HTTPListen })},
 		{areaRun, "http_cert", "", "certificate of the HTTP API (PEM file)", path(func(c *config) *string { return &c.HTTPCert })},
 		{areaRun, "http_key", "", "private key of http_cert (PEM file)", path(func(c *config) *string { return &c.HTTPKey })},

@@ -108,7 +108,9 @@ func (d *deployment) failing(ctx, running context.Context) []string {
 
 // openRPC answers the commands that come by request-reply.
 func (d *deployment) openRPC(ctx context.Context, doors *doors) error {
-	service, err := stream.Serve(context.WithoutCancel(ctx), d.conn, d.answerRPC, stream.ServeOptions{Version: version, Now: d.env.Now, Log: d.log})
+	service, err := stream.Serve(context.WithoutCancel(ctx), d.conn, d.answerRPC, stream.ServeOptions{
+		Version: version, Inboxes: d.cfg.ReplyInboxes, Refused: d.metrics.replyRefused, Now: d.env.Now, Log: d.log,
+	})
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,7 @@ type metrics struct {
 	events   *prometheus.CounterVec
 	parked   prometheus.Counter
 	paused   prometheus.Gauge
+	refused  prometheus.Counter
 
 	mu      sync.Mutex
 	sources map[string]struct{}
@@ -47,6 +48,9 @@ func newMetrics() *metrics {
 		paused: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "idpsync_paused", Help: "1 while the database is away and nothing is pulled.",
 		}),
+		refused: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "idpsync_rpc_reply_refused_total", Help: "Requests that were not answered because their reply subject is no inbox.",
+		}),
 		sources: map[string]struct{}{},
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
@@ -54,7 +58,7 @@ func newMetrics() *metrics {
 		ConstLabels: prometheus.Labels{"version": version, "goversion": thisBuild().Go},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.seconds, m.staged, m.events, m.parked, m.paused, build,
+	m.registry.MustRegister(m.seconds, m.staged, m.events, m.parked, m.paused, m.refused, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -86,6 +90,9 @@ func (m *metrics) source(name string) string {
 
 // Parked implements worker.Metrics.
 func (m *metrics) Parked(events int) { m.parked.Add(float64(events)) }
+
+// replyRefused counts a request that was not answered.
+func (m *metrics) replyRefused() { m.refused.Inc() }
 
 // Paused implements worker.Metrics.
 func (m *metrics) Paused(paused bool) {

@@ -130,6 +130,24 @@ func natsURL(to field[string]) setter {
 	}
 }
 
+// inboxes is a list of beginnings of subjects. Those of our own subjects and of the broker's are none: whoever may send a
+// request could write there.
+func inboxes(to field[[]string]) setter {
+	return func(c *config, s string) error {
+		var list []string
+		for _, one := range strings.Split(s, ",") {
+			one = strings.TrimSpace(one)
+			if one == "" || strings.ContainsAny(one, "*> \t\r\n") || strings.HasPrefix(one, ".") || strings.Contains(one, "..") ||
+				strings.HasPrefix(one, "$") || strings.HasPrefix(one, "idpsync") || strings.HasPrefix("idpsync", one) {
+				return &settingError{fmt.Sprintf("has %q", one), "the beginning of inbox subjects, such as _INBOX; none of ours (idpsync) and none of the broker's ($)"}
+			}
+			list = append(list, one)
+		}
+		*to(c) = list
+		return nil
+	}
+}
+
 // urlPassword reports whether one of the URLs in s holds a password. What cannot be read as URLs is taken for one.
 func urlPassword(s string) bool {
 	for _, one := range strings.Split(s, ",") {

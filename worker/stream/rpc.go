@@ -7,7 +7,9 @@ import (
 	"log/slog"
 	"regexp"
 	"runtime/debug"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,15 +46,24 @@ type ServeOptions struct {
 	Version     string // of the program, as semantic version; what is not becomes 0.0.0
 	Concurrency int    // requests handled at the same time; default 32
 	Queue       int    // requests that wait for that; default 1024; beyond it the answer is busy
-	Now         func() time.Time
-	Log         *slog.Logger
+	// Inboxes are what a reply subject has to begin with for the request to be answered; default [DefaultInbox]. A worker
+	// may publish where its requesters may not, so that any other reply subject would let them write there.
+	Inboxes []string
+	Refused func() // called for each request that names another reply subject; optional
+	Now     func() time.Time
+	Log     *slog.Logger
 }
+
+// DefaultInbox is what the reply subjects of NATS clients begin with.
+const DefaultInbox = "_INBOX"
 
 // A Service answers requests until it is stopped.
 type Service struct {
 	conn    *Conn
 	svc     micro.Service
 	handler func(context.Context, Request) Response
+	inboxes []string
+	refused func()
 	now     func() time.Time
 	log     *slog.Logger
 	cancel  context.CancelFunc
@@ -62,8 +73,15 @@ type Service struct {
 	queue  chan *nats.Msg
 	closed bool
 
-	inFlight, handled, failed, busy atomic.Int64
+	strayMu    sync.Mutex
+	strayAt    time.Time // of the last log line about a reply subject that is no inbox
+	strayCount int       // of such requests since
+
+	inFlight, handled, failed, busy, stray atomic.Int64
 }
+
+// strayLog is the least time between two log lines about reply subjects that are no inboxes.
+const strayLog = time.Minute
 
 // serviceStats is the data of an endpoint in $SRV.STATS. Micro's own numbers end where a request is queued.
 type serviceStats struct {
@@ -71,18 +89,25 @@ type serviceStats struct {
 	Failed   int64 `json:"failed"`
 	Busy     int64 `json:"busy"`
 	InFlight int64 `json:"in_flight"`
+	Refused  int64 `json:"refused"` // their reply subject is no inbox
 }
 
 // Serve answers the commands on idpsync.rpc.<tenant>.v1.users.create and idpsync.rpc.<tenant>.users.create as a micro
 // service. Workers share the requests. The handler is called concurrently; its context ends when ctx does or when a
-// [Service.Stop] runs out of time. Requests without a reply subject are dropped, as nobody could learn what became of
-// them.
+// [Service.Stop] runs out of time. Requests without a reply subject are dropped, as no one could learn what became of
+// them, and so are those whose reply subject is no inbox.
 func Serve(ctx context.Context, c *Conn, handler func(context.Context, Request) Response, o ServeOptions) (*Service, error) {
 	if o.Concurrency <= 0 {
 		o.Concurrency = 32
 	}
 	if o.Queue <= 0 {
 		o.Queue = 1024
+	}
+	if len(o.Inboxes) == 0 {
+		o.Inboxes = []string{DefaultInbox}
+	}
+	if o.Refused == nil {
+		o.Refused = func() {}
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -92,11 +117,11 @@ func Serve(ctx context.Context, c *Conn, handler func(context.Context, Request) 
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	s := &Service{
-		conn: c, handler: handler, now: o.Now, log: o.Log, cancel: cancel,
+		conn: c, handler: handler, inboxes: o.Inboxes, refused: o.Refused, now: o.Now, log: o.Log, cancel: cancel,
 		queue: make(chan *nats.Msg, o.Queue),
 	}
 	stats := func(*micro.Endpoint) any {
-		return serviceStats{s.handled.Load(), s.failed.Load(), s.busy.Load(), s.inFlight.Load()}
+		return serviceStats{s.handled.Load(), s.failed.Load(), s.busy.Load(), s.inFlight.Load(), s.stray.Load()}
 	}
 	config := micro.Config{
 		Name: ServiceName, Version: semanticVersion(o.Version), Description: "Creates users by command",
@@ -147,6 +172,10 @@ func (s *Service) accept(r micro.Request) {
 	if r.Reply() == "" {
 		return
 	}
+	if !isInbox(r.Reply(), s.inboxes) {
+		s.strayReply(r.Subject(), r.Reply())
+		return
+	}
 	m := &nats.Msg{Subject: r.Subject(), Reply: r.Reply(), Header: nats.Header(r.Headers()), Data: r.Data()}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -159,6 +188,36 @@ func (s *Service) accept(r micro.Request) {
 	default:
 		s.busy.Add(1)
 		s.reply(m, refusal(429, "busy", "Too many requests wait already; try again later."))
+	}
+}
+
+// isInbox reports whether a reply subject is one that answers may be sent to.
+func isInbox(reply string, prefixes []string) bool {
+	if strings.ContainsAny(reply, "*> \t\r\n") {
+		return false
+	}
+	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(reply, p) })
+}
+
+// maxLoggedSubject bounds what the log repeats of a subject that a requester chose, in bytes.
+const maxLoggedSubject = 128
+
+// strayReply counts a request that gets no answer, and logs it unless that was done a moment ago: the requester chooses
+// how many there are.
+func (s *Service) strayReply(subject, reply string) {
+	s.stray.Add(1)
+	s.refused()
+	s.strayMu.Lock()
+	s.strayCount++
+	now, count := s.now(), s.strayCount
+	log := s.strayAt.IsZero() || now.Sub(s.strayAt) >= strayLog
+	if log {
+		s.strayAt, s.strayCount = now, 0
+	}
+	s.strayMu.Unlock()
+	if log {
+		s.log.Warn("request not answered, as its reply subject is no inbox; see --reply-inboxes if it should be one",
+			"subject", subject[:min(len(subject), maxLoggedSubject)], "reply", reply[:min(len(reply), maxLoggedSubject)], "count", count)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -111,7 +112,7 @@ func TestRequestReply(t *testing.T) {
 	}
 	var stats micro.Stats
 	ask(t, nc, "$SRV.STATS."+stream.ServiceName, &stats)
-	if got := string(stats.Endpoints[0].Data); got != `{"handled":4,"failed":2,"busy":0,"in_flight":0}` {
+	if got := string(stats.Endpoints[0].Data); got != `{"handled":4,"failed":2,"busy":0,"in_flight":0,"refused":0}` {
 		t.Errorf("%s", got)
 	}
 }
@@ -121,6 +122,87 @@ func ask(t testing.TB, nc *nats.Conn, subject string, into any) {
 	r := request(t, nc, nats.NewMsg(subject))
 	if err := json.Unmarshal(r.Data, into); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestAnswersGoToInboxesAlone asks for answers on subjects where the worker may publish and the requester may not.
+func TestAnswersGoToInboxesAlone(t *testing.T) {
+	s := broker(t)
+	log := &logBuffer{}
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	var mu sync.Mutex
+	asked, refused := 0, 0
+	handler := func(_ context.Context, r stream.Request) stream.Response {
+		mu.Lock()
+		defer mu.Unlock()
+		asked++
+		return stream.Response{Status: 201, Header: map[string][]string{"Idpsync-Outcome": {"created"}}}
+	}
+	c := dial(t, s.Credentials().Options())
+	migrate(t, c)
+	serve(t, c, handler, stream.ServeOptions{
+		Concurrency: 1, Inboxes: []string{"_INBOX", "answers."}, Refused: func() { mu.Lock(); defer mu.Unlock(); refused++ },
+		Now: func() time.Time { mu.Lock(); defer mu.Unlock(); return now }, Log: slog.New(slog.NewTextHandler(log, nil)),
+	})
+	nc := client(t, s)
+	wrong := []string{
+		worker.ResultSubject(tenantB, "okta", worker.OutcomeCreated), "idpsync.login." + tenantB + ".okta", "idpsync.feed." + tenantB + ".hr",
+		"idpsync.command." + tenantB + ".users.create", worker.DeadLetterSubject(tenantB, "okta", worker.CodeMalformed),
+		"idpsync.replay." + tenantB, createUser, "$JS.API.STREAM.PURGE.IDPSYNC_RESULTS", "$JS.API.STREAM.DELETE.IDPSYNC_EVENTS",
+		"$SYS.REQ.SERVER.PING", "$SRV.PING", "inbox.mine", "INBOX.mine",
+	}
+	seen, err := nc.SubscribeSync(">")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, reply := range wrong {
+		if err := nc.PublishRequest(createUser, reply, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, reply := range []string{"_INBOX.mine", "_INBOX_mine.x", "answers.x"} {
+		if err := nc.PublishRequest(createUser, reply, nil); err != nil {
+			t.Fatal(err)
+		}
+		for { // the service takes requests in order, so that all before this one were decided on
+			m, err := seen.NextMsgWithContext(within(t, time.Minute))
+			if err != nil {
+				t.Fatalf("no answer on %s: %v", reply, err)
+			}
+			if m.Subject == reply {
+				break
+			}
+			if m.Reply == "" && m.Header.Get("Idpsync-Status") != "" {
+				t.Errorf("an answer was sent to %s", m.Subject)
+			}
+		}
+	}
+	mu.Lock()
+	if asked != 3 || refused != len(wrong) {
+		t.Errorf("%d requests were handled and %d refused, want 3 and %d", asked, refused, len(wrong))
+	}
+	now = now.Add(2 * time.Minute)
+	mu.Unlock()
+	for _, name := range []string{stream.StreamEvents, stream.StreamResults, stream.StreamDeadLetters, stream.StreamReplays} {
+		if n := count(t, c, name); n != 0 {
+			t.Errorf("%s holds %d messages, want none", name, n)
+		}
+	}
+	if n := strings.Count(log.String(), "reply subject is no inbox"); n != 1 {
+		t.Errorf("it was logged %d times within a minute, want once:\n%s", n, log.String())
+	}
+	if err := nc.PublishRequest(createUser, "$SYS."+strings.Repeat("x", 4000), nil); err != nil {
+		t.Fatal(err)
+	}
+	request(t, nc, nats.NewMsg(createUser))
+	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+	if last := lines[len(lines)-1]; len(lines) != 2 || !strings.Contains(last, fmt.Sprintf("count=%d", len(wrong))) || len(last) > 1000 {
+		t.Errorf("a minute later the log has %d lines, the last of them %q; want a second one with the count %d", len(lines), last, len(wrong))
+	}
+	var stats micro.Stats
+	ask(t, nc, "$SRV.STATS."+stream.ServiceName, &stats)
+	if !strings.Contains(string(stats.Endpoints[0].Data), fmt.Sprintf(`"refused":%d`, len(wrong)+1)) {
+		t.Errorf("the statistics say %s, want %d refused", stats.Endpoints[0].Data, len(wrong)+1)
 	}
 }
 
