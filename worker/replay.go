@@ -202,6 +202,7 @@ const maxOrderDeliveries = 15
 
 // gather reads the dead letters of an order that nobody has dealt with yet. Retry says that some could not be read.
 func (w *Worker) gather(ctx context.Context, m Message, o Order) (events []*event, retry bool) {
+	var foreign []uint64
 	for _, seq := range o.Sequences {
 		state, err := w.store.DeadLetter(ctx, seq)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
@@ -213,6 +214,10 @@ func (w *Worker) gather(ctx context.Context, m Message, o Order) (events []*even
 			continue
 		}
 		letter, err := w.cfg.Broker.DeadLetter(ctx, seq)
+		if errors.Is(err, ErrRecord) || err == nil && w.forged(letter) {
+			foreign = append(foreign, seq)
+			continue
+		}
 		if err != nil {
 			w.log.Warn("dead letter not read", "dead_letter", seq, "error", err)
 			retry = retry || !errors.Is(err, ErrNoMessage)
@@ -233,7 +238,17 @@ func (w *Worker) gather(ctx context.Context, m Message, o Order) (events []*even
 		e.replay, e.due = &replay{order: o, letter: seq, header: letter.Header}, w.now()
 		events = append(events, e)
 	}
+	if len(foreign) > 0 {
+		w.log.Error("order names messages that no worker of this deployment wrote; they are passed over", "count", len(foreign), "dead_letters", foreign, "campaign", o.Campaign)
+	}
 	return events, retry
+}
+
+// forged reports whether a dead letter was not written by a worker, as its signature does not hold. One that names a key
+// that the deployment has no more cannot be opened, but may be genuine.
+func (w *Worker) forged(letter Stored) bool {
+	authentic, otherKey := Authentic(w.cfg.Vault, letter)
+	return !authentic && !otherKey
 }
 
 // closeDeadLetters notes what became of the dead letters of an order, and who gave it.

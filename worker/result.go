@@ -26,6 +26,8 @@ const (
 	headerContentLocaton = "Content-Location"
 	headerContentType    = "Content-Type"
 	contentTypeJSON      = "application/json"
+
+	ceSource = "/idpsync/" // begins the ce-source of a result; tenant and source follow
 )
 
 // An Answer is the response to one event: the body of the API and what goes into headers. The same answer is a result
@@ -186,7 +188,7 @@ func (a *Answer) Headers(tenant, source, eventID string) providers.Header {
 		HeaderEventID:     {eventID},
 		"ce-specversion":  {"1.0"},
 		"ce-type":         {"idpsync.user." + string(a.Outcome)},
-		"ce-source":       {"/idpsync/" + tenant + "/" + source},
+		"ce-source":       {ceSource + tenant + "/" + source},
 		"ce-id":           {percentEncode(a.id(tenant, source, eventID))},
 		"ce-time":         {formatTime(a.At)},
 	}

@@ -15,7 +15,8 @@ import (
 // A Vault keeps dead letters from being read and from being invented: it seals what they hold and signs their records.
 // All workers of a deployment share one. It is safe for concurrent use.
 type Vault interface {
-	KeyID() string // of the sealing key, public
+	KeyID() string           // of the sealing key, public
+	Holds(keyID string) bool // whether that key is one of those in use
 	Seal(plain []byte) ([]byte, error)
 	Open(sealed []byte) ([]byte, error)
 	Sign(data []byte) []byte

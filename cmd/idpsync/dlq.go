@@ -44,6 +44,7 @@ type deadLetter struct {
 	Attempts    string    `json:"attempts"`
 	Parent      string    `json:"parent,omitempty"`
 	Bytes       int       `json:"bytes"`
+	OtherKey    bool      `json:"other_key,omitempty"` // signed with a key that the deployment does not have, so nothing shows who wrote it
 
 	stored stream.Stored
 }
@@ -70,6 +71,7 @@ func (d deadLetter) cause() string {
 
 // A dlqSelection chooses dead letters by flags and arguments.
 type dlqSelection struct {
+	app         *app
 	filter      stream.Filter
 	since       time.Duration
 	before      time.Duration
@@ -132,12 +134,20 @@ func (s *dlqSelection) find(ctx context.Context, d *deployment, now time.Time) (
 	if s.since > 0 {
 		s.filter.Since = now.Add(-s.since)
 	}
+	foreign := foreignCount{app: s.app, what: "dead letters"}
+	defer foreign.report()
+	s.filter.Foreign = foreign.add
 	letters := []deadLetter{}
 	for m, err := range stream.DeadLetters(ctx, d.conn, s.filter) {
 		if err != nil {
 			return nil, fail(exitFailure, "run idpsync migrate if the streams do not exist", "%w", err)
 		}
+		forged, otherKey := foreign.forged(d.key, m)
+		if forged {
+			continue
+		}
 		l := readDeadLetter(m)
+		l.OtherKey = otherKey
 		if row, ok := states[l.Sequence]; ok {
 			l.State, l.Outcome = row.State, row.Outcome
 		}
@@ -198,7 +208,7 @@ func (a *app) dlqVerb(cmd *cobra.Command, run func(ctx context.Context, d *deplo
 }
 
 func newDLQListCommand(a *app) *cobra.Command {
-	var s dlqSelection
+	s := dlqSelection{app: a}
 	var limit int
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -231,6 +241,9 @@ func newDLQListCommand(a *app) *cobra.Command {
 			state := l.State
 			if l.Outcome != "" {
 				state += ": " + l.Outcome
+			}
+			if l.OtherKey {
+				state += " (other key)"
 			}
 			rows[i] = []string{strconv.FormatUint(l.Sequence, 10), l.Time.Local().Format("2006-01-02 15:04:05"), state, l.Tenant, l.Source, l.cause(), l.EventID, l.Fingerprint}
 		}
@@ -271,7 +284,7 @@ func groupDeadLetters(letters []deadLetter) []dlqGroup {
 }
 
 func newDLQGroupsCommand(a *app) *cobra.Command {
-	var s dlqSelection
+	s := dlqSelection{app: a}
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "groups",
@@ -308,7 +321,7 @@ func newDLQGroupsCommand(a *app) *cobra.Command {
 }
 
 func newDLQWatchCommand(a *app) *cobra.Command {
-	var s dlqSelection
+	s := dlqSelection{app: a}
 	cmd := &cobra.Command{
 		Use:   "watch",
 		Short: "Show dead letters as they come",
@@ -320,9 +333,15 @@ func newDLQWatchCommand(a *app) *cobra.Command {
 		if err := s.check(); err != nil {
 			return err
 		}
+		foreign := foreignCount{app: a, what: "dead letters"}
+		defer foreign.report()
+		s.filter.Foreign = foreign.add
 		for m, err := range stream.WatchDeadLetters(ctx, d.conn, s.filter) {
 			if err != nil {
 				return err
+			}
+			if forged, _ := foreign.forged(d.key, m); forged {
+				continue
 			}
 			if l := readDeadLetter(m); s.matches(l, a.now()) {
 				fmt.Fprintf(a.stdout, "%s  %d  %s  tenant %s, source %s, event %s, fingerprint %s\n", l.Time.Local().Format("15:04:05"), l.Sequence,

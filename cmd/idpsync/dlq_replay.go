@@ -34,7 +34,7 @@ type campaign struct {
 }
 
 func newDLQReplayCommand(a *app) *cobra.Command {
-	var s dlqSelection
+	s := dlqSelection{app: a}
 	var plan, yes bool
 	c := &campaign{app: a, action: worker.OrderReplay}
 	cmd := &cobra.Command{
@@ -86,7 +86,7 @@ the others only if those succeed. It may be stopped at any time and started agai
 }
 
 func newDLQDiscardCommand(a *app) *cobra.Command {
-	var s dlqSelection
+	s := dlqSelection{app: a}
 	var yes bool
 	c := &campaign{app: a, action: worker.OrderDiscard}
 	cmd := &cobra.Command{

@@ -40,10 +40,15 @@ name and reason.`,
 		if err != nil {
 			return fail(exitPending, "idpsync dlq list shows what is there", "%w", err)
 		}
+		authentic, otherKey := worker.Authentic(d.key, worker.Stored(m))
+		if !authentic && !otherKey {
+			return fail(exitFailure, "idpsync dlq list shows the dead letters of this deployment", "message %d is no dead letter that a worker wrote: its signature does not hold", m.Sequence)
+		}
 		if unseal {
 			return a.unseal(ctx, d, m, why)
 		}
 		shown := shownDeadLetter{deadLetter: readDeadLetter(m), Record: map[string]string{}}
+		shown.OtherKey = otherKey
 		row, err := d.store.DeadLetter(ctx, m.Sequence)
 		switch {
 		case err == nil:

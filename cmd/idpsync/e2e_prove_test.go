@@ -187,7 +187,8 @@ func (s *site) spoil(q queue, logins, tenant string) {
 		}
 	}
 	result := func(id, outcome, letter string) {
-		header := map[string]string{"Nats-Msg-Id": tenant + "/okta/" + id, "Idpsync-Outcome": outcome}
+		id = tenant + "/okta/" + id
+		header := map[string]string{"Nats-Msg-Id": id, "ce-id": id, "ce-source": "/idpsync/" + tenant + "/okta", "Idpsync-Status": "201", "Idpsync-Outcome": outcome}
 		if letter != "" {
 			header["Idpsync-Dead-Letter"] = letter
 		}
@@ -199,6 +200,7 @@ func (s *site) spoil(q queue, logins, tenant string) {
 	result("lost/0/IDPSYNC_EVENTS/1/9", "rejected", "dl/IDPSYNC_EVENTS/1/9/0")
 	q.publish("idpsync.deadletter."+tenant+".okta.malformed", map[string]string{ // of an event that has no result
 		"Idpsync-Dl-Origin": "IDPSYNC_EVENTS/1/7", "Idpsync-Dl-Tenant": tenant, "Idpsync-Dl-Source": "okta", "Idpsync-Dl-Event-Id": "buried",
+		"Idpsync-Dl-Code": "malformed", "Idpsync-Dl-Time": time.Now().UTC().Format(time.RFC3339Nano), "Idpsync-Dl-Key-Id": "of another deployment", "Idpsync-Dl-Sig": "AAAA",
 	}, "")
 
 	if err := stream.Pause(ctx, conn, stream.LaneLogins, time.Now().Add(time.Hour)); err != nil { // an event that somebody took away

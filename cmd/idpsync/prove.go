@@ -3,12 +3,15 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/idpsync/idpsync/providers/seal"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
 )
@@ -27,6 +30,9 @@ one result, have a dead letter with a rejected result, have been an ordinary rep
 message had brought. What is none of these is residue. What had two effects, or two results that differ, is twice.
 
 Workers may run meanwhile. What is found is looked at a second time, as an event under way may look like one that is lost.
+Messages among results and dead letters that no worker wrote prove nothing; they are passed over and counted. With the
+seal key at hand, dead letters must have a signature that holds.
+
 It only reads. With --since, or when results have expired, messages are accounted for from the first one whose fate is
 known on. The publisher's own list of ids (--expected) also finds what never arrived.
 
@@ -106,6 +112,9 @@ func (a *app) prove(ctx context.Context, c config, p *proof, asJSON bool) (err e
 	}
 	defer conn.Close()
 	p.store, p.conn = st, conn
+	if p.key, err = proofKey(c); err != nil {
+		return err
+	}
 	p.progress = func(label string) *progress { return a.progress(label, 0) }
 
 	account, err := p.take(ctx)
@@ -135,6 +144,18 @@ func (a *app) prove(ctx context.Context, c config, p *proof, asJSON bool) (err e
 		return silentError{exitFailure}
 	}
 	return err
+}
+
+// proofKey reads the seal key, which tells genuine dead letters from others. Without the file the form alone does.
+func proofKey(c config) (worker.Vault, error) {
+	key, err := seal.ReadFile(c.sealKeyPath())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fail(exitFailure, shareSealKeyHint, "%w", err)
+	}
+	return key, nil
 }
 
 func proofFailed(err error) error {

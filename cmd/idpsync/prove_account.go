@@ -30,6 +30,10 @@ type account struct {
 		Expired int `json:"expired"` // result older than the stream of results reaches
 		Erased  int `json:"erased"`  // of users who were forgotten
 	} `json:"ledger"`
+	Foreign struct {
+		Results     int `json:"results"`
+		DeadLetters int `json:"dead_letters"`
+	} `json:"foreign"` // messages that no worker wrote
 	Results     int       `json:"results"`
 	DeadLetters int       `json:"dead_letters"`
 	Parked      int       `json:"parked"`
@@ -100,6 +104,10 @@ func (r *account) print(w io.Writer, limit int) error {
 			r.Ledger.Told, r.Ledger.Owed, r.Ledger.Expired, r.Ledger.Erased)},
 		{"results", fmt.Sprint(r.Results), "distinct ids"},
 		{"dead letters", fmt.Sprint(r.DeadLetters), ""},
+	}
+	if f := r.Foreign; f.Results+f.DeadLetters > 0 {
+		rows = append(rows, []string{"passed over", fmt.Sprint(f.Results + f.DeadLetters),
+			fmt.Sprintf("no worker wrote them: %d among the results, %d among the dead letters", f.Results, f.DeadLetters)})
 	}
 	if r.Expected != nil {
 		rows = append(rows, []string{"expected", fmt.Sprint(r.Expected.Events), fmt.Sprintf("%d found", r.Expected.Found)})

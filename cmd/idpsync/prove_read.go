@@ -33,6 +33,7 @@ const (
 type proof struct {
 	store    *store.Store
 	conn     *stream.Conn
+	key      worker.Vault // nil: there is none
 	since    time.Time
 	limit    int
 	expected map[string]bool // event keys, true once found
@@ -228,7 +229,7 @@ func (p *proof) earlier() time.Time {
 func (p *proof) readResults(ctx context.Context) error {
 	bar := p.progress("results")
 	defer bar.Close()
-	for m, err := range stream.Results(ctx, p.conn, stream.Filter{Since: p.earlier()}) {
+	for m, err := range stream.Results(ctx, p.conn, stream.Filter{Since: p.earlier(), Foreign: func(stream.Stored) { p.account.Foreign.Results++ }}) {
 		if err != nil {
 			return err
 		}
@@ -270,11 +271,18 @@ func (p *proof) readResults(ctx context.Context) error {
 func (p *proof) readLetters(ctx context.Context) error {
 	bar := p.progress("dead letters")
 	defer bar.Close()
-	for m, err := range stream.DeadLetters(ctx, p.conn, stream.Filter{Since: p.earlier()}) {
+	foreign := func(stream.Stored) { p.account.Foreign.DeadLetters++ }
+	for m, err := range stream.DeadLetters(ctx, p.conn, stream.Filter{Since: p.earlier(), Foreign: foreign}) {
 		if err != nil {
 			return err
 		}
 		bar.Add(1)
+		if p.key != nil {
+			if authentic, otherKey := worker.Authentic(p.key, worker.Stored(m)); !authentic && !otherKey {
+				foreign(m)
+				continue
+			}
+		}
 		origin, attempt := m.Header.Get(worker.DeadLetterOrigin), letterAttempt(m.Header)
 		if p.buried[origin+"/"+attempt] {
 			continue // one that was published again after the broker's memory of ids; readers take it for the same

@@ -23,7 +23,8 @@ func newTailCommand(a *app) *cobra.Command {
 		Use:   "tail",
 		Short: "Show results as they come",
 		Long: `Show the results of events as workers publish them: who came in, from where, what happened, and why.
-With --since it begins with those of that long ago; with --once it ends after those that are there.`,
+With --since it begins with those of that long ago; with --once it ends after those that are there. Messages that no
+worker wrote are passed over, and counted at the end.`,
 		Example: "  idpsync tail --tenant 2489e9ad-2ee2-8e00-8ec9-32d5f69181c0 --since 1h",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -87,6 +88,9 @@ func (a *app) connect(ctx context.Context, c config) (*stream.Conn, error) {
 
 func (a *app) tail(ctx context.Context, conn *stream.Conn, read func(context.Context, *stream.Conn, stream.Filter) iter.Seq2[stream.Stored, error], f stream.Filter, asJSON bool) error {
 	colours := a.colours(a.stdout)
+	foreign := foreignCount{app: a, what: "results"}
+	defer foreign.report()
+	f.Foreign = foreign.add
 	for m, err := range read(ctx, conn, f) {
 		if err != nil {
 			return fail(exitFailure, "run idpsync migrate if the streams do not exist", "%w", err)

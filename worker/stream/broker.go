@@ -17,8 +17,11 @@ type broker struct{ conn *Conn }
 // DeadLetter implements [worker.Broker].
 func (b broker) DeadLetter(ctx context.Context, sequence uint64) (worker.Stored, error) {
 	m, err := DeadLetter(ctx, b.conn, sequence)
-	if errors.Is(err, ErrNotFound) {
+	switch {
+	case errors.Is(err, ErrNotFound):
 		err = fmt.Errorf("%w: %w", worker.ErrNoMessage, err)
+	case errors.Is(err, ErrForeign):
+		err = fmt.Errorf("%w: %w", worker.ErrRecord, err)
 	}
 	return worker.Stored(m), err
 }

@@ -23,6 +23,7 @@ var (
 	ErrTooLarge     = errors.New("message too large")
 	ErrNotMigrated  = errors.New("streams or consumers missing")
 	ErrNotFound     = errors.New("message not found")
+	ErrForeign      = errors.New("no worker wrote the message")
 	ErrBelowFill    = errors.New("limit below what the stream holds")
 	ErrDataDirInUse = errors.New("data directory in use")
 	ErrOptions      = errors.New("broker options wrong")
@@ -82,6 +83,7 @@ var hints = map[error]string{
 	ErrTooLarge:     "send less, or raise max_payload of the broker and the stream's limit with `idpsync migrate`",
 	ErrNotMigrated:  "run `idpsync migrate`",
 	ErrNotFound:     "it may have been processed, expired or deleted",
+	ErrForeign:      "leave it; find out who may publish there, or name an inbox of theirs there (deploy/nats-server.conf has the permissions of every role)",
 }
 
 // wrap makes an *Error of err with the class that fits. It returns nil for nil and leaves an *Error as it is.

@@ -81,7 +81,7 @@ func TestDeployedBrokerGrantsWhatEachRoleNeeds(t *testing.T) {
 		}
 	}
 	publish(t, w, results(2, "r"))
-	publish(t, w, []worker.Outgoing{{Subject: worker.DeadLetterSubject(tenantA, "okta", worker.CodeMalformed), ID: "d"}})
+	publish(t, w, []worker.Outgoing{letterOf(tenantA, "okta", worker.CodeMalformed, "d")})
 	if _, err := stream.Stranded(ctx, w, 0); err != nil {
 		t.Error(err)
 	}

@@ -16,14 +16,22 @@ import (
 func results(n int, prefix string) []worker.Outgoing {
 	out := make([]worker.Outgoing, n)
 	for i := range out {
-		out[i] = worker.Outgoing{
-			Subject: worker.ResultSubject(tenantA, "okta", worker.OutcomeCreated),
-			ID:      fmt.Sprintf("%s-%d", prefix, i),
-			Header:  providers.Header{"Idpsync-Status": {"201"}},
-			Data:    []byte(`{"id":"1"}`),
-		}
+		out[i] = resultOf(tenantA, fmt.Sprintf("%s-%d", prefix, i))
 	}
 	return out
+}
+
+// resultOf is a result as workers publish it.
+func resultOf(tenant, id string) worker.Outgoing {
+	return worker.Outgoing{
+		Subject: worker.ResultSubject(tenant, "okta", worker.OutcomeCreated),
+		ID:      id,
+		Header: providers.Header{
+			"Idpsync-Status": {"201"}, "Idpsync-Outcome": {"created"}, "Idpsync-Event-Id": {id},
+			"ce-id": {id}, "ce-source": {"/idpsync/" + tenant + "/okta"}, "ce-type": {"idpsync.user.created"}, "ce-specversion": {"1.0"},
+		},
+		Data: []byte(`{"id":"1"}`),
+	}
 }
 
 func count(t testing.TB, c *stream.Conn, name string) uint64 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"iter"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/worker"
 )
 
 // Stored is a message as a stream holds it.
@@ -32,6 +34,9 @@ type Filter struct {
 	Since  time.Time // stored at or after
 	After  uint64    // sequence above
 	Limit  int       // at most so many; 0 for all
+
+	// Foreign is told of the messages that no worker wrote, which are passed over; nil tells nobody.
+	Foreign func(Stored)
 }
 
 // subject returns the filter as a subject below prefix.
@@ -56,23 +61,23 @@ func (f Filter) subject(prefix string) string {
 // DeadLetters returns the dead letters that f chooses, oldest first, and ends with the last one that was there when it
 // began. An error ends it too and comes last.
 func DeadLetters(ctx context.Context, c *Conn, f Filter) iter.Seq2[Stored, error] {
-	return read(ctx, c, StreamDeadLetters, f.subject("idpsync.deadletter"), f, false)
+	return read(ctx, c, StreamDeadLetters, f.subject("idpsync.deadletter"), f, false, worker.IsDeadLetter)
 }
 
 // WatchDeadLetters is [DeadLetters] that goes on with new ones until ctx ends, which is no error.
 func WatchDeadLetters(ctx context.Context, c *Conn, f Filter) iter.Seq2[Stored, error] {
-	return read(ctx, c, StreamDeadLetters, f.subject("idpsync.deadletter"), f, true)
+	return read(ctx, c, StreamDeadLetters, f.subject("idpsync.deadletter"), f, true, worker.IsDeadLetter)
 }
 
 // Results returns the results that f chooses, oldest first, and ends with the last one that was there when it began.
 func Results(ctx context.Context, c *Conn, f Filter) iter.Seq2[Stored, error] {
-	return read(ctx, c, StreamResults, f.subject("idpsync.result"), f, false)
+	return read(ctx, c, StreamResults, f.subject("idpsync.result"), f, false, worker.IsResult)
 }
 
 // Tail is [Results] that goes on with new ones until ctx ends, which is no error. With neither Since nor After it begins
 // with the next one.
 func Tail(ctx context.Context, c *Conn, f Filter) iter.Seq2[Stored, error] {
-	return read(ctx, c, StreamResults, f.subject("idpsync.result"), f, true)
+	return read(ctx, c, StreamResults, f.subject("idpsync.result"), f, true, worker.IsResult)
 }
 
 // Events returns the events that wait in IDPSYNC_EVENTS, below a subject as in "idpsync.login.>"; "" stands for all. It
@@ -126,9 +131,14 @@ func scan(ctx context.Context, s jetstream.Stream, filters []string, from, to ui
 	}
 }
 
-// DeadLetter returns one dead letter, or an error of class [ErrNotFound].
+// DeadLetter returns one dead letter, or an error of class [ErrNotFound]. A message that no worker wrote is of class
+// [ErrForeign].
 func DeadLetter(ctx context.Context, c *Conn, seq uint64) (Stored, error) {
-	return get(ctx, c, StreamDeadLetters, seq)
+	m, err := get(ctx, c, StreamDeadLetters, seq)
+	if err == nil && !worker.IsDeadLetter(worker.Stored(m)) {
+		return Stored{}, &Error{Op: fmt.Sprintf("read %s %d", StreamDeadLetters, seq), Class: ErrForeign, Hint: hints[ErrForeign]}
+	}
+	return m, err
 }
 
 // GetEvent returns one event that is stored, whether it waits, is being worked on or is stranded; or an error of class
@@ -192,7 +202,8 @@ func present(ctx context.Context, s jetstream.Stream, seq uint64) bool {
 }
 
 // read iterates over a limits stream with an ordered consumer, which keeps no state at the broker that would outlive it.
-func read(ctx context.Context, c *Conn, name, subject string, f Filter, follow bool) iter.Seq2[Stored, error] {
+// Messages that are not ours are passed over; nil takes all.
+func read(ctx context.Context, c *Conn, name, subject string, f Filter, follow bool, ours func(worker.Stored) bool) iter.Seq2[Stored, error] {
 	op := "read " + name
 	return func(yield func(Stored, error) bool) {
 		info, err := c.js.Stream(ctx, name)
@@ -249,12 +260,18 @@ func read(ctx context.Context, c *Conn, name, subject string, f Filter, follow b
 			if !follow && meta.Sequence.Stream > last {
 				return
 			}
-			if !meta.Timestamp.Before(f.Since) {
-				n++
-				if !yield(Stored{
-					Stream: name, Sequence: meta.Sequence.Stream, Subject: m.Subject(),
-					Header: providers.Header(m.Headers()), Data: m.Data(), StoredAt: meta.Timestamp,
-				}, nil) || n == f.Limit {
+			stored := Stored{
+				Stream: name, Sequence: meta.Sequence.Stream, Subject: m.Subject(),
+				Header: providers.Header(m.Headers()), Data: m.Data(), StoredAt: meta.Timestamp,
+			}
+			switch {
+			case meta.Timestamp.Before(f.Since):
+			case ours != nil && !ours(worker.Stored(stored)):
+				if f.Foreign != nil {
+					f.Foreign(stored)
+				}
+			default:
+				if n++; !yield(stored, nil) || n == f.Limit {
 					return
 				}
 			}
@@ -290,7 +307,7 @@ const (
 // missing although it happened.
 func Advisories(ctx context.Context, c *Conn, f Filter) iter.Seq2[Advisory, error] {
 	return func(yield func(Advisory, error) bool) {
-		for m, err := range read(ctx, c, StreamAdvisories, "$JS.EVENT.ADVISORY.CONSUMER.>", f, false) {
+		for m, err := range read(ctx, c, StreamAdvisories, "$JS.EVENT.ADVISORY.CONSUMER.>", f, false, nil) {
 			if err != nil {
 				yield(Advisory{}, err)
 				return

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/stream"
 )
@@ -23,12 +25,76 @@ func deadLetters(t testing.TB, c *stream.Conn) {
 		if i >= 5 {
 			source, code = "adfs", worker.CodeMalformed
 		}
-		msgs = append(msgs, worker.Outgoing{
-			Subject: worker.DeadLetterSubject(tenant, source, code), ID: fmt.Sprintf("dl/%d", i),
-			Header: map[string][]string{"Idpsync-Dl-Seq": {fmt.Sprint(i)}}, Data: []byte{byte(i)},
-		})
+		letter := letterOf(tenant, source, code, fmt.Sprintf("dl/%d", i))
+		letter.Header["Idpsync-Dl-Seq"], letter.Data = []string{fmt.Sprint(i)}, []byte{byte(i)}
+		msgs = append(msgs, letter)
 	}
 	publish(t, c, msgs)
+}
+
+// letterOf is a dead letter in the form in which workers publish it, with a signature of no key.
+func letterOf(tenant, source string, code worker.Code, id string) worker.Outgoing {
+	return worker.Outgoing{
+		Subject: worker.DeadLetterSubject(tenant, source, code), ID: id,
+		Header: providers.Header{
+			worker.DeadLetterTenant: {tenant}, worker.DeadLetterSource: {source}, worker.DeadLetterCode: {string(code)},
+			worker.DeadLetterOrigin: {"IDPSYNC_EVENTS/1/1"}, worker.DeadLetterTime: {"2026-01-02T03:04:05Z"},
+			worker.DeadLetterPrefix + "Key-Id": {"X"}, worker.DeadLetterPrefix + "Sig": {"AAAA"},
+		},
+	}
+}
+
+// TestReadersPassOverWhatNoWorkerWrote puts among results and dead letters what others can bring there: the broker's
+// acknowledgement, an answer to a request, and copies of genuine messages on subjects of another tenant.
+func TestReadersPassOverWhatNoWorkerWrote(t *testing.T) {
+	c := migrated(t)
+	result, letter := resultOf(tenantA, "e1/0"), letterOf(tenantA, "okta", worker.CodeMalformed, "dl/1")
+	answer := resultOf(tenantB, "")
+	answer.Header["ce-id"] = []string{"e2/0"}
+	moved, movedLetter := result, letter
+	moved.Subject, moved.ID = worker.ResultSubject(tenantB, "okta", worker.OutcomeCreated), "e3/0"
+	movedLetter.Subject, movedLetter.ID = worker.DeadLetterSubject(tenantB, "okta", worker.CodeMalformed), "dl/2"
+	otherOutcome := result
+	otherOutcome.Subject, otherOutcome.ID = worker.ResultSubject(tenantA, "okta", worker.OutcomeRejected), "e4/0"
+	ack := []byte(`{"stream":"IDPSYNC_EVENTS","seq":1}`)
+	publish(t, c, []worker.Outgoing{
+		result,
+		{Subject: worker.ResultSubject(tenantA, "okta", worker.OutcomeCreated), Data: ack},
+		answer, moved, otherOutcome,
+		resultOf(tenantA, "e5/0"),
+		{Subject: worker.DeadLetterSubject(tenantB, "okta", worker.CodeMalformed), Data: ack},
+		movedLetter, letter,
+	})
+	for name, test := range map[string]struct {
+		read          func(context.Context, *stream.Conn, stream.Filter) iter.Seq2[stream.Stored, error]
+		f             stream.Filter
+		ours, foreign []uint64
+	}{
+		"results":                {stream.Results, stream.Filter{}, []uint64{1, 6}, []uint64{2, 3, 4, 5}},
+		"results, with a limit":  {stream.Results, stream.Filter{After: 1, Limit: 1}, []uint64{6}, []uint64{2, 3, 4, 5}},
+		"results of the victim":  {stream.Results, stream.Filter{Tenant: tenantB}, nil, []uint64{3, 4}},
+		"dead letters":           {stream.DeadLetters, stream.Filter{}, []uint64{3}, []uint64{1, 2}},
+		"dead letters of victim": {stream.DeadLetters, stream.Filter{Tenant: tenantB}, nil, []uint64{1, 2}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var ours, foreign []uint64
+			test.f.Foreign = func(m stream.Stored) { foreign = append(foreign, m.Sequence) }
+			for m, err := range test.read(within(t, time.Minute), c, test.f) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				ours = append(ours, m.Sequence)
+			}
+			if !slices.Equal(ours, test.ours) || !slices.Equal(foreign, test.foreign) {
+				t.Errorf("read %v as ours and passed over %v, want %v and %v", ours, foreign, test.ours, test.foreign)
+			}
+		})
+	}
+	for seq, want := range map[uint64]error{1: stream.ErrForeign, 2: stream.ErrForeign, 3: nil} {
+		if _, err := stream.DeadLetter(t.Context(), c, seq); !errors.Is(err, want) {
+			t.Errorf("dead letter %d is read with the error %v, want %v", seq, err, want)
+		}
+	}
 }
 
 func TestDeadLettersByFilter(t *testing.T) {

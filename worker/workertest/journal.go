@@ -21,6 +21,7 @@ type Journal struct {
 	d       *Deployment
 	mu      sync.Mutex
 	all     []Record
+	foreign uint64        // sequence of the last message that no worker wrote
 	changed chan struct{} // closed and replaced at each record
 }
 
@@ -43,7 +44,7 @@ func newJournal(d *Deployment, open follow) *Journal {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for m, err := range open(ctx, d.Conn, stream.Filter{Since: time.Now().Add(-time.Hour)}) {
+		for m, err := range open(ctx, d.Conn, stream.Filter{Since: time.Now().Add(-time.Hour), Foreign: j.pass}) {
 			if err != nil {
 				if ctx.Err() == nil {
 					d.T.Errorf("journal: %v", err)
@@ -81,6 +82,15 @@ func (j *Journal) add(r Record) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.all = append(j.all, r)
+	close(j.changed)
+	j.changed = make(chan struct{})
+}
+
+// pass notes a message that no worker wrote, which is no record.
+func (j *Journal) pass(m stream.Stored) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.foreign = m.Sequence
 	close(j.changed)
 	j.changed = make(chan struct{})
 }
@@ -125,7 +135,28 @@ func (j *Journal) caught(name string) {
 	j.d.T.Helper()
 	for _, s := range j.d.State().Streams {
 		if s.Name == name && s.LastSeq > 0 {
-			j.Await(1, "of sequence "+strconv.FormatUint(s.LastSeq, 10), func(r Record) bool { return r.Sequence >= s.LastSeq })
+			j.awaitSequence(s.LastSeq)
+		}
+	}
+}
+
+// awaitSequence waits until the message of a sequence has been read, whoever wrote it.
+func (j *Journal) awaitSequence(seq uint64) {
+	j.d.T.Helper()
+	for {
+		j.mu.Lock()
+		changed, last := j.changed, j.foreign
+		if n := len(j.all); n > 0 {
+			last = max(last, j.all[n-1].Sequence)
+		}
+		j.mu.Unlock()
+		if last >= seq {
+			return
+		}
+		select {
+		case <-changed:
+		case <-j.d.Ctx.Done():
+			j.d.T.Fatalf("waited in vain for the message of sequence %d; the last one that was read is %d", seq, last)
 		}
 	}
 }
