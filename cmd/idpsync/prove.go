@@ -34,7 +34,8 @@ Messages among results and dead letters that no worker wrote prove nothing; they
 seal key at hand, dead letters must have a signature that holds.
 
 It only reads. With --since, or when results have expired, messages are accounted for from the first one whose fate is
-known on. The publisher's own list of ids (--expected) also finds what never arrived.
+known on. The publisher's own list of ids (--expected) also finds what never arrived; it reads no event that waits, so that
+the list is complete only when none does.
 
 The exit code is 0 when nothing is lost and nothing twice, and 1 otherwise.`,
 		Args: cobra.NoArgs,

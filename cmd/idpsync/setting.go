@@ -148,6 +148,21 @@ func inboxes(to field[[]string]) setter {
 	}
 }
 
+// consumerNames is a list of names of JetStream consumers.
+func consumerNames(to field[[]string]) setter {
+	return func(c *config, s string) error {
+		var list []string
+		for _, one := range strings.Split(s, ",") {
+			if one = strings.TrimSpace(one); one == "" || strings.ContainsAny(one, ".*>/\\ \t\r\n") {
+				return &settingError{fmt.Sprintf("has %q", one), "names of consumers, without . * > / and spaces, as in ops-1,ops-2"}
+			}
+			list = append(list, one)
+		}
+		*to(c) = list
+		return nil
+	}
+}
+
 // urlPassword reports whether one of the URLs in s holds a password. What cannot be read as URLs is taken for one.
 func urlPassword(s string) bool {
 	for _, one := range strings.Split(s, ",") {

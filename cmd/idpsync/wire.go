@@ -92,7 +92,7 @@ func (c config) brokerOptions(log *slog.Logger) (stream.Options, error) {
 		return o, nil
 	}
 	o.URL, o.Creds, o.NKey, o.Context = c.NATSURL, c.NATSCreds, c.NATSNKey, c.NATSContext
-	o.CA, o.Cert, o.Key, o.InboxPrefix = c.NATSCA, c.NATSCert, c.NATSKey, c.NATSInbox
+	o.CA, o.Cert, o.Key, o.InboxPrefix, o.Consumers = c.NATSCA, c.NATSCert, c.NATSKey, c.NATSInbox, c.NATSReaders
 	return o, nil
 }
 

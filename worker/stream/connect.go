@@ -35,8 +35,11 @@ type Options struct {
 	ContextDir string // where contexts are saved; default the nats client's own
 
 	InboxPrefix string // default _INBOX; permissions may ask for another
-	Domain      string // JetStream domain; optional
-	APIPrefix   string // JetStream API prefix; optional, excludes Domain
+	// Consumers are names under which results and dead letters are read, where permissions ask for them. One serves one
+	// reader at a time; the first that is free is used. None: random names.
+	Consumers []string
+	Domain    string // JetStream domain; optional
+	APIPrefix string // JetStream API prefix; optional, excludes Domain
 
 	InProcess *Server // the embedded broker of this process; nothing above is needed then
 
@@ -51,6 +54,9 @@ type Conn struct {
 	js  jetstream.JetStream
 	log *slog.Logger
 	url string
+
+	inbox     string   // prefix of our inboxes, when it is our own
+	consumers []string // names for readers; see Options
 
 	breaks atomic.Uint64 // counts the losses of the connection
 	closed chan struct{}
@@ -89,7 +95,7 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 	if o.URL == "" {
 		o.URL = nats.DefaultURL
 	}
-	c := &Conn{log: o.Log, url: RedactURL(o.URL), closed: make(chan struct{}), listeners: map[int]listener{}}
+	c := &Conn{log: o.Log, url: RedactURL(o.URL), inbox: o.InboxPrefix, consumers: o.Consumers, closed: make(chan struct{}), listeners: map[int]listener{}}
 	opts, err := c.natsOptions(o)
 	if err != nil {
 		return nil, err

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/idpsync/idpsync/providers"
@@ -78,31 +77,6 @@ func Results(ctx context.Context, c *Conn, f Filter) iter.Seq2[Stored, error] {
 // with the next one.
 func Tail(ctx context.Context, c *Conn, f Filter) iter.Seq2[Stored, error] {
 	return read(ctx, c, StreamResults, f.subject("idpsync.result"), f, true, worker.IsResult)
-}
-
-// Events returns the events that wait in IDPSYNC_EVENTS, below a subject as in "idpsync.login.>"; "" stands for all. It
-// reads each one by its own request, so that no consumer is needed beside the durables.
-func Events(ctx context.Context, c *Conn, subject string, f Filter) iter.Seq2[Stored, error] {
-	filters := []string{subject}
-	if subject == "" {
-		filters = (Topology{}).streams(0)[1].Subjects
-	}
-	return func(yield func(Stored, error) bool) {
-		s, err := c.js.Stream(ctx, StreamEvents)
-		if err != nil {
-			yield(Stored{}, wrap("read "+StreamEvents, err))
-			return
-		}
-		n := 0
-		for m, err := range scan(ctx, s, filters, f.After+1, s.CachedInfo().State.LastSeq) {
-			if err == nil && m.StoredAt.Before(f.Since) {
-				continue
-			}
-			if n++; !yield(m, err) || err != nil || n == f.Limit {
-				return
-			}
-		}
-	}
 }
 
 // scan returns what s holds on the filters from one sequence to another, both included, filter by filter.
@@ -199,87 +173,6 @@ func secureDelete(ctx context.Context, c *Conn, name string, seq uint64) error {
 func present(ctx context.Context, s jetstream.Stream, seq uint64) bool {
 	_, err := s.GetMsg(ctx, seq)
 	return !errors.Is(err, jetstream.ErrMsgNotFound)
-}
-
-// read iterates over a limits stream with an ordered consumer, which keeps no state at the broker that would outlive it.
-// Messages that are not ours are passed over; nil takes all.
-func read(ctx context.Context, c *Conn, name, subject string, f Filter, follow bool, ours func(worker.Stored) bool) iter.Seq2[Stored, error] {
-	op := "read " + name
-	return func(yield func(Stored, error) bool) {
-		info, err := c.js.Stream(ctx, name)
-		if err != nil {
-			yield(Stored{}, wrap(op, err))
-			return
-		}
-		last := info.CachedInfo().State.LastSeq
-		config := jetstream.OrderedConsumerConfig{FilterSubjects: []string{subject}, DeliverPolicy: jetstream.DeliverAllPolicy}
-		switch {
-		case f.After > 0:
-			if !follow && f.After >= last {
-				return
-			}
-			config.DeliverPolicy, config.OptStartSeq = jetstream.DeliverByStartSequencePolicy, f.After+1
-		case !f.Since.IsZero():
-			config.DeliverPolicy, config.OptStartTime = jetstream.DeliverByStartTimePolicy, &f.Since
-		case follow:
-			config.DeliverPolicy = jetstream.DeliverNewPolicy
-		}
-		cons, err := c.js.OrderedConsumer(ctx, name, config)
-		if err != nil {
-			yield(Stored{}, wrap(op, err))
-			return
-		}
-		if !follow && cons.CachedInfo().NumPending == 0 {
-			return
-		}
-		messages, err := cons.Messages()
-		if err != nil {
-			yield(Stored{}, wrap(op, err))
-			return
-		}
-		defer messages.Stop()
-		for n := 0; ; {
-			m, err := messages.Next(jetstream.NextContext(ctx))
-			switch {
-			case ctx.Err() != nil:
-				if !follow {
-					yield(Stored{}, wrap(op, ctx.Err()))
-				}
-				return
-			case errors.Is(err, jetstream.ErrNoHeartbeat), errors.Is(err, nats.ErrTimeout):
-				continue // it begins anew by itself, behind what it has given
-			case err != nil:
-				yield(Stored{}, wrap(op, err))
-				return
-			}
-			meta, err := m.Metadata()
-			if err != nil {
-				yield(Stored{}, wrap(op, err))
-				return
-			}
-			if !follow && meta.Sequence.Stream > last {
-				return
-			}
-			stored := Stored{
-				Stream: name, Sequence: meta.Sequence.Stream, Subject: m.Subject(),
-				Header: providers.Header(m.Headers()), Data: m.Data(), StoredAt: meta.Timestamp,
-			}
-			switch {
-			case meta.Timestamp.Before(f.Since):
-			case ours != nil && !ours(worker.Stored(stored)):
-				if f.Foreign != nil {
-					f.Foreign(stored)
-				}
-			default:
-				if n++; !yield(stored, nil) || n == f.Limit {
-					return
-				}
-			}
-			if !follow && (meta.NumPending == 0 || meta.Sequence.Stream == last) {
-				return
-			}
-		}
-	}
 }
 
 // An Advisory is what the broker said about a delivery that ended without an ack.

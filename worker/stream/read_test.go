@@ -329,17 +329,37 @@ func TestLaneStateAndPause(t *testing.T) {
 	if s := laneState(t, c, stream.LaneFeeds); s.Paused || s.Pending != 0 || s.AckPending != 5 || s.OldestAge != 0 {
 		t.Fatalf("%+v", s)
 	}
-	n := 0
-	for m, err := range stream.Events(ctx, c, "idpsync.feed.>", stream.Filter{After: 2, Limit: 2}) {
-		if err != nil || m.Sequence < 3 {
-			t.Fatal(m, err)
-		}
-		n++
-	}
-	if n != 2 {
-		t.Errorf("%d events", n)
-	}
 	if err := stream.Pause(ctx, c, "other", time.Time{}); !errors.Is(err, stream.ErrOptions) {
 		t.Error(err)
+	}
+}
+
+// TestNamedReaderGoesOnAfterTheBrokerCrashed reads through a consumer of a fixed name, which goes with the broker.
+func TestNamedReaderGoesOnAfterTheBrokerCrashed(t *testing.T) {
+	p := startProcess(t)
+	o := p.credentials().Options()
+	sender := dial(t, o)
+	migrate(t, sender)
+	o.Consumers = []string{"reader"}
+	publish(t, sender, results(2, "old"))
+	ctx, cancel := context.WithCancel(within(t, time.Minute))
+	defer cancel()
+	var got []uint64
+	for m, err := range stream.Tail(ctx, dial(t, o), stream.Filter{Since: time.Now().Add(-time.Hour)}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch got = append(got, m.Sequence); len(got) {
+		case 2:
+			p.kill()
+			p.start()
+			waitFor(t, ctx, sender.Connected)
+			publish(t, sender, results(3, "new"))
+		case 5:
+			cancel()
+		}
+	}
+	if !slices.Equal(got, []uint64{1, 2, 3, 4, 5}) {
+		t.Errorf("the reader got the results %v, want 1 to 5", got)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/worker"
 )
 
 // ServiceName is the name under which `nats micro ls` shows the workers.
@@ -172,7 +173,7 @@ func (s *Service) accept(r micro.Request) {
 	if r.Reply() == "" {
 		return
 	}
-	if !isInbox(r.Reply(), s.inboxes) {
+	if !s.isInbox(r.Reply(), r.Subject()) {
 		s.strayReply(r.Subject(), r.Reply())
 		return
 	}
@@ -191,12 +192,20 @@ func (s *Service) accept(r micro.Request) {
 	}
 }
 
-// isInbox reports whether a reply subject is one that answers may be sent to.
-func isInbox(reply string, prefixes []string) bool {
-	if strings.ContainsAny(reply, "*> \t\r\n") {
+// isInbox reports whether the answer to a request may be sent to a reply subject. Where inboxes name the tenant, as in
+// deploy/nats-server.conf, it must be that of the request; and none is the worker's own.
+func (s *Service) isInbox(reply, subject string) bool {
+	if strings.ContainsAny(reply, "*> \t\r\n") || s.conn.inbox != "" && strings.HasPrefix(reply, s.conn.inbox+".") {
 		return false
 	}
-	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(reply, p) })
+	if tokens := strings.SplitN(reply, ".", 3); len(tokens) == 3 {
+		owner, named := providers.ParseUUID(tokens[1])
+		address, _ := worker.ParseSubject(subject) // the tenant is there even when the rest is wrong
+		if named && owner != address.Tenant {
+			return false
+		}
+	}
+	return slices.ContainsFunc(s.inboxes, func(p string) bool { return strings.HasPrefix(reply, p) })
 }
 
 // maxLoggedSubject bounds what the log repeats of a subject that a requester chose, in bytes.

@@ -150,6 +150,7 @@ func TestAnswersGoToInboxesAlone(t *testing.T) {
 		"idpsync.command." + tenantB + ".users.create", worker.DeadLetterSubject(tenantB, "okta", worker.CodeMalformed),
 		"idpsync.replay." + tenantB, createUser, "$JS.API.STREAM.PURGE.IDPSYNC_RESULTS", "$JS.API.STREAM.DELETE.IDPSYNC_EVENTS",
 		"$SYS.REQ.SERVER.PING", "$SRV.PING", "inbox.mine", "INBOX.mine",
+		"_INBOX." + tenantB + ".admin.x", "_INBOX." + strings.ToUpper(tenantB) + ".admin.x",
 	}
 	seen, err := nc.SubscribeSync(">")
 	if err != nil {
@@ -160,7 +161,7 @@ func TestAnswersGoToInboxesAlone(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, reply := range []string{"_INBOX.mine", "_INBOX_mine.x", "answers.x"} {
+	for _, reply := range []string{"_INBOX.mine", "_INBOX_mine.x", "answers.x", "_INBOX." + tenantA + ".admin.x"} {
 		if err := nc.PublishRequest(createUser, reply, nil); err != nil {
 			t.Fatal(err)
 		}
@@ -178,8 +179,8 @@ func TestAnswersGoToInboxesAlone(t *testing.T) {
 		}
 	}
 	mu.Lock()
-	if asked != 3 || refused != len(wrong) {
-		t.Errorf("%d requests were handled and %d refused, want 3 and %d", asked, refused, len(wrong))
+	if asked != 4 || refused != len(wrong) {
+		t.Errorf("%d requests were handled and %d refused, want 4 and %d", asked, refused, len(wrong))
 	}
 	now = now.Add(2 * time.Minute)
 	mu.Unlock()

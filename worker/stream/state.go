@@ -157,6 +157,43 @@ func countStranded(ctx context.Context, c *Conn) (uint64, error) {
 	return least, nil
 }
 
+// StrandedSequences returns the sequences of events that are certainly stranded, without reading any: tokens wait there, and
+// whoever looks after the broker need not see them. As it cannot tell to which lane a message belongs, it finds one behind
+// the position of both lanes only; one that has nothing left to do is at the end.
+func StrandedSequences(ctx context.Context, c *Conn) ([]uint64, error) {
+	const op = "look for stranded events"
+	s, err := c.js.Stream(ctx, StreamEvents)
+	if err != nil {
+		return nil, wrap(op, err)
+	}
+	bound := s.CachedInfo().State.LastSeq
+	for _, d := range consumers() {
+		if d.stream != StreamEvents {
+			continue
+		}
+		cons, err := c.js.Consumer(ctx, d.stream, d.config.Durable)
+		if err != nil {
+			return nil, wrap(op, err)
+		}
+		if i := cons.CachedInfo(); i.NumAckPending > 0 {
+			bound = min(bound, i.AckFloor.Stream)
+		} else if i.NumPending > 0 {
+			bound = min(bound, max(i.AckFloor.Stream, i.Delivered.Stream))
+		}
+	}
+	h, err := ReadHolding(ctx, c, StreamEvents) // later, so that what was removed meanwhile is not found
+	if err != nil {
+		return nil, err
+	}
+	var all []uint64
+	for seq := h.First; seq <= bound; seq++ {
+		if h.Has(seq) {
+			all = append(all, seq)
+		}
+	}
+	return all, nil
+}
+
 // Stranded returns events that are certainly stranded: stored, but behind everything that their lane will deliver again.
 // They are what reached [MaxDeliver]. At most limit are returned, 0 for all. Several workers may call it at the same
 // time and then get the same events.
