@@ -20,6 +20,9 @@ import (
 // A batch that the database refuses for another reason is halved until the row at fault stands alone, so that one bad
 // row does not sink the others.
 func (w *Worker) commit(ctx context.Context, events []*event) error {
+	if err := w.keepFormerIDs(ctx, formerlyNamed(events)); err != nil {
+		return err
+	}
 	if err := w.recall(ctx, events); err != nil {
 		return err
 	}

@@ -109,7 +109,7 @@ func TestChangedDeadLetterIsNoDeadLetter(t *testing.T) {
 		if _, err := worker.Unseal(d.Key, h, body); !errors.Is(err, worker.ErrRecord) {
 			t.Errorf("%s: %v", name, err)
 		}
-		seq, _, err := stream.PublishEvent(d.Ctx, d.Conn, worker.Outgoing{Subject: letter.Subject, Header: h, Data: body})
+		seq, err := stream.PublishEvent(d.Ctx, d.Conn, worker.Outgoing{Subject: letter.Subject, Header: h, Data: body})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -134,7 +134,7 @@ func TestDeadLetterCopiedToAnEventSubjectGainsNothing(t *testing.T) {
 	for name, values := range letter.Header {
 		h[name] = values
 	}
-	seq, _, err := stream.PublishEvent(d.Ctx, d.Conn, worker.Outgoing{Subject: okta, Header: h, Data: letter.Data})
+	seq, err := stream.PublishEvent(d.Ctx, d.Conn, worker.Outgoing{Subject: okta, Header: h, Data: letter.Data})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -352,7 +352,7 @@ func TestOrderThatIsNoneIsPutAside(t *testing.T) {
 	d.Order(acme, worker.Order{Action: "unseal", Sequences: []uint64{letter.Sequence}, Who: "op"})
 	d.Order(acme, worker.Order{Action: worker.OrderReplay, Sequences: make([]uint64, worker.MaxOrder+1), Who: "op"})
 	d.Order(acme, worker.Order{Action: worker.OrderReplay, Sequences: []uint64{0, 999_999}, Who: "op"})
-	if _, _, err := stream.PublishEvent(d.Ctx, d.Conn, worker.Outgoing{Subject: worker.ReplaySubject(acme), Data: []byte("{")}); err != nil {
+	if _, err := stream.PublishEvent(d.Ctx, d.Conn, worker.Outgoing{Subject: worker.ReplaySubject(acme), Data: []byte("{")}); err != nil {
 		t.Fatal(err)
 	}
 	d.Settle()

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"strconv"
@@ -25,6 +26,7 @@ type event struct {
 	header  providers.Header  // as the sender wrote them
 	raw     []byte            // the message's body, byte for byte
 	hash    [sha256.Size]byte // of the payload
+	former  string            // the id that the event had before [senderID] looked beyond Nats-Msg-Id; "" for the same
 	attempt int               // replay count, part of the result's id
 	subject string            // the original one
 
@@ -127,16 +129,22 @@ func (e *event) open(header providers.Header, payload []byte) {
 	if err := checkTenants(header, ce, e.env.Tenant); err != nil {
 		e.rejection = rejectionOf(err)
 	}
-	id := ce.ID
-	if id == "" {
-		id = header.Get("Nats-Msg-Id")
-	}
+	id := senderID(ce.ID, header)
 	if id == "" {
 		return
 	}
 	if err := checkEventID(id); err != nil {
 		e.rejection = reject(CodeMalformed, "event_id", err.Error())
 		return
+	}
+	if ce.ID == "" {
+		former := header.Get(headerMsgID)
+		if former == "" {
+			former = e.env.EventID
+		}
+		if former != id && checkEventID(former) == nil {
+			e.former = former
+		}
 	}
 	e.env.EventID = id
 }
@@ -155,6 +163,60 @@ func checkTenants(header providers.Header, ce wire.Event, tenant string) error {
 		return providers.CheckTenant(providers.Header{providers.HeaderTenant: {named}}, tenant, false)
 	}
 	return nil
+}
+
+// The headers that may name an event beside ce-id.
+const (
+	headerIdempotencyKey = "Idempotency-Key"
+	headerMsgID          = "Nats-Msg-Id"
+)
+
+// senderID is the id that the sender gave an event, the same at every door; "" when there is none. The broker's own
+// Nats-Msg-Id comes last, as it is of no good as an event id: the broker drops a message whose id another publisher has just
+// used on any subject of the stream.
+func senderID(ce string, header providers.Header) string {
+	if ce != "" {
+		return ce
+	}
+	for _, name := range []string{HeaderEventID, headerIdempotencyKey, headerMsgID} {
+		if id := header.Get(name); id != "" {
+			return id
+		}
+	}
+	return ""
+}
+
+// keepFormerIDs gives events that had their effect before they had this id the one that they had it under. An event that was
+// stored before an upgrade may be delivered again after it.
+func (w *Worker) keepFormerIDs(ctx context.Context, events []*event) error {
+	if len(events) == 0 {
+		return nil
+	}
+	lookups := make([]store.Lookup, len(events))
+	for i, e := range events {
+		lookups[i] = store.Lookup{Tenant: e.env.Tenant, Source: e.env.Source, EventID: e.former, Origin: e.storedAs()}
+	}
+	found, err := w.store.Find(ctx, lookups)
+	if err != nil {
+		return fmt.Errorf("look for effects under former ids: %w", err)
+	}
+	for i, e := range events {
+		if found[i].Brought != nil {
+			e.env.EventID, e.former = e.former, ""
+		}
+	}
+	return nil
+}
+
+// formerlyNamed returns the events that may have had their effect under another id.
+func formerlyNamed(events []*event) []*event {
+	var named []*event
+	for _, e := range events {
+		if e.former != "" && e.cameBefore() && e.env.Tenant != "" && e.env.Source != "" {
+			named = append(named, e)
+		}
+	}
+	return named
 }
 
 // checkEventID bounds what may stand in a header, a message id and a key.

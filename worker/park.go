@@ -59,6 +59,7 @@ func (w *Worker) openParked(row store.Parked) (*event, error) {
 		return nil, err
 	}
 	e.open(header, payload)
+	e.env.EventID, e.former = row.EventID, "" // what it was parked under, whatever its headers would name today
 	return e, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strconv"
 	"time"
@@ -95,6 +96,9 @@ func (w *Worker) openDeadLetter(letter Stored) (*event, error) {
 	e := &event{subject: o.Subject, attempt: count + 1, origin: originOf(h.Get(DeadLetterOrigin))}
 	e.env = providers.Envelope{Door: providers.DoorStream, StoredAt: stored, Replayed: true, EventID: e.origin.eventID()}
 	e.open(o.Header, o.Data)
+	if id, err := url.PathUnescape(h.Get(DeadLetterEventID)); err == nil && id != "" {
+		e.env.EventID, e.former = id, "" // what it was refused under, whatever its headers would name today
+	}
 	if e.attempt > maxReplays {
 		e.rejection = reject(CodeInternal, "replayed_too_often", "The event was replayed too often.")
 	}

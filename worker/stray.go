@@ -70,6 +70,11 @@ func (w *Worker) settleStray(ctx context.Context, e *event) error {
 	if e.env.Tenant == "" || e.env.Source == "" { // it can't have had an effect
 		return nil
 	}
+	if e.former != "" {
+		if err := w.keepFormerIDs(ctx, []*event{e}); err != nil {
+			return err
+		}
+	}
 	found, err := w.store.Find(ctx, []store.Lookup{e.broughtBy()})
 	if err != nil {
 		return err

@@ -17,7 +17,7 @@ type Submission struct {
 	Header     providers.Header
 	Payload    []byte
 	ReceivedAt time.Time
-	EventID    string // Idempotency-Key; "" makes a new one
+	EventID    string // Idempotency-Key, when the headers name no event; "" makes a new one
 }
 
 // Submit takes one command through the same pipeline as the events of the streams and waits for its answer. While the
@@ -41,8 +41,6 @@ func (w *Worker) Submit(ctx context.Context, s Submission) (Answer, providers.He
 	e.open(s.Header, s.Payload)
 	if faulty != nil {
 		e.rejection = reject(CodeMalformed, "event_id", faulty.Error())
-	} else if s.EventID != "" {
-		e.env.EventID = s.EventID
 	}
 	if w.breaker.open() {
 		return w.refused(e, reject(CodeUnavailable, "database", unreachable))

@@ -176,7 +176,8 @@ func (b *benchmark) round(ctx context.Context, name string, bodies [][]byte) err
 	out := make([]worker.Outgoing, len(bodies))
 	for i, body := range bodies {
 		out[i] = worker.Outgoing{
-			Subject: "idpsync.login." + b.tenant + ".okta", ID: fmt.Sprintf("%s-%s-%d", b.tenant, name, i), Header: providers.Header{}, Data: body,
+			Subject: "idpsync.login." + b.tenant + ".okta", Data: body,
+			Header: providers.Header{worker.HeaderEventID: {fmt.Sprintf("%s-%s-%d", b.tenant, name, i)}},
 		}
 	}
 	for _, err := range stream.Publisher(b.conn).Publish(ctx, out) {

@@ -111,7 +111,7 @@ func (p *player) prepare(s sample) (posted, error) {
 		out.header["Content-Type"] = []string{"application/json"}
 		out.header["Idempotency-Key"] = []string{s.id}
 	case doorRPC:
-		out.header["Nats-Msg-Id"] = []string{s.id}
+		out.header[worker.HeaderEventID] = []string{s.id}
 	default:
 		out.header["ce-id"], out.header["ce-source"] = []string{s.id}, []string{"/demo"}
 		out.header["ce-type"], out.header["ce-specversion"] = []string{"demo"}, []string{"1.0"}
@@ -159,7 +159,7 @@ func (p *player) send(ctx context.Context, s posted) (r result, err error) {
 }
 
 func (p *player) publish(ctx context.Context, s posted) (result, error) {
-	if _, _, err := stream.PublishEvent(ctx, p.conn, worker.Outgoing{Subject: s.subject, Header: s.header, Data: s.body}); err != nil {
+	if _, err := stream.PublishEvent(ctx, p.conn, worker.Outgoing{Subject: s.subject, Header: s.header, Data: s.body}); err != nil {
 		return result{}, err
 	}
 	if s.again {

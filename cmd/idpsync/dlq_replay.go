@@ -288,8 +288,8 @@ func (c *campaign) order(ctx context.Context, subject string, sequences []uint64
 	if err != nil {
 		return err
 	}
-	_, _, err = stream.PublishEvent(ctx, c.d.conn, worker.Outgoing{
-		Subject: subject, ID: fmt.Sprintf("%s/%d", c.id, sequences[0]), Header: providers.Header{}, Data: body,
+	_, err = stream.PublishEvent(ctx, c.d.conn, worker.Outgoing{
+		Subject: subject, Header: providers.Header{}, Data: body,
 	})
 	if err != nil {
 		return fail(exitFailure, "ask for the right to publish on idpsync.replay.>", "the order was not taken: %w", err)

@@ -97,7 +97,7 @@ func natsMessage(subject, id string, header map[string]string, body string) *nat
 		m.Header.Set(name, value)
 	}
 	if id != "" {
-		m.Header.Set("Nats-Msg-Id", id)
+		m.Header.Set(worker.HeaderEventID, id)
 	}
 	m.Data = []byte(body)
 	return m
@@ -144,9 +144,9 @@ func (s *site) result(conn *nats.Conn, m *nats.Msg) (reply, error) {
 	for {
 		got, err := results.NextMsgWithContext(s.ctx)
 		if err != nil {
-			return reply{}, fmt.Errorf("no result of %s: %w", m.Header.Get("Nats-Msg-Id"), err)
+			return reply{}, fmt.Errorf("no result of %s: %w", m.Header.Get(worker.HeaderEventID), err)
 		}
-		if got.Header.Get(worker.HeaderEventID) == m.Header.Get("Nats-Msg-Id") {
+		if got.Header.Get(worker.HeaderEventID) == m.Header.Get(worker.HeaderEventID) {
 			return natsReply(got)
 		}
 	}

@@ -203,6 +203,7 @@ func (s *sending) run(cmd *cobra.Command) error {
 		s.header[providers.HeaderTenant] = []string{s.tenant}
 	}
 	s.header["Content-Type"] = []string{"application/json"}
+	s.header[worker.HeaderEventID] = []string{s.id}
 	out := sent{EventID: s.id, Subject: s.subject}
 	switch s.door {
 	case doorHTTP:
@@ -289,7 +290,7 @@ func (s *sending) publish(ctx context.Context, c config, out *sent) error {
 	}
 	defer conn.Close()
 	since := s.app.now().Add(-time.Minute) // the two clocks may differ
-	sequence, _, err := stream.PublishEvent(ctx, conn, worker.Outgoing{Subject: s.subject, ID: s.id, Header: s.header, Data: s.body})
+	sequence, err := stream.PublishEvent(ctx, conn, worker.Outgoing{Subject: s.subject, Header: s.header, Data: s.body})
 	if err != nil {
 		return fail(exitFailure, "the event was not stored; run idpsync migrate if the streams do not exist", "%w", err)
 	}
@@ -332,7 +333,6 @@ func (s *sending) call(ctx context.Context, c config, out *sent) error {
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(ctx, s.patience())
 	defer cancel()
-	s.header["Nats-Msg-Id"] = []string{s.id}
 	header, data, err := stream.Call(ctx, conn, stream.Request{Subject: s.subject, Header: s.header, Data: s.body})
 	if err != nil {
 		return fail(exitFailure, "send it again under the same id, --id "+s.id, "%w", err)

@@ -87,7 +87,7 @@ func (w *world) send(ctx context.Context, client *http.Client, e *event) error {
 			err = w.post(ctx, client, e, body)
 		} else {
 			short, cancel := context.WithTimeout(ctx, 3*time.Second)
-			seq, _, err = stream.PublishEvent(short, w.conn, worker.Outgoing{Subject: e.subject, Header: e.header, Data: body})
+			seq, err = stream.PublishEvent(short, w.conn, worker.Outgoing{Subject: e.subject, Header: e.header, Data: body})
 			cancel()
 		}
 		if err == nil {

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/oidc/issuer"
 	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/stream"
@@ -74,7 +75,7 @@ func TestFirstLoginTakesAUserOfTheOrganizationShape(t *testing.T) {
 		t.Fatalf("%d %s", r.status, r.raw)
 	}
 	login := func(id string, claims workertest.Claims) workertest.Record {
-		if _, _, err := stream.PublishEvent(a.d.Ctx, a.d.Conn, worker.Outgoing{Subject: "idpsync.login." + workertest.Acme + ".okta", ID: id, Data: a.d.Login(claims)}); err != nil {
+		if _, err := stream.PublishEvent(a.d.Ctx, a.d.Conn, worker.Outgoing{Subject: "idpsync.login." + workertest.Acme + ".okta", Header: providers.Header{"Idpsync-Event-Id": {id}}, Data: a.d.Login(claims)}); err != nil {
 			t.Fatal(err)
 		}
 		return a.d.Await(id)

@@ -127,7 +127,8 @@ func TestMessagesOfTheBrokerFitTheirSchemas(t *testing.T) {
 		}
 		h := providers.Header{"traceparent": {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}}
 		maps.Copy(h, e.header)
-		if _, _, err := stream.PublishEvent(a.d.Ctx, a.d.Conn, worker.Outgoing{Subject: e.subject, ID: e.id, Header: h, Data: e.body}); err != nil {
+		h["Idpsync-Event-Id"] = []string{e.id}
+		if _, err := stream.PublishEvent(a.d.Ctx, a.d.Conn, worker.Outgoing{Subject: e.subject, Header: h, Data: e.body}); err != nil {
 			t.Fatal(err)
 		}
 	}

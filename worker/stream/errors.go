@@ -23,6 +23,7 @@ var (
 	ErrTooLarge     = errors.New("message too large")
 	ErrNotMigrated  = errors.New("streams or consumers missing")
 	ErrNotFound     = errors.New("message not found")
+	ErrDuplicate    = errors.New("the broker took the message for a duplicate and stored nothing")
 	ErrReaders      = errors.New("all names for readers are in use")
 	ErrForeign      = errors.New("no worker wrote the message")
 	ErrBelowFill    = errors.New("limit below what the stream holds")
@@ -84,6 +85,7 @@ var hints = map[error]string{
 	ErrTooLarge:     "send less, or raise max_payload of the broker and the stream's limit with `idpsync migrate`",
 	ErrNotMigrated:  "run `idpsync migrate`",
 	ErrNotFound:     "it may have been processed, expired or deleted",
+	ErrDuplicate:    "name the event in Idpsync-Event-Id or ce-id and leave Nats-Msg-Id out: the broker compares that one across all subjects and publishers",
 	ErrReaders:      "end the other reader (tail, dlq, prove, send --wait) of the same user, or have the broker's configuration grant a further name and add it to --nats-consumers; one that crashed is free again after half a minute",
 	ErrForeign:      "leave it; find out who may publish there, or name an inbox of theirs there (deploy/nats-server.conf has the permissions of every role)",
 }

@@ -28,7 +28,7 @@ func TestHoldingTellsWhatIsStored(t *testing.T) {
 		t.Errorf("of an empty stream: %+v, %v", h, has)
 	}
 	for range 6 {
-		if _, _, err := stream.PublishEvent(t.Context(), c, worker.Outgoing{Subject: "idpsync.login." + tenantA + ".okta"}); err != nil {
+		if _, err := stream.PublishEvent(t.Context(), c, worker.Outgoing{Subject: "idpsync.login." + tenantA + ".okta"}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/stream"
 )
@@ -19,7 +20,7 @@ import (
 func events(n int, kind, prefix string) []worker.Outgoing {
 	out := make([]worker.Outgoing, n)
 	for i := range out {
-		out[i] = worker.Outgoing{Subject: "idpsync." + kind + "." + tenantA + ".hr", ID: fmt.Sprintf("%s-%d", prefix, i), Data: []byte(prefix)}
+		out[i] = worker.Outgoing{Subject: "idpsync." + kind + "." + tenantA + ".hr", Header: providers.Header{"Idpsync-Event-Id": {fmt.Sprintf("%s-%d", prefix, i)}}, Data: []byte(prefix)}
 	}
 	return out
 }
@@ -57,9 +58,11 @@ func TestLaneHandsOutWhatItsFilterCovers(t *testing.T) {
 	before := time.Now()
 	publish(t, c, events(3, "login", "l"))
 	publish(t, c, events(2, "feed", "f"))
-	publish(t, c, []worker.Outgoing{{Subject: "idpsync.command." + tenantA + ".users.create", ID: "c"}, {Subject: "idpsync.login.too.deep.a.b", ID: "odd"}})
+	others := events(2, "login", "o")
+	others[0].Subject, others[1].Subject = "idpsync.command."+tenantA+".users.create", "idpsync.login.too.deep.a.b"
+	publish(t, c, others)
 	ctx := within(t, time.Minute)
-	want := map[string][]string{stream.LaneLogins: {"l-0", "l-1", "l-2", "c", "odd"}, stream.LaneFeeds: {"f-0", "f-1"}}
+	want := map[string][]string{stream.LaneLogins: {"l-0", "l-1", "l-2", "o-0", "o-1"}, stream.LaneFeeds: {"f-0", "f-1"}}
 	for lane, ids := range want {
 		l := consume(t, c, lane, 10)
 		var last worker.Message
@@ -68,7 +71,7 @@ func TestLaneHandsOutWhatItsFilterCovers(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := m.Header().Get("Nats-Msg-Id"); got != id {
+			if got := m.Header().Get("Idpsync-Event-Id"); got != id {
 				t.Fatalf("%s: got %s, want %s", lane, got, id)
 			}
 			if m.Stream() != stream.StreamEvents || m.Delivered() != 1 || m.Sequence() == 0 ||
@@ -240,7 +243,7 @@ func TestLaneSurvivesKillsOfTheBroker(t *testing.T) {
 	put := func(prefix string) {
 		msgs := events(n, "feed", prefix)
 		for i := range msgs {
-			stored[msgs[i].ID] = true
+			stored[msgs[i].Header.Get("Idpsync-Event-Id")] = true
 		}
 		for ctx.Err() == nil {
 			if errs := stream.Publisher(c).Publish(ctx, msgs); errs == nil {
@@ -254,7 +257,7 @@ func TestLaneSurvivesKillsOfTheBroker(t *testing.T) {
 	take := func(until int) {
 		for len(seen) < until {
 			m := next(t, ctx, l)
-			seen[m.Header().Get("Nats-Msg-Id")]++
+			seen[m.Header().Get("Idpsync-Event-Id")]++
 			_ = m.Ack() // lost when the broker is down; then it comes again
 		}
 	}
@@ -284,7 +287,7 @@ func TestLaneSurvivesKillsOfTheBroker(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		seen[m.Header.Get("Nats-Msg-Id")]++
+		seen[m.Header.Get("Idpsync-Event-Id")]++
 	}
 	for id := range stored {
 		if seen[id] == 0 {
@@ -343,7 +346,7 @@ func TestLaneBindsAgainAfterItsConsumerWasRemoved(t *testing.T) {
 		}
 	}
 	publish(t, c, events(1, "feed", "b"))
-	if m := next(t, ctx, l); m.Header().Get("Nats-Msg-Id") != "b-0" {
+	if m := next(t, ctx, l); m.Header().Get("Idpsync-Event-Id") != "b-0" {
 		t.Fatal(m.Header())
 	}
 }

@@ -32,13 +32,18 @@ const (
 // [ErrPermission], [ErrTooLarge], [ErrTimeout] and [ErrDisconnected], or ctx's own.
 func Publisher(c *Conn) worker.Publisher { return c.pub }
 
-// PublishEvent stores one message and returns its stream sequence, and whether it had been stored before under its id.
-func PublishEvent(ctx context.Context, c *Conn, m worker.Outgoing) (seq uint64, duplicate bool, err error) {
+// PublishEvent stores one message and returns its stream sequence. Events have no ID for the broker: another publisher could
+// suppress them by it. That the broker takes the message for a duplicate, and so stores nothing, is an error of class
+// [ErrDuplicate].
+func PublishEvent(ctx context.Context, c *Conn, m worker.Outgoing) (seq uint64, err error) {
 	b := c.pub.send(ctx, []worker.Outgoing{m}, true)
 	if b.errs[0] != nil {
-		return 0, false, b.errs[0]
+		return 0, b.errs[0]
 	}
-	return b.acks[0].Sequence, b.acks[0].Duplicate, nil
+	if b.acks[0].Duplicate {
+		return 0, &Error{Op: "publish " + m.Subject, Class: ErrDuplicate, Hint: hints[ErrDuplicate]}
+	}
+	return b.acks[0].Sequence, nil
 }
 
 // A publisher sends batches and matches the acknowledgements by reply subjects of its own: <prefix><batch>.<index>.

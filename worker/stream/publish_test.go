@@ -63,13 +63,12 @@ func TestPublishStoresAllAndADuplicateIsASuccess(t *testing.T) {
 	if n := count(t, c, stream.StreamResults); n != 6000 {
 		t.Fatalf("%d results stored", n)
 	}
-	seq, dup, err := stream.PublishEvent(ctx, c, msgs[7])
-	if err != nil || !dup || seq == 0 {
-		t.Fatalf("seq %d, duplicate %v, error %v", seq, dup, err)
+	if _, err := stream.PublishEvent(ctx, c, msgs[7]); !errors.Is(err, stream.ErrDuplicate) {
+		t.Fatalf("an event under an id that was used before is published with the error %v, want a duplicate", err)
 	}
-	seq, dup, err = stream.PublishEvent(ctx, c, worker.Outgoing{Subject: msgs[0].Subject, Data: []byte("x")})
-	if err != nil || dup || seq != 6001 {
-		t.Fatalf("seq %d, duplicate %v, error %v", seq, dup, err)
+	seq, err := stream.PublishEvent(ctx, c, worker.Outgoing{Subject: msgs[0].Subject, Data: []byte("x")})
+	if err != nil || seq != 6001 {
+		t.Fatalf("an event without an id is stored as sequence %d with the error %v, want 6001", seq, err)
 	}
 	if msgs[0].Header.Get("Nats-Msg-Id") != "" {
 		t.Fatal("the caller's header was changed")

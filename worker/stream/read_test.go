@@ -231,7 +231,7 @@ func TestReadingWithoutStreamsSaysSo(t *testing.T) {
 	if _, err := stream.ReadState(t.Context(), c); !errors.Is(err, stream.ErrNotMigrated) {
 		t.Error(err)
 	}
-	if _, _, err := stream.PublishEvent(t.Context(), c, worker.Outgoing{Subject: "idpsync.login.a.b"}); !errors.Is(err, stream.ErrNoStream) {
+	if _, err := stream.PublishEvent(t.Context(), c, worker.Outgoing{Subject: "idpsync.login.a.b"}); !errors.Is(err, stream.ErrNoStream) {
 		t.Error(err)
 	}
 }
@@ -276,7 +276,7 @@ func TestStrandedEventsAreFound(t *testing.T) {
 		return err == nil && st.Stranded == 1
 	})
 	got, err := stream.Stranded(ctx, c, 0)
-	if err != nil || len(got) != 1 || got[0].Sequence != 2 || got[0].Header.Get("Nats-Msg-Id") != "f-1" {
+	if err != nil || len(got) != 1 || got[0].Sequence != 2 || got[0].Header.Get("Idpsync-Event-Id") != "f-1" {
 		t.Fatalf("%+v, %v", got, err)
 	}
 	found := false

@@ -235,7 +235,7 @@ func (d *Deployment) PublishWith(subject, id string, body []byte, header provide
 	for name, values := range header {
 		h[name] = values
 	}
-	seq, _, err := stream.PublishEvent(d.Ctx, d.Conn, worker.Outgoing{Subject: subject, Header: h, Data: body})
+	seq, err := stream.PublishEvent(d.Ctx, d.Conn, worker.Outgoing{Subject: subject, Header: h, Data: body})
 	if err != nil {
 		d.T.Fatal(err)
 	}
@@ -249,7 +249,7 @@ func (d *Deployment) Order(tenant string, o worker.Order) {
 	if err != nil {
 		d.T.Fatal(err)
 	}
-	if _, _, err := stream.PublishEvent(d.Ctx, d.Conn, worker.Outgoing{Subject: worker.ReplaySubject(tenant), Data: body}); err != nil {
+	if _, err := stream.PublishEvent(d.Ctx, d.Conn, worker.Outgoing{Subject: worker.ReplaySubject(tenant), Data: body}); err != nil {
 		d.T.Fatal(err)
 	}
 }
