@@ -174,6 +174,7 @@ func (w *Worker) publishResults(ctx context.Context, events []*event, failed map
 func (w *Worker) dispose(ctx context.Context, events []*event, failed map[*event]error) {
 	var acks []Message
 	var done []int64
+	var secrets []*event
 	for _, e := range events {
 		err := failed[e]
 		e.told = err == nil && e.wait == nil
@@ -189,8 +190,10 @@ func (w *Worker) dispose(ctx context.Context, events []*event, failed map[*event
 				nap = max(nap, e.wait.after)
 			}
 			w.told(e, e.message.NakWithDelay(nap))
+		case e.secretive():
+			secrets = append(secrets, e)
 		case e.rejection != nil && e.rejection.DeadLetter:
-			w.told(e, e.message.Term(string(e.rejection.Code)+" "+e.rejection.Reason))
+			w.told(e, e.message.Term(e.terminated()))
 		default:
 			acks = append(acks, e.message)
 		}
@@ -211,7 +214,13 @@ func (w *Worker) dispose(ctx context.Context, events []*event, failed map[*event
 			w.log.Warn("ack not told; the event will be delivered again and found done", "stream_seq", m.Sequence(), "error", err)
 		}
 	}
+	for _, e := range secrets {
+		w.eraseAside(ctx, e)
+	}
 }
+
+// terminated is what the broker is told of a delivery that ended in a dead letter.
+func (e *event) terminated() string { return string(e.rejection.Code) + " " + e.rejection.Reason }
 
 func (w *Worker) told(e *event, err error) {
 	if err != nil {

@@ -40,6 +40,8 @@ type event struct {
 	due    time.Time // when this worker got it
 	told   bool      // everybody was told what became of it
 
+	erasing bool // its stored message is being overwritten, beside the lanes
+
 	tenant  *Tenant
 	source  *Source
 	request providers.CreateUser

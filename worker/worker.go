@@ -143,6 +143,7 @@ type Worker struct {
 	leases      *leases
 	submissions chan *event
 	hashing     chan *event
+	erasing     chan *event
 	stopped     chan struct{}
 }
 
@@ -161,7 +162,7 @@ func New(st Store, publisher Publisher, directories *Directories, authorizer Aut
 		cfg: cfg, boot: boot.String(), store: st, publisher: publisher, directories: directories, authorizer: authorizer,
 		metrics: cfg.Metrics, log: cfg.Log, now: cfg.Now,
 		breaker: newBreaker(), leases: newLeases(),
-		submissions: make(chan *event, cfg.Batch), hashing: make(chan *event, cfg.HashQueue), stopped: make(chan struct{}),
+		submissions: make(chan *event, cfg.Batch), hashing: make(chan *event, cfg.HashQueue), erasing: make(chan *event, eraseQueue), stopped: make(chan struct{}),
 	}
 	if cfg.Crumbs != "" {
 		// One slot for each goroutine that can verify at a time: those of both lanes, their suspects, relay and replays.
@@ -214,6 +215,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	for range w.cfg.HashWorkers {
 		hashing.Go(func() { w.hash(hard, hashed) })
 	}
+	var erasing sync.WaitGroup
+	erasing.Go(func() { w.eraser(hard) })
 	for _, l := range lanes {
 		running.Go(func() { l.run(ctx, hard) })
 	}
@@ -222,6 +225,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	running.Wait()
 	close(hashed)
 	hashing.Wait()
+	close(w.erasing)
+	erasing.Wait()
 	close(w.stopped)
 	close(finished)
 	<-deadline
@@ -286,7 +291,7 @@ func (w *Worker) finish(ctx context.Context, events []*event) {
 	committed := time.Now()
 	w.metrics.Stage("commit", len(events), committed.Sub(prepared))
 	w.deliver(ctx, events)
-	w.leases.drop(events)
+	w.leases.drop(notErasing(events))
 	w.metrics.Stage("deliver", len(events), time.Since(committed))
 }
 

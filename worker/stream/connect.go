@@ -63,6 +63,7 @@ type Conn struct {
 
 	mu        sync.Mutex
 	listeners map[int]listener
+	streams   map[string]jetstream.Stream // see handle
 	nextID    int
 	pub       *publisher
 }
@@ -95,7 +96,7 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 	if o.URL == "" {
 		o.URL = nats.DefaultURL
 	}
-	c := &Conn{log: o.Log, url: RedactURL(o.URL), inbox: o.InboxPrefix, consumers: o.Consumers, closed: make(chan struct{}), listeners: map[int]listener{}}
+	c := &Conn{log: o.Log, url: RedactURL(o.URL), inbox: o.InboxPrefix, consumers: o.Consumers, closed: make(chan struct{}), listeners: map[int]listener{}, streams: map[string]jetstream.Stream{}}
 	opts, err := c.natsOptions(o)
 	if err != nil {
 		return nil, err

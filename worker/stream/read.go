@@ -155,7 +155,7 @@ func SecureDeleteResult(ctx context.Context, c *Conn, seq uint64) error {
 
 func secureDelete(ctx context.Context, c *Conn, name string, seq uint64) error {
 	op := "delete from " + name
-	s, err := c.js.Stream(ctx, name)
+	s, err := c.handle(ctx, name)
 	if err != nil {
 		return wrap(op, err)
 	}
@@ -168,6 +168,24 @@ func secureDelete(ctx context.Context, c *Conn, name string, seq uint64) error {
 		return nil
 	}
 	return wrap(op, err)
+}
+
+// handle returns a stream of that name without asking the broker for it each time. What it caches of the stream is old.
+func (c *Conn) handle(ctx context.Context, name string) (jetstream.Stream, error) {
+	c.mu.Lock()
+	s := c.streams[name]
+	c.mu.Unlock()
+	if s != nil {
+		return s, nil
+	}
+	s, err := c.js.Stream(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.streams[name] = s
+	return s, nil
 }
 
 func present(ctx context.Context, s jetstream.Stream, seq uint64) bool {
