@@ -76,7 +76,11 @@ func (w *Worker) checkPassword(env *providers.Envelope, req *providers.CreateUse
 		}
 	}
 	if imported != "" {
-		if err := checkPasswordHash(imported.Reveal()); err != nil {
+		err := checkPasswordHash(imported.Reveal())
+		if err == nil && !w.cfg.WeakHashes {
+			err = checkHashStrength(imported.Reveal())
+		}
+		if err != nil {
 			fault("password_hash", "invalid", "The password hash "+err.Error()+".")
 		}
 	}

@@ -245,3 +245,41 @@ func TestPayloadHashOfAPasswordEvent(t *testing.T) {
 		t.Error("the hash is a plain one of the payload")
 	}
 }
+
+// TestImportedHashesHaveALeastCost has each bound of the OWASP cheat sheet, and one step below it.
+func TestImportedHashesHaveALeastCost(t *testing.T) {
+	const tail = "$MDEyMzQ1Njc4OWFiY2RlZg$MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY"
+	const crypt = "$abcdefghijklmnopqrstuuabcdefghijklmnopqrstuvwxyzABCDE"
+	for strong, weak := range map[string]string{
+		"$2b$10" + crypt:                        "$2b$09" + crypt,
+		"$2y$15" + crypt:                        "$2a$04" + crypt,
+		"$argon2id$v=19$m=47104,t=1,p=1" + tail: "$argon2id$v=19$m=47103,t=1,p=1" + tail,
+		"$argon2id$v=19$m=19456,t=2,p=1" + tail: "$argon2id$v=19$m=19455,t=2,p=1" + tail,
+		"$argon2i$v=19$m=12288,t=3,p=1" + tail:  "$argon2i$v=19$m=12287,t=3,p=1" + tail,
+		"$argon2id$v=19$m=9216,t=4,p=1" + tail:  "$argon2id$v=19$m=9215,t=4,p=1" + tail,
+		"$argon2id$v=19$m=7168,t=5,p=1" + tail:  "$argon2id$v=19$m=7167,t=5,p=1" + tail,
+		"$argon2id$v=19$m=7168,t=16,p=2" + tail: "$argon2id$v=19$m=7167,t=16,p=2" + tail,
+		"$scrypt$ln=17,r=8,p=1" + tail:          "$scrypt$ln=17,r=7,p=1" + tail,
+		"$scrypt$ln=18,r=8,p=1" + tail:          "$scrypt$ln=16,r=8,p=1" + tail,
+		"$scrypt$ln=16,r=8,p=2" + tail:          "$scrypt$ln=15,r=8,p=2" + tail,
+		"$scrypt$ln=15,r=8,p=3" + tail:          "$scrypt$ln=14,r=8,p=4" + tail,
+		"$scrypt$ln=14,r=8,p=5" + tail:          "$scrypt$ln=13,r=8,p=9" + tail,
+		"$scrypt$ln=13,r=8,p=10" + tail:         "$scrypt$ln=12,r=8,p=16" + tail,
+		"$pbkdf2-sha1$i=1300000" + tail:         "$pbkdf2-sha1$i=1299999" + tail,
+		"$pbkdf2-sha256$i=600000,l=32" + tail:   "$pbkdf2-sha256$i=599999,l=32" + tail,
+		"$pbkdf2-sha512$i=210000" + tail:        "$pbkdf2-sha512$i=209999" + tail,
+	} {
+		for hash, wantWeak := range map[string]bool{strong: false, weak: true} {
+			if err := checkPasswordHash(hash); err != nil {
+				t.Errorf("%s is not of a known form: %v", hash, err)
+			}
+			err := checkHashStrength(hash)
+			if (err != nil) != wantWeak {
+				t.Errorf("%s is judged with the error %v, want weak: %v", hash, err, wantWeak)
+			}
+			if err != nil && (!strings.Contains(err.Error(), "OWASP") || strings.Contains(err.Error(), "MDEy")) {
+				t.Errorf("%s is refused with %q, want whose bound it is and nothing of the hash", hash, err)
+			}
+		}
+	}
+}

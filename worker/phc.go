@@ -156,3 +156,67 @@ func checkSaltAndHash(salt, hash string) error {
 	}
 	return nil
 }
+
+// The least cost of an imported hash, by the OWASP Password Storage Cheat Sheet, which names these as equal in strength:
+// https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html. For argon2 (RFC 9106) it lists the memory
+// in KiB by the number of passes, at one lane; for scrypt (RFC 7914) the lanes by the binary logarithm of N, at r = 8.
+const (
+	leastBcrypt       = 10
+	leastScryptBlock  = 8
+	leastPBKDF2SHA1   = 1_300_000
+	leastPBKDF2SHA256 = 600_000
+	leastPBKDF2SHA512 = 210_000
+)
+
+func leastArgonMemory(passes int) int {
+	return []int{47_104, 19_456, 12_288, 9_216, 7_168}[min(passes, 5)-1]
+}
+
+func leastScryptLanes(ln int) int {
+	switch {
+	case ln >= 17:
+		return 1
+	case ln >= 13:
+		return map[int]int{13: 10, 14: 5, 15: 3, 16: 2}[ln]
+	}
+	return maxParallelism + 1
+}
+
+// checkHashStrength refuses a hash, of a form that [checkPasswordHash] has accepted, that is tried out too cheaply by someone
+// who gets hold of it.
+func checkHashStrength(s string) error {
+	fields := strings.Split(s[1:], "$")
+	weak := func(format string, args ...any) error {
+		return fmt.Errorf("is too weak: OWASP asks for at least "+format, args...)
+	}
+	number := func(field string, names ...string) []int {
+		p, err := hashParameters(field, names...)
+		if err != nil { // it was read before
+			return make([]int, len(names))
+		}
+		return p
+	}
+	switch fields[0] {
+	case "2a", "2b", "2y":
+		if cost, err := strconv.Atoi(fields[1]); err != nil || cost < leastBcrypt {
+			return weak("a bcrypt cost of %d", leastBcrypt)
+		}
+	case "argon2id", "argon2i":
+		p := number(fields[2], "m", "t", "p")
+		if least := leastArgonMemory(max(p[1], 1)); p[0] < least {
+			return weak("m=%d with t=%d for argon2", least, p[1])
+		}
+	case "scrypt":
+		p := number(fields[1], "ln", "r", "p")
+		if p[1] < leastScryptBlock || p[2] < leastScryptLanes(p[0]) {
+			return weak("ln=17,r=8,p=1 for scrypt, or as much as that")
+		}
+	case "pbkdf2-sha1", "pbkdf2-sha256", "pbkdf2-sha512":
+		iterations, _, _ := strings.Cut(fields[1], ",")
+		least := map[string]int{"pbkdf2-sha1": leastPBKDF2SHA1, "pbkdf2-sha256": leastPBKDF2SHA256, "pbkdf2-sha512": leastPBKDF2SHA512}[fields[0]]
+		if number(iterations, "i")[0] < least {
+			return weak("%d iterations of %s", least, fields[0])
+		}
+	}
+	return nil
+}

@@ -252,7 +252,7 @@ func TestPasswordHashesOfOtherSystemsAreTakenWithinBounds(t *testing.T) {
 	for _, h := range []string{
 		bcryptHash, "$2a" + bcryptHash[3:], "$2y" + bcryptHash[3:],
 		"$argon2id$v=19$m=19456,t=2,p=1$" + salt + "$" + hash, "$argon2i$v=19$m=65536,t=3,p=4$" + salt + "$" + hash,
-		"$scrypt$ln=15,r=8,p=1$" + salt + "$" + hash, "$pbkdf2-sha256$i=600000$" + salt + "$" + hash, "$pbkdf2-sha512$i=210000,l=32$" + salt + "$" + hash,
+		"$scrypt$ln=17,r=8,p=1$" + salt + "$" + hash, "$pbkdf2-sha256$i=600000$" + salt + "$" + hash, "$pbkdf2-sha512$i=210000,l=32$" + salt + "$" + hash,
 	} {
 		s.want(send(h), 201, worker.OutcomeCreated)
 	}
@@ -264,11 +264,32 @@ func TestPasswordHashesOfOtherSystemsAreTakenWithinBounds(t *testing.T) {
 		"$argon2id$v=19$m=19456,t=2,p=1$" + salt + "=$" + hash, "$argon2id$v=19$m=19456,t=2,p=1$" + salt + "$" + hash + "\n",
 		"$scrypt$ln=31,r=8,p=1$" + salt + "$" + hash, "$scrypt$ln=20,r=32,p=1$" + salt + "$" + hash, "$pbkdf2-sha256$i=1$" + salt + "$" + hash,
 		"$pbkdf2-sha256$i=999999999$" + salt + "$" + hash, "$pbkdf2-sha256$i=600000,l=64$" + salt + "$" + hash, "$pbkdf2-md5$i=600000$" + salt + "$" + hash, strings.Repeat("$", 600),
+		"$2b$09" + bcryptHash[6:], "$argon2id$v=19$m=8,t=1,p=1$" + salt + "$" + hash, "$scrypt$ln=1,r=8,p=1$" + salt + "$" + hash, "$pbkdf2-sha256$i=1000$" + salt + "$" + hash,
 	} {
 		r := send(h)
 		s.want(r, 400, worker.OutcomeRejected)
 		if got := fieldsOf(r); !slices.Equal(got, []string{"password_hash"}) || strings.Contains(string(r.Data), hash) {
 			t.Errorf("%.40q: %s", h, r.Data)
+		}
+	}
+}
+
+func TestDeploymentMayTakeWeakPasswordHashes(t *testing.T) {
+	t.Parallel()
+	d := workertest.New(t, workertest.Options{})
+	p := d.Start(func(c *worker.Config) { c.WeakHashes = true })
+	token := d.Credential(acme, "user")
+	for subject, test := range map[string]struct {
+		hash   string
+		status int
+	}{
+		"weak":    {"$2b$04" + bcryptHash[6:], 201},
+		"no hash": {"5f4dcc3b5aa765d61d8327deb882cf99", 400},
+	} {
+		body := tenantUser("weak", "local")
+		body["password_hash"] = test.hash
+		if a, _ := p.Submit(d.Ctx, submission(token, subject, body)); a.Status != test.status {
+			t.Errorf("%s: the answer is %d %s, want %d", subject, a.Status, a.Body, test.status)
 		}
 	}
 }

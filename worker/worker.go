@@ -71,6 +71,7 @@ type Config struct {
 	HashQueue        int                                 // events that wait for it; 256
 	Unseal           func(sealed string) ([]byte, error) // opens sealed passwords; nil: there is no key
 	DurablePasswords bool                                // accept passwords in the clear in what the broker stores
+	WeakHashes       bool                                // accept imported hashes below the least cost
 
 	LoginBudget   time.Duration // how long a login or command may wait for its source; 1 h
 	FeedBudget    time.Duration // the same for feeds; 24 h

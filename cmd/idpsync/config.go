@@ -53,6 +53,7 @@ type config struct {
 	LoginsBudget     time.Duration
 	FeedsBudget      time.Duration
 	DurablePasswords string
+	WeakHashes       string
 }
 
 // An area is a group of settings that a verb takes as flags. Environment and file may hold all of them for every verb.
@@ -114,6 +115,7 @@ func settings() []setting {
 		{areaRun, "logins_budget", "1h", "how long a login or command may wait for what is unreachable before it becomes a dead letter", period(func(c *config) *time.Duration { return &c.LoginsBudget })},
 		{areaRun, "feeds_budget", "24h", "the same for a feed event", period(func(c *config) *time.Duration { return &c.FeedsBudget })},
 		{areaRun, "durable_passwords", "refuse", "bare passwords in commands that the broker stores: refuse or accept", oneOf(func(c *config) *string { return &c.DurablePasswords }, "refuse", "accept")},
+		{areaRun, "weak_password_hashes", "refuse", "imported password hashes that cost less than OWASP asks for: refuse or accept", oneOf(func(c *config) *string { return &c.WeakHashes }, "refuse", "accept")},
 	}
 }
 

@@ -179,7 +179,7 @@ func (a *app) buildWorker(ctx context.Context, d *deployment, o deployOptions) (
 	d.metrics = newMetrics()
 	wc := worker.Config{
 		Name: c.workerName(), Version: version, Batch: c.BatchSize, Parallel: c.Concurrency, AckWait: stream.AckWait,
-		Unseal: d.key.OpenText, DurablePasswords: c.DurablePasswords == "accept",
+		Unseal: d.key.OpenText, DurablePasswords: c.DurablePasswords == "accept", WeakHashes: c.WeakHashes == "accept",
 		LoginBudget: c.LoginsBudget, FeedBudget: c.FeedsBudget, DrainTimeout: c.DrainTimeout,
 		Now: a.now, Rand: a.random, Log: log, Metrics: d.metrics, Broker: stream.Broker(d.conn), Vault: d.key,
 		Open: func(ctx context.Context, lane string) (worker.Consumer, error) {
@@ -278,6 +278,7 @@ func (a *app) readSealKey(c config, log *slog.Logger, mayMake bool) (*seal.Key, 
 		if err != nil {
 			return nil, fail(exitFailure, shareSealKeyHint, "%w", err)
 		}
+		warnOfOpenKey(name, log)
 		return key, nil
 	}
 	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
@@ -290,7 +291,18 @@ func (a *app) readSealKey(c config, log *slog.Logger, mayMake bool) (*seal.Key, 
 	if made {
 		log.Warn("a new seal key was made; keep a copy in a safe place, and give the same one to all workers of the deployment", "file", name, "public_key", key.KeyID())
 	}
+	warnOfOpenKey(name, log)
 	return key, nil
+}
+
+// warnOfOpenKey warns when others than its owner may read or write the seal key, which opens every dead letter. A file with
+// mode 0440 is how orchestrators mount a secret for a process that is not its owner.
+func warnOfOpenKey(name string, log *slog.Logger) {
+	info, err := os.Stat(name)
+	if err != nil || runtime.GOOS == "windows" || info.Mode().Perm()&0o077 == 0 || info.Mode().Perm() == 0o440 {
+		return
+	}
+	log.Warn("the seal key can be read or written by others than its owner; run: chmod 600 on it, or mount it with mode 0400", "file", name, "mode", fmt.Sprintf("%04o", info.Mode().Perm()))
 }
 
 // Close closes what was opened, in the opposite order.
