@@ -8,28 +8,33 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
+	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
 func newDLQShowCommand(a *app) *cobra.Command {
-	var asJSON, unseal bool
+	var asJSON, unseal, raw bool
 	var why string
 	cmd := &cobra.Command{
 		Use:   "show SEQUENCE",
 		Short: "Show one dead letter: what failed, why, and what to do",
 		Long: `Show one dead letter with its record, the checks that its event fails now, and what would become of it now. Tokens,
 assertions and passwords are not shown. With --unseal the event itself is, as it was sent; that is recorded with your
-name and reason.`,
+name and reason. On a terminal its control characters are escaped, as they could rewrite what you see; --raw shows them, and
+so does output into a file or a pipe.`,
 		Example: "  idpsync dlq show 17\n  idpsync dlq show 17 --unseal --why 'ticket 4711'",
 		Args:    cobra.ExactArgs(1),
 	}
 	cmd.Flags().BoolVar(&unseal, "unseal", false, "show the event as it was sent, secrets and all; audited")
 	cmd.Flags().StringVar(&why, "why", "", "with --unseal: the reason")
+	cmd.Flags().BoolVar(&raw, "raw", false, "with --unseal: control characters as they are, also on a terminal")
 	jsonFlag(cmd, &asJSON)
 	return a.dlqVerb(cmd, func(ctx context.Context, d *deployment, args []string) error {
 		var s dlqSelection
@@ -45,7 +50,7 @@ name and reason.`,
 			return fail(exitFailure, "idpsync dlq list shows the dead letters of this deployment", "message %d is no dead letter that a worker wrote: its signature does not hold", m.Sequence)
 		}
 		if unseal {
-			return a.unseal(ctx, d, m, why)
+			return a.unseal(ctx, d, m, why, raw || !isTerminal(a.stdout), asJSON)
 		}
 		shown := shownDeadLetter{deadLetter: readDeadLetter(m), Record: map[string]string{}}
 		shown.OtherKey = otherKey
@@ -155,7 +160,7 @@ func (a *app) showDeadLetter(d shownDeadLetter) error {
 }
 
 // unseal shows the event of a dead letter as it was sent, once that is on record.
-func (a *app) unseal(ctx context.Context, d *deployment, m stream.Stored, why string) error {
+func (a *app) unseal(ctx context.Context, d *deployment, m stream.Stored, why string, raw, asJSON bool) error {
 	if strings.TrimSpace(why) == "" {
 		return fail(exitUsage, "add --why 'the reason'", "unsealing is recorded, so it needs a reason")
 	}
@@ -173,6 +178,9 @@ func (a *app) unseal(ctx context.Context, d *deployment, m stream.Stored, why st
 	}); err != nil {
 		return fail(exitFailure, "", "it is not shown, as it could not be recorded: %w", err)
 	}
+	if asJSON {
+		return printJSON(a.stdout, unsealed{o.Subject, o.Header, o.Data})
+	}
 	fmt.Fprintf(a.stdout, "subject: %s\n", printable(o.Subject))
 	names := make([]string, 0, len(o.Header))
 	for name := range o.Header {
@@ -184,8 +192,40 @@ func (a *app) unseal(ctx context.Context, d *deployment, m stream.Stored, why st
 			fmt.Fprintf(a.stdout, "%s: %s\n", printable(name), printable(v))
 		}
 	}
-	_, err = fmt.Fprintf(a.stdout, "\n%s\n", o.Data)
+	body := string(o.Data)
+	if !raw {
+		body = escaped(body)
+	}
+	_, err = fmt.Fprintf(a.stdout, "\n%s\n", body)
 	return err
+}
+
+// unsealed is the event of a dead letter as --json prints it. The body is in base64, as it may be of any form.
+type unsealed struct {
+	Subject string           `json:"subject"`
+	Header  providers.Header `json:"header"`
+	Body    []byte           `json:"body"`
+}
+
+// escaped makes a text harmless for a terminal and keeps it readable: lines and tabs stay, and what else moves the cursor,
+// colours, hides or turns text around appears as an escape.
+func escaped(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); {
+		r, size := utf8.DecodeRuneInString(s[i:])
+		switch {
+		case r == utf8.RuneError && size == 1:
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		case r == '\n' || r == '\t' || unicode.IsGraphic(r):
+			b.WriteRune(r)
+		case r < utf8.RuneSelf:
+			fmt.Fprintf(&b, `\x%02x`, r)
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+		i += size
+	}
+	return b.String()
 }
 
 // forecastWord is a forecast in a word or two, the same for the same kind of end.

@@ -52,6 +52,9 @@ func (d *deployment) openHTTP(ctx context.Context, doors *doors) error {
 	at, err := doors.listen(ctx, "--http-listen", d.cfg.HTTPListen, handler, certificates, d.log)
 	if err == nil {
 		d.log.Info("HTTP API listens", "address", at, "tls", certificates != nil)
+		if host, _, err := net.SplitHostPort(at); certificates == nil && (err != nil || !loopback(host)) {
+			d.log.Warn("the HTTP API listens beyond loopback without TLS; tokens and passwords travel in the clear unless something in front of it has TLS; set --http-cert and --http-key, or listen on 127.0.0.1", "address", at)
+		}
 	}
 	return err
 }
