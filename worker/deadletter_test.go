@@ -190,7 +190,7 @@ func TestReplayCreatesWithTheOriginalIdAndTimeLongAfterTheTokenExpired(t *testin
 		}
 		d.Settle()
 		replayed, err := d.Store.DeadLetters(d.Ctx, store.DeadLetterFilter{State: store.DeadLetterReplayed, Campaign: "mended"})
-		if err != nil || len(replayed) != all || replayed[0].Who != "op@acme.example" || replayed[0].Why != "mended" {
+		if err != nil || len(replayed) != all || replayed[0].Who != "alice, said op@acme.example" || replayed[0].Why != "mended" {
 			t.Errorf("%d states, %v", len(replayed), err)
 		}
 		if n := len(d.AllLetters()); n != all {
@@ -325,11 +325,11 @@ func TestDiscardedDeadLetterIsNotReplayed(t *testing.T) {
 		d.Order(acme, worker.Order{Action: worker.OrderDiscard, Sequences: []uint64{letter.Sequence}, Who: "op@acme.example", Why: "left the company"})
 		d.Settle()
 		state, err := d.Store.DeadLetter(d.Ctx, letter.Sequence)
-		if err != nil || state.State != store.DeadLetterDiscarded || state.Who != "op@acme.example" || state.Why != "left the company" || state.Attempts != 0 {
+		if err != nil || state.State != store.DeadLetterDiscarded || state.Who != "alice, said op@acme.example" || state.Why != "left the company" || state.Attempts != 0 {
 			t.Errorf("%+v, %v", state, err)
 		}
 		audit, err := d.Store.AuditEntries(d.Ctx, store.AuditFilter{Action: "deadletter.discard"})
-		if err != nil || len(audit) != 1 || audit[0].Who != "op@acme.example" || audit[0].Tenant != acme {
+		if err != nil || len(audit) != 1 || audit[0].Who != "alice, said op@acme.example" || audit[0].Tenant != acme {
 			t.Errorf("%+v, %v", audit, err)
 		}
 		d.Apply(mended)
@@ -348,11 +348,10 @@ func TestOrderThatIsNoneIsPutAside(t *testing.T) {
 	d.LogIn("e1", astronaut(d, "ada"))
 	letter := d.AwaitLetter("e1")
 	d.Apply(mended)
-	d.Order(acme, worker.Order{Action: worker.OrderReplay, Sequences: []uint64{letter.Sequence}}) // nobody's
 	d.Order(acme, worker.Order{Action: "unseal", Sequences: []uint64{letter.Sequence}, Who: "op"})
 	d.Order(acme, worker.Order{Action: worker.OrderReplay, Sequences: make([]uint64, worker.MaxOrder+1), Who: "op"})
 	d.Order(acme, worker.Order{Action: worker.OrderReplay, Sequences: []uint64{0, 999_999}, Who: "op"})
-	if _, err := stream.PublishEvent(d.Ctx, d.Conn, worker.Outgoing{Subject: worker.ReplaySubject(acme), Data: []byte("{")}); err != nil {
+	if _, err := stream.PublishEvent(d.Ctx, d.Conn, worker.Outgoing{Subject: worker.ReplaySubject(acme, workertest.Operator), Data: []byte("{")}); err != nil {
 		t.Fatal(err)
 	}
 	d.Settle()

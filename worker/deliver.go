@@ -140,6 +140,7 @@ func (w *Worker) publishResults(ctx context.Context, events []*event, failed map
 		if e.replay != nil {
 			o.Header[HeaderReplayOf] = []string{strconv.FormatUint(e.replay.letter, 10)}
 			o.Header[HeaderCampaign] = []string{oneLine(e.replay.order.Campaign)}
+			o.Header[HeaderOperator] = []string{oneLine(e.replay.by.String())}
 		}
 		out, of = append(out, o), append(of, e)
 	}

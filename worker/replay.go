@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -26,13 +25,13 @@ const (
 // MaxOrder bounds the dead letters that one order names.
 const MaxOrder = 500
 
-// An Order is an operator's pointer to dead letters: the payload on idpsync.replay.<tenant>. It never holds an event, so
+// An Order is an operator's pointer to dead letters: the payload on idpsync.replay.<tenant>.<operator>. It never holds an event, so
 // nothing can be forged by it.
 type Order struct {
 	Action    string   `json:"action"`    // replay or discard
 	Sequences []uint64 `json:"sequences"` // in IDPSYNC_DEADLETTERS
 	Campaign  string   `json:"campaign"`  // what belongs together
-	Who       string   `json:"who"`
+	Who       string   `json:"who"`       // as the sender says; see [Operator]
 	Why       string   `json:"why"`
 }
 
@@ -40,6 +39,7 @@ type Order struct {
 const (
 	HeaderReplayOf = "Idpsync-Replay-Of" // sequence of the dead letter
 	HeaderCampaign = "Idpsync-Campaign"
+	HeaderOperator = "Idpsync-Replayed-By" // see [Operator]
 )
 
 // Headers of the dead letter of a replay that failed.
@@ -67,6 +67,7 @@ var ErrNoMessage = errors.New("no such message")
 // A replay says whose order brought a dead letter back.
 type replay struct {
 	order  Order
+	by     Operator
 	letter uint64           // its sequence
 	header providers.Header // its record
 }
@@ -166,15 +167,15 @@ func (w *Worker) toldOrder(m Message, err error) {
 
 // obey carries out one order. It may be delivered again at any point: what is done is found done.
 func (w *Worker) obey(ctx context.Context, m Message) {
-	var o Order
-	if err := json.Unmarshal(m.Data(), &o); err != nil || len(o.Sequences) > MaxOrder || o.Who == "" || (o.Action != OrderReplay && o.Action != OrderDiscard) {
-		w.log.Error("order to replay refused; it must name action, sequences and who", "stream_seq", m.Sequence(), "error", err)
+	o, tenant, by, err := readOrder(m.Subject(), m.Data(), w.cfg.Vouches)
+	if err != nil {
+		w.log.Error("order to replay refused", "stream_seq", m.Sequence(), "error", err)
 		w.toldOrder(m, m.Term("malformed order"))
 		return
 	}
 	slices.Sort(o.Sequences)
 	o.Sequences = slices.Compact(o.Sequences) // a dead letter named twice is one
-	events, retry := w.gather(ctx, m, o)
+	events, retry := w.gather(ctx, tenant, o, by)
 	if o.Action == OrderReplay && len(events) > 0 {
 		together, alone := events, []*event(nil)
 		if m.Delivered() > 1 {
@@ -190,7 +191,7 @@ func (w *Worker) obey(ctx context.Context, m Message) {
 	for _, e := range events {
 		retry = retry || (o.Action == OrderReplay && !e.told)
 	}
-	if err := w.closeDeadLetters(ctx, events, o); err != nil {
+	if err := w.closeDeadLetters(ctx, events, o, by); err != nil {
 		w.log.Warn("states of dead letters not kept; the order is carried out again", "campaign", o.Campaign, "error", err)
 		retry = true
 	}
@@ -205,7 +206,7 @@ func (w *Worker) obey(ctx context.Context, m Message) {
 const maxOrderDeliveries = 15
 
 // gather reads the dead letters of an order that nobody has dealt with yet. Retry says that some could not be read.
-func (w *Worker) gather(ctx context.Context, m Message, o Order) (events []*event, retry bool) {
+func (w *Worker) gather(ctx context.Context, tenant string, o Order, by Operator) (events []*event, retry bool) {
 	var foreign []uint64
 	for _, seq := range o.Sequences {
 		state, err := w.store.DeadLetter(ctx, seq)
@@ -235,11 +236,11 @@ func (w *Worker) gather(ctx context.Context, m Message, o Order) (events []*even
 			w.log.Error("dead letter refused; nothing of it is processed", "dead_letter", seq, "error", err)
 			continue
 		}
-		if m.Subject() != ReplaySubject(e.env.Tenant) {
-			w.log.Error("order names a dead letter of another tenant; it is not processed", "dead_letter", seq, "subject", m.Subject())
+		if tenantToken(tenant) != tenantToken(e.env.Tenant) {
+			w.log.Error("order names a dead letter of another tenant; it is not processed", "dead_letter", seq, "tenant", tenant, "operator", by.String())
 			continue
 		}
-		e.replay, e.due = &replay{order: o, letter: seq, header: letter.Header}, w.now()
+		e.replay, e.due = &replay{order: o, by: by, letter: seq, header: letter.Header}, w.now()
 		events = append(events, e)
 	}
 	if len(foreign) > 0 {
@@ -256,7 +257,7 @@ func (w *Worker) forged(letter Stored) bool {
 }
 
 // closeDeadLetters notes what became of the dead letters of an order, and who gave it.
-func (w *Worker) closeDeadLetters(ctx context.Context, events []*event, o Order) error {
+func (w *Worker) closeDeadLetters(ctx context.Context, events []*event, o Order, by Operator) error {
 	var rows []store.DeadLetter
 	sequences := map[string][]uint64{} // by tenant
 	for _, e := range events {
@@ -265,7 +266,7 @@ func (w *Worker) closeDeadLetters(ctx context.Context, events []*event, o Order)
 		}
 		h := e.replay.header
 		row := store.DeadLetter{
-			Sequence: e.replay.letter, Tenant: e.env.Tenant, Source: e.env.Source, EventID: e.env.EventID, Who: o.Who, Why: o.Why,
+			Sequence: e.replay.letter, Tenant: e.env.Tenant, Source: e.env.Source, EventID: e.env.EventID, Who: by.String(), Why: o.Why,
 			Code: h.Get(DeadLetterCode), Reason: h.Get(DeadLetterReason), Fingerprint: h.Get(DeadLetterFingerprint),
 			Campaign: o.Campaign, Attempts: e.attempt, CreatedAt: w.now(), UpdatedAt: w.now(), State: store.DeadLetterReplayed,
 		}
@@ -282,9 +283,9 @@ func (w *Worker) closeDeadLetters(ctx context.Context, events []*event, o Order)
 		return err
 	}
 	for tenant, list := range sequences {
-		detail := marshal(map[string]any{"why": o.Why, "sequences": list})
+		detail := marshal(map[string]any{"why": o.Why, "sequences": list, "vouched": by.Vouched, "said": by.Said})
 		if err := w.store.Audit(ctx, store.AuditEntry{
-			At: w.now(), Who: o.Who, Action: "deadletter." + o.Action, Tenant: tenant, Object: o.Campaign, Detail: detail,
+			At: w.now(), Who: by.String(), Action: "deadletter." + o.Action, Tenant: tenant, Object: o.Campaign, Detail: detail,
 		}); err != nil {
 			return err
 		}

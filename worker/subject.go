@@ -118,10 +118,33 @@ func DeadLetterSubject(tenant, source string, code Code) string {
 	return "idpsync.deadletter." + tenantToken(tenant) + "." + sourceToken(source) + "." + wordToken(string(code))
 }
 
-// ReplaySubject returns idpsync.replay.<tenant>, with the token as in [ResultSubject].
-func ReplaySubject(tenant string) string {
-	return "idpsync.replay." + tenantToken(tenant)
+// ReplaySubject returns idpsync.replay.<tenant>.<operator>, with tokens as in [ResultSubject].
+func ReplaySubject(tenant, operator string) string {
+	return "idpsync.replay." + tenantToken(tenant) + "." + sourceToken(operator)
 }
+
+// ParseReplaySubject reads the subject of an order: idpsync.replay.<tenant>.<operator>, or the form without an operator that
+// older versions use. The tenant is "" for dead letters of none; an operator is [a-z0-9-]{1,63}.
+func ParseReplaySubject(subject string) (tenant, operator string, err error) {
+	tokens := strings.Split(subject, ".")
+	if len(tokens) < 3 || len(tokens) > 4 || tokens[0] != "idpsync" || tokens[1] != "replay" {
+		return "", "", fmt.Errorf("%w: it is not idpsync.replay.<tenant>.<operator>", ErrSubject)
+	}
+	tenant, ok := providers.ParseUUID(tokens[2])
+	if !ok && tokens[2] != "_" {
+		return "", "", fmt.Errorf("%w: its tenant is not a UUID", ErrSubject)
+	}
+	if len(tokens) == 3 {
+		return tenant, "", nil
+	}
+	if !ValidOperator(tokens[3]) {
+		return "", "", fmt.Errorf("%w: its operator is not 1 to 63 of a-z, 0-9 and hyphen", ErrSubject)
+	}
+	return tenant, tokens[3], nil
+}
+
+// ValidOperator reports whether s can be the name of an operator in subjects: [a-z0-9-]{1,63}.
+func ValidOperator(s string) bool { return validSource(s) }
 
 func tenantToken(s string) string {
 	if id, ok := providers.ParseUUID(s); ok {

@@ -74,7 +74,7 @@ func TestSubjectsOfWhatIsWritten(t *testing.T) {
 		{worker.ResultSubject("x", "", "no outcome"), "idpsync.result._._._"},
 		{worker.DeadLetterSubject(upper, "hr", worker.CodeEventIDConflict), "idpsync.deadletter." + lower + ".hr.event_id_conflict"},
 		{worker.DeadLetterSubject("*", ">", "a.b"), "idpsync.deadletter._._._"},
-		{worker.ReplaySubject(upper), "idpsync.replay." + lower},
+		{worker.ReplaySubject(upper, "alice"), "idpsync.replay." + lower + ".alice"},
 		{worker.EventSubject(worker.Address{Shape: providers.ShapeLogin, Tenant: lower, Source: "Okta"}), ""},
 		{worker.EventSubject(worker.Address{Shape: providers.ShapeLogin, Tenant: "x", Source: "okta"}), ""},
 		{worker.EventSubject(worker.Address{Shape: providers.ShapeLogin, Door: providers.DoorRPC, Tenant: lower, Source: "okta"}), ""},
@@ -104,4 +104,27 @@ func FuzzParseSubject(f *testing.F) {
 			t.Fatalf("%q: %+v becomes %+v, %v", subject, a, again, err)
 		}
 	})
+}
+
+func TestParseReplaySubject(t *testing.T) {
+	const tenant = "2489e9ad-2ee2-8e00-8ec9-32d5f69181c0"
+	for subject, want := range map[string][2]string{
+		"idpsync.replay." + tenant + ".alice":                      {tenant, "alice"},
+		"idpsync.replay." + strings.ToUpper(tenant) + ".ops-2":     {tenant, "ops-2"},
+		"idpsync.replay." + tenant:                                 {tenant, ""},
+		"idpsync.replay._.alice":                                   {"", "alice"},
+		"idpsync.replay." + tenant + "." + strings.Repeat("a", 63): {tenant, strings.Repeat("a", 63)},
+	} {
+		if gotTenant, gotOperator, err := worker.ParseReplaySubject(subject); err != nil || gotTenant != want[0] || gotOperator != want[1] {
+			t.Errorf("%s is read as %q and %q with the error %v, want %q and %q", subject, gotTenant, gotOperator, err, want[0], want[1])
+		}
+	}
+	for _, subject := range []string{
+		"idpsync.replay", "idpsync.replay.acme.alice", "idpsync.replay." + tenant + ".Alice", "idpsync.replay." + tenant + ".", "idpsync.replay." + tenant + ".a.b",
+		"idpsync.replay." + tenant + "." + strings.Repeat("a", 64), "idpsync.replay." + tenant + ".a b", "idpsync.result." + tenant + ".alice",
+	} {
+		if _, _, err := worker.ParseReplaySubject(subject); !errors.Is(err, worker.ErrSubject) {
+			t.Errorf("%s is read with the error %v, want one of class ErrSubject", subject, err)
+		}
+	}
 }

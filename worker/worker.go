@@ -59,6 +59,7 @@ type Config struct {
 	Open    func(ctx context.Context, lane string) (Consumer, error) // opens the consumer of a lane; required
 	Broker  Broker                                                   // required
 	Vault   Vault                                                    // required
+	Vouches bool                                                     // the broker's permissions bind operators to the subjects of their orders
 	Crumbs  string                                                   // folder for what is known of a crash; "" keeps nothing
 
 	Batch    int           // events in one transaction; 500

@@ -28,6 +28,7 @@ type config struct {
 	NATSListen  string
 	NATSInbox   string   // "": the client's own
 	NATSReaders []string // names of consumers; none: random ones
+	Operator    string   // "": the name of the system's user
 
 	DatabaseURL     string // "": SQLite under DataDir; resolved from DatabaseURLFile when that is set
 	DatabaseURLFile string
@@ -99,6 +100,7 @@ func settings() []setting {
 		{areaBroker, "nats_key", "", "private key of nats_cert (PEM file)", path(func(c *config) *string { return &c.NATSKey })},
 		{areaBroker, "nats_inbox_prefix", "", "prefix of the subjects for replies, where the broker's permissions ask for one", text(func(c *config) *string { return &c.NATSInbox })},
 		{areaBroker, "nats_consumers", "", "names of consumers for reading results and dead letters, where the broker's permissions ask for them; several with commas between them", consumerNames(func(c *config) *[]string { return &c.NATSReaders })},
+		{areaBroker, "operator", "", "name of the operator in the subjects of orders to replay, as the broker's permissions have it; default that of the system's user", operatorName(func(c *config) *string { return &c.Operator })},
 		{areaBroker, "nats_listen", "127.0.0.1:4222", "address of the embedded broker", address(func(c *config) *string { return &c.NATSListen })},
 
 		{areaRun, "reply_inboxes", stream.DefaultInbox, "what the reply subject of a request must begin with to be answered; several with commas between them", inboxes(func(c *config) *[]string { return &c.ReplyInboxes })},

@@ -43,6 +43,7 @@ type deadLetter struct {
 	Hint        string    `json:"hint,omitempty"`
 	Attempts    string    `json:"attempts"`
 	Parent      string    `json:"parent,omitempty"`
+	By          string    `json:"by,omitempty"` // who dealt with it; "said" before what the broker does not vouch for
 	Bytes       int       `json:"bytes"`
 	OtherKey    bool      `json:"other_key,omitempty"` // signed with a key that the deployment does not have, so nothing shows who wrote it
 
@@ -149,7 +150,7 @@ func (s *dlqSelection) find(ctx context.Context, d *deployment, now time.Time) (
 		l := readDeadLetter(m)
 		l.OtherKey = otherKey
 		if row, ok := states[l.Sequence]; ok {
-			l.State, l.Outcome = row.State, row.Outcome
+			l.State, l.Outcome, l.By = row.State, row.Outcome, row.Who
 		}
 		if s.matches(l, now) {
 			letters = append(letters, l)
@@ -245,9 +246,9 @@ func newDLQListCommand(a *app) *cobra.Command {
 			if l.OtherKey {
 				state += " (other key)"
 			}
-			rows[i] = []string{strconv.FormatUint(l.Sequence, 10), l.Time.Local().Format("2006-01-02 15:04:05"), state, l.Tenant, l.Source, l.cause(), l.EventID, l.Fingerprint}
+			rows[i] = []string{strconv.FormatUint(l.Sequence, 10), l.Time.Local().Format("2006-01-02 15:04:05"), state, l.Tenant, l.Source, l.cause(), l.EventID, l.Fingerprint, dash(l.By)}
 		}
-		return printTable(a.stdout, []string{"SEQUENCE", "TIME", "STATE", "TENANT", "SOURCE", "CAUSE", "EVENT", "FINGERPRINT"}, rows)
+		return printTable(a.stdout, []string{"SEQUENCE", "TIME", "STATE", "TENANT", "SOURCE", "CAUSE", "EVENT", "FINGERPRINT", "BY"}, rows)
 	})
 }
 

@@ -262,7 +262,7 @@ func (c *campaign) send(ctx context.Context, letters []deadLetter, outcomes map[
 		begin := time.Now()
 		byTenant := map[string][]uint64{}
 		for _, l := range chunk {
-			subject := worker.ReplaySubject(l.Tenant)
+			subject := worker.ReplaySubject(l.Tenant, c.d.cfg.operatorName())
 			byTenant[subject] = append(byTenant[subject], l.Sequence)
 		}
 		for subject, sequences := range byTenant {
@@ -292,7 +292,7 @@ func (c *campaign) order(ctx context.Context, subject string, sequences []uint64
 		Subject: subject, Header: providers.Header{}, Data: body,
 	})
 	if err != nil {
-		return fail(exitFailure, "ask for the right to publish on idpsync.replay.>", "the order was not taken: %w", err)
+		return fail(exitFailure, "ask for the right to publish on "+subject+", or name yourself as the broker does with --operator", "the order was not taken: %w", err)
 	}
 	return nil
 }

@@ -58,7 +58,7 @@ so does output into a file or a pipe.`,
 		switch {
 		case err == nil:
 			shown.State, shown.Outcome = row.State, row.Outcome
-			shown.By = strings.TrimSpace(row.Who + " " + row.Why)
+			shown.By, shown.Why = row.Who, row.Why
 		case !errors.Is(err, store.ErrNotFound):
 			return err
 		}
@@ -90,7 +90,7 @@ so does output into a file or a pipe.`,
 
 type shownDeadLetter struct {
 	deadLetter
-	By       string            `json:"by,omitempty"`
+	Why      string            `json:"why,omitempty"`
 	Error    json.RawMessage   `json:"error,omitempty"`
 	Now      string            `json:"now"`
 	Forecast *worker.Forecast  `json:"forecast,omitempty"`
@@ -112,7 +112,9 @@ func (a *app) showDeadLetter(d shownDeadLetter) error {
 	}
 	for _, l := range [][2]string{
 		{"dead letter", strconv.FormatUint(d.Sequence, 10)},
-		{"state", strings.TrimSpace(d.State + " " + d.Outcome + " " + d.By)},
+		{"state", strings.TrimSpace(d.State + " " + d.Outcome)},
+		{"by", d.By},
+		{"why", d.Why},
 		{"event", d.EventID},
 		{"subject", d.Subject},
 		{"stored at", d.StoredAt},

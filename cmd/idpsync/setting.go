@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/directory/strictyaml"
 )
 
@@ -144,6 +145,17 @@ func inboxes(to field[[]string]) setter {
 			list = append(list, one)
 		}
 		*to(c) = list
+		return nil
+	}
+}
+
+// operatorName is a name that fits into a subject.
+func operatorName(to field[string]) setter {
+	return func(c *config, s string) error {
+		if !worker.ValidOperator(s) {
+			return &settingError{fmt.Sprintf("is %q", s), "1 to 63 of a-z, 0-9 and hyphen"}
+		}
+		*to(c) = s
 		return nil
 	}
 }

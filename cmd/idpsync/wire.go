@@ -180,6 +180,7 @@ func (a *app) buildWorker(ctx context.Context, d *deployment, o deployOptions) (
 	wc := worker.Config{
 		Name: c.workerName(), Version: version, Batch: c.BatchSize, Parallel: c.Concurrency, AckWait: stream.AckWait,
 		Unseal: d.key.OpenText, DurablePasswords: c.DurablePasswords == "accept", WeakHashes: c.WeakHashes == "accept",
+		Vouches:     !c.embedded(), // the embedded broker has one user
 		LoginBudget: c.LoginsBudget, FeedBudget: c.FeedsBudget, DrainTimeout: c.DrainTimeout,
 		Now: a.now, Rand: a.random, Log: log, Metrics: d.metrics, Broker: stream.Broker(d.conn), Vault: d.key,
 		Open: func(ctx context.Context, lane string) (worker.Consumer, error) {

@@ -197,7 +197,7 @@ func TestDeployedBrokerGrantsWhatEachRoleNeeds(t *testing.T) {
 	}
 
 	op := s.as("alice")
-	publish(t, op, []worker.Outgoing{{Subject: worker.ReplaySubject(tenantA), Data: []byte("{}")}})
+	publish(t, op, []worker.Outgoing{{Subject: worker.ReplaySubject(tenantA, "alice"), Data: []byte("{}")}})
 	letters := func(c *stream.Conn, f stream.Filter) int {
 		n := 0
 		for _, err := range stream.DeadLetters(ctx, c, f) {
@@ -277,7 +277,9 @@ func acts() []act {
 			"idpsync.rpc."+tenant+".v1.users.create", "idpsync.rpc."+tenant+".users.create")
 		add("publish", nil, "idpsync.command."+tenant+".v1.users.delete", "idpsync.rpc."+tenant+".x")
 		add("publish", []string{"worker"}, worker.ResultSubject(tenant, "okta", worker.OutcomeCreated), worker.DeadLetterSubject(tenant, "okta", worker.CodeMalformed))
-		add("publish", []string{"alice", "bob"}, worker.ReplaySubject(tenant))
+		add("publish", []string{"alice"}, worker.ReplaySubject(tenant, "alice"))
+		add("publish", []string{"bob"}, worker.ReplaySubject(tenant, "bob"))
+		add("publish", nil, worker.ReplaySubject(tenant, "carol"), "idpsync.replay."+tenant)
 		add("publish", []string{"worker"}, "_INBOX."+tenant+".admin.x")
 		for role, user := range map[string]string{"login": login, "waiting": waiting, "hr": hr, "admin": admin, "reader": reader} {
 			add("subscribe", []string{user}, "_INBOX."+tenant+"."+role+".>")

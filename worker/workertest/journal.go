@@ -242,6 +242,9 @@ func (d *Deployment) PublishWith(subject, id string, body []byte, header provide
 	return seq
 }
 
+// Operator is the operator in the subjects of orders.
+const Operator = "alice"
+
 // Order stores an operator's order to replay or discard dead letters of a tenant.
 func (d *Deployment) Order(tenant string, o worker.Order) {
 	d.T.Helper()
@@ -249,7 +252,7 @@ func (d *Deployment) Order(tenant string, o worker.Order) {
 	if err != nil {
 		d.T.Fatal(err)
 	}
-	if _, err := stream.PublishEvent(d.Ctx, d.Conn, worker.Outgoing{Subject: worker.ReplaySubject(tenant), Data: body}); err != nil {
+	if _, err := stream.PublishEvent(d.Ctx, d.Conn, worker.Outgoing{Subject: worker.ReplaySubject(tenant, Operator), Data: body}); err != nil {
 		d.T.Fatal(err)
 	}
 }
