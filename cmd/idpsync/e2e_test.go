@@ -219,8 +219,9 @@ func (s *site) users(tenant string) []userItem {
 	return list
 }
 
-// natsServer starts a nats-server with JetStream in a process of its own and returns its URL.
-func (s *site) natsServer() string {
+// natsServer starts a nats-server with JetStream in a process of its own and returns its URL. Arguments stand
+// in place of those that say where its data are.
+func (s *site) natsServer(args ...string) string {
 	s.t.Helper()
 	path := filepath.Join(s.folder, "nats-server")
 	build := exec.CommandContext(s.ctx, "go", "build", "-o", path, "github.com/nats-io/nats-server/v2")
@@ -228,7 +229,10 @@ func (s *site) natsServer() string {
 		s.t.Fatalf("build nats-server: %v\n%s", err, out)
 	}
 	log := newTap()
-	cmd := exec.Command(path, "--addr", "127.0.0.1", "--port", "-1", "--jetstream", "--store_dir", s.path("broker"))
+	if len(args) == 0 {
+		args = []string{"--jetstream", "--store_dir", s.path("broker")}
+	}
+	cmd := exec.Command(path, append([]string{"--addr", "127.0.0.1", "--port", "-1"}, args...)...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)
