@@ -51,6 +51,22 @@ type Source struct {
 	Grants       []string      `json:"grants,omitempty"`         // all that it may ever grant
 	OnDeniedRole string        `json:"on_denied_role,omitempty"` // "" (reject) or "drop"
 	MaxEventAge  time.Duration `json:"max_event_age,omitempty"`  // zero means DefaultMaxEventAge
+
+	KeyStaleness time.Duration `json:"key_staleness,omitempty"` // OIDC and SAML: how long before an event its key may have been seen last; zero means DefaultKeyStaleness
+	KeyGrace     time.Duration `json:"key_grace,omitempty"`     // the same: and how much longer while the issuer cannot be asked; zero means DefaultKeyGrace
+}
+
+// Staleness is how long before an event its key may have been seen last.
+func (s *Source) Staleness() time.Duration { return or(s.KeyStaleness, DefaultKeyStaleness) }
+
+// Grace is how much longer than Staleness a key is believed while its issuer cannot be asked.
+func (s *Source) Grace() time.Duration { return or(s.KeyGrace, DefaultKeyGrace) }
+
+func or(d, otherwise time.Duration) time.Duration {
+	if d > 0 {
+		return d
+	}
+	return otherwise
 }
 
 // Clashes reports whether two sources of one tenant could not be told apart by their issuer, under which their identities

@@ -48,6 +48,9 @@ func (s *Store) ApplyDirectory(ctx context.Context, base int64, d Directory, who
 		if err := a.apply(have, d); err != nil || a.changes.none() {
 			return err
 		}
+		if err := a.endKeyHistories(); err != nil {
+			return err
+		}
 		for _, step := range steps {
 			if err := step.step(ctx, tx, s.postgres(), who, at); err != nil {
 				return err
@@ -219,6 +222,21 @@ func declare[T any](a *applier, t table[T], have []kept[T], want []T) error {
 		}
 	}
 	return nil
+}
+
+// endKeyHistories ends what was known of the keys of sources that are withdrawn: one that is declared again knows only what
+// its issuer publishes then. The emptied history stays, for workers to see the change. Bans stay.
+func (a *applier) endKeyHistories() error {
+	const withdrawn = ` where not exists (select 1 from sources s where s.tenant_id = %[1]s.tenant_id and s.name = %[1]s.source and s.removed_at is null)`
+	if err := a.exec(`delete from source_keys` + fmt.Sprintf(withdrawn, "source_keys")); err != nil {
+		return err
+	}
+	revision, err := nextKeysRevision(a.ctx, a.tx)
+	if err != nil {
+		return err
+	}
+	return a.exec(`update key_histories set asked_at = null, valid_until = null, revision = ?`+fmt.Sprintf(withdrawn, "key_histories")+
+		` and asked_at is not null`, revision)
 }
 
 // freeNames takes roles that change their name out of the way, so that two may swap theirs.

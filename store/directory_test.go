@@ -241,32 +241,32 @@ func TestKeysAreKeptWithTheTimesAtWhichTheyWereKnown(t *testing.T) {
 				for _, n := range o.names {
 					published = append(published, key(string(n)))
 				}
-				if err := s.ObserveSourceKeys(t.Context(), strings.ToUpper(storetest.Acme), "okta", issuer, published, at(o.minute)); err != nil {
+				if err := s.ObserveSourceKeys(t.Context(), strings.ToUpper(storetest.Acme), storetest.SourceLogins, issuer, store.KeyObservation{Keys: published, At: at(o.minute)}); err != nil {
 					t.Fatal(err)
 				}
 			}
-			got, err := s.SourceKeys(t.Context(), storetest.Acme, "okta", issuer)
+			got, err := s.KeyHistory(t.Context(), storetest.Acme, storetest.SourceLogins, issuer)
 			equal(t, name+" error", err, nil)
-			equal(t, name, got, c.want)
+			equal(t, name, got.Keys, c.want)
 		}
 		var wg sync.WaitGroup
 		const observers, each = 8, 10
 		for i := range observers {
 			wg.Go(func() {
 				for k := range each {
-					if err := s.ObserveSourceKeys(t.Context(), storetest.Acme, "okta", "busy", []store.SourceKey{key("a"), key("b")}, at(k*observers+i)); err != nil {
+					if err := s.ObserveSourceKeys(t.Context(), storetest.Acme, storetest.SourceLogins, "busy", store.KeyObservation{Keys: []store.SourceKey{key("a"), key("b")}, At: at(k*observers + i)}); err != nil {
 						t.Error(err)
 					}
 				}
 			})
 		}
 		wg.Wait()
-		got, err := s.SourceKeys(t.Context(), storetest.Acme, "okta", "busy")
+		got, err := s.KeyHistory(t.Context(), storetest.Acme, storetest.SourceLogins, "busy")
 		equal(t, "error", err, nil)
-		equal(t, "observed by several at once", got, []store.SourceKey{known("a", 0, observers*each-1), known("b", 0, observers*each-1)})
-		none, err := s.SourceKeys(t.Context(), storetest.Acme, "okta", "nobody")
-		if err != nil || len(none) != 0 {
-			t.Errorf("of an unknown issuer: %v, %v", none, err)
+		equal(t, "observed by several at once", got.Keys, []store.SourceKey{known("a", 0, observers*each-1), known("b", 0, observers*each-1)})
+		none, err := s.KeyHistory(t.Context(), storetest.Acme, storetest.SourceLogins, "unheard of")
+		if err != nil || len(none.Keys) != 0 || !none.AskedAt.IsZero() {
+			t.Errorf("the history of an issuer that was never asked is %v, %v; want it empty", none, err)
 		}
 	})
 }

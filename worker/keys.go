@@ -10,8 +10,8 @@ import (
 
 // A KeyStore is where the key history is kept; *store.Store is one.
 type KeyStore interface {
-	SourceKeys(ctx context.Context, tenant, source, issuer string) ([]store.SourceKey, error)
-	ObserveSourceKeys(ctx context.Context, tenant, source, issuer string, published []store.SourceKey, at time.Time) error
+	KeyHistory(ctx context.Context, tenant, source, issuer string) (store.KeyHistory, error)
+	ObserveSourceKeys(ctx context.Context, tenant, source, issuer string, o store.KeyObservation) error
 }
 
 // NewKeys returns the key history over a store.
@@ -20,23 +20,81 @@ func NewKeys(st KeyStore) providers.Keys { return storedKeys{st} }
 type storedKeys struct{ store KeyStore }
 
 // Keys implements [providers.Keys].
-func (k storedKeys) Keys(ctx context.Context, tenant, source, issuer string) ([]providers.Key, error) {
-	rows, err := k.store.SourceKeys(ctx, tenant, source, issuer)
+func (k storedKeys) Keys(ctx context.Context, tenant, source, issuer string) (providers.KeyHistory, error) {
+	row, err := k.store.KeyHistory(ctx, tenant, source, issuer)
 	if err != nil {
-		return nil, err
+		return providers.KeyHistory{}, err
 	}
-	keys := make([]providers.Key, len(rows))
-	for i, r := range rows {
-		keys[i] = providers.Key(r)
+	h := providers.KeyHistory{
+		Keys: make([]providers.Key, len(row.Keys)), Bans: make([]providers.KeyBan, len(row.Bans)),
+		AskedAt: row.AskedAt, ValidUntil: row.ValidUntil, Revision: row.Revision,
 	}
-	return keys, nil
+	for i, r := range row.Keys {
+		h.Keys[i] = providers.Key(r)
+	}
+	for i, b := range row.Bans {
+		h.Bans[i] = providers.KeyBan{PublicKey: b.PublicKey, From: b.From}
+	}
+	return h, nil
 }
 
 // Observe implements [providers.Keys].
-func (k storedKeys) Observe(ctx context.Context, tenant, source, issuer string, published []providers.Key, at time.Time) error {
-	rows := make([]store.SourceKey, len(published))
-	for i, p := range published {
-		rows[i] = store.SourceKey(p)
+func (k storedKeys) Observe(ctx context.Context, tenant, source, issuer string, o providers.KeyObservation) error {
+	row := store.KeyObservation{Keys: make([]store.SourceKey, len(o.Keys)), At: o.At, ValidUntil: o.ValidUntil}
+	for i, p := range o.Keys {
+		row.Keys[i] = store.SourceKey(p)
 	}
-	return k.store.ObserveSourceKeys(ctx, tenant, source, issuer, rows, at)
+	return k.store.ObserveSourceKeys(ctx, tenant, source, issuer, row)
+}
+
+// followKeys has the providers take over what other workers learned of keys, and what operators banned, looking at every
+// interval until ctx ends.
+func (w *Worker) followKeys(ctx context.Context, interval time.Duration) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	var known int64
+	failed := false
+	for {
+		revision, err := w.takeOverKeys(ctx, known)
+		if err == nil {
+			known = revision
+		} else if !failed && ctx.Err() == nil { // once for each time that the store goes away
+			w.log.Warn("changes of keys not read; they are read when the store is back", "error", err)
+		}
+		failed = err != nil
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// takeOverKeys reloads the histories that changed after the revision since, and returns the newest revision.
+func (w *Worker) takeOverKeys(ctx context.Context, since int64) (int64, error) {
+	revision, err := w.store.KeysRevision(ctx)
+	if err != nil || revision == since {
+		return revision, err
+	}
+	changed, err := w.store.ChangedKeyHistories(ctx, since)
+	if err != nil {
+		return since, err
+	}
+	dir := w.directories.Current()
+	for _, id := range changed {
+		tenant := dir.Tenant(id.Tenant)
+		if tenant == nil {
+			continue
+		}
+		src := tenant.Source(id.Source)
+		if src == nil {
+			continue
+		}
+		if holder, ok := src.Provider.(providers.KeyHolder); ok {
+			if err := holder.ReloadKeys(ctx); err != nil {
+				return since, err
+			}
+		}
+	}
+	return revision, nil
 }

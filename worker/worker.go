@@ -41,6 +41,8 @@ type Store interface {
 	SetInFlight(ctx context.Context, b store.InFlight) error
 	ClearInFlight(ctx context.Context, worker, stream string, sequence uint64) error
 	InFlight(ctx context.Context, worker string) ([]store.InFlight, error)
+	KeysRevision(ctx context.Context) (int64, error)
+	ChangedKeyHistories(ctx context.Context, since int64) ([]store.KeyHistoryID, error)
 	DeadLetterState
 }
 
@@ -191,6 +193,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	var background sync.WaitGroup
 	aside, stopAside := context.WithCancel(hard)
 	background.Go(func() { w.directories.Follow(aside, w.cfg.Refresh) })
+	background.Go(func() { w.followKeys(aside, w.cfg.Refresh) })
 	background.Go(func() { w.keepAlive(aside) })
 	background.Go(func() { w.sweep(aside) })
 

@@ -364,9 +364,11 @@ var (
 	_ providers.Credentials = noCredentials{}
 )
 
-func (noKeys) Keys(context.Context, string, string, string) ([]providers.Key, error) { return nil, nil }
+func (noKeys) Keys(context.Context, string, string, string) (providers.KeyHistory, error) {
+	return providers.KeyHistory{}, nil
+}
 
-func (noKeys) Observe(context.Context, string, string, string, []providers.Key, time.Time) error {
+func (noKeys) Observe(context.Context, string, string, string, providers.KeyObservation) error {
 	return nil
 }
 

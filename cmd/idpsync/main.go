@@ -44,6 +44,7 @@ func verbs() []func(*app) *cobra.Command {
 		newIdentitiesCommand,
 		newUserCommand,
 		newCredentialCommand,
+		newKeysCommand,
 		newSealCommand,
 		newSendCommand,
 		newTailCommand,

@@ -24,6 +24,8 @@ var (
 	checkSuitable   = check{"unsuitable_key", "RFC 8725 section 3.5"}
 	checkSignature  = check{"signature", "RFC 7515 section 5.2"}
 	checkRetired    = check{"retired_key", "OpenID Connect Core 1.0 section 10.1.1"}
+	checkSeen       = check{"key_not_seen", "OpenID Connect Core 1.0 section 10.1.1"}
+	checkBanned     = check{"key_banned", ""}
 	checkClaims     = check{"claims", "RFC 7519 section 7.2"}
 	checkDuplicate  = check{"duplicate_claim", "RFC 7519 section 4"}
 	checkIssuerName = check{"issuer", "OpenID Connect Core 1.0 section 3.1.3.7 (2)"}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/providers/keyring"
 	"github.com/idpsync/idpsync/providers/wire"
 )
 
@@ -14,7 +15,7 @@ var _ providers.TokenVerifier = (*Provider)(nil)
 // commands: true, with every check but that of our own document and those of nonce and access token.
 func (p *Provider) VerifyToken(ctx context.Context, token string, at time.Time, trace *providers.Trace) (providers.Principal, error) {
 	if err := ctx.Err(); err != nil {
-		return providers.Principal{}, cancelled(err)
+		return providers.Principal{}, keyring.Cancelled(err)
 	}
 	v := verification{provider: p, event: &providers.Envelope{StoredAt: at, Trace: trace}}
 	if !p.source.Commands {

@@ -17,7 +17,9 @@
 //	 8  unknown_key         the issuer has published a key of this kid                  OIDC Core section 10.1
 //	 9  unsuitable_key      its alg, use, type and size fit                             RFC 8725 section 3.5
 //	10  signature           the signature holds                                         RFC 7515 section 5.2
-//	11  retired_key         the key was not withdrawn before the event was stored       OIDC Core section 10.1.1
+//	11  key_banned          no operator banned the key for the time of the event
+//	    retired_key         the key was not withdrawn before the event was stored       OIDC Core section 10.1.1
+//	    key_not_seen        its issuer was seen publishing it near that time            OIDC Core section 10.1.1
 //	12  claims              the payload is a JSON object, within bounds                 RFC 7519 section 7.2
 //	13  duplicate_claim     no claim twice, nor in two cases                            RFC 7519 section 4
 //	14  issuer              iss is exactly the source's issuer                          OIDC Core section 3.1.3.7 (2)
@@ -41,13 +43,13 @@
 // # Keys
 //
 // An issuer's keys are kept with the times at which they were known (providers.Keys), so that an event that was signed
-// before a rotation still verifies. A key verifies an event stored at t when it is not retired, or was retired after t.
+// before a rotation still verifies. Package keyring says for which events a key is believed, and when the issuer is asked
+// again. A kid is a hint: it chooses the public keys that were ever published under it, and any fitting entry of such a
+// key that is believed will do.
 //
-// A kid that is not known has the history read again, since another worker may have seen it, and then the issuer
-// asked. unknown_key is given only when an answer of the issuer that was asked for at or after t is without it;
+// unknown_key is given only when an answer of the issuer that was asked for at or after the event's time is without it;
 // until there is one the failure is transient: issuer_unreachable, or keys_refresh_pending while the rate limit (one
-// question in ten seconds for each source, two at first) forbids to ask. Keys older than an hour are
-// refreshed beside the work; when that fails the last good ones stay. A signature that fails and a key that is
+// question in ten seconds for each source, two at first) forbids to ask. A signature that fails and a key that is
 // retired have the issuer asked too, as far as the limit allows, since an issuer may put a key back or, against the
 // rules, change one under its kid; but their verdict does not wait for it.
 //

@@ -2,108 +2,94 @@ package oidc
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/providers/keyring"
 )
 
-// Bounds of a history in memory.
-const (
-	maxHistory    = 512 // keys, those seen last
-	maxCandidates = 16  // keys that are tried for one token
-)
+// maxCandidates bounds the keys that are tried for one token.
+const maxCandidates = 16
 
-// A history is what is known of an issuer's keys. It never changes; a newer one takes its place.
-type history struct {
-	keys    []*signingKey // published ones first, those seen last before others
-	byID    map[string][]*signingKey
-	askedAt time.Time // when the newest answer that it knows of was asked for; zero when none is known
-}
-
-// newHistory parses stored keys, taking over what former has parsed. A key that cannot be parsed is passed over: it
-// was parsed before it was stored.
-func newHistory(stored []providers.Key, former *history) *history {
-	parsed := make(map[string]*signingKey)
-	if former != nil {
-		for _, k := range former.keys {
-			parsed[k.thumbprint+" "+k.id] = k
-		}
-	}
-	h := &history{byID: make(map[string][]*signingKey)}
-	slices.SortFunc(stored, func(a, b providers.Key) int {
-		if a.RetiredAt.IsZero() != b.RetiredAt.IsZero() {
-			if a.RetiredAt.IsZero() {
-				return -1
-			}
-			return 1
-		}
-		return b.LastSeen.Compare(a.LastSeen)
-	})
-	for _, s := range stored {
-		if s.LastSeen.After(h.askedAt) {
-			h.askedAt = s.LastSeen
-		}
-		if len(h.keys) == maxHistory {
-			continue
-		}
-		var key *signingKey
-		if known := parsed[s.Thumbprint+" "+s.ID]; known != nil {
-			again := *known
-			again.firstSeen, again.lastSeen, again.retiredAt = s.FirstSeen, s.LastSeen, s.RetiredAt
-			key = &again
-		} else {
-			var err error
-			if key, err = parseKey(s); err != nil {
-				continue
-			}
-		}
-		h.keys = append(h.keys, key)
-		h.byID[key.id] = append(h.byID[key.id], key)
-	}
-	return h
-}
+// A knownKey is a key of an issuer's history.
+type knownKey = keyring.Key[*signingKey]
 
 // judge looks for a key that verifies t, an event of the time at. The failure is the verdict as far as this history
 // goes; a newer one may know better.
-func (h *history) judge(t *token, at time.Time) (*signingKey, *providers.Error) {
-	candidates := h.keys
-	if t.keyID != "" {
-		candidates = h.byID[t.keyID]
-	}
+func judge(h *keyring.History[*signingKey], t *token, at time.Time, slack time.Duration) (*knownKey, keyring.Opinion) {
+	candidates := candidatesFor(h, t.keyID)
 	if len(candidates) == 0 {
-		return nil, unverified(checkKey.name, "the issuer has never published the key that the token names",
-			"either the token is not this issuer's, or the key was published only after the event")
+		return nil, keyring.Opinion{Waits: true, Failure: unverified(checkKey.name, "the issuer has never published the key that the token names",
+			"either the token is not this issuer's, or the key was published only after the event")}
 	}
 	a := algorithmTable[t.algorithm]
 	why, tried := "", 0
-	// Keys that were valid come first, so that a key published again is not taken for its retired twin.
-	for _, retired := range [...]bool{false, true} {
-		for _, k := range candidates {
-			if k.retired(at) != retired {
-				continue
-			}
-			if unfit := k.unfit(t.algorithm); unfit != "" {
-				why = unfit
-				continue
-			}
+	holds := make(map[string]bool, len(candidates)) // by public key, as one may stand in several entries
+	var best *knownKey
+	for _, k := range candidates {
+		if unfit := k.Use.unfit(t.algorithm); unfit != "" {
+			why = unfit
+			continue
+		}
+		good, known := holds[k.PublicKey]
+		if !known {
 			if tried++; tried > maxCandidates {
-				break
-			}
-			if !a.verifies(k.public, t.input, t.signature) {
 				continue
 			}
-			if retired {
-				return nil, unverified(checkRetired.name, fmt.Sprintf("the token is signed by a key that its issuer retired; that was seen %s, and the event was stored %s",
-					stamp(k.retiredAt), stamp(at)), "a login must be published before its issuer withdraws the key")
-			}
-			return k, nil
+			good = a.verifies(k.Use.public, t.input, t.signature)
+			holds[k.PublicKey] = good
+		}
+		if good && (best == nil || k.Standing(at, slack) < best.Standing(at, slack)) {
+			best = k
 		}
 	}
-	if tried == 0 {
-		return nil, unverified(checkSuitable.name, why, "compare alg, kty and use in the issuer's JWK Set with the token's header")
+	switch {
+	case best != nil:
+		return best, standing(best, at, slack)
+	case tried == 0:
+		return nil, keyring.Opinion{Failure: unverified(checkSuitable.name, why, "compare alg, kty and use in the issuer's JWK Set with the token's header")}
 	}
-	return nil, unverified(checkSignature.name, "the signature does not hold", "")
+	return nil, keyring.Opinion{Failure: unverified(checkSignature.name, "the signature does not hold", "")}
+}
+
+// candidatesFor returns the entries whose key the issuer ever published under the kid, and all of them for a token without
+// one: an issuer may name its key anew, or correct an entry, while tokens that name the old one are on their way.
+func candidatesFor(h *keyring.History[*signingKey], kid string) []*knownKey {
+	if kid == "" {
+		return h.Keys
+	}
+	named := make(map[string]bool, 1)
+	for _, k := range h.Keys {
+		if k.Use.id == kid {
+			named[k.PublicKey] = true
+		}
+	}
+	if len(named) == 0 {
+		return nil
+	}
+	out := make([]*knownKey, 0, len(named))
+	for _, k := range h.Keys {
+		if named[k.PublicKey] {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+// standing is what becomes of a token whose signature holds by the key.
+func standing(k *knownKey, at time.Time, slack time.Duration) keyring.Opinion {
+	switch k.Standing(at, slack) {
+	case keyring.Banned:
+		return keyring.Opinion{Final: true, Failure: unverified(checkBanned.name, "the token is signed by a key that an operator banned",
+			"idpsync keys list shows the ban; what was signed by a leaked key has to be signed anew")}
+	case keyring.Retired:
+		return keyring.Opinion{Failure: unverified(checkRetired.name, fmt.Sprintf("the token is signed by a key that its issuer retired; that was seen %s, and the event was stored %s",
+			stamp(k.RetiredAt), stamp(at)), "a login must be published before its issuer withdraws the key")}
+	case keyring.NotSeen:
+		return keyring.Opinion{Waits: true, Failure: unverified(checkSeen.name, fmt.Sprintf("the token is signed by a key that its issuer was last seen publishing %s, and the event was stored %s",
+			stamp(k.LastSeen), stamp(at)), "key_staleness of the source is how long before an event its key may have been seen last; idpsync keys list shows what was seen when")}
+	}
+	return keyring.Opinion{}
 }
 
 func unverified(reason, message, hint string) *providers.Error {

@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/go-jose/go-jose/v4"
 
@@ -31,8 +30,6 @@ type signingKey struct {
 	use        string // JWK use, or ""
 	forVerify  bool   // key_ops is absent or has verify
 	public     crypto.PublicKey
-
-	firstSeen, lastSeen, retiredAt time.Time
 }
 
 // parseSet reads a JWK Set (RFC 7517 section 5). Keys that nothing can be verified with, such as symmetric ones, are
@@ -65,7 +62,7 @@ func parseSet(body []byte) ([]providers.Key, error) {
 			continue
 		}
 		seen[key.thumbprint] = true
-		keys = append(keys, providers.Key{ID: key.id, Thumbprint: key.thumbprint, Algorithm: key.algorithm, Material: material})
+		keys = append(keys, providers.Key{ID: key.id, Thumbprint: key.thumbprint, PublicKey: key.thumbprint, Algorithm: key.algorithm, Material: material})
 	}
 	if len(keys) == 0 {
 		return nil, errors.New("the JWK Set has no public key")
@@ -109,7 +106,7 @@ func parseKey(k providers.Key) (*signingKey, error) {
 	}
 	return &signingKey{
 		id: jwk.KeyID, thumbprint: base64.RawURLEncoding.EncodeToString(thumbprint), algorithm: jwk.Algorithm, use: jwk.Use,
-		forVerify: forVerify, public: jwk.Key, firstSeen: k.FirstSeen, lastSeen: k.LastSeen, retiredAt: k.RetiredAt,
+		forVerify: forVerify, public: jwk.Key,
 	}, nil
 }
 
@@ -148,9 +145,4 @@ func (k *signingKey) unfit(name string) string {
 		return otherType
 	}
 	return ""
-}
-
-// retired reports whether the key was already retired at the time at.
-func (k *signingKey) retired(at time.Time) bool {
-	return !k.retiredAt.IsZero() && !at.Before(k.retiredAt)
 }

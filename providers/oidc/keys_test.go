@@ -156,9 +156,9 @@ func TestIssuerDown(t *testing.T) {
 	w.clock.Advance(11 * time.Second)
 	expect(t, w.provider, e, "")
 
-	// Known keys outlive an outage, even when they are old.
+	// Known keys outlive an outage for a while.
 	w.issuer.SetDown(true)
-	w.clock.Advance(48 * time.Hour)
+	w.clock.Advance(time.Hour)
 	expect(t, w.provider, w.login(t, w.sign(t, w.claims(nil))), "")
 	unknown := w.login(t, w.sign(t, w.claims(nil), issuer.WithHeader("kid", "other")))
 	expect(t, w.provider, unknown, "issuer_unreachable")
@@ -172,23 +172,133 @@ func TestIssuerDown(t *testing.T) {
 	expect(t, w.provider, unknown, "unknown_key")
 }
 
-func TestOldKeysAreRefreshedBesideTheWork(t *testing.T) {
+// A key is believed for as long after it was seen as key_staleness says, and then only when the issuer still publishes it.
+func TestKeysThatWereNotSeenLatelyAreReadAgain(t *testing.T) {
 	w := newWorld(t, []string{"EdDSA"}, nil)
-	expect(t, w.provider, w.login(t, w.sign(t, w.claims(nil))), "")
-	retired := w.issuer.KeyID()
+	e := w.login(t, w.sign(t, w.claims(nil)))
+	expect(t, w.provider, e, "")
+	leaked := w.issuer.KeyID()
 	if err := w.issuer.Rotate(false); err != nil {
 		t.Fatal(err)
 	}
-	w.clock.Advance(61 * time.Minute)
-	e := w.login(t, w.sign(t, w.claims(nil), issuer.WithKeyID(retired)))
-	expect(t, w.provider, e, "") // the worker does not know yet, and does not wait to know
-	p := w.provider.(*oidc.Provider)
-	p.Settle()
-	if got := w.issuer.Requests().JWKS; got != 2 {
-		t.Errorf("the issuer was asked %d times", got)
-	}
+	w.clock.Advance(providers.DefaultKeyStaleness)
+	expect(t, w.provider, w.login(t, w.sign(t, w.claims(nil), issuer.WithKeyID(leaked))), "") // it was seen ten minutes ago
 	w.clock.Advance(time.Second)
-	expect(t, w.provider, w.login(t, w.sign(t, w.claims(nil), issuer.WithKeyID(retired))), "retired_key")
+	forged := w.login(t, w.sign(t, w.claims(nil), issuer.WithKeyID(leaked)))
+	for name, p := range map[string]providers.Provider{"the worker": w.provider, "a restarted one": w.open(t)} {
+		t.Run(name, func(t *testing.T) {
+			failure := expect(t, p, forged, "retired_key")
+			if failure != nil && !strings.Contains(failure.Message, forged.StoredAt.UTC().Format(time.RFC3339)) {
+				t.Errorf("the failure says %q; want the time at which the event was stored in it", failure.Message)
+			}
+			expect(t, p, e, "") // stored while the key was published
+		})
+	}
+	// Between the last time that it was seen and the first at which it was missing, nobody knows.
+	between := w.login(t, w.sign(t, w.claims(nil), issuer.WithKeyID(leaked)))
+	between.StoredAt = w.clock.Now().Add(-time.Millisecond)
+	w.source.KeyStaleness = time.Minute
+	failure := expect(t, w.open(t), between, "key_not_seen")
+	if failure != nil && (!strings.Contains(failure.Message, providertest.Epoch.Format(time.RFC3339)) || !strings.Contains(failure.Message, between.StoredAt.Format(time.RFC3339))) {
+		t.Errorf("the failure says %q; want when the key was last seen and when the event was stored", failure.Message)
+	}
+}
+
+// A history of thirty days ago says nothing of today, whether the issuer answers or not.
+func TestAnOldHistoryIsNoTrust(t *testing.T) {
+	w := newWorld(t, []string{"EdDSA"}, nil)
+	expect(t, w.provider, w.login(t, w.sign(t, w.claims(nil))), "")
+	w.clock.Advance(30 * 24 * time.Hour)
+	leaked := w.issuer.KeyID()
+	w.issuer.SetDown(true)
+	forged := w.login(t, w.sign(t, w.claims(nil), issuer.WithKeyID(leaked)))
+	expect(t, w.provider, forged, "issuer_unreachable")
+	expect(t, w.open(t), forged, "issuer_unreachable")
+	w.issuer.SetDown(false)
+	if err := w.issuer.Rotate(false); err != nil {
+		t.Fatal(err)
+	}
+	w.clock.Advance(time.Minute)
+	expect(t, w.open(t), forged, "key_not_seen")
+}
+
+// An issuer that is away is believed for key_grace beyond key_staleness.
+func TestGrace(t *testing.T) {
+	w := newWorld(t, []string{"EdDSA"}, nil)
+	w.source.KeyStaleness, w.source.KeyGrace = 5*time.Minute, 20*time.Minute
+	p := w.open(t)
+	expect(t, p, w.login(t, w.sign(t, w.claims(nil))), "")
+	w.issuer.SetDown(true)
+	w.clock.Advance(25 * time.Minute)
+	expect(t, p, w.login(t, w.sign(t, w.claims(nil))), "")
+	w.clock.Advance(time.Second)
+	late := w.login(t, w.sign(t, w.claims(nil)))
+	if failure := expect(t, p, late, "issuer_unreachable"); failure != nil && !errors.Is(failure, providers.ErrUnavailable) {
+		t.Errorf("the failure is of class %v; want that the event waits", failure.Class)
+	}
+	w.issuer.SetDown(false)
+	w.clock.Advance(time.Minute)
+	expect(t, p, late, "")
+}
+
+func TestBannedKeys(t *testing.T) {
+	w := newWorld(t, []string{"EdDSA"}, nil)
+	before := w.login(t, w.sign(t, w.claims(nil)))
+	expect(t, w.provider, before, "")
+	w.clock.Advance(time.Minute)
+	since := w.clock.Now()
+	after := w.login(t, w.sign(t, w.claims(nil)))
+	history, err := w.keys.Keys(t.Context(), providertest.Tenant, "okta", w.server.URL)
+	if err != nil || len(history.Keys) != 1 {
+		t.Fatalf("the history has %d keys, %v; want one", len(history.Keys), err)
+	}
+	reload := func() {
+		t.Helper()
+		if err := w.provider.(providers.KeyHolder).ReloadKeys(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.keys.Ban(w.server.URL, history.Keys[0].PublicKey, since)
+	reload()
+	expect(t, w.provider, before, "")
+	expect(t, w.provider, after, "key_banned") // though the issuer still publishes it
+	w.keys.Ban(w.server.URL, history.Keys[0].PublicKey, time.Time{})
+	reload()
+	expect(t, w.provider, before, "key_banned")
+	// The same key under another kid, and to another source of the issuer.
+	key := w.issuer.Keys()[0]
+	w.issuer.Withdraw(key.ID)
+	key.ID = "renamed"
+	w.issuer.Publish(key)
+	w.clock.Advance(time.Minute)
+	expect(t, w.provider, w.login(t, w.sign(t, w.claims(nil), issuer.WithKeyID("renamed"))), "key_banned")
+	w.source.Name = "other"
+	expect(t, w.open(t), w.login(t, w.sign(t, w.claims(nil))), "key_banned")
+}
+
+// A worker takes over what another one learned, without an event that makes it look.
+func TestAnotherWorkersAnswerIsTakenOver(t *testing.T) {
+	w := newWorld(t, []string{"EdDSA"}, nil)
+	first, second := w.provider, w.open(t)
+	leaked := w.issuer.KeyID()
+	expect(t, first, w.login(t, w.sign(t, w.claims(nil))), "")
+	expect(t, second, w.login(t, w.sign(t, w.claims(nil))), "")
+	if err := w.issuer.Rotate(false); err != nil {
+		t.Fatal(err)
+	}
+	w.clock.Advance(time.Minute)
+	expect(t, first, w.login(t, w.sign(t, w.claims(nil))), "") // the new key: the first worker reads the set
+	forged := w.login(t, w.sign(t, w.claims(nil), issuer.WithKeyID(leaked)))
+	expect(t, second, forged, "")
+	if err := second.(providers.KeyHolder).ReloadKeys(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, second, forged, "retired_key")
+	w.keys.Withdraw("okta")
+	if err := second.(providers.KeyHolder).ReloadKeys(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, second, forged, "unknown_key") // the source was withdrawn, and its history with it
 }
 
 func TestAnotherWorkersAnswerIsUsed(t *testing.T) {
@@ -327,7 +437,7 @@ func TestBadAnswers(t *testing.T) {
 				}
 				return body
 			})
-			w.clock.Advance(2 * time.Hour)
+			w.clock.Advance(time.Hour)
 			p := w.open(t)
 			unknown := w.login(t, w.sign(t, w.claims(nil), issuer.WithHeader("kid", "other")))
 			failure := expect(t, p, unknown, "issuer_unreachable")
@@ -379,7 +489,7 @@ func TestForeignMembersInTheKeySet(t *testing.T) {
 	})
 	expect(t, w.provider, w.login(t, w.sign(t, w.claims(nil))), "")
 	keys, err := w.keys.Keys(t.Context(), providertest.Tenant, "okta", w.server.URL)
-	if err != nil || len(keys) != 1 || strings.Contains(string(keys[0].Material), "x5c") || keys[0].Thumbprint == "" || !keys[0].FirstSeen.Equal(w.clock.Now()) {
+	if err != nil || len(keys.Keys) != 1 || strings.Contains(string(keys.Keys[0].Material), "x5c") || keys.Keys[0].Thumbprint == "" || !keys.Keys[0].FirstSeen.Equal(w.clock.Now()) {
 		t.Errorf("history = %+v, %v", keys, err)
 	}
 }

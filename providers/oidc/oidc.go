@@ -12,6 +12,7 @@ import (
 	goidc "github.com/coreos/go-oidc/v3/oidc"
 
 	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/providers/keyring"
 	"github.com/idpsync/idpsync/providers/mapping"
 )
 
@@ -24,8 +25,9 @@ type Provider struct {
 }
 
 var (
-	_ providers.Provider = (*Provider)(nil)
-	_ providers.Factory  = New
+	_ providers.Provider  = (*Provider)(nil)
+	_ providers.KeyHolder = (*Provider)(nil)
+	_ providers.Factory   = New
 )
 
 // New is the providers.Factory of OIDC sources. Its error has every fault of the configuration.
@@ -95,14 +97,17 @@ func isLoopback(host string) bool {
 
 // Close ends the refreshes that are under way and waits for them. Verify must not be called any more.
 func (p *Provider) Close() error {
-	p.keys.close()
+	p.keys.ring.Close()
 	return nil
 }
+
+// ReloadKeys implements providers.KeyHolder.
+func (p *Provider) ReloadKeys(ctx context.Context) error { return p.keys.ring.Reload(ctx) }
 
 // Verify implements providers.Provider: see the package comment for the checks and their order.
 func (p *Provider) Verify(ctx context.Context, e providers.Envelope) (providers.CreateUser, error) {
 	if err := ctx.Err(); err != nil {
-		return providers.CreateUser{}, cancelled(err)
+		return providers.CreateUser{}, keyring.Cancelled(err)
 	}
 	v := verification{provider: p, event: &e}
 	if err := v.run(ctx); err != nil {
@@ -147,8 +152,4 @@ func attributes(claims map[string]any) map[string]any {
 		out["amr"] = amr
 	}
 	return out
-}
-
-func cancelled(err error) *providers.Error {
-	return &providers.Error{Class: providers.ErrUnavailable, Reason: "cancelled", Message: "the event was given up before it was verified", Err: err}
 }

@@ -124,25 +124,30 @@ func (v *verification) VerifySignature(ctx context.Context, jwt string) ([]byte,
 
 // checkKey does checks 8 to 11.
 func (v *verification) checkKey(ctx context.Context) error {
-	key, failure := v.provider.keys.verify(ctx, &v.token, v.event.StoredAt)
-	if failure != nil {
+	key, err := v.provider.keys.verify(ctx, &v.token, v.event.StoredAt)
+	if failure, ok := errors.AsType[*providers.Error](err); ok {
 		return v.failed(check{name: failure.Reason, spec: specOf(failure.Reason)}, failure)
 	}
+	if err != nil {
+		return err
+	}
 	if v.event.Trace.Enabled() {
-		v.passed(checkKey, "kid "+strconv.Quote(key.id)+", first seen "+stamp(key.firstSeen))
+		v.passed(checkKey, "kid "+strconv.Quote(key.ID)+", first seen "+stamp(key.FirstSeen))
 		v.passed(checkSuitable, "")
 		v.passed(checkSignature, "")
-		detail := "still published when last asked, " + stamp(key.lastSeen)
-		if !key.retiredAt.IsZero() {
-			detail = "retired " + stamp(key.retiredAt) + ", after the event was stored"
+		v.passed(checkBanned, "")
+		detail := "still published when last asked"
+		if !key.RetiredAt.IsZero() {
+			detail = "retired " + stamp(key.RetiredAt) + ", after the event was stored"
 		}
 		v.passed(checkRetired, detail)
+		v.passed(checkSeen, "last seen "+stamp(key.LastSeen)+", stored "+stamp(v.event.StoredAt))
 	}
 	return nil
 }
 
 func specOf(reason string) string {
-	for _, c := range []check{checkKey, checkSuitable, checkSignature, checkRetired} {
+	for _, c := range []check{checkKey, checkSuitable, checkSignature, checkRetired, checkSeen} {
 		if c.name == reason {
 			return c.spec
 		}

@@ -1,7 +1,9 @@
 package providertest
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 type Keys struct {
 	mu      sync.Mutex
 	issuers map[issuerID]*history
+	bans    map[string][]providers.KeyBan // by issuer
 	reads   int
 	err     error
 }
@@ -19,52 +22,89 @@ type Keys struct {
 type issuerID struct{ tenant, source, issuer string }
 
 type history struct {
-	keys map[string]providers.Key // by thumbprint
-	last time.Time                // the newest observation
+	keys  map[entry]providers.Key
+	last  time.Time // the newest observation
+	until time.Time // what it said of itself
+	count int64     // of changes
 }
+
+type entry struct{ thumbprint, variant string }
 
 var _ providers.Keys = (*Keys)(nil)
 
 // Keys implements providers.Keys.
-func (k *Keys) Keys(ctx context.Context, tenant, source, issuer string) ([]providers.Key, error) {
+func (k *Keys) Keys(ctx context.Context, tenant, source, issuer string) (providers.KeyHistory, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.reads++
 	if err := k.fault(ctx); err != nil {
-		return nil, err
+		return providers.KeyHistory{}, err
 	}
+	out := providers.KeyHistory{Bans: slices.Clone(k.bans[issuer])}
 	h := k.issuers[issuerID{tenant, source, issuer}]
 	if h == nil {
-		return nil, nil
+		return out, nil
 	}
-	all := make([]providers.Key, 0, len(h.keys))
+	out.AskedAt, out.ValidUntil, out.Revision = h.last, h.until, h.count
 	for _, key := range h.keys {
-		all = append(all, key)
+		out.Keys = append(out.Keys, key)
 	}
-	return all, nil
+	slices.SortFunc(out.Keys, func(a, b providers.Key) int {
+		return cmp.Or(cmp.Compare(a.Thumbprint, b.Thumbprint), cmp.Compare(a.Variant, b.Variant))
+	})
+	return out, nil
+}
+
+// Ban bans a public key of an issuer for the events stored at from or later; the zero time bans it for all.
+func (k *Keys) Ban(issuer, publicKey string, from time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.bans == nil {
+		k.bans = make(map[string][]providers.KeyBan)
+	}
+	k.bans[issuer] = append(k.bans[issuer], providers.KeyBan{PublicKey: publicKey, From: from})
+	for id, h := range k.issuers {
+		if id.issuer == issuer {
+			h.count++
+		}
+	}
+}
+
+// Withdraw ends the histories of a source, as withdrawing it does.
+func (k *Keys) Withdraw(source string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for id, h := range k.issuers {
+		if id.source == source {
+			*h = history{keys: make(map[entry]providers.Key), count: h.count + 1}
+		}
+	}
 }
 
 // Observe implements providers.Keys.
-func (k *Keys) Observe(ctx context.Context, tenant, source, issuer string, published []providers.Key, at time.Time) error {
+func (k *Keys) Observe(ctx context.Context, tenant, source, issuer string, o providers.KeyObservation) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if err := k.fault(ctx); err != nil {
 		return err
 	}
+	at := o.At
 	id := issuerID{tenant, source, issuer}
 	h := k.issuers[id]
 	if h == nil {
 		if k.issuers == nil {
 			k.issuers = make(map[issuerID]*history)
 		}
-		h = &history{keys: make(map[string]providers.Key)}
+		h = &history{keys: make(map[entry]providers.Key)}
 		k.issuers[id] = h
 	}
+	h.count++
 	late := at.Before(h.last)
-	seen := make(map[string]bool, len(published))
-	for _, p := range published {
-		seen[p.Thumbprint] = true
-		key, known := h.keys[p.Thumbprint]
+	seen := make(map[entry]bool, len(o.Keys))
+	for _, p := range o.Keys {
+		name := entry{p.Thumbprint, p.Variant}
+		seen[name] = true
+		key, known := h.keys[name]
 		switch {
 		case !known:
 			key = p
@@ -73,7 +113,7 @@ func (k *Keys) Observe(ctx context.Context, tenant, source, issuer string, publi
 				key.RetiredAt = h.last
 			}
 		case !late:
-			key.ID, key.Algorithm, key.Material = p.ID, p.Algorithm, p.Material
+			key.ID, key.PublicKey, key.Algorithm, key.Material = p.ID, p.PublicKey, p.Algorithm, p.Material
 			key.LastSeen, key.RetiredAt = at, time.Time{}
 		default:
 			if at.Before(key.FirstSeen) {
@@ -83,16 +123,16 @@ func (k *Keys) Observe(ctx context.Context, tenant, source, issuer string, publi
 				key.LastSeen = at
 			}
 		}
-		h.keys[p.Thumbprint] = key
+		h.keys[name] = key
 	}
 	if late {
 		return nil
 	}
-	h.last = at
-	for thumbprint, key := range h.keys {
-		if !seen[thumbprint] && key.RetiredAt.IsZero() {
+	h.last, h.until = at, o.ValidUntil
+	for name, key := range h.keys {
+		if !seen[name] && key.RetiredAt.IsZero() {
 			key.RetiredAt = at
-			h.keys[thumbprint] = key
+			h.keys[name] = key
 		}
 	}
 	return nil

@@ -22,7 +22,7 @@ func RunKeys(t *testing.T, open func(t *testing.T) providers.Keys) {
 	}
 	observe := func(t *testing.T, k providers.Keys, when time.Time, published ...providers.Key) {
 		t.Helper()
-		if err := k.Observe(t.Context(), Tenant, source, issuer, published, when); err != nil {
+		if err := k.Observe(t.Context(), Tenant, source, issuer, providers.KeyObservation{Keys: published, At: when}); err != nil {
 			t.Fatalf("Observe: %v", err)
 		}
 	}
@@ -40,7 +40,7 @@ func RunKeys(t *testing.T, open func(t *testing.T) providers.Keys) {
 			return t.Sub(Epoch).Round(time.Microsecond).String()
 		}
 		var lines []string
-		for _, key := range keys {
+		for _, key := range keys.Keys {
 			lines = append(lines, strings.Join([]string{strings.TrimPrefix(key.Thumbprint, "print-"), minute(key.FirstSeen), minute(key.LastSeen), minute(key.RetiredAt)}, " "))
 		}
 		slices.Sort(lines)
@@ -58,7 +58,7 @@ func RunKeys(t *testing.T, open func(t *testing.T) providers.Keys) {
 		k := open(t)
 		observe(t, k, at(1), key("a"))
 		keys, err := k.Keys(t.Context(), Tenant, source, issuer)
-		if err != nil || len(keys) != 1 || keys[0].ID != "kid-a" || keys[0].Algorithm != "RS256" || string(keys[0].Material) != `{"kid":"a"}` {
+		if err != nil || len(keys.Keys) != 1 || keys.Keys[0].ID != "kid-a" || keys.Keys[0].Algorithm != "RS256" || string(keys.Keys[0].Material) != `{"kid":"a"}` {
 			t.Errorf("Keys = %+v, %v", keys, err)
 		}
 	})
@@ -103,7 +103,7 @@ func RunKeys(t *testing.T, open func(t *testing.T) providers.Keys) {
 		if got := history(t, k, issuer+"/"); got != "" {
 			t.Errorf("another issuer has %q", got)
 		}
-		if err := k.Observe(t.Context(), Tenant, source, issuer+"/", []providers.Key{key("b")}, at(2)); err != nil {
+		if err := k.Observe(t.Context(), Tenant, source, issuer+"/", providers.KeyObservation{Keys: []providers.Key{key("b")}, At: at(2)}); err != nil {
 			t.Fatal(err)
 		}
 		expect(t, k, "a 1m0s 1m0s -")
@@ -124,7 +124,7 @@ func RunKeys(t *testing.T, open func(t *testing.T) providers.Keys) {
 		if _, err := k.Keys(ctx, Tenant, source, issuer); !errors.Is(err, context.Canceled) {
 			t.Errorf("Keys = %v", err)
 		}
-		if err := k.Observe(ctx, Tenant, source, issuer, []providers.Key{key("a")}, at(1)); !errors.Is(err, context.Canceled) {
+		if err := k.Observe(ctx, Tenant, source, issuer, providers.KeyObservation{Keys: []providers.Key{key("a")}, At: at(1)}); !errors.Is(err, context.Canceled) {
 			t.Errorf("Observe = %v", err)
 		}
 	})

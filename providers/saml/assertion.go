@@ -231,7 +231,7 @@ func (v *verification) subject(el *etree.Element, a *assertion) error {
 	}
 	a.nameID, a.format = value, attrValue(nameID, "Format")
 	pass(v.trace, checkNameID, nil)
-	if q, given := attr(nameID, "NameQualifier"); given && q != v.ring.issuer {
+	if q, given := attr(nameID, "NameQualifier"); given && q != v.entityID {
 		return refuseSaid(checkNameIDQualifier, "the NameQualifier of the NameID is not the identity provider's entityID", "", q)
 	}
 	if q, given := attr(nameID, "SPNameQualifier"); given && q != v.p.src.EntityID {

@@ -44,6 +44,8 @@ var (
 	checkSignature          = check{"signature", "XML Signature section 3.2", providers.ErrUnverified}
 	checkUnknownKey         = check{"unknown_key", "SAML metadata 2.4.1.1", providers.ErrUnverified}
 	checkRetiredKey         = check{"retired_key", "SAML metadata 2.4.1.1", providers.ErrUnverified}
+	checkKeySeen            = check{"key_not_seen", "SAML metadata 2.4.1.1", providers.ErrUnverified}
+	checkBannedKey          = check{"key_banned", "", providers.ErrUnverified}
 	checkCertificateExpired = check{"certificate_expired", "RFC 5280 section 4.1.2.5", providers.ErrUnverified}
 	checkEncryption         = check{"encryption_algorithm", "XML Encryption 1.1 section 5", providers.ErrUnverified}
 	checkDecryption         = check{"decryption", "XML Encryption 1.1 section 4.4", providers.ErrUnverified}

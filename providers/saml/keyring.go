@@ -1,12 +1,15 @@
 package saml
 
 import (
-	"cmp"
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
+	"errors"
 	"slices"
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/providers/keyring"
 )
 
 // maxCandidates bounds how many certificates are tried for one signature.
@@ -14,54 +17,52 @@ const maxCandidates = 16
 
 // A certificate is one that the IdP published, now or once.
 type certificate struct {
-	id      string // hex SHA-256 of its DER form
-	x509    *x509.Certificate
-	roots   []*x509.Certificate // itself, as the signature library wants it
-	retired time.Time           // zero while published
+	id    string // hex SHA-256 of its DER form
+	x509  *x509.Certificate
+	roots []*x509.Certificate // itself, as the signature library wants it
 }
 
-// A keyring is what is known of an IdP's certificates at one moment. It is never changed.
-type keyring struct {
-	issuer  string    // the IdP's entityID
-	fetched time.Time // when the metadata was last read with success
-	certs   []certificate
-}
+type (
+	// A history is what is known of an IdP's certificates at one moment.
+	history = keyring.History[*certificate]
+	// A knownCertificate is one with the times at which it was known.
+	knownCertificate = keyring.Key[*certificate]
+)
 
-// newKeyring orders the history: published ones first, then the most recently retired. Entries that cannot be parsed
-// are left out.
-func newKeyring(issuer string, history []providers.Key, fetched time.Time) *keyring {
-	ring := &keyring{issuer: issuer, fetched: fetched}
-	for _, k := range history {
-		cert, err := x509.ParseCertificate(k.Material)
-		if err != nil || !strong(cert) {
-			continue
-		}
-		ring.certs = append(ring.certs, certificate{thumbprint(cert.Raw), cert, []*x509.Certificate{cert}, k.RetiredAt})
+// parseCertificate makes a certificate of the history ready for use, and names its public key.
+func parseCertificate(k providers.Key) (*certificate, string, error) {
+	cert, err := x509.ParseCertificate(k.Material)
+	if err != nil {
+		return nil, "", err
 	}
-	slices.SortFunc(ring.certs, func(a, b certificate) int {
-		if a.retired.IsZero() != b.retired.IsZero() {
-			if a.retired.IsZero() {
-				return -1
-			}
-			return 1
-		}
-		return cmp.Or(b.retired.Compare(a.retired), cmp.Compare(a.id, b.id))
-	})
-	return ring
+	if !strong(cert) {
+		return nil, "", errors.New("the key of the certificate is too weak or of an unknown kind")
+	}
+	return &certificate{thumbprint(cert.Raw), cert, []*x509.Certificate{cert}}, publicKeyOf(cert), nil
+}
+
+// publicKeyOf names the public key of a certificate, which a new certificate may hold again.
+func publicKeyOf(cert *x509.Certificate) string {
+	sum := sha256.Sum256(cert.RawSubjectPublicKeyInfo)
+	return hex.EncodeToString(sum[:])
 }
 
 // candidates returns the certificates to try: the one that the message names, if it is one of ours, else all.
-func (ring *keyring) candidates(embedded string) []certificate {
-	for i, c := range ring.certs {
-		if c.id == embedded {
-			return ring.certs[i : i+1]
+func candidates(h *history, embedded string, at time.Time, slack time.Duration) []*knownCertificate {
+	for i, c := range h.Keys {
+		if c.Use.id == embedded {
+			return h.Keys[i : i+1]
 		}
 	}
-	return ring.certs[:min(len(ring.certs), maxCandidates)]
+	// Those that may have signed come first, so that a certificate that was renewed with its key is not taken for its
+	// retired twin.
+	all := slices.Clone(h.Keys)
+	slices.SortStableFunc(all, func(a, b *knownCertificate) int { return int(a.Standing(at, slack) - b.Standing(at, slack)) })
+	return all[:min(len(all), maxCandidates)]
 }
 
-func (ring *keyring) knows(id string) bool {
-	return slices.ContainsFunc(ring.certs, func(c certificate) bool { return c.id == id })
+func knows(h *history, id string) bool {
+	return slices.ContainsFunc(h.Keys, func(c *knownCertificate) bool { return c.Use.id == id })
 }
 
 // keysOf makes the history's entries of published certificates.
@@ -72,7 +73,7 @@ func keysOf(certs []*x509.Certificate) []providers.Key {
 		if slices.ContainsFunc(keys, func(k providers.Key) bool { return k.ID == id }) {
 			continue
 		}
-		keys = append(keys, providers.Key{ID: id, Thumbprint: id, Material: c.Raw})
+		keys = append(keys, providers.Key{ID: id, Thumbprint: id, PublicKey: publicKeyOf(c), Material: c.Raw})
 	}
 	return keys
 }

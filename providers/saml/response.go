@@ -95,9 +95,9 @@ func (v *verification) issuer(el *etree.Element, required bool) error {
 	}
 	name, plain := text(issuer)
 	format, given := attr(issuer, "Format")
-	if !plain || name != v.ring.issuer || given && format != formatEntity {
+	if !plain || name != v.entityID || given && format != formatEntity {
 		return refuseSaid(checkIssuer, "the Issuer of the "+el.Tag+" is not the identity provider of this source",
-			"the Issuer must be exactly the entityID of the metadata, "+v.ring.issuer, name)
+			"the Issuer must be exactly the entityID of the metadata, "+v.entityID, name)
 	}
 	pass(v.trace, checkIssuer, func() string { return el.Tag + ": " + name })
 	return nil

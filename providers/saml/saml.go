@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 
 	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/providers/keyring"
 	"github.com/idpsync/idpsync/providers/mapping"
 )
 
@@ -24,9 +25,11 @@ type Provider struct {
 	domains       map[string]bool
 }
 
-var _ providers.Provider = (*Provider)(nil)
-
-var _ providers.Factory = New
+var (
+	_ providers.Provider  = (*Provider)(nil)
+	_ providers.KeyHolder = (*Provider)(nil)
+	_ providers.Factory   = New
+)
 
 // New makes the provider of a SAML source. It reads the key file and the metadata document, and contacts nobody.
 // Metadata that are wrong, a key that cannot be used and a mapping that does not compile are errors, all reported
@@ -72,7 +75,7 @@ func (p *Provider) Verify(ctx context.Context, e providers.Envelope) (user provi
 		}
 	}()
 	if cause := ctx.Err(); cause != nil {
-		return providers.CreateUser{}, unavailable("cancelled", "the event was given up before it was verified", 0, cause)
+		return providers.CreateUser{}, keyring.Cancelled(cause)
 	}
 	v := verification{p: p, e: e, at: e.StoredAt, trace: e.Trace}
 	user, err = v.run(ctx)
@@ -83,6 +86,15 @@ func (p *Provider) Verify(ctx context.Context, e providers.Envelope) (user provi
 		return providers.CreateUser{}, err
 	}
 	return user, nil
+}
+
+// ReloadKeys implements providers.KeyHolder.
+func (p *Provider) ReloadKeys(ctx context.Context) error { return p.trust.ring.Reload(ctx) }
+
+// Close ends the reading of metadata that is under way and waits for it. Verify must not be called any more.
+func (p *Provider) Close() error {
+	p.trust.ring.Close()
+	return nil
 }
 
 func (p *Provider) refused(e providers.Envelope, r *refusal) (providers.CreateUser, error) {

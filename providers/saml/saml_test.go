@@ -205,25 +205,38 @@ func TestEncryptedWithoutKey(t *testing.T) {
 	}
 }
 
-// panicking keys stand for any fault of the code below Verify.
-type panicking struct{ keys }
+// A panicking context stands for any fault of the code below Verify.
+type panicking struct{ context.Context }
 
-type keys = providers.Keys
-
-func (panicking) Keys(context.Context, string, string, string) ([]providers.Key, error) {
-	panic("boom")
-}
+func (panicking) Err() error { panic("boom") }
 
 func TestPanicIsPermanent(t *testing.T) {
 	w := newWorld(t)
-	w.env.Keys = panicking{w.keys}
 	e := w.login(t, w.respond(t))
-	user, err := w.provider(t).Verify(t.Context(), e)
+	user, err := w.provider(t).Verify(panicking{t.Context()}, e)
 	if reason(t, err) != "panic" || errors.Is(err, providers.ErrUnavailable) || user.Identity != nil {
 		t.Errorf("Verify: %+v, %v; want a permanent failure", user, err)
 	}
 	if strings.Contains(err.Error(), "boom") {
 		t.Errorf("the answer tells what happened inside: %v", err)
+	}
+}
+
+// panickingKeys stand for any fault of the code that reads metadata: it is not the message's, so that waits.
+type panickingKeys struct{ keys }
+
+type keys = providers.Keys
+
+func (panickingKeys) Keys(context.Context, string, string, string) (providers.KeyHistory, error) {
+	panic("boom")
+}
+
+func TestPanicWhileMetadataAreReadIsTransient(t *testing.T) {
+	w := newWorld(t)
+	w.env.Keys = panickingKeys{w.keys}
+	_, err := w.verify(t, w.provider(t), w.respond(t))
+	if !errors.Is(err, providers.ErrUnavailable) || strings.Contains(err.Error(), "boom") {
+		t.Errorf("Verify: %v; want a transient failure that does not tell what happened inside", err)
 	}
 }
 

@@ -6,13 +6,14 @@ import (
 	"encoding/asn1"
 	"encoding/base64"
 	"encoding/hex"
-	"errors"
 	"math/big"
 	"strings"
 	"time"
 
 	"github.com/beevik/etree"
 	dsig "github.com/russellhaering/goxmldsig"
+
+	"github.com/idpsync/idpsync/providers/keyring"
 )
 
 // strongSignatures are the signature methods that every source accepts, weakSignatures those that need allow_sha1.
@@ -142,11 +143,17 @@ func embeddedCertificate(keyInfo *etree.Element) string {
 	return ""
 }
 
-// verify checks the signature that el carries, with the certificates that were the IdP's at the time at. It returns
+// A signedBy is an element as it was signed, and by which certificate.
+type signedBy struct {
+	el          *etree.Element
+	certificate *knownCertificate
+}
+
+// verifyBy checks the signature that el carries, with the certificates that were the IdP's at the time at. It returns
 // the element that was signed, as the signature library gives it back: nothing else may be read. el is changed.
 //
 // The KeyInfo of the message is taken out first: which keys are trusted is the metadata's word alone.
-func (ring *keyring) verify(el *etree.Element, env *envelope, at time.Time) (*etree.Element, certificate, error) {
+func verifyBy(h *history, el *etree.Element, env *envelope, at time.Time, slack time.Duration) (signedBy, keyring.Opinion) {
 	if keyInfo, _ := only(env.el, nsSignature, "KeyInfo"); keyInfo != nil {
 		env.el.RemoveChild(keyInfo)
 	}
@@ -158,13 +165,13 @@ func (ring *keyring) verify(el *etree.Element, env *envelope, at time.Time) (*et
 		value.SetText(signatureValue(value.Text(), env.method))
 	}
 	tampered := false
-	for _, c := range ring.candidates(env.embedded) {
+	for _, c := range candidates(h, env.embedded, at, slack) {
 		clock := at
-		lapsed := at.Before(c.x509.NotBefore) || at.After(c.x509.NotAfter)
+		lapsed := at.Before(c.Use.x509.NotBefore) || at.After(c.Use.x509.NotAfter)
 		if lapsed {
-			clock = c.x509.NotBefore
+			clock = c.Use.x509.NotBefore
 		}
-		ctx := dsig.NewDefaultValidationContext(&dsig.MemoryX509CertificateStore{Roots: c.roots})
+		ctx := dsig.NewDefaultValidationContext(&dsig.MemoryX509CertificateStore{Roots: c.Use.roots})
 		ctx.Clock = dsig.NewFakeClockAt(clock)
 		signed, err := ctx.Validate(el)
 		switch {
@@ -174,24 +181,40 @@ func (ring *keyring) verify(el *etree.Element, env *envelope, at time.Time) (*et
 			continue
 		case signed == nil:
 			continue
-		case !c.retired.IsZero() && !at.Before(c.retired):
-			return nil, c, refuseHint(checkRetiredKey, "the message is signed with a certificate that the identity provider no longer published "+
-				"when the event was stored; it was retired at "+c.retired.UTC().Format(time.RFC3339),
-				"if the certificate is still in use, publish it in the metadata again and replay the dead letter")
-		case lapsed:
-			return nil, c, refuseHint(checkCertificateExpired, "the identity provider's signing certificate was not valid when the event was stored",
+		}
+		opinion := standing(c, at, slack)
+		if opinion.Failure == nil && lapsed {
+			opinion.Final = true
+			opinion.Failure = refuseHint(checkCertificateExpired, "the identity provider's signing certificate was not valid when the event was stored",
 				"let the identity provider renew its certificate, apply the new metadata, and log in again")
 		}
-		return signed, c, nil
+		return signedBy{signed, c}, opinion
 	}
-	if tampered || ring.knows(env.embedded) {
-		return nil, certificate{}, refuse(checkSignature, "the signature does not fit what it signs: the message was changed, or signed with another key")
+	if tampered || knows(h, env.embedded) {
+		return signedBy{}, keyring.Opinion{Final: true,
+			Failure: refuse(checkSignature, "the signature does not fit what it signs: the message was changed, or signed with another key")}
 	}
-	return nil, certificate{}, errUnknownKey
+	return signedBy{}, keyring.Opinion{Waits: true, Failure: refuseHint(checkUnknownKey, "the "+el.Tag+" is signed with a key that is not in the identity provider's metadata",
+		"if the identity provider changed its certificate, apply its new metadata and replay the dead letter")}
 }
 
-// errUnknownKey says that no certificate known so far fits; newer metadata may hold one that does.
-var errUnknownKey = errors.New("signed with a key that is not in the metadata")
+// standing is what becomes of a message whose signature holds by the certificate.
+func standing(c *knownCertificate, at time.Time, slack time.Duration) keyring.Opinion {
+	switch c.Standing(at, slack) {
+	case keyring.Banned:
+		return keyring.Opinion{Final: true, Failure: refuseHint(checkBannedKey, "the message is signed with a key that an operator banned",
+			"idpsync keys list shows the ban; what was signed with a leaked key has to be signed anew")}
+	case keyring.Retired:
+		return keyring.Opinion{Waits: true, Failure: refuseHint(checkRetiredKey, "the message is signed with a certificate that the identity provider no longer published "+
+			"when the event was stored; it was retired at "+c.RetiredAt.UTC().Format(time.RFC3339),
+			"if the certificate is still in use, publish it in the metadata again and replay the dead letter")}
+	case keyring.NotSeen:
+		return keyring.Opinion{Waits: true, Failure: refuseHint(checkKeySeen, "the message is signed with a certificate that the identity provider was last seen publishing "+
+			c.LastSeen.UTC().Format(time.RFC3339)+", and the event was stored "+at.UTC().Format(time.RFC3339),
+			"key_staleness of the source is how long before an event its certificate may have been seen last; idpsync keys list shows what was seen when")}
+	}
+	return keyring.Opinion{}
+}
 
 // signatureValue brings a SignatureValue into the form that the signature library reads: without white space and, for
 // ECDSA, as the ASN.1 structure instead of the concatenation r || s that XML Signature 1.1 section 6.4.3 asks for. The

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/providers/providertest"
 	"github.com/idpsync/idpsync/providers/saml"
 	"github.com/idpsync/idpsync/providers/saml/idp"
 )
@@ -126,30 +127,32 @@ func TestMetadataURL(t *testing.T) {
 	if n := s.hits.Load(); n != 2 {
 		t.Errorf("asked %d times, want twice", n)
 	}
-	// A stranger's message, stored after the reading, is worth one more question, and only after a while.
+	// A stranger's message, stored after the reading, is worth one more question, and the next one only after a while.
 	s.clock.Advance(time.Second)
-	stranger := mustRespond(t, newIdP(t, idpID, s.clock), s.ask())
-	err := s.want(t, p, stranger, "metadata")
+	stranger := func() []byte { return mustRespond(t, newIdP(t, idpID, s.clock), s.ask()) }
+	s.want(t, p, stranger(), "unknown_key")
+	s.clock.Advance(time.Second)
+	err := s.want(t, p, stranger(), "metadata")
 	failure, _ := errors.AsType[*providers.Error](err)
 	if !errors.Is(err, providers.ErrUnavailable) || failure.RetryAfter <= 0 {
 		t.Errorf("%v, retry after %v; want unavailable, and when to try again", err, failure.RetryAfter)
 	}
 	s.clock.Advance(time.Minute)
-	s.want(t, p, mustRespond(t, newIdP(t, idpID, s.clock), s.ask()), "unknown_key")
-	if n := s.hits.Load(); n != 3 {
-		t.Errorf("asked %d times, want three times", n)
+	s.want(t, p, stranger(), "unknown_key")
+	if n := s.hits.Load(); n != 4 {
+		t.Errorf("asked %d times, want four times", n)
 	}
 	// Another issuer's message is not worth a question at all.
 	s.clock.Advance(time.Minute)
 	s.want(t, p, mustRespond(t, newIdP(t, "https://other.example", s.clock), s.ask()), "unknown_key")
-	if n := s.hits.Load(); n != 3 {
-		t.Errorf("asked %d times, want three times", n)
-	}
-	// The hourly reading.
-	s.clock.Advance(time.Hour)
-	s.want(t, p, s.respond(t), "")
 	if n := s.hits.Load(); n != 4 {
 		t.Errorf("asked %d times, want four times", n)
+	}
+	// What was read is believed for key_staleness.
+	s.clock.Advance(providers.DefaultKeyStaleness)
+	s.want(t, p, s.respond(t), "")
+	if n := s.hits.Load(); n != 5 {
+		t.Errorf("asked %d times, want five times", n)
 	}
 }
 
@@ -164,9 +167,9 @@ func TestMetadataURLDown(t *testing.T) {
 	s.clock.Advance(time.Minute)
 	s.want(t, p, s.respond(t), "")
 
-	// The last good document stays in use while the IdP is down, and does not make a stranger's message permanent.
+	// The last good document stays in use for a while when the IdP is down, and does not make a stranger's message permanent.
 	s.answers(broken)
-	s.clock.Advance(2 * time.Hour)
+	s.clock.Advance(time.Hour)
 	s.want(t, p, s.respond(t), "")
 	s.clock.Advance(time.Minute)
 	if err := s.want(t, p, mustRespond(t, newIdP(t, idpID, s.clock), s.ask()), "metadata"); !errors.Is(err, providers.ErrUnavailable) {
@@ -177,6 +180,32 @@ func TestMetadataURLDown(t *testing.T) {
 	s.clock.Advance(time.Minute)
 	s.want(t, s.provider(t, func(src *providers.Source) { src.Issuer = idpID }), s.respond(t), "")
 	s.want(t, s.provider(t), s.respond(t), "metadata")
+
+	// Then its messages wait.
+	s.clock.Advance(time.Hour)
+	if err := s.want(t, p, s.respond(t), "metadata"); !errors.Is(err, providers.ErrUnavailable) {
+		t.Errorf("%v, want unavailable", err)
+	}
+}
+
+// A banned key is refused in whichever certificate it stands.
+func TestBannedKey(t *testing.T) {
+	s := newServed(t)
+	p := s.provider(t)
+	doc := s.respond(t)
+	s.want(t, p, doc, "")
+	history, err := s.keys.Keys(t.Context(), providertest.Tenant, "adfs", idpID)
+	check(t, err)
+	s.keys.Ban(idpID, history.Keys[0].PublicKey, time.Time{})
+	check(t, p.(providers.KeyHolder).ReloadKeys(t.Context()))
+	s.want(t, p, doc, "key_banned")
+	s.clock.Advance(time.Minute)
+	key, err := worldKey()
+	check(t, err)
+	s.idp, err = idp.New(idp.Options{EntityID: idpID, Now: s.clock.Now, Key: key}) // the same key in a new certificate
+	check(t, err)
+	s.want(t, p, s.respond(t), "key_banned")
+	s.want(t, s.provider(t), s.respond(t), "key_banned")
 }
 
 func TestMetadataURLAnswers(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"github.com/beevik/etree"
 
 	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/providers/keyring"
 	"github.com/idpsync/idpsync/providers/mapping"
 	"github.com/idpsync/idpsync/providers/wire"
 )
@@ -23,16 +24,13 @@ type verification struct {
 	trace     *providers.Trace
 	requestID string // ID of our AuthnRequest; "" for a login that the IdP began
 
-	ring *keyring
+	entityID string // the IdP's entityID, by the metadata that proved a signature
 }
 
 // run makes the checks in the order of the package comment.
 func (v *verification) run(ctx context.Context) (providers.CreateUser, error) {
 	root, form, err := v.read()
 	if err != nil {
-		return providers.CreateUser{}, err
-	}
-	if v.ring, err = v.p.trust.current(ctx); err != nil {
 		return providers.CreateUser{}, err
 	}
 	proof, err := v.prove(ctx, root, form)
@@ -132,38 +130,26 @@ func (v *verification) signed(ctx context.Context, el *etree.Element) (*etree.El
 		return nil, err
 	}
 	pass(v.trace, checkAlgorithm, func() string { return el.Tag + ": " + env.method })
-	signed, cert, err := v.ring.verify(el, env, v.at)
-	if err != nil && outdated(err) && v.claimsIssuer(el) {
-		ring, changed, failure := v.p.trust.newer(ctx, v.ring, v.at)
-		if failure != nil {
-			return nil, failure
-		}
-		if changed {
-			v.ring = ring
-			signed, cert, err = v.ring.verify(el, env, v.at)
-		}
-	}
-	if errors.Is(err, errUnknownKey) {
-		return nil, refuseHint(checkUnknownKey, "the "+el.Tag+" is signed with a key that is not in the identity provider's metadata",
-			"if the identity provider changed its certificate, apply its new metadata and replay the dead letter")
-	}
+	var found signedBy
+	err = v.p.trust.ring.Decide(ctx, v.at, func(h *history, slack time.Duration) keyring.Opinion {
+		var opinion keyring.Opinion
+		found, opinion = verifyBy(h, el, env, v.at, slack)
+		opinion.Final = opinion.Final || !claims(el, h.Issuer)
+		v.entityID = h.Issuer
+		return opinion
+	})
 	if err != nil {
 		return nil, err
 	}
-	pass(v.trace, checkSignature, func() string { return el.Tag + ", certificate " + cert.id[:16] })
-	return signed, nil
+	pass(v.trace, checkSignature, func() string { return el.Tag + ", certificate " + found.certificate.Use.id[:16] })
+	return found.el, nil
 }
 
-func outdated(err error) bool {
-	r, ok := errors.AsType[*refusal](err)
-	return errors.Is(err, errUnknownKey) || ok && r.check == checkRetiredKey
-}
-
-// claimsIssuer reports whether an element says that it comes from the IdP of this source. It decides only whether its
-// metadata are worth reading again.
-func (v *verification) claimsIssuer(el *etree.Element) bool {
+// claims reports whether an element says that it comes from the issuer. It decides only whether metadata are worth
+// reading again.
+func claims(el *etree.Element, name string) bool {
 	issuer, _ := only(el, nsAssertion, "Issuer")
-	return issuer == nil || issuer.Text() == v.ring.issuer
+	return issuer == nil || issuer.Text() == name
 }
 
 // decrypt opens the EncryptedAssertion of the Response and checks the signature inside, if there is one.
@@ -207,14 +193,9 @@ func (v *verification) decrypt(ctx context.Context, response *etree.Element, for
 // opaque is the one answer to a CBC ciphertext that came to nothing. A certificate that is not known yet hides behind
 // it too, so metadata that may be outdated are read again first.
 func (v *verification) opaque(ctx context.Context) error {
-	_, changed, err := v.p.trust.newer(ctx, v.ring, v.at)
-	if err != nil {
-		return err
-	}
-	if changed {
-		return unavailable("metadata", "the identity provider's metadata were read again; the event is judged anew", 0, nil)
-	}
-	return refuse(checkDecryption, failedDecryption)
+	return v.p.trust.ring.Decide(ctx, v.at, func(*history, time.Duration) keyring.Opinion {
+		return keyring.Opinion{Waits: true, Failure: refuse(checkDecryption, failedDecryption)}
+	})
 }
 
 func (v *verification) opened(ctx context.Context, box *sealed, scope []declaration, form *shape, responseSigned bool) (*etree.Element, error) {
@@ -246,7 +227,7 @@ func (v *verification) opened(ctx context.Context, box *sealed, scope []declarat
 // user maps what was proved to a request.
 func (v *verification) user(ctx context.Context, a *assertion) (providers.CreateUser, error) {
 	src := &v.p.src
-	issuer := v.ring.issuer
+	issuer := v.entityID
 	user := providers.CreateUser{
 		Principal:    providers.Principal{Kind: providers.PrincipalSource, ID: src.Name, Name: src.Name, Grants: src.Grants},
 		Shape:        providers.ShapeLogin,

@@ -201,7 +201,7 @@ func sourceFields(s *store.Source) map[string]string {
 		switch {
 		case key == "metadata":
 			out[key] = fingerprint(raw)
-		case key == "max_event_age":
+		case key == "max_event_age", key == "key_staleness", key == "key_grace", key == "max_token_life":
 			out[key] = age(raw)
 		case json.Unmarshal(raw, &text) == nil:
 			out[key] = text

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
@@ -49,6 +50,8 @@ func sourceKeys() []sourceKey {
 		{"link_by_email", []providers.Kind{oidc, saml}, (*reader).linkByEmail},
 		{"unverified_email", []providers.Kind{oidc, saml}, (*reader).unverifiedEmail},
 		{"on_denied_role", everyKind, (*reader).onDeniedRole},
+		{"key_staleness", []providers.Kind{oidc, saml}, func(_ *reader, v strictyaml.Value, s *providers.Source) { s.KeyStaleness = keyTime(v, time.Minute) }},
+		{"key_grace", []providers.Kind{oidc, saml}, func(_ *reader, v strictyaml.Value, s *providers.Source) { s.KeyGrace = keyTime(v, time.Second) }},
 		{"max_event_age", everyKind, func(_ *reader, v strictyaml.Value, s *providers.Source) { s.MaxEventAge = v.Duration() }},
 	}
 }
@@ -343,6 +346,15 @@ func (r *reader) domains(v strictyaml.Value, s *providers.Source) {
 			s.Domains = append(s.Domains, domain)
 		}
 	}
+}
+
+// keyTime reads how long keys are believed; too short a time would have each login wait for its issuer.
+func keyTime(v strictyaml.Value, least time.Duration) time.Duration {
+	d := v.Duration()
+	if d > 0 && d < least {
+		v.Fail("as in 10m", "it cannot be shorter than %v", least)
+	}
+	return d
 }
 
 // word reads one of a few words.

@@ -279,6 +279,14 @@ func (p *provider) VerifyToken(ctx context.Context, token string, at time.Time, 
 	return v.VerifyToken(ctx, token, at, trace)
 }
 
+// ReloadKeys implements providers.KeyHolder, for a provider that has keys.
+func (p *provider) ReloadKeys(ctx context.Context) error {
+	if holder, ok := p.Provider.(providers.KeyHolder); ok {
+		return holder.ReloadKeys(ctx)
+	}
+	return nil
+}
+
 func (h *hooks) factory(inner providers.Factory) providers.Factory {
 	return func(src providers.Source, env providers.Environment) (providers.Provider, error) {
 		if err := h.at(context.Background(), Call{Point: BeforeFactory, Source: src}); err != nil {

@@ -1,0 +1,389 @@
+package keyring
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/idpsync/idpsync/providers"
+)
+
+// When an issuer is asked, by the clock of this process.
+const (
+	askBurst    = 2                // questions at first, or after a quiet time
+	askEvery    = 10 * time.Second // one more each
+	rereadEvery = time.Second      // the stored history, when the issuer may not be asked
+	readTimeout = 5 * time.Second  // for one look at the stored history
+	maxJoined   = 8                // reads of others that one event waits for
+)
+
+// An Answer is what an issuer says of itself when it is asked.
+type Answer struct {
+	Issuer     string
+	Keys       []providers.Key
+	ValidUntil time.Time // zero: it does not say
+}
+
+// A Config is what a ring is made of.
+type Config[K any] struct {
+	Source providers.Source
+	Env    providers.Environment
+	Issuer string // under which the history is kept; "" when only an answer tells
+
+	// Fetch asks the issuer. It bounds its own time, and is called by one goroutine at a time. Nil: the issuer is never
+	// asked, and publishes what Fixed says.
+	Fetch func(ctx context.Context, now time.Time) (Answer, error)
+	Fixed Answer
+	// Parse makes a stored key ready for use, and names its public key.
+	Parse func(providers.Key) (use K, publicKey string, err error)
+	// Words of failures.
+	Words Words
+}
+
+// Words are how a provider names failures of its kind of issuer.
+type Words struct {
+	Unreachable string // reason: the issuer cannot be asked
+	Pending     string // reason: it may not be asked yet
+	Document    string // what it is asked for, as in "keys"
+}
+
+// A Ring keeps the history of one issuer's keys for one source, and keeps it fresh. It is safe for concurrent use. An
+// event whose key is known takes no lock and reads no store.
+//
+// At most one read runs at a time. It belongs to the ring, not to the event that began it, so that an event which is
+// given up does not take the others' answer away; Close ends it and waits.
+type Ring[K any] struct {
+	c       Config[K]
+	created time.Time
+
+	current atomic.Pointer[History[K]] // nil until the first read
+
+	life context.Context
+	end  context.CancelFunc
+	wg   sync.WaitGroup
+
+	mu        sync.Mutex
+	issuer    string
+	running   *read
+	closed    bool
+	tokens    float64 // of the rate limit
+	filledAt  time.Time
+	readAt    time.Time // when the stored history was last read
+	lastError error     // of the newest question to the issuer; nil when it was answered
+}
+
+// A read is one attempt to know more. Its fields are set before done is closed.
+type read struct {
+	done    chan struct{}
+	failure *providers.Error // why nothing more is known; nil when it went as far as it needed
+}
+
+// New makes a ring that knows nothing yet, and asks nobody.
+func New[K any](c Config[K]) *Ring[K] {
+	life, end := context.WithCancel(context.Background())
+	return &Ring[K]{c: c, created: c.Env.Now(), issuer: c.Issuer, life: life, end: end, tokens: askBurst}
+}
+
+// Close ends the read that is under way and waits for it. Decide must not be called any more.
+func (r *Ring[K]) Close() {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	r.end()
+	r.wg.Wait()
+}
+
+// An Opinion is what a provider makes of an event by one history.
+type Opinion struct {
+	Failure error // nil: it is proved
+	Waits   bool  // a newer answer may hold the key, so the failure has to wait for one
+	Final   bool  // no newer answer can change the failure
+}
+
+// Decide finds the last word on an event stored at the time at. judge is called with what is known, and called again when
+// more is; slack is how long before the event its key may have been seen last.
+//
+// What a history says in favour of an event is final at once. What it says against it is final when the history knows of
+// an answer that was asked for at or after that time. Before, the issuer is asked; if it cannot be, a failure that waits
+// has to wait, and the others stand.
+func (r *Ring[K]) Decide(ctx context.Context, at time.Time, judge func(h *History[K], slack time.Duration) Opinion) error {
+	staleness := r.c.Source.Staleness()
+	asked := false
+	for joined := 0; ; joined++ {
+		known := r.current.Load()
+		opinion := Opinion{Waits: true}
+		if known != nil {
+			opinion = judge(known, staleness)
+			if opinion.Failure == nil {
+				return nil
+			}
+			if opinion.Final || r.settled(known, at) {
+				return opinion.Failure
+			}
+		}
+		if asked || joined > maxJoined {
+			return r.undecided(known, judge, opinion, r.pending(at))
+		}
+		read, mine := r.begin(known, func(h *History[K]) bool {
+			return r.settled(h, at) || judge(h, staleness).Failure == nil
+		})
+		asked = mine
+		select {
+		case <-ctx.Done():
+			return Cancelled(ctx.Err())
+		case <-read.done:
+		}
+		if read.failure != nil {
+			again := *read.failure // an error belongs to one event
+			return r.undecided(r.current.Load(), judge, opinion, &again)
+		}
+	}
+}
+
+// settled reports whether no answer can say more of an event of that time than the history does.
+func (r *Ring[K]) settled(h *History[K], at time.Time) bool {
+	return r.c.Fetch == nil || !h.AskedAt.IsZero() && !h.AskedAt.Before(at)
+}
+
+// undecided is the word on an event of which no more can be found out now. An issuer that is away is believed for longer.
+func (r *Ring[K]) undecided(known *History[K], judge func(*History[K], time.Duration) Opinion, opinion Opinion, failure *providers.Error) error {
+	if !opinion.Waits {
+		return opinion.Failure
+	}
+	if known != nil && r.away() && judge(known, r.c.Source.Staleness()+r.c.Source.Grace()).Failure == nil {
+		return nil
+	}
+	return failure
+}
+
+// away reports whether the issuer did not answer when it was last asked.
+func (r *Ring[K]) away() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.lastError != nil
+}
+
+// begin joins the read that runs, or begins one that ends as soon as enough says so; mine tells which. When known is no
+// longer what is known, there is nothing to do.
+func (r *Ring[K]) begin(known *History[K], enough func(*History[K]) bool) (rd *read, mine bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.running != nil {
+		return r.running, false
+	}
+	rd = &read{done: make(chan struct{})}
+	if r.current.Load() != known {
+		close(rd.done)
+		return rd, false
+	}
+	if r.closed {
+		rd.failure = Cancelled(context.Canceled)
+		close(rd.done)
+		return rd, true
+	}
+	now := r.c.Env.Now()
+	if !r.mayAsk(now) && known != nil && now.Sub(r.readAt) < rereadEvery && !now.Before(r.readAt) {
+		rd.failure = r.refused(now)
+		close(rd.done)
+		return rd, true
+	}
+	r.running = rd
+	r.wg.Go(func() {
+		failure := r.guarded(now, enough)
+		r.mu.Lock()
+		rd.failure = failure
+		r.running = nil
+		r.mu.Unlock()
+		close(rd.done)
+	})
+	return rd, true
+}
+
+// guarded contains a panic, which an answer may cause.
+func (r *Ring[K]) guarded(now time.Time, enough func(*History[K]) bool) (failure *providers.Error) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.c.Env.Log.Error("panic while keys were read", "tenant", r.c.Source.Tenant, "source", r.c.Source.Name, "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+			failure = &providers.Error{
+				Class: providers.ErrUnavailable, Reason: r.c.Words.Unreachable, RetryAfter: askEvery,
+				Message: "reading the issuer's " + r.c.Words.Document + " failed in an unforeseen way", Hint: "report the stack from the worker's log",
+			}
+		}
+	}()
+	return r.read(now, enough)
+}
+
+// read reads the stored history, which another worker may have moved on, and asks the issuer if that is not enough.
+func (r *Ring[K]) read(now time.Time, enough func(*History[K]) bool) *providers.Error {
+	if r.c.Fetch == nil {
+		return r.keep(r.c.Fixed, r.created)
+	}
+	if r.named() != "" {
+		stored, err := r.load(now)
+		if err != nil {
+			return historyFailure("read", err)
+		}
+		if enough(stored) {
+			return nil
+		}
+	}
+	r.mu.Lock()
+	if !r.take(now) {
+		failure := r.refused(now)
+		r.mu.Unlock()
+		return failure
+	}
+	r.mu.Unlock()
+	return r.ask(now)
+}
+
+// ask asks the issuer and keeps what it answers.
+func (r *Ring[K]) ask(now time.Time) *providers.Error {
+	answer, err := r.c.Fetch(r.life, now)
+	r.mu.Lock()
+	before := r.lastError
+	r.lastError = err
+	r.mu.Unlock()
+	log := r.c.Env.Log.With(slog.String("tenant", r.c.Source.Tenant), slog.String("source", r.c.Source.Name), slog.String("issuer", r.named()))
+	if err != nil {
+		if before == nil && r.life.Err() == nil { // say it once for each outage
+			log.Warn("issuer cannot be asked for its "+r.c.Words.Document+"; what is known stays in use for a while",
+				slog.Duration("key_staleness", r.c.Source.Staleness()), slog.Duration("key_grace", r.c.Source.Grace()), slog.Any("error", err))
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.refused(r.c.Env.Now())
+	}
+	if before != nil {
+		log.Info("issuer answers again")
+	}
+	return r.keep(answer, now)
+}
+
+// keep writes an answer that was asked for at the time asked into the history.
+func (r *Ring[K]) keep(answer Answer, asked time.Time) *providers.Error {
+	r.mu.Lock()
+	r.issuer = answer.Issuer
+	r.mu.Unlock()
+	ctx, cancel := context.WithTimeout(r.life, readTimeout)
+	defer cancel()
+	err := r.c.Env.Keys.Observe(ctx, r.c.Source.Tenant, r.c.Source.Name, answer.Issuer, providers.KeyObservation{Keys: answer.Keys, At: asked, ValidUntil: answer.ValidUntil})
+	if err != nil {
+		return historyFailure("written", err)
+	}
+	if _, err := r.load(r.c.Env.Now()); err != nil {
+		return historyFailure("read", err)
+	}
+	return nil
+}
+
+// named returns the issuer, or "" as long as nobody said who it is.
+func (r *Ring[K]) named() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.issuer
+}
+
+// load reads the stored history.
+func (r *Ring[K]) load(now time.Time) (*History[K], error) {
+	ctx, cancel := context.WithTimeout(r.life, readTimeout)
+	defer cancel()
+	issuer := r.named()
+	stored, err := r.c.Env.Keys.Keys(ctx, r.c.Source.Tenant, r.c.Source.Name, issuer)
+	if err != nil {
+		return nil, err
+	}
+	h := newHistory(stored, issuer, r.current.Load(), r.c.Parse, r.c.Fetch == nil)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.readAt = now
+	if known := r.current.Load(); known != nil && known.Issuer == h.Issuer && known.revision > h.revision {
+		return known, nil
+	}
+	r.current.Store(h)
+	return h, nil
+}
+
+// Reload takes over what the history knows now. A ring that has judged nothing yet has nothing to take over.
+func (r *Ring[K]) Reload(ctx context.Context) error {
+	if r.named() == "" || r.c.Fetch == nil && r.current.Load() == nil || ctx.Err() != nil {
+		return ctx.Err()
+	}
+	_, err := r.load(r.c.Env.Now())
+	if err != nil && r.life.Err() == nil {
+		return fmt.Errorf("key history of source %s: %w", r.c.Source.Name, err)
+	}
+	return nil
+}
+
+func historyFailure(what string, err error) *providers.Error {
+	return &providers.Error{
+		Class: providers.ErrUnavailable, Reason: "key_history", RetryAfter: time.Second, Err: err,
+		Message: "the history of the issuer's keys could not be " + what,
+	}
+}
+
+// Cancelled is the failure of an event that was given up.
+func Cancelled(err error) *providers.Error {
+	return &providers.Error{Class: providers.ErrUnavailable, Reason: "cancelled", Message: "the event was given up before it was verified", Err: err}
+}
+
+// pending is the failure of an event that needs a newer answer than there is.
+func (r *Ring[K]) pending(at time.Time) *providers.Error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.c.Env.Now()
+	failure := r.refused(now)
+	if ahead := at.Sub(now); ahead > failure.RetryAfter { // the broker's clock is ahead of ours
+		failure.RetryAfter = ahead
+	}
+	return failure
+}
+
+// refused is the failure while the issuer cannot be asked, or may not be asked yet. The caller holds mu.
+func (r *Ring[K]) refused(now time.Time) *providers.Error {
+	wait := r.nextQuestion(now)
+	if r.lastError != nil {
+		return &providers.Error{
+			Class: providers.ErrUnavailable, Reason: r.c.Words.Unreachable, RetryAfter: wait, Err: r.lastError,
+			Message: "the issuer could not be asked for its " + r.c.Words.Document,
+			Hint:    fmt.Sprintf("check that this host reaches the issuer of source %s and what it answers; the event is tried again", r.c.Source.Name),
+		}
+	}
+	return &providers.Error{
+		Class: providers.ErrUnavailable, Reason: r.c.Words.Pending, RetryAfter: wait,
+		Message: "the issuer's " + r.c.Words.Document + " must be read again for this event, and were asked for only a moment ago", Hint: "the event is tried again",
+	}
+}
+
+// fill adds what the rate limit has earned since it was last looked at. The caller holds mu, here and below.
+func (r *Ring[K]) fill(now time.Time) {
+	if elapsed := now.Sub(r.filledAt); elapsed > 0 && !r.filledAt.IsZero() {
+		r.tokens = min(askBurst, r.tokens+elapsed.Seconds()/askEvery.Seconds())
+	}
+	r.filledAt = now
+}
+
+func (r *Ring[K]) mayAsk(now time.Time) bool {
+	r.fill(now)
+	return r.tokens >= 1
+}
+
+func (r *Ring[K]) take(now time.Time) bool {
+	if !r.mayAsk(now) {
+		return false
+	}
+	r.tokens--
+	return true
+}
+
+// nextQuestion is how long until the issuer may be asked again, at least a second.
+func (r *Ring[K]) nextQuestion(now time.Time) time.Duration {
+	r.fill(now)
+	missing := time.Duration((1 - r.tokens) * float64(askEvery))
+	return max(missing, time.Second)
+}
