@@ -26,7 +26,12 @@ type Source struct {
 	Issuer     string   `json:"issuer,omitempty"`     // OIDC: exactly the iss claim; SAML: the entityID of the IdP, as written or read by apply
 	Audiences  []string `json:"audiences,omitempty"`  // OIDC: client ids; a token must be for one of them
 	Algorithms []string `json:"algorithms,omitempty"` // OIDC: JWS algorithms; empty means RS256
-	Commands   bool     `json:"commands,omitempty"`   // OIDC: its tokens may also carry admin commands
+	Commands   bool     `json:"commands,omitempty"`   // OIDC: its tokens may also carry admin commands, if one of the next two says which
+
+	CommandAudiences []string      `json:"command_audiences,omitempty"` // OIDC: tokens for these may carry commands; no logins are taken for them
+	CommandsClaim    string        `json:"commands_claim,omitempty"`    // OIDC: "name" or "name=value": the claim that a token must have to carry commands
+	MaxTokenLife     time.Duration `json:"max_token_life,omitempty"`    // OIDC: the greatest exp minus iat; zero means DefaultMaxTokenLife
+	SingleUse        bool          `json:"single_use,omitempty"`        // OIDC: a token is good for one event; it needs a jti
 
 	Metadata        string `json:"metadata,omitempty"`         // SAML: the IdP's metadata document itself
 	MetadataURL     string `json:"metadata_url,omitempty"`     // SAML: where it is refreshed from
@@ -56,6 +61,9 @@ type Source struct {
 	KeyGrace     time.Duration `json:"key_grace,omitempty"`     // the same: and how much longer while the issuer cannot be asked; zero means DefaultKeyGrace
 }
 
+// TokenLife is the greatest life of a token.
+func (s *Source) TokenLife() time.Duration { return or(s.MaxTokenLife, DefaultMaxTokenLife) }
+
 // Staleness is how long before an event its key may have been seen last.
 func (s *Source) Staleness() time.Duration { return or(s.KeyStaleness, DefaultKeyStaleness) }
 
@@ -77,6 +85,9 @@ func (s Source) Clashes(other Source) bool {
 
 // AcceptUnverified is the UnverifiedEmail of a source whose logins may create users with addresses that are not proved.
 const AcceptUnverified = "accept"
+
+// DefaultMaxTokenLife bounds a token's life, exp minus iat, when its source sets nothing else.
+const DefaultMaxTokenLife = 24 * time.Hour
 
 // DefaultMaxEventAge bounds an event's age at first processing when its source sets nothing else.
 const DefaultMaxEventAge = 7 * 24 * time.Hour

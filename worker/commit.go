@@ -221,7 +221,7 @@ func (p *plan) decide(ctx context.Context, i int, e *event, found store.Found) e
 		return err
 	}
 	if u := found.Used; u != nil && u.EventID != e.env.EventID {
-		p.refusals[i] = reject(CodeUnauthenticated, "assertion_replayed", "The assertion was used by another event before.")
+		p.refusals[i] = reject(CodeUnauthenticated, "assertion_replayed", "The token or assertion was used by another event before.")
 		return nil
 	}
 	res, refusal := resolve(e.tenant, e.source, &e.request, &e.user, found)

@@ -14,6 +14,7 @@ type check struct {
 var (
 	checkJSON       = check{"json", ""}
 	checkCommands   = check{"commands", ""}
+	checkClaim      = check{"commands_claim", ""}
 	checkSize       = check{"token_size", ""}
 	checkForm       = check{"token_form", "RFC 7515 section 7.1"}
 	checkHeader     = check{"header", "RFC 7515 section 4"}
@@ -34,6 +35,8 @@ var (
 	checkExpiry     = check{"expired", "OpenID Connect Core 1.0 section 3.1.3.7 (9)"}
 	checkNotBefore  = check{"not_yet_valid", "RFC 7519 section 4.1.5"}
 	checkIssuedAt   = check{"issued_at", "OpenID Connect Core 1.0 section 2"}
+	checkLife       = check{"token_life", ""}
+	checkTokenID    = check{"token_id", "RFC 7519 section 4.1.7"}
 	checkSubject    = check{"subject", "OpenID Connect Core 1.0 section 2"}
 	checkNonce      = check{"nonce", "OpenID Connect Core 1.0 section 3.1.3.7 (11)"}
 	checkTokenHash  = check{"access_token_hash", "OpenID Connect Core 1.0 section 3.1.3.8"}

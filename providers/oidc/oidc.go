@@ -39,7 +39,7 @@ func New(src providers.Source, env providers.Environment) (providers.Provider, e
 	if err := checkIssuer(src.Issuer); err != nil {
 		faults = append(faults, err)
 	}
-	if len(src.Audiences) == 0 || slices.Contains(src.Audiences, "") {
+	if len(src.Audiences) == 0 && len(src.CommandAudiences) == 0 || slices.Contains(src.Audiences, "") || slices.Contains(src.CommandAudiences, "") {
 		faults = append(faults, errors.New("audiences: name the client ids that tokens are issued to; none may be empty"))
 	}
 	algorithms := src.Algorithms
@@ -63,8 +63,8 @@ func New(src providers.Source, env providers.Environment) (providers.Provider, e
 		mapping: m,
 		keys:    newKeySet(src, env),
 		config: goidc.Config{
-			ClientID:             src.Audiences[0],
-			SkipClientIDCheck:    len(src.Audiences) > 1, // it knows one client only; our own check knows all
+			ClientID:             strings.Join(src.Audiences, " "),
+			SkipClientIDCheck:    len(src.Audiences) != 1, // it knows one client only; our own check knows all
 			SupportedSigningAlgs: algorithms,
 		},
 	}, nil
@@ -119,6 +119,10 @@ func (p *Provider) Verify(ctx context.Context, e providers.Envelope) (providers.
 		AuthProvider: "oidc",
 		Identity:     &providers.Identity{Issuer: p.source.Issuer, Subject: v.subject},
 		Attributes:   attributes(v.claims),
+	}
+	var err error
+	if r.UsedID, err = v.usedID(); err != nil {
+		return providers.CreateUser{}, err
 	}
 	if err := p.mapping.Apply(ctx, &mapping.Vars{Claims: v.claims}, &r, e.Trace); err != nil {
 		return providers.CreateUser{}, err

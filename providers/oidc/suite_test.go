@@ -157,35 +157,6 @@ func TestEveryAlgorithm(t *testing.T) {
 	}
 }
 
-func TestTokensThatCarryCommands(t *testing.T) {
-	w := newWorld(t, []string{"RS256"}, func(s *providers.Source) { s.Commands = true })
-	v := w.provider.(providers.TokenVerifier)
-	trace := &providers.Trace{}
-	got, err := v.VerifyToken(t.Context(), w.sign(t, w.claims(nil)), w.clock.Now(), trace)
-	want := providers.Principal{Kind: providers.PrincipalSource, Tenant: providertest.Tenant, ID: "okta", Name: "00u1", Grants: []string{"user"}}
-	if err != nil || !reflect.DeepEqual(got, want) || len(trace.Checks()) == 0 {
-		t.Errorf("VerifyToken = %+v, %v; want %+v", got, err, want)
-	}
-	for want, token := range map[string]string{
-		"audience":   w.sign(t, w.claims(map[string]any{"aud": "other"})),
-		"token_type": w.sign(t, w.claims(nil), issuer.WithHeader("typ", "at+jwt")),
-		"token_form": "x",
-	} {
-		if got, err := v.VerifyToken(t.Context(), token, w.clock.Now(), nil); reason(err) != want || got.ID != "" {
-			t.Errorf("VerifyToken = %+v, %v; want %s", got, err, want)
-		}
-	}
-	token := w.sign(t, w.claims(nil))
-	w.clock.Advance(time.Hour)
-	if _, err := v.VerifyToken(t.Context(), token, w.clock.Now(), nil); reason(err) != "expired" {
-		t.Errorf("an hour later: %v", err)
-	}
-	w.source.Commands = false
-	if _, err := w.open(t).(providers.TokenVerifier).VerifyToken(t.Context(), w.sign(t, w.claims(nil)), w.clock.Now(), nil); reason(err) != "commands" {
-		t.Errorf("a source without commands: %v", err)
-	}
-}
-
 func TestConfigurationFaultsAreReportedTogether(t *testing.T) {
 	env, _, _ := providertest.Environment(t, providertest.NewClock())
 	_, err := oidc.New(providers.Source{

@@ -79,11 +79,9 @@ func (v *verification) read(raw string) error {
 			"if the issuer is meant to sign with it, add it to the source's algorithms; HS* and none cannot be")
 	}
 	v.passed(checkAlgorithm, alg)
-	// An access token, a logout token and others are JWTs of the same issuer and key, with types of their own.
-	if typ = strings.ToLower(strings.TrimPrefix(strings.ToLower(typ), "application/")); strings.HasSuffix(typ, "+jwt") {
-		return v.unverified(checkType, "the token is not an ID token but of another type", "send the id_token of the token response")
+	if err := v.headerType(typ); err != nil {
+		return err
 	}
-	v.passed(checkType, "")
 	t.algorithm, t.keyID = alg, kid
 	v.token = t
 	return nil

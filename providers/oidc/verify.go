@@ -26,6 +26,8 @@ type verification struct {
 	failure  error          // of VerifySignature
 	claims   map[string]any // set once the signature holds and the payload is strict
 	subject  string
+	command  bool // the token carries a command in place of a login
+	access   bool // it says that it is an access token (RFC 9068)
 }
 
 var _ goidc.KeySet = (*verification)(nil)
@@ -49,12 +51,16 @@ func (v *verification) prove(ctx context.Context, login wire.OIDCLogin) error {
 	}
 	config := v.provider.config
 	config.Now = func() time.Time { return v.event.StoredAt }
+	config.SkipClientIDCheck = config.SkipClientIDCheck || v.command // those of commands are others
 	idToken, libraryErr := goidc.NewVerifier(v.provider.source.Issuer, v, &config).Verify(ctx, login.IDToken)
 	if v.failure != nil {
 		return v.failure
 	}
 	if v.claims == nil { // it had an objection before it asked for the signature
 		return v.refused(libraryErr)
+	}
+	if err := v.claimedType(); err != nil {
+		return err
 	}
 	if err := v.checkParties(); err != nil {
 		return err
@@ -162,19 +168,23 @@ func (v *verification) checkParties() error {
 		return v.unverified(checkIssuerName, "iss is not the source's issuer", "compare it with the source's issuer letter by letter; a slash at the end counts")
 	}
 	v.passed(checkIssuerName, src.Issuer)
+	wanted := v.audiences()
 	aud, ok := audiences(v.claims["aud"])
-	ours := slices.ContainsFunc(aud, func(a string) bool { return slices.Contains(src.Audiences, a) })
+	ours := slices.ContainsFunc(aud, func(a string) bool { return slices.Contains(wanted, a) })
 	if !ok || !ours {
-		return v.unverified(checkAudience, "aud has none of the source's audiences", "the source's audiences are the client ids that logins go through")
+		return v.unverified(checkAudience, "aud has none of the source's audiences", "the source's audiences are the client ids that logins go through; those of commands are its command_audiences")
 	}
 	v.passed(checkAudience, "")
+	if v.access { // its client is named by client_id, and other resources may be among its audiences
+		return nil
+	}
 	azp, present := v.claims["azp"]
 	switch {
-	case present:
-		if s, ok := azp.(string); !ok || !slices.Contains(src.Audiences, s) {
+	case present && azp != nil:
+		if s, ok := azp.(string); !ok || !slices.Contains(wanted, s) {
 			return v.unverified(checkParty, "azp names another client", "a client of the same issuer got this token; add it to the source's audiences if its logins are welcome")
 		}
-	case slices.ContainsFunc(aud, func(a string) bool { return !slices.Contains(src.Audiences, a) }):
+	case slices.ContainsFunc(aud, func(a string) bool { return !slices.Contains(wanted, a) }):
 		return v.unverified(checkParty, "aud has other audiences too, and azp is missing", "")
 	}
 	v.passed(checkParty, "")
@@ -234,6 +244,11 @@ func (v *verification) checkTimes() error {
 	if trace {
 		v.passed(checkIssuedAt, "iat "+stamp(iat))
 	}
+	if life, most := exp.Sub(iat), v.provider.source.TokenLife(); life > most {
+		return v.unverified(checkLife, "the token is good for "+life.String()+", which is longer than the source allows, "+most.String(),
+			"let the issuer make tokens that end sooner, or raise max_token_life of the source")
+	}
+	v.passed(checkLife, "")
 	return nil
 }
 

@@ -34,6 +34,10 @@ func sourceKeys() []sourceKey {
 		{"audiences", []providers.Kind{oidc}, (*reader).audiences},
 		{"algorithms", []providers.Kind{oidc}, (*reader).algorithms},
 		{"commands", []providers.Kind{oidc}, func(_ *reader, v strictyaml.Value, s *providers.Source) { s.Commands = v.Bool() }},
+		{"command_audiences", []providers.Kind{oidc}, (*reader).commandAudiences},
+		{"commands_claim", []providers.Kind{oidc}, (*reader).commandsClaim},
+		{"max_token_life", []providers.Kind{oidc}, func(_ *reader, v strictyaml.Value, s *providers.Source) { s.MaxTokenLife = v.Duration() }},
+		{"single_use", []providers.Kind{oidc}, func(_ *reader, v strictyaml.Value, s *providers.Source) { s.SingleUse = v.Bool() }},
 
 		{"metadata_file", []providers.Kind{saml}, (*reader).metadataFile},
 		{"metadata_url", []providers.Kind{saml}, func(_ *reader, v strictyaml.Value, s *providers.Source) { s.MetadataURL = webURL(v, "metadata_url") }},
@@ -89,6 +93,7 @@ func (r *reader) sources(v strictyaml.Value, tenant string, roles tenantRoles) {
 		r.out.Sources = append(r.out.Sources, store.Source{TenantID: tenant, Name: s.Name, Kind: string(s.Kind), Config: config})
 	}
 	sameTokens(all)
+	commandAudiencesApart(all)
 }
 
 func (r *reader) source(m *strictyaml.Mapping, tenant string, roles tenantRoles) providers.Source {
@@ -158,7 +163,10 @@ func required(m *strictyaml.Mapping, s *providers.Source) {
 	switch s.Kind {
 	case providers.KindOIDC:
 		missing("issuer", "exactly the iss claim of its tokens")
-		missing("audiences", "the client ids that its tokens are made for")
+		if len(s.CommandAudiences) == 0 {
+			missing("audiences", "the client ids that its tokens are made for")
+		}
+		commandTokens(m, s)
 	case providers.KindSAML:
 		if m.Has("metadata_file") == m.Has("metadata_url") {
 			m.Fail("set one of them", "source %q needs metadata_file or metadata_url", s.Name)
@@ -192,8 +200,8 @@ func sameTokens(all []declaredSource) {
 			if s.Kind != providers.KindOIDC || other.Kind != s.Kind || s.Issuer == "" || s.Issuer != other.Issuer {
 				continue
 			}
-			for _, audience := range s.Audiences {
-				if slices.Contains(other.Audiences, audience) {
+			for _, audience := range slices.Concat(s.Audiences, s.CommandAudiences) {
+				if slices.Contains(other.Audiences, audience) || slices.Contains(other.CommandAudiences, audience) {
 					s.at.Fail("a token must belong to one source; make them one, or use client ids of their own",
 						"sources %q and %q have the same issuer and audience %q", other.Name, s.Name, audience)
 				}
@@ -241,6 +249,48 @@ func (r *reader) audiences(v strictyaml.Value, s *providers.Source) {
 	s.Audiences, _ = texts(v)
 	if v.IsEmptyList() {
 		v.Fail("name the client ids that its tokens are made for", "audiences is empty")
+	}
+}
+
+// commandTokens refuses a source whose tokens for commands nothing tells from those of logins: whoever can log in would be
+// an administrator.
+func commandTokens(m *strictyaml.Mapping, s *providers.Source) {
+	marked := len(s.CommandAudiences) > 0 || s.CommandsClaim != ""
+	switch {
+	case s.Commands && !marked:
+		m.Key("commands").Fail("set command_audiences, which no login has, or commands_claim, which its issuer sets for administrators alone",
+			"source %q: nothing tells tokens that carry commands from those of logins", s.Name)
+	case !s.Commands && marked:
+		m.Fail("add commands: true, or take them out", "source %q: command_audiences and commands_claim are for a source with commands: true", s.Name)
+	}
+}
+
+// commandAudiencesApart refuses audiences of commands that logins of the tenant have too.
+func commandAudiencesApart(all []declaredSource) {
+	for _, s := range all {
+		for _, other := range all {
+			for _, audience := range s.CommandAudiences {
+				if slices.Contains(other.Audiences, audience) {
+					s.at.Fail("let administrators' tools use a client id or resource of their own",
+						"source %q takes commands for the audience %q, which logins of source %q have", s.Name, audience, other.Name)
+				}
+			}
+		}
+	}
+}
+
+func (r *reader) commandAudiences(v strictyaml.Value, s *providers.Source) {
+	s.CommandAudiences, _ = texts(v)
+	if v.IsEmptyList() {
+		v.Fail("name the audiences of tokens that may carry commands", "command_audiences is empty")
+	}
+}
+
+// commandsClaim is the name of a claim that must be true, or "name=value" for one that must be, or hold, that text.
+func (r *reader) commandsClaim(v strictyaml.Value, s *providers.Source) {
+	s.CommandsClaim = v.Text()
+	if name, value, valued := strings.Cut(s.CommandsClaim, "="); v.IsText() && (name == "" || valued && value == "") {
+		v.Fail("as in idpsync_commands, or groups=idpsync-admins", "commands_claim names no claim")
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 
 // withCommands is the default directory with OIDC sources whose tokens may carry commands.
 func withCommands() workertest.Options {
-	return workertest.Options{Directory: strings.Replace(workertest.Directory, "grants: [user, admin, viewer]", "grants: [user, admin, viewer]\n        commands: true", 1)}
+	return workertest.Options{Directory: strings.Replace(workertest.Directory, "grants: [user, admin, viewer]", "grants: [user, admin, viewer]\n        commands: true\n        commands_claim: idpsync_commands", 1)}
 }
 
 func TestJWTOfASourceWithCommands(t *testing.T) {
@@ -30,13 +30,15 @@ func TestJWTOfASourceWithCommands(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	good := a.d.Person("robot")
+	good := a.d.Person("robot").With(workertest.Claims{"idpsync_commands": true})
 	for _, c := range []struct {
 		name, token, body string
 		status            int
 		code, reason      string
 	}{
 		{"good", token(good), tenantUser("a@acme.example", `"roles":["admin"]`), 201, "", ""},
+		{"a login's token", token(a.d.Person("robot")), tenantUser("b@acme.example"), 401, "unauthenticated", "commands_claim"},
+		{"a logout token", token(good.With(workertest.Claims{"events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}}})), tenantUser("b@acme.example"), 401, "unauthenticated", "token_type"},
 		{"role beyond the source's grants", token(good), tenantUser("b@acme.example", `"roles":["auditor"]`), 422, "invalid_roles", ""},
 		{"expired", token(good.With(workertest.Claims{"exp": time.Now().Add(-time.Hour).Unix(), "iat": time.Now().Add(-2 * time.Hour).Unix()})), tenantUser("b@acme.example"), 401, "unauthenticated", "expired"},
 		{"other audience", token(good.With(workertest.Claims{"aud": "somebody"})), tenantUser("b@acme.example"), 401, "unauthenticated", "audience"},
