@@ -10,14 +10,13 @@ import (
 	"strings"
 	"time"
 
-	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/wire"
 )
 
 // Bounds of one question to an issuer.
 const (
 	maxAnswer    = 1 << 20         // bytes of an answer
-	maxKeys      = 100             // keys in a JWK Set
+	maxKeys      = 256             // keys of a JWK Set, the first ones
 	maxRedirects = 3               // on the same host
 	fetchTimeout = 5 * time.Second // for discovery and key set together
 	discoveryAge = time.Hour       // after which the discovery document is read again
@@ -55,20 +54,20 @@ func newFetcher(issuer string, client *http.Client) *fetcher {
 
 // keys returns the keys that the issuer publishes now: discovery (OpenID Connect Discovery 1.0 section 4) if it is not
 // known or old, then the JWK Set.
-func (f *fetcher) keys(ctx context.Context, now time.Time) ([]providers.Key, error) {
+func (f *fetcher) keys(ctx context.Context, now time.Time) (keySetAnswer, error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
 	if f.jwksURI == "" || now.Sub(f.foundAt) > discoveryAge {
 		uri, err := f.discover(ctx)
 		if err != nil {
-			return nil, err
+			return keySetAnswer{}, err
 		}
 		f.jwksURI, f.foundAt = uri, now
 	}
 	body, err := f.get(ctx, f.jwksURI)
 	if err != nil {
 		f.jwksURI = "" // it may have moved
-		return nil, fmt.Errorf("the JWK Set: %w", err)
+		return keySetAnswer{}, fmt.Errorf("the JWK Set: %w", err)
 	}
 	return parseSet(body)
 }

@@ -1,18 +1,26 @@
 package oidc
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/providers/keyring"
 	"github.com/idpsync/idpsync/providers/wire"
 )
 
@@ -28,46 +36,112 @@ type signingKey struct {
 	thumbprint string
 	algorithm  string // JWK alg, or ""
 	use        string // JWK use, or ""
+	operations []string
 	forVerify  bool   // key_ops is absent or has verify
+	weak       string // why it is not to be trusted, or ""
 	public     crypto.PublicKey
 }
 
-// parseSet reads a JWK Set (RFC 7517 section 5). Keys that nothing can be verified with, such as symmetric ones, are
-// passed over, as the standard says; a set without any other is an error, so that it does not retire all keys.
-func parseSet(body []byte) ([]providers.Key, error) {
-	set, err := wire.Claims(body, wire.Limits{Size: maxAnswer, Depth: maxDepth})
+// variant tells entries of one public key apart.
+func (k *signingKey) variant() string {
+	operations := slices.Sorted(slices.Values(k.operations))
+	sum := sha256.Sum256([]byte(strings.Join([]string{k.id, k.algorithm, k.use, strconv.FormatBool(k.operations == nil), strings.Join(operations, "\x01")}, "\x00")))
+	return hex.EncodeToString(sum[:16])
+}
+
+// A keySetAnswer is what a JWK Set holds.
+type keySetAnswer struct {
+	keys []providers.Key
+	left []string // why others were left out, for the log
+}
+
+// parseSet reads a JWK Set (RFC 7517 section 5). An entry that cannot be read, or that nothing can be verified with, such
+// as a symmetric key, is passed over, as the standard says, and spoils none of the others; a set without any other is an
+// error, so that it does not retire all keys. One public key may stand in several entries, which differ in kid, alg, use
+// or key_ops.
+func parseSet(body []byte) (keySetAnswer, error) {
+	list, err := entriesOf(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")))
 	if err != nil {
-		return nil, fmt.Errorf("the JWK Set cannot be read: %w", err)
+		return keySetAnswer{}, fmt.Errorf("the JWK Set cannot be read: %w", err)
 	}
-	list, ok := set["keys"].([]any)
-	if !ok {
-		return nil, errors.New("the JWK Set has no list of keys")
-	}
-	if len(list) > maxKeys {
-		return nil, fmt.Errorf("the JWK Set has more than %d keys", maxKeys)
-	}
-	keys := make([]providers.Key, 0, len(list))
+	var out keySetAnswer
+	left := func(i int, why string) { out.left = append(out.left, fmt.Sprintf("entry %d: %s", i+1, why)) }
 	seen := make(map[string]bool, len(list))
-	for _, item := range list {
-		members, ok := item.(map[string]any)
-		if !ok {
+	for i, raw := range list {
+		if len(out.keys) == maxKeys {
+			out.left = append(out.left, fmt.Sprintf("all after entry %d: only %d keys are read", i, maxKeys))
+			break
+		}
+		members, err := wire.Claims(raw, wire.Limits{Size: maxAnswer, Depth: maxDepth})
+		if err != nil {
+			left(i, "it is not an object with every name once")
 			continue
 		}
 		material, err := json.Marshal(publicMembers(members))
 		if err != nil {
+			left(i, "it cannot be kept")
 			continue
 		}
 		key, err := parseKey(providers.Key{Material: material})
-		if err != nil || seen[key.thumbprint] {
+		if err != nil {
+			left(i, err.Error())
 			continue
 		}
-		seen[key.thumbprint] = true
-		keys = append(keys, providers.Key{ID: key.id, Thumbprint: key.thumbprint, PublicKey: key.thumbprint, Algorithm: key.algorithm, Material: material})
+		if key.weak != "" {
+			left(i, key.weak) // it is kept, to say so to whoever signs with it
+		}
+		variant := key.variant()
+		if seen[key.thumbprint+variant] {
+			continue
+		}
+		seen[key.thumbprint+variant] = true
+		out.keys = append(out.keys, providers.Key{
+			ID: key.id, Thumbprint: key.thumbprint, Variant: variant, PublicKey: key.thumbprint, Algorithm: key.algorithm, Material: material,
+		})
 	}
-	if len(keys) == 0 {
-		return nil, errors.New("the JWK Set has no public key")
+	if len(out.keys) == 0 {
+		return keySetAnswer{}, errors.New("the JWK Set has no public key")
 	}
-	return keys, nil
+	return out, nil
+}
+
+// entriesOf returns the entries of a JWK Set as they were written, so that a fault in one is not one of the set.
+func entriesOf(body []byte) ([]json.RawMessage, error) {
+	d := json.NewDecoder(bytes.NewReader(body))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return nil, errors.New("it is not a JSON object")
+	}
+	var list []json.RawMessage
+	found := false
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return nil, fmt.Errorf("it is not valid JSON: %w", err)
+		}
+		var value json.RawMessage
+		if err := d.Decode(&value); err != nil {
+			return nil, fmt.Errorf("it is not valid JSON: %w", err)
+		}
+		if name != "keys" {
+			continue
+		}
+		if found {
+			return nil, errors.New("keys appears twice")
+		}
+		if found = true; json.Unmarshal(value, &list) != nil || list == nil {
+			return nil, errors.New("it has no list of keys")
+		}
+	}
+	if _, err := d.Token(); err != nil {
+		return nil, fmt.Errorf("it is not valid JSON: %w", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("it goes on after its end")
+	}
+	if !found {
+		return nil, errors.New("it has no list of keys")
+	}
+	return list, nil
 }
 
 // publicMembers keeps the members of a JWK that we read: no private part, no certificates.
@@ -106,7 +180,7 @@ func parseKey(k providers.Key) (*signingKey, error) {
 	}
 	return &signingKey{
 		id: jwk.KeyID, thumbprint: base64.RawURLEncoding.EncodeToString(thumbprint), algorithm: jwk.Algorithm, use: jwk.Use,
-		forVerify: forVerify, public: jwk.Key,
+		operations: more.KeyOps, forVerify: forVerify, weak: keyring.Weak(jwk.Key), public: jwk.Key,
 	}, nil
 }
 
@@ -120,6 +194,9 @@ func (k *signingKey) unfit(name string) string {
 		return "the key is published for other operations than to verify"
 	case k.algorithm != "" && k.algorithm != name && !(k.algorithm == "Ed25519" && name == "EdDSA"):
 		return "the key is published for another algorithm than the token's"
+	}
+	if k.weak != "" {
+		return k.weak
 	}
 	const otherType = "the key is of another type than the token's algorithm needs"
 	switch public := k.public.(type) {

@@ -2,6 +2,7 @@ package oidc
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
@@ -15,11 +16,20 @@ type keySet struct {
 
 func newKeySet(src providers.Source, env providers.Environment) *keySet {
 	f := newFetcher(src.Issuer, env.HTTP)
+	told := "" // of keys that are not used
 	return &keySet{keyring.New(keyring.Config[*signingKey]{
 		Source: src, Env: env, Issuer: src.Issuer,
 		Fetch: func(ctx context.Context, now time.Time) (keyring.Answer, error) {
-			keys, err := f.keys(ctx, now)
-			return keyring.Answer{Issuer: src.Issuer, Keys: keys}, err
+			answer, err := f.keys(ctx, now)
+			if err != nil {
+				return keyring.Answer{}, err
+			}
+			if why := strings.Join(answer.left, "; "); why != told { // once for each time that it changes
+				if told = why; why != "" {
+					env.Log.Warn("keys of an issuer are not used", "tenant", src.Tenant, "source", src.Name, "issuer", src.Issuer, "why", why)
+				}
+			}
+			return keyring.Answer{Issuer: src.Issuer, Keys: answer.keys}, nil
 		},
 		Parse: func(k providers.Key) (*signingKey, string, error) {
 			key, err := parseKey(k)

@@ -96,10 +96,10 @@ func (p *Provider) allows(alg string) bool {
 	return false
 }
 
-// optionalString returns the string of that name, "" when it is absent, and false when it is something else.
+// optionalString returns the string of that name, "" when it is absent or null, and false when it is something else.
 func optionalString(m map[string]any, name string) (string, bool) {
-	v, ok := m[name]
-	if !ok {
+	v := m[name]
+	if v == nil {
 		return "", true
 	}
 	s, ok := v.(string)

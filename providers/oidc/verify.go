@@ -224,7 +224,7 @@ func (v *verification) checkTimes() error {
 	if trace {
 		v.passed(checkExpiry, "exp "+stamp(exp)+", stored "+stamp(at))
 	}
-	if nbf, present := v.claims["nbf"]; present {
+	if nbf := v.claims["nbf"]; nbf != nil { // null is absent
 		t, ok := numericDate(nbf)
 		if !ok {
 			return v.unverified(checkNotBefore, "nbf must be a number", "")
@@ -252,16 +252,16 @@ func (v *verification) checkTimes() error {
 	return nil
 }
 
-// numericDate reads seconds since 1970, possibly with a fraction (RFC 7519 section 2), up to the year 9999.
+// numericDate reads seconds since 1970, possibly with a fraction (RFC 7519 section 2), up to the year 9999. Zero is a time in the past: old Keycloak writes it where it means none.
 func numericDate(v any) (time.Time, bool) {
 	const limit = 253402300800
 	switch n := v.(type) {
 	case int64:
-		if n > 0 && n < limit {
+		if n >= 0 && n < limit {
 			return time.Unix(n, 0), true
 		}
 	case float64:
-		if n > 0 && n < limit {
+		if n >= 0 && n < limit {
 			whole := int64(n)
 			return time.Unix(whole, int64((n-float64(whole))*1e9)), true
 		}

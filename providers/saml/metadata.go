@@ -21,6 +21,7 @@ import (
 	"github.com/crewjam/saml"
 
 	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/providers/keyring"
 )
 
 // maxMetadata bounds a metadata document, which may hold a small federation.
@@ -188,7 +189,7 @@ func issued(authority *x509.Certificate, certs []*x509.Certificate) bool {
 func strong(cert *x509.Certificate) bool {
 	switch key := cert.PublicKey.(type) {
 	case *rsa.PublicKey:
-		return key.N.BitLen() >= minRSABits
+		return key.N.BitLen() >= minRSABits && keyring.Weak(key) == ""
 	case *ecdsa.PublicKey:
 		return true
 	}
