@@ -19,6 +19,19 @@ type Provider interface {
 	Verify(ctx context.Context, e Envelope) (CreateUser, error)
 }
 
+// A Reviewer is a [Provider] whose configuration may be right in form and wrong by its dates. Review is asked when it is
+// declared; a provider that runs with it refuses what its dates forbid.
+type Reviewer interface {
+	// Review reports why the configuration must not be declared now, or what will end soon.
+	Review(now time.Time) (warnings []string, err error)
+}
+
+// An Expirer is a [Provider] whose keys end at a date.
+type Expirer interface {
+	// TrustExpires returns when the first of what is in use ends; the zero time when nothing does, or nothing is known.
+	TrustExpires() time.Time
+}
+
 // A Factory makes the provider of one configured source. It compiles what can be compiled and contacts nobody, so
 // that an issuer that is down does not keep others from starting. An error means that the source's configuration
 // cannot work; the source stays listed with it.

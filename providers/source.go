@@ -42,6 +42,8 @@ type Source struct {
 	IDPInitiated    bool   `json:"idp_initiated,omitempty"`    // SAML: responses to no request are welcome
 	AllowSHA1       bool   `json:"allow_sha1,omitempty"`       // SAML: accept RSA-SHA1, for an IdP that cannot do better
 
+	AllowExpiredCertificates bool `json:"allow_expired_certificates,omitempty"` // SAML: what the metadata publish counts, not the dates in certificates
+
 	Format string `json:"format,omitempty"` // feed: user or scim
 
 	Domains     []string `json:"domains,omitempty"`       // e-mail domains that it may speak for, in canonical form

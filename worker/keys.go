@@ -54,7 +54,12 @@ func (w *Worker) followKeys(ctx context.Context, interval time.Duration) {
 	defer tick.Stop()
 	var known int64
 	failed := false
+	var told time.Time // when the ends of keys were told last
 	for {
+		if now := w.now(); now.Sub(told) >= tellEnds || now.Before(told) {
+			told = now
+			w.metrics.TrustExpires(w.directories.trustEnds())
+		}
 		revision, err := w.takeOverKeys(ctx, known)
 		if err == nil {
 			known = revision
@@ -68,6 +73,24 @@ func (w *Worker) followKeys(ctx context.Context, interval time.Duration) {
 		case <-tick.C:
 		}
 	}
+}
+
+// tellEnds is how often it is told when keys end.
+const tellEnds = 15 * time.Second
+
+// trustEnds returns when the keys of sources end, for those of which it is known.
+func (d *Directories) trustEnds() []TrustEnd {
+	var ends []TrustEnd
+	for id, t := range d.Current().tenants {
+		for name, s := range t.sources {
+			if e, ok := s.Provider.(providers.Expirer); ok {
+				if at := e.TrustExpires(); !at.IsZero() {
+					ends = append(ends, TrustEnd{id, name, at})
+				}
+			}
+		}
+	}
+	return ends
 }
 
 // takeOverKeys reloads the histories that changed after the revision since, and returns the newest revision.

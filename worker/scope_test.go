@@ -289,12 +289,12 @@ func TestAStrandedRepeatIsItsSendersAlone(t *testing.T) {
 }
 
 // commanding is a directory whose source okta may carry commands.
-var commanding = strings.Replace(workertest.Directory, "        audiences: [idpsync]\n", "        audiences: [idpsync]\n        commands: true\n", 1)
+var commanding = strings.Replace(workertest.Directory, "        audiences: [idpsync]\n", "        audiences: [idpsync]\n        commands: true\n        commands_claim: idpsync_commands\n", 1)
 
 // token is a token of okta, which is a login or, where the directory says so, proves a command.
 func token(t *testing.T, d *workertest.Deployment, subject string) string {
 	t.Helper()
-	signed, err := d.Issuer.Sign(d.Person(subject))
+	signed, err := d.Issuer.Sign(d.Person(subject).With(workertest.Claims{"idpsync_commands": true}))
 	if err != nil {
 		t.Fatalf("sign a token: %v", err)
 	}

@@ -52,6 +52,13 @@ type Metrics interface {
 	Outcome(source, door, outcome, code string)
 	Parked(events int)
 	Paused(paused bool) // the database is away
+	TrustExpires(ends []TrustEnd)
+}
+
+// A TrustEnd says when the keys of a source end.
+type TrustEnd struct {
+	Tenant, Source string
+	At             time.Time
 }
 
 // Config is how a worker works. A zero value of any field but the first ones has the default beside it.
@@ -306,3 +313,4 @@ func (noMetrics) Stage(string, int, time.Duration)           {}
 func (noMetrics) Outcome(source, door, outcome, code string) {}
 func (noMetrics) Parked(int)                                 {}
 func (noMetrics) Paused(bool)                                {}
+func (noMetrics) TrustExpires([]TrustEnd)                    {}

@@ -327,15 +327,24 @@ func (a *app) declaration(ctx context.Context, file string) (directory.Declarati
 }
 
 // checkSource makes the provider of a source, which contacts nobody, and throws it away.
-func (a *app) checkSource(s providers.Source) error {
+func (a *app) checkSource(s providers.Source) (warnings []string, err error) {
 	factory, ok := factories()[s.Kind]
 	if !ok {
-		return fmt.Errorf("this version of idpsync knows no sources of kind %s", s.Kind)
+		return nil, fmt.Errorf("this version of idpsync knows no sources of kind %s", s.Kind)
 	}
-	_, err := factory(s, providers.Environment{
+	p, err := factory(s, providers.Environment{
 		Keys: noKeys{}, Credentials: noCredentials{}, HTTP: &http.Client{}, Now: a.now, Log: newLogger(io.Discard, nil, "text"),
 	})
-	return err
+	if err != nil {
+		return nil, err
+	}
+	if c, ok := p.(io.Closer); ok {
+		defer func() { err = errors.Join(err, c.Close()) }()
+	}
+	if r, ok := p.(providers.Reviewer); ok {
+		return r.Review(a.now())
+	}
+	return nil, nil
 }
 
 func checkPolicies(rows []store.Policy) error {

@@ -22,6 +22,7 @@ type metrics struct {
 	parked   prometheus.Counter
 	paused   prometheus.Gauge
 	refused  prometheus.Counter
+	ends     *prometheus.GaugeVec
 
 	mu      sync.Mutex
 	sources map[string]struct{}
@@ -51,6 +52,10 @@ func newMetrics() *metrics {
 		refused: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "idpsync_rpc_reply_refused_total", Help: "Requests that were not answered because their reply subject is no inbox.",
 		}),
+		ends: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "idpsync_trust_expires_timestamp_seconds",
+			Help: "When the first certificate of a SAML source ends, or its metadata (validUntil), whichever is earlier.",
+		}, []string{"tenant", "source"}),
 		sources: map[string]struct{}{},
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
@@ -58,7 +63,7 @@ func newMetrics() *metrics {
 		ConstLabels: prometheus.Labels{"version": version, "goversion": thisBuild().Go},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.seconds, m.staged, m.events, m.parked, m.paused, m.refused, build,
+	m.registry.MustRegister(m.seconds, m.staged, m.events, m.parked, m.paused, m.refused, m.ends, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -72,6 +77,14 @@ func (m *metrics) Stage(name string, events int, took time.Duration) {
 // Outcome implements worker.Metrics.
 func (m *metrics) Outcome(source, door, outcome, code string) {
 	m.events.WithLabelValues(m.source(source), door, outcome, code).Inc()
+}
+
+// TrustExpires implements worker.Metrics.
+func (m *metrics) TrustExpires(ends []worker.TrustEnd) {
+	m.ends.Reset()
+	for _, e := range ends {
+		m.ends.WithLabelValues(e.Tenant, e.Source).Set(float64(e.At.Unix()))
+	}
 }
 
 // source returns the label of a source: its name, as long as there are not too many.

@@ -200,6 +200,7 @@ func writeMetrics(t *testing.T, b *bytes.Buffer) {
 	m := newMetrics()
 	m.Stage("commit", 1, 0)
 	m.Outcome("okta", "stream", "created", "")
+	m.TrustExpires([]worker.TrustEnd{{Tenant: "acme", Source: "adfs"}})
 	families, err := m.registry.Gather()
 	if err != nil {
 		t.Fatal(err)

@@ -988,7 +988,7 @@ func TestTakeoverWarnings(t *testing.T) {
 		"tokens of one issuer and audience in two tenants": {func(s *story) string {
 			return strings.Replace(s.directoryOf(ownIssuer), second, second+", sources: ["+login("okta", "https://acme.okta.example", ", domains: [globex.example], grants: [user]")+"]", 1)
 		}, []string{"acme.okta.example", "globex"}},
-		"commands of anyone with an account at a public issuer": {tenants(login("google", "https://accounts.google.com", ofAcme+onlyUser+", commands: true")), []string{"commands", "google"}},
+		"commands of anyone with an account at a public issuer": {tenants(login("google", "https://accounts.google.com", ofAcme+onlyUser+", commands: true, commands_claim: admin")), []string{"commands", "google"}},
 		"tokens of every tenant of Entra by common":             {tenants(login("entra", entra+"common/v2.0", ofAcme+onlyUser)), []string{"entra", "common"}},
 		"tokens of every tenant of Entra by organizations":      {tenants(login("entra", entra+"organizations/v2.0", ofAcme+onlyUser)), []string{"entra", "organizations"}},
 		"tokens of every tenant of Entra by a template":         {tenants(login("entra", entra+"{tenantid}/v2.0", ofAcme+onlyUser)), []string{"entra", "{tenantid}"}},

@@ -308,6 +308,9 @@ func (r *Ring[K]) load(now time.Time) (*History[K], error) {
 	return h, nil
 }
 
+// Known returns what is known now, or nil.
+func (r *Ring[K]) Known() *History[K] { return r.current.Load() }
+
 // Reload takes over what the history knows now. A ring that has judged nothing yet has nothing to take over.
 func (r *Ring[K]) Reload(ctx context.Context) error {
 	if r.named() == "" || r.c.Fetch == nil && r.current.Load() == nil || ctx.Err() != nil {

@@ -74,6 +74,7 @@ func parseMetadata(doc []byte, want string) (idpMetadata, error) {
 		if !strings.Contains(role.ProtocolSupportEnumeration, nsProtocol) {
 			continue
 		}
+		m.validUntil = earlier(m.validUntil, role.ValidUntil)
 		for _, key := range role.KeyDescriptors {
 			if key.Use == "" || key.Use == "signing" {
 				m.add(key)
@@ -114,35 +115,65 @@ func readEntities(doc []byte) ([]saml.EntityDescriptor, error) {
 	if err := unmarshal(doc, &many); err != nil {
 		return nil, fmt.Errorf("the metadata is neither an EntityDescriptor nor an EntitiesDescriptor: %w", errOne)
 	}
-	return flatten(many, 0), nil
+	return flatten(many, time.Time{}, 0), nil
+}
+
+// earlier returns the first of two ends; the zero time, and none, is no end.
+func earlier(end time.Time, other *time.Time) time.Time {
+	if other == nil || other.IsZero() || !end.IsZero() && end.Before(*other) {
+		return end
+	}
+	return *other
 }
 
 func unmarshal(doc []byte, v any) error {
 	return xml.NewTokenDecoder(&metadataTokens{xml.NewDecoder(bytes.NewReader(doc))}).Decode(v)
 }
 
-// metadataTokens is the reader of metadata documents without what SAML does not use, document types, and without what
-// crewjam's types cannot read, the cacheDuration of roles.
+// metadataTokens is the reader of metadata documents without what SAML does not use, document types, without what
+// crewjam's types cannot read, the cacheDuration of roles, and without elements of other namespaces, which those types
+// would take for the ones of the same name.
 type metadataTokens struct{ decoder *xml.Decoder }
+
+// signatureElements are those of XML Signature that are read; all others that are read are of the metadata namespace.
+var signatureElements = []string{"KeyInfo", "X509Data", "X509Certificate"}
 
 // Token implements xml.TokenReader.
 func (r *metadataTokens) Token() (xml.Token, error) {
-	token, err := r.decoder.RawToken()
-	switch t := token.(type) {
-	case xml.Directive:
-		return nil, errors.New("it has a document type declaration")
-	case xml.StartElement:
-		t.Attr = slices.DeleteFunc(t.Attr, func(a xml.Attr) bool { return a.Name.Local == "cacheDuration" })
-		return t, err
+	for {
+		token, err := r.decoder.Token()
+		switch t := token.(type) {
+		case xml.Directive:
+			return nil, errors.New("it has a document type declaration")
+		case xml.StartElement:
+			wanted := nsMetadata
+			if slices.Contains(signatureElements, t.Name.Local) {
+				wanted = nsSignature
+			}
+			if t.Name.Space != wanted {
+				if err := r.decoder.Skip(); err != nil {
+					return nil, err
+				}
+				continue
+			}
+			t.Attr = slices.DeleteFunc(t.Attr, func(a xml.Attr) bool { return a.Name.Local == "cacheDuration" })
+			return t, err
+		}
+		return token, err
 	}
-	return token, err
 }
 
-func flatten(group saml.EntitiesDescriptor, depth int) []saml.EntityDescriptor {
-	all := group.EntityDescriptors
+// flatten returns the entities of a group; what holds until the group's end holds no longer than that.
+func flatten(group saml.EntitiesDescriptor, end time.Time, depth int) []saml.EntityDescriptor {
+	end = earlier(end, group.ValidUntil)
+	var all []saml.EntityDescriptor
+	for _, e := range group.EntityDescriptors {
+		e.ValidUntil = earlier(end, &e.ValidUntil)
+		all = append(all, e)
+	}
 	if depth < 8 {
 		for _, g := range group.EntitiesDescriptors {
-			all = append(all, flatten(g, depth+1)...)
+			all = append(all, flatten(g, end, depth+1)...)
 		}
 	}
 	return all

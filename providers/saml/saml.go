@@ -28,6 +28,8 @@ type Provider struct {
 var (
 	_ providers.Provider  = (*Provider)(nil)
 	_ providers.KeyHolder = (*Provider)(nil)
+	_ providers.Reviewer  = (*Provider)(nil)
+	_ providers.Expirer   = (*Provider)(nil)
 	_ providers.Factory   = New
 )
 

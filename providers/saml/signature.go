@@ -13,6 +13,7 @@ import (
 	"github.com/beevik/etree"
 	dsig "github.com/russellhaering/goxmldsig"
 
+	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/keyring"
 )
 
@@ -153,7 +154,14 @@ type signedBy struct {
 // the element that was signed, as the signature library gives it back: nothing else may be read. el is changed.
 //
 // The KeyInfo of the message is taken out first: which keys are trusted is the metadata's word alone.
-func verifyBy(h *history, el *etree.Element, env *envelope, at time.Time, slack time.Duration) (signedBy, keyring.Opinion) {
+func (t *trust) verifyBy(h *history, el *etree.Element, env *envelope, at time.Time, slack time.Duration) (signedBy, keyring.Opinion) {
+	if !h.ValidUntil.IsZero() && !at.Before(h.ValidUntil) {
+		return signedBy{}, keyring.Opinion{Waits: true, Failure: &providers.Error{
+			Class: providers.ErrUnavailable, Reason: "metadata_expired", RetryAfter: expiredRetry,
+			Message: "the identity provider's metadata were valid until " + h.ValidUntil.UTC().Format(time.RFC3339) + ", before the event was stored",
+			Hint:    "apply the identity provider's current metadata; the event is tried again",
+		}}
+	}
 	if keyInfo, _ := only(env.el, nsSignature, "KeyInfo"); keyInfo != nil {
 		env.el.RemoveChild(keyInfo)
 	}
@@ -183,10 +191,10 @@ func verifyBy(h *history, el *etree.Element, env *envelope, at time.Time, slack 
 			continue
 		}
 		opinion := standing(c, at, slack)
-		if opinion.Failure == nil && lapsed {
+		if opinion.Failure == nil && lapsed && !t.src.AllowExpiredCertificates {
 			opinion.Final = true
 			opinion.Failure = refuseHint(checkCertificateExpired, "the identity provider's signing certificate was not valid when the event was stored",
-				"let the identity provider renew its certificate, apply the new metadata, and log in again")
+				"let the identity provider renew its certificate, apply the new metadata, and log in again; or set allow_expired_certificates: true if its metadata is all that counts")
 		}
 		return signedBy{signed, c}, opinion
 	}

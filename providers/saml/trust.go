@@ -2,12 +2,14 @@ package saml
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
@@ -18,6 +20,7 @@ import (
 const (
 	fetchTimeout  = 10 * time.Second
 	expiryWarning = 30 * 24 * time.Hour
+	expiredRetry  = time.Minute // for what waits for metadata that are valid
 	maxRedirects  = 3
 )
 
@@ -27,6 +30,8 @@ type trust struct {
 	env    providers.Environment
 	client *http.Client // nil: metadata is part of the configuration
 	ring   *keyring.Ring[*certificate]
+
+	document *idpMetadata // of the configuration; nil when metadata come by URL
 }
 
 func newTrust(src providers.Source, env providers.Environment) (*trust, error) {
@@ -44,7 +49,10 @@ func newTrust(src providers.Source, env providers.Environment) (*trust, error) {
 			return nil, err
 		}
 		c.Issuer, c.Fixed = m.entityID, m.answer()
-		t.warn(&m)
+		if src.MetadataURL == "" {
+			t.document = &m
+			t.warn(&m)
+		}
 	}
 	if src.MetadataURL != "" {
 		if err := checkURL(src.MetadataURL); err != nil {
@@ -138,21 +146,74 @@ func (t *trust) fetch(ctx context.Context, now time.Time) (keyring.Answer, error
 // warn logs what an operator should know of fresh metadata.
 func (t *trust) warn(m *idpMetadata) {
 	log := t.env.Log.With(slog.String("tenant", t.src.Tenant), slog.String("source", t.src.Name))
-	now := t.env.Now()
-	for _, c := range m.certificates {
-		switch left := c.NotAfter.Sub(now); {
-		case left <= 0:
-			log.Warn("a SAML signing certificate has expired", slog.Time("not_after", c.NotAfter), slog.String("thumbprint", thumbprint(c.Raw)))
-		case left < expiryWarning:
-			log.Warn("a SAML signing certificate expires soon", slog.Time("not_after", c.NotAfter), slog.String("thumbprint", thumbprint(c.Raw)))
-		}
+	for _, w := range m.warnings(t.src, t.env.Now()) {
+		log.Warn(w)
 	}
 	for _, why := range m.skipped {
 		log.Warn("a SAML signing certificate of the metadata is not used", slog.String("why", why))
 	}
-	if !m.validUntil.IsZero() && m.validUntil.Before(now) {
-		log.Warn("the SAML metadata document is past its validUntil", slog.Time("valid_until", m.validUntil))
+}
+
+// warnings say what has ended, or ends soon.
+func (m *idpMetadata) warnings(src providers.Source, now time.Time) []string {
+	var out []string
+	say := func(what string, end time.Time) {
+		switch left := end.Sub(now); {
+		case end.IsZero() || left >= expiryWarning:
+		case left <= 0:
+			out = append(out, what+" has expired "+end.UTC().Format(time.RFC3339))
+		default:
+			out = append(out, what+" expires soon, "+end.UTC().Format(time.RFC3339))
+		}
 	}
+	say("the SAML metadata document (validUntil)", m.validUntil)
+	if !src.AllowExpiredCertificates {
+		for _, c := range m.certificates {
+			say("the SAML signing certificate "+thumbprint(c.Raw)[:16], c.NotAfter)
+		}
+	}
+	return out
+}
+
+// Review implements providers.Reviewer.
+func (p *Provider) Review(now time.Time) (warnings []string, err error) {
+	m := p.trust.document
+	if m == nil {
+		return nil, nil
+	}
+	if !m.validUntil.IsZero() && !now.Before(m.validUntil) {
+		return nil, fmt.Errorf("its metadata were valid until %s; get the current document from the identity provider", m.validUntil.UTC().Format(time.RFC3339))
+	}
+	expired := func(c *x509.Certificate) bool { return now.After(c.NotAfter) }
+	if !p.src.AllowExpiredCertificates && !slices.ContainsFunc(m.certificates, func(c *x509.Certificate) bool { return !expired(c) }) {
+		return nil, errors.New("all signing certificates of its metadata have expired; get the current document from the identity provider, or set allow_expired_certificates: true")
+	}
+	return m.warnings(p.src, now), nil
+}
+
+// TrustExpires implements providers.Expirer.
+func (p *Provider) TrustExpires() time.Time {
+	var end time.Time
+	if m := p.trust.document; m != nil {
+		end = m.validUntil
+		if !p.src.AllowExpiredCertificates {
+			for _, c := range m.certificates {
+				end = earlier(end, &c.NotAfter)
+			}
+		}
+		return end
+	}
+	h := p.trust.ring.Known()
+	if h == nil {
+		return end
+	}
+	end = h.ValidUntil
+	for _, k := range h.Keys {
+		if k.RetiredAt.IsZero() && !p.src.AllowExpiredCertificates {
+			end = earlier(end, &k.Use.x509.NotAfter)
+		}
+	}
+	return end
 }
 
 func loopback(host string) bool {

@@ -133,7 +133,7 @@ func (v *verification) signed(ctx context.Context, el *etree.Element) (*etree.El
 	var found signedBy
 	err = v.p.trust.ring.Decide(ctx, v.at, func(h *history, slack time.Duration) keyring.Opinion {
 		var opinion keyring.Opinion
-		found, opinion = verifyBy(h, el, env, v.at, slack)
+		found, opinion = v.p.trust.verifyBy(h, el, env, v.at, slack)
 		opinion.Final = opinion.Final || !claims(el, h.Issuer)
 		v.entityID = h.Issuer
 		return opinion

@@ -17,8 +17,8 @@ import (
 
 // Options are the checks that need more than the file. Those not set are not made.
 type Options struct {
-	// CheckSource reports why the source could not work; it contacts nobody.
-	CheckSource func(providers.Source) error
+	// CheckSource reports why the source could not work, or what works and will not for long; it contacts nobody.
+	CheckSource func(providers.Source) (warnings []string, err error)
 	// EntityID reads the entityID of a SAML source's identity provider from its metadata document or URL.
 	EntityID func(providers.Source) (string, error)
 	// CheckPolicies reports why the policies cannot be used.

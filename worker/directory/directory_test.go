@@ -144,9 +144,9 @@ func TestCheckSourceIsAskedOfGoodSourcesOnly(t *testing.T) {
 	_, err := directory.Parse("d.yaml", []byte(tenant(`
       - {name: good, kind: oidc, issuer: https://a.example, audiences: [x]}
       - {name: bad, kind: oidc, issuer: http://a.example, audiences: [x]}`)), directory.Options{
-		CheckSource: func(s providers.Source) error {
+		CheckSource: func(s providers.Source) ([]string, error) {
 			asked = append(asked, s.Name)
-			return errors.New("its moon is in the wrong house")
+			return nil, errors.New("its moon is in the wrong house")
 		},
 	})
 	if !slices.Equal(asked, []string{"good"}) {

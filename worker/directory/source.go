@@ -47,6 +47,7 @@ func sourceKeys() []sourceKey {
 		{"certificate_file", []providers.Kind{saml}, func(r *reader, v strictyaml.Value, s *providers.Source) { s.CertificateFile = r.keyFile(v, false) }},
 		{"idp_initiated", []providers.Kind{saml}, func(_ *reader, v strictyaml.Value, s *providers.Source) { s.IDPInitiated = v.Bool() }},
 		{"allow_sha1", []providers.Kind{saml}, (*reader).allowSHA1},
+		{"allow_expired_certificates", []providers.Kind{saml}, func(_ *reader, v strictyaml.Value, s *providers.Source) { s.AllowExpiredCertificates = v.Bool() }},
 
 		{"format", []providers.Kind{feed}, (*reader).format},
 		{"trust_email", everyKind, func(_ *reader, v strictyaml.Value, s *providers.Source) { s.TrustEmail = v.Bool() }},
@@ -81,8 +82,12 @@ func (r *reader) sources(v strictyaml.Value, tenant string, roles tenantRoles) {
 		}
 		m.Close()
 		if r.doc.Count() == before && r.options.CheckSource != nil {
-			if err := r.options.CheckSource(s); err != nil {
+			warnings, err := r.options.CheckSource(s)
+			if err != nil {
 				m.Get("name").Fail("", "source %q cannot work: %v", s.Name, err)
+			}
+			for _, w := range warnings {
+				r.warn(m.Get("name"), "", "source %q: %s", s.Name, w)
 			}
 		}
 		r.read = append(r.read, s)

@@ -55,10 +55,10 @@ tenants:
     name: acme
     roles: [{name: user}, {name: viewer, scope: organization}]
     sources:
-      - {name: okta, kind: oidc, issuer: https://acme.okta.example, audiences: [acme], commands: true, domains: [acme.example], grants: [user, viewer]}
+      - {name: okta, kind: oidc, issuer: https://acme.okta.example, audiences: [acme], commands: true, commands_claim: admin, domains: [acme.example], grants: [user, viewer]}
       - {name: google, kind: oidc, issuer: https://accounts.google.com, audiences: [acme], domains: [acme.example], grants: [user]}
-      - {name: entra, kind: oidc, issuer: "https://login.microsoftonline.com/1b000000-0000-4000-8000-000000000001/v2.0", audiences: [acme], commands: true, domains: [acme.example]}
-      - {name: keycloak, kind: oidc, issuer: https://id.example/common, audiences: [acme], domains: [acme.example], commands: true}
+      - {name: entra, kind: oidc, issuer: "https://login.microsoftonline.com/1b000000-0000-4000-8000-000000000001/v2.0", audiences: [acme], commands: true, commands_claim: admin, domains: [acme.example]}
+      - {name: keycloak, kind: oidc, issuer: https://id.example/common, audiences: [acme], domains: [acme.example], commands: true, commands_claim: admin}
       - {name: adfs, kind: saml, metadata_url: https://idp.example/m, entity_id: https://sp.example, acs_url: https://sp.example/acs, trust_email: true, domains: [acme.example], mapping: {subject: 'attributes["pairwise-id"][0]'}}
       - {name: workday, kind: feed, trust_email: true, domains: [acme.example], grants: [user]}
   - id: 3489E9AD-2EE2-8E00-8EC9-32D5F69181C0
@@ -98,7 +98,7 @@ func TestCommandsOfPublicIssuersAreWarnedOf(t *testing.T) {
 		"https://sts.windows.net/1b000000-0000-4000-8000-000000000001/":               false,
 	} {
 		d, err := directory.Parse("d.yaml", []byte(tenant(`
-      - {name: x, kind: oidc, issuer: "`+issuer+`", audiences: [x], commands: true, domains: [acme.example]}`)), directory.Options{})
+      - {name: x, kind: oidc, issuer: "`+issuer+`", audiences: [x], commands: true, commands_claim: admin, domains: [acme.example]}`)), directory.Options{})
 		if err != nil {
 			t.Errorf("%s is refused: %v", issuer, err)
 			continue

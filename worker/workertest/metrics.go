@@ -34,6 +34,9 @@ func (m *Metrics) Outcome(string, string, string, string) {}
 // Parked implements worker.Metrics.
 func (m *Metrics) Parked(int) {}
 
+// TrustExpires implements [worker.Metrics].
+func (m *Metrics) TrustExpires([]worker.TrustEnd) {}
+
 // Paused implements worker.Metrics.
 func (m *Metrics) Paused(paused bool) {
 	m.mu.Lock()
