@@ -36,14 +36,18 @@ type KeyHistory struct {
 
 // A KeyObservation is what an issuer answered.
 type KeyObservation struct {
-	Keys       []Key // exactly these are published; their times are not looked at
-	At         time.Time
+	Keys       []Key     // exactly these are published; their times are not looked at
+	At         time.Time // when the issuer was asked, by Clock
 	ValidUntil time.Time // zero: it does not say
 }
 
 // Keys is the history of the keys of every issuer, kept so that an event that was signed before a rotation still
 // verifies. Implementations are safe for concurrent use.
 type Keys interface {
+	// Clock returns the time now by the clock that observations are stamped with, whichever worker makes them: one that is
+	// not the worker's own, since one fast clock would have all workers refuse what is signed with keys published later.
+	// It is not before atLeast, the time of an event that was stored already.
+	Clock(ctx context.Context, atLeast time.Time) (time.Time, error)
 	// Keys returns all that was ever observed for issuer by the source, and the issuer's bans. Nothing is not an error.
 	Keys(ctx context.Context, tenant, source, issuer string) (KeyHistory, error)
 	// Observe records that issuer published exactly these keys at the time At: unknown ones are added, known ones have

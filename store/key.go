@@ -156,7 +156,12 @@ func (s *Store) ObserveSourceKeys(ctx context.Context, tenant, source, issuer st
 		if len(asked) > 0 {
 			last = asked[0].Time
 		}
+		var now stamp
+		if err := tx.GetContext(ctx, &now, s.clock()); err != nil {
+			return err
+		}
 		keys := sourceKeys(rows)
+		last = notAfter(now.Time, when, last, keys)
 		replaced := outgrown(keys, o.Keys)
 		for _, k := range observe(keys, o.Keys, last, when) {
 			if err := putKey(ctx, tx, tenant, source, issuer, k); err != nil {
@@ -179,6 +184,26 @@ func (s *Store) ObserveSourceKeys(ctx context.Context, tenant, source, issuer st
 			tenant, source, issuer, when, maybe(o.ValidUntil), revision)
 		return err
 	})
+}
+
+// notAfter corrects times that are still to come, which a clock wrote that has been set right since: nothing newer would
+// ever be taken. It returns the corrected time of the last observation.
+func notAfter(now, when, last time.Time, known []SourceKey) time.Time {
+	if when.After(now) {
+		now = when
+	}
+	correct := func(t *time.Time) {
+		if t.After(now) {
+			*t = now
+		}
+	}
+	for i := range known {
+		correct(&known[i].FirstSeen)
+		correct(&known[i].LastSeen)
+		correct(&known[i].RetiredAt)
+	}
+	correct(&last)
+	return last
 }
 
 func putKey(ctx context.Context, tx *sqlx.Tx, tenant, source, issuer string, k SourceKey) error {

@@ -153,3 +153,37 @@ func TestKeysOfAnOlderVersionGetTheirVariant(t *testing.T) {
 		equal(t, "keys", historyOf(t, s).Keys, []store.SourceKey{want})
 	})
 }
+
+// What a clock wrote that was fast, before it was set right, must not keep newer answers from counting.
+func TestTimesThatAreStillToComeAreCorrected(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, open func() *store.Store) {
+		s := open()
+		storetest.Seed(t, s)
+		now, err := s.Now(t.Context())
+		if err != nil || time.Since(now).Abs() > time.Minute {
+			t.Fatalf("the database's clock says %v, %v; want the time now", now, err)
+		}
+		observe := func(when time.Time, keys ...store.SourceKey) {
+			t.Helper()
+			err := s.ObserveSourceKeys(t.Context(), storetest.Acme, storetest.SourceLogins, keyIssuer, store.KeyObservation{Keys: keys, At: when})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		observe(now.Add(time.Hour), namedKey("a", "1"))
+		if now, err = s.Now(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		observe(now.Add(time.Second), namedKey("b", "1")) // the database's clock goes on while this runs
+		h := historyOf(t, s)
+		if h.AskedAt.After(now.Add(time.Second)) {
+			t.Errorf("the newest answer is of %v, which is still to come; want %v", h.AskedAt, now)
+		}
+		for _, k := range h.Keys {
+			if k.LastSeen.After(now.Add(2*time.Second)) || k.Thumbprint == "a" && k.RetiredAt.IsZero() {
+				t.Errorf("key %s was seen last %v and retired %v; want no time to come, and the one that is gone retired", k.Thumbprint, k.LastSeen, k.RetiredAt)
+			}
+		}
+	})
+}

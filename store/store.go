@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 )
@@ -83,6 +84,20 @@ func (s *Store) Ping(ctx context.Context) error {
 		return classify(ctx, err)
 	}
 	return classify(ctx, s.read.PingContext(ctx))
+}
+
+// Now returns the time by the database's clock, which all workers share.
+func (s *Store) Now(ctx context.Context) (time.Time, error) {
+	var now stamp
+	err := s.get(ctx, &now, "clock", s.clock())
+	return now.Time, err
+}
+
+func (s *Store) clock() string {
+	if s.postgres() {
+		return `select clock_timestamp()`
+	}
+	return `select cast(unixepoch('subsec') * 1000000 as integer)`
 }
 
 // Close waits for running methods and closes all connections.

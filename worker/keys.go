@@ -12,12 +12,47 @@ import (
 type KeyStore interface {
 	KeyHistory(ctx context.Context, tenant, source, issuer string) (store.KeyHistory, error)
 	ObserveSourceKeys(ctx context.Context, tenant, source, issuer string, o store.KeyObservation) error
+	Now(ctx context.Context) (time.Time, error)
 }
 
-// NewKeys returns the key history over a store.
-func NewKeys(st KeyStore) providers.Keys { return storedKeys{st} }
+// NewKeys returns the key history over a store. broker tells the broker's time, which bounds the database's; nil: there is
+// no broker.
+func NewKeys(st KeyStore, broker func(context.Context) (time.Time, error)) providers.Keys {
+	return storedKeys{st, broker}
+}
 
-type storedKeys struct{ store KeyStore }
+type storedKeys struct {
+	store  KeyStore
+	broker func(context.Context) (time.Time, error)
+}
+
+// brokerClockTimeout bounds the question for the broker's time.
+const brokerClockTimeout = 2 * time.Second
+
+// Clock implements [providers.Keys] by the database's clock. Events are judged by the times at which the broker stored
+// them, so what is asked now must not seem to be asked later than the broker's own time, nor before what it has stored.
+func (k storedKeys) Clock(ctx context.Context, atLeast time.Time) (time.Time, error) {
+	now, err := k.store.Now(ctx)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if k.broker != nil {
+		ctx, cancel := context.WithTimeout(ctx, brokerClockTimeout)
+		defer cancel()
+		if latest, err := k.broker(ctx); err == nil { // one that is away stores nothing either
+			if now.After(latest) {
+				now = latest
+			}
+			if atLeast.After(latest) {
+				atLeast = latest
+			}
+		}
+	}
+	if now.Before(atLeast) {
+		return atLeast, nil
+	}
+	return now, nil
+}
 
 // Keys implements [providers.Keys].
 func (k storedKeys) Keys(ctx context.Context, tenant, source, issuer string) (providers.KeyHistory, error) {

@@ -116,3 +116,33 @@ tenants:
 	d.Apply(workertest.Directory)
 	d.Eventually("the key to be forgotten", func() bool { return reasonAt(t, d, p, forged) == "unknown_key" })
 }
+
+// One worker whose clock is fast must not have the others refuse what is signed with a key that is published after it
+// asked.
+func TestAFastClockOfOneWorkerBindsNoOther(t *testing.T) {
+	workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
+		fast := d.Start(func(c *worker.Config) { c.Now = func() time.Time { return time.Now().Add(time.Hour) } })
+		d.LogIn("first", d.Person("ada"))
+		d.Await("first")
+		if err := fast.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Issuer.Rotate(true); err != nil {
+			t.Fatal(err)
+		}
+		d.Start()
+		d.LogIn("rotated", d.Person("grace"))
+		if r := d.Await("rotated"); r.Status != 201 {
+			t.Errorf("a login with the new key is answered %d %s; want 201", r.Status, r.Data)
+		}
+		known, err := d.Store.KnownKeys(d.Ctx, workertest.Acme)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, k := range known {
+			if now := time.Now(); k.LastSeen.After(now) || k.FirstSeen.After(now) {
+				t.Errorf("key %s was seen %v to %v, which is still to come", k.ID, k.FirstSeen, k.LastSeen)
+			}
+		}
+	})
+}

@@ -373,6 +373,8 @@ var (
 	_ providers.Credentials = noCredentials{}
 )
 
+func (noKeys) Clock(context.Context, time.Time) (time.Time, error) { return time.Time{}, nil }
+
 func (noKeys) Keys(context.Context, string, string, string) (providers.KeyHistory, error) {
 	return providers.KeyHistory{}, nil
 }

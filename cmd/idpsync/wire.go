@@ -170,7 +170,7 @@ func (a *app) buildWorker(ctx context.Context, d *deployment, o deployOptions) (
 	d.policies = policy.NewHolder(builtin)
 	d.credentials = worker.NewCredentials(d.store, a.now, log)
 	d.env = providers.Environment{
-		Keys: worker.NewKeys(d.store), Credentials: d.credentials, HTTP: httpClient(), Now: a.now, Log: log,
+		Keys: worker.NewKeys(d.store, d.brokerClock()), Credentials: d.credentials, HTTP: httpClient(), Now: a.now, Log: log,
 	}
 	d.directories = worker.NewDirectories(d.store, factories(), d.env, d.reloadPolicies)
 	if err := d.directories.Reload(ctx); err != nil {
@@ -194,6 +194,14 @@ func (a *app) buildWorker(ctx context.Context, d *deployment, o deployOptions) (
 	}
 	d.worker, err = worker.New(d.store, publisher, d.directories, d.policies, wc)
 	return err
+}
+
+// brokerClock tells the broker's time, or is nil when there is no broker.
+func (d *deployment) brokerClock() func(context.Context) (time.Time, error) {
+	if d.conn == nil {
+		return nil
+	}
+	return func(ctx context.Context) (time.Time, error) { return stream.Clock(ctx, d.conn) }
 }
 
 // reloadPolicies puts the policies of a new directory in force.

@@ -58,8 +58,6 @@ type Words struct {
 // given up does not take the others' answer away; Close ends it and waits.
 type Ring[K any] struct {
 	c       Config[K]
-	created time.Time
-
 	current atomic.Pointer[History[K]] // nil until the first read
 
 	life context.Context
@@ -70,7 +68,8 @@ type Ring[K any] struct {
 	issuer    string
 	running   *read
 	closed    bool
-	tokens    float64 // of the rate limit
+	latest    time.Time // of the events that the broker stored
+	tokens    float64   // of the rate limit
 	filledAt  time.Time
 	readAt    time.Time // when the stored history was last read
 	lastError error     // of the newest question to the issuer; nil when it was answered
@@ -85,7 +84,7 @@ type read struct {
 // New makes a ring that knows nothing yet, and asks nobody.
 func New[K any](c Config[K]) *Ring[K] {
 	life, end := context.WithCancel(context.Background())
-	return &Ring[K]{c: c, created: c.Env.Now(), issuer: c.Issuer, life: life, end: end, tokens: askBurst}
+	return &Ring[K]{c: c, issuer: c.Issuer, life: life, end: end, tokens: askBurst}
 }
 
 // Close ends the read that is under way and waits for it. Decide must not be called any more.
@@ -104,14 +103,29 @@ type Opinion struct {
 	Final   bool  // no newer answer can change the failure
 }
 
-// Decide finds the last word on an event stored at the time at. judge is called with what is known, and called again when
+// An Event is what a ring has to know of an event.
+type Event struct {
+	StoredAt time.Time
+	ByBroker bool // stamped by the broker, and not by a process's own clock
+}
+
+// note keeps the newest time that the broker is known to have reached.
+func (r *Ring[K]) note(e Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if e.ByBroker && e.StoredAt.After(r.latest) {
+		r.latest = e.StoredAt
+	}
+}
+
+// Decide finds the last word on an event. judge is called with what is known, and called again when
 // more is; slack is how long before the event its key may have been seen last.
 //
 // What a history says in favour of an event is final at once. What it says against it is final when the history knows of
 // an answer that was asked for at or after that time. Before, the issuer is asked; if it cannot be, a failure that waits
 // has to wait, and the others stand.
-func (r *Ring[K]) Decide(ctx context.Context, at time.Time, judge func(h *History[K], slack time.Duration) Opinion) error {
-	staleness := r.c.Source.Staleness()
+func (r *Ring[K]) Decide(ctx context.Context, e Event, judge func(h *History[K], slack time.Duration) Opinion) error {
+	staleness, at := r.c.Source.Staleness(), e.StoredAt
 	asked := false
 	for joined := 0; ; joined++ {
 		known := r.current.Load()
@@ -128,6 +142,7 @@ func (r *Ring[K]) Decide(ctx context.Context, at time.Time, judge func(h *Histor
 		if asked || joined > maxJoined {
 			return r.undecided(known, judge, opinion, r.pending(at))
 		}
+		r.note(e)
 		read, mine := r.begin(known, func(h *History[K]) bool {
 			return r.settled(h, at) || judge(h, staleness).Failure == nil
 		})
@@ -220,7 +235,11 @@ func (r *Ring[K]) guarded(now time.Time, enough func(*History[K]) bool) (failure
 // read reads the stored history, which another worker may have moved on, and asks the issuer if that is not enough.
 func (r *Ring[K]) read(now time.Time, enough func(*History[K]) bool) *providers.Error {
 	if r.c.Fetch == nil {
-		return r.keep(r.c.Fixed, r.created)
+		asked, failure := r.clock()
+		if failure != nil {
+			return failure
+		}
+		return r.keep(r.c.Fixed, asked)
 	}
 	if r.named() != "" {
 		stored, err := r.load(now)
@@ -238,12 +257,16 @@ func (r *Ring[K]) read(now time.Time, enough func(*History[K]) bool) *providers.
 		return failure
 	}
 	r.mu.Unlock()
-	return r.ask(now)
+	return r.ask()
 }
 
 // ask asks the issuer and keeps what it answers.
-func (r *Ring[K]) ask(now time.Time) *providers.Error {
-	answer, err := r.c.Fetch(r.life, now)
+func (r *Ring[K]) ask() *providers.Error {
+	asked, failure := r.clock() // before the question, as the answer may be as old
+	if failure != nil {
+		return failure
+	}
+	answer, err := r.c.Fetch(r.life, asked)
 	r.mu.Lock()
 	before := r.lastError
 	r.lastError = err
@@ -261,7 +284,21 @@ func (r *Ring[K]) ask(now time.Time) *providers.Error {
 	if before != nil {
 		log.Info("issuer answers again")
 	}
-	return r.keep(answer, now)
+	return r.keep(answer, asked)
+}
+
+// clock returns the time now by the history's clock.
+func (r *Ring[K]) clock() (time.Time, *providers.Error) {
+	r.mu.Lock()
+	latest := r.latest
+	r.mu.Unlock()
+	ctx, cancel := context.WithTimeout(r.life, readTimeout)
+	defer cancel()
+	now, err := r.c.Env.Keys.Clock(ctx, latest)
+	if err != nil {
+		return now, historyFailure("read", err)
+	}
+	return now, nil
 }
 
 // keep writes an answer that was asked for at the time asked into the history.

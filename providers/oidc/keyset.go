@@ -42,11 +42,11 @@ func newKeySet(src providers.Source, env providers.Environment) *keySet {
 	})}
 }
 
-// verify returns the key that verifies t, an event stored at the time at.
-func (s *keySet) verify(ctx context.Context, t *token, at time.Time) (*knownKey, error) {
+// verify returns the key that verifies t, the token of the event e.
+func (s *keySet) verify(ctx context.Context, t *token, e keyring.Event) (*knownKey, error) {
 	var found *knownKey
-	err := s.ring.Decide(ctx, at, func(h *keyring.History[*signingKey], slack time.Duration) keyring.Opinion {
-		key, opinion := judge(h, t, at, slack)
+	err := s.ring.Decide(ctx, e, func(h *keyring.History[*signingKey], slack time.Duration) keyring.Opinion {
+		key, opinion := judge(h, t, e.StoredAt, slack)
 		found = key
 		return opinion
 	})

@@ -11,6 +11,7 @@ import (
 	goidc "github.com/coreos/go-oidc/v3/oidc"
 
 	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/providers/keyring"
 	"github.com/idpsync/idpsync/providers/wire"
 )
 
@@ -130,7 +131,7 @@ func (v *verification) VerifySignature(ctx context.Context, jwt string) ([]byte,
 
 // checkKey does checks 8 to 11.
 func (v *verification) checkKey(ctx context.Context) error {
-	key, err := v.provider.keys.verify(ctx, &v.token, v.event.StoredAt)
+	key, err := v.provider.keys.verify(ctx, &v.token, keyring.Event{StoredAt: v.event.StoredAt, ByBroker: v.event.Door == providers.DoorStream})
 	if failure, ok := errors.AsType[*providers.Error](err); ok {
 		return v.failed(check{name: failure.Reason, spec: specOf(failure.Reason)}, failure)
 	}

@@ -46,7 +46,7 @@ func (c *Clock) Advance(d time.Duration) {
 // to the test. Its HTTP client is real, and its idle connections are closed when the test ends.
 func Environment(t testing.TB, clock *Clock) (providers.Environment, *Keys, *Credentials) {
 	t.Helper()
-	keys, credentials := &Keys{}, &Credentials{}
+	keys, credentials := &Keys{clock: clock}, &Credentials{}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	t.Cleanup(transport.CloseIdleConnections)
 	return providers.Environment{

@@ -13,6 +13,7 @@ import (
 // Keys is a key history in memory, with the semantics that providers.Keys asks for. The zero value is ready.
 type Keys struct {
 	mu      sync.Mutex
+	clock   *Clock // nil stands at [Epoch]
 	issuers map[issuerID]*history
 	bans    map[string][]providers.KeyBan // by issuer
 	reads   int
@@ -31,6 +32,23 @@ type history struct {
 type entry struct{ thumbprint, variant string }
 
 var _ providers.Keys = (*Keys)(nil)
+
+// Clock implements providers.Keys by the clock of the environment.
+func (k *Keys) Clock(ctx context.Context, atLeast time.Time) (time.Time, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.fault(ctx); err != nil {
+		return time.Time{}, err
+	}
+	now := Epoch
+	if k.clock != nil {
+		now = k.clock.Now()
+	}
+	if now.Before(atLeast) {
+		return atLeast, nil
+	}
+	return now, nil
+}
 
 // Keys implements providers.Keys.
 func (k *Keys) Keys(ctx context.Context, tenant, source, issuer string) (providers.KeyHistory, error) {

@@ -131,7 +131,7 @@ func (v *verification) signed(ctx context.Context, el *etree.Element) (*etree.El
 	}
 	pass(v.trace, checkAlgorithm, func() string { return el.Tag + ": " + env.method })
 	var found signedBy
-	err = v.p.trust.ring.Decide(ctx, v.at, func(h *history, slack time.Duration) keyring.Opinion {
+	err = v.p.trust.ring.Decide(ctx, v.stored(), func(h *history, slack time.Duration) keyring.Opinion {
 		var opinion keyring.Opinion
 		found, opinion = v.p.trust.verifyBy(h, el, env, v.at, slack)
 		opinion.Final = opinion.Final || !claims(el, h.Issuer)
@@ -143,6 +143,11 @@ func (v *verification) signed(ctx context.Context, el *etree.Element) (*etree.El
 	}
 	pass(v.trace, checkSignature, func() string { return el.Tag + ", certificate " + found.certificate.Use.id[:16] })
 	return found.el, nil
+}
+
+// stored is the event as the keyring sees it.
+func (v *verification) stored() keyring.Event {
+	return keyring.Event{StoredAt: v.at, ByBroker: v.e.Door == providers.DoorStream}
 }
 
 // claims reports whether an element says that it comes from the issuer. It decides only whether metadata are worth
@@ -193,7 +198,7 @@ func (v *verification) decrypt(ctx context.Context, response *etree.Element, for
 // opaque is the one answer to a CBC ciphertext that came to nothing. A certificate that is not known yet hides behind
 // it too, so metadata that may be outdated are read again first.
 func (v *verification) opaque(ctx context.Context) error {
-	return v.p.trust.ring.Decide(ctx, v.at, func(*history, time.Duration) keyring.Opinion {
+	return v.p.trust.ring.Decide(ctx, v.stored(), func(*history, time.Duration) keyring.Opinion {
 		return keyring.Opinion{Waits: true, Failure: refuse(checkDecryption, failedDecryption)}
 	})
 }

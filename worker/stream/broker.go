@@ -26,6 +26,15 @@ func (b broker) DeadLetter(ctx context.Context, sequence uint64) (worker.Stored,
 	return worker.Stored(m), err
 }
 
+// Clock returns the broker's time, by which it stamps what it stores.
+func Clock(ctx context.Context, c *Conn) (time.Time, error) {
+	s, err := c.js.Stream(ctx, StreamEvents)
+	if err != nil {
+		return time.Time{}, wrap("read the clock of the broker", err)
+	}
+	return s.CachedInfo().TimeStamp, nil
+}
+
 // Stranded implements [worker.Broker].
 func (b broker) Stranded(ctx context.Context, limit int) ([]worker.Stored, time.Time, error) {
 	found, err := Stranded(ctx, b.conn, limit)

@@ -95,6 +95,9 @@ type parts struct {
 	hooks *hooks
 }
 
+// clock tells the broker's time.
+func (p parts) clock(ctx context.Context) (time.Time, error) { return stream.Clock(ctx, p.conn) }
+
 // An assembly is a worker with what belongs to it alone.
 type assembly struct {
 	Worker      *worker.Worker
@@ -115,7 +118,7 @@ func (p parts) assemble(ctx context.Context, cfg worker.Config) (assembly, error
 		providers.KindOIDC: p.hooks.factory(oidc.New), providers.KindCommand: p.hooks.factory(command.New), providers.KindFeed: p.hooks.factory(feed.New),
 	}
 	env := providers.Environment{
-		Keys: worker.NewKeys(p.store), Credentials: worker.NewCredentials(st, cfg.Now, cfg.Log), HTTP: p.http, Now: cfg.Now, Log: cfg.Log,
+		Keys: worker.NewKeys(p.store, p.clock), Credentials: worker.NewCredentials(st, cfg.Now, cfg.Log), HTTP: p.http, Now: cfg.Now, Log: cfg.Log,
 	}
 	a.Directories = worker.NewDirectories(st, factories, env, func(rows []store.Policy) error {
 		files := make([]policy.File, len(rows))
