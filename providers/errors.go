@@ -25,7 +25,12 @@ type Error struct {
 	Message    string        // for the sender: what is wrong; holds no token, assertion, password or personal data
 	Hint       string        // for the operator: what to do next; optional
 	RetryAfter time.Duration // ErrUnavailable only: not worth trying again before; optional
-	Err        error         // cause, for logs; optional
+
+	// ErrUnavailable only. Ready is closed when what the event needs has been read, or cannot be: judge it again then. Away
+	// says that the issuer is at fault, and the event should wait where it keeps no other from its turn.
+	Ready <-chan struct{}
+	Away  bool
+	Err   error // cause, for logs; optional
 }
 
 // Error returns reason, message and cause.

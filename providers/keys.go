@@ -61,6 +61,11 @@ type Keys interface {
 type KeyHolder interface {
 	// ReloadKeys takes over what the history knows of the keys now, other workers' observations and bans included.
 	ReloadKeys(ctx context.Context) error
+	// ReadKeys asks the issuer now, unless it may not be asked yet, and waits for the answer.
+	ReadKeys(ctx context.Context) error
+	// KeysReadAt returns under which issuer the history is kept, and when the newest answer in it was asked for; the zero
+	// time when there is none, or the issuer is never asked.
+	KeysReadAt() (issuer string, at time.Time)
 }
 
 // Defaults of what a source believes of keys.

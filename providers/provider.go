@@ -14,7 +14,8 @@ import (
 // an *[Error]; nothing in a request that comes with an error may be used.
 //
 // Time is e.StoredAt throughout; a provider reads its own clock only to decide when to ask an issuer again. Verify is
-// called concurrently. It returns promptly when ctx ends, with an error of class [ErrUnavailable].
+// called concurrently, and waits for no issuer and no store of keys: an event whose keys must be read first is answered at
+// once with an error of class [ErrUnavailable], whose Ready says when to ask again.
 type Provider interface {
 	Verify(ctx context.Context, e Envelope) (CreateUser, error)
 }
@@ -42,6 +43,7 @@ type Environment struct {
 	Keys        Keys             // key history of issuers
 	Credentials Credentials      // credentials of administrators and feeds
 	Tokens      Tokens           // bearer tokens of the tenant's own OIDC sources; nil: none are accepted
+	Breakers    *Breakers        // before issuers, shared by all sources; nil: each source has its own
 	HTTP        *http.Client     // for discovery, key sets and metadata; providers add their own host and size rules
 	Now         func() time.Time // clock of this process
 	Log         *slog.Logger

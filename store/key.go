@@ -119,6 +119,28 @@ func (s *Store) ChangedKeyHistories(ctx context.Context, since int64) ([]KeyHist
 	return ids, err
 }
 
+// ClaimKeyRead hands the reading of an issuer to the worker until its lease ends, unless the newest answer is younger than
+// every, or another worker has it in hand. Times are those of the database's clock.
+func (s *Store) ClaimKeyRead(ctx context.Context, id KeyHistoryID, worker string, every, lease time.Duration) (bool, error) {
+	claimed := false
+	err := s.update(ctx, func(tx *sqlx.Tx) error {
+		var now stamp
+		if err := tx.GetContext(ctx, &now, s.clock()); err != nil {
+			return err
+		}
+		res, err := tx.ExecContext(ctx, tx.Rebind(`update key_histories set claimed_by = ?, claimed_until = ?
+			where tenant_id = ? and source = ? and issuer = ? and asked_at <= ? and (claimed_until is null or claimed_until <= ?)`),
+			worker, at(now.Add(lease)), strings.ToLower(id.Tenant), id.Source, id.Issuer, at(now.Add(-every)), at(now.Time))
+		if err != nil {
+			return err
+		}
+		n, err := res.RowsAffected()
+		claimed = n > 0
+		return err
+	})
+	return claimed, err
+}
+
 // nextKeysRevision counts on. It locks the directory's row until the transaction ends, so that histories change one after
 // the other, and not while the directory does.
 func nextKeysRevision(ctx context.Context, tx *sqlx.Tx) (int64, error) {

@@ -58,6 +58,19 @@ func TestOneBadRowDoesNotSinkItsBatch(t *testing.T) {
 
 // together lets a worker take the n logins that publish sends as one batch, after another one, and returns how many
 // transactions it began in all.
+// readKeys has a worker read the keys of two sources, so that logins at them wait for nothing.
+func readKeys(d *workertest.Deployment, second, first string) {
+	d.T.Helper()
+	p := d.Start()
+	d.Publish(workertest.LoginSubject(acme, second), "keys of "+second, d.LoginAt(d.Second, d.PersonAt(d.Second, "reader-2")))
+	d.Publish(workertest.LoginSubject(acme, first), "keys of "+first, d.Login(d.Person("reader-1")))
+	d.Await("keys of " + second)
+	d.Await("keys of " + first)
+	if err := p.Stop(); err != nil {
+		d.T.Fatal(err)
+	}
+}
+
 func together(t *testing.T, d *workertest.Deployment, source string, n int, publish func()) int64 {
 	t.Helper()
 	p := d.Process(func(c *worker.Config) { c.Loops = 1 })
@@ -76,6 +89,7 @@ func together(t *testing.T, d *workertest.Deployment, source string, n int, publ
 		return nil
 	})
 	p.Run()
+	p.AwaitKeys()
 	d.Publish(workertest.LoginSubject(acme, source), "first", d.Login(d.Person("first")))
 	p.AwaitDeliveries(1)
 	publish()
@@ -126,6 +140,7 @@ func TestOneEventTwiceInOneBatch(t *testing.T) {
 
 func TestUserMadeAndLinkedInOneBatch(t *testing.T) {
 	workertest.Each(t, workertest.Options{Directory: linkingDirectory}, func(t *testing.T, d *workertest.Deployment) {
+		readKeys(d, "other", "links")
 		transactions := together(t, d, "links", 3, func() {
 			d.Publish(workertest.LoginSubject(acme, "other"), "e1", d.LoginAt(d.Second, d.PersonAt(d.Second, "ada")))
 			d.Publish(workertest.LoginSubject(acme, "links"), "e2", d.Login(d.Person("ada")))

@@ -264,7 +264,11 @@ func (w *Worker) processAlone(ctx context.Context, e *event) {
 		e.wait = &wait{reason: "breadcrumb", cause: err}
 	}
 	e.crumbs = true
-	w.process(ctx, []*event{e})
+	// It waits here for keys that have to be read: where it is set aside, its breadcrumb would point at it for longer.
+	events, start := []*event{e}, time.Now()
+	w.prepareSettled(ctx, events)
+	w.metrics.Stage("prepare", 1, time.Since(start))
+	w.finish(ctx, w.divert(events))
 }
 
 // sweepCrumbs removes the breadcrumbs of events that are done.

@@ -73,7 +73,7 @@ func (w *Worker) park(ctx context.Context, events []*event, failed map[*event]er
 
 // napping reports whether the broker can keep the event for its short wait.
 func (e *event) napping() bool {
-	return e.message != nil && e.wait.after <= maxNap && e.message.Delivered() <= maxNaps
+	return e.message != nil && !e.wait.away && e.wait.after <= maxNap && e.message.Delivered() <= maxNaps
 }
 
 // publishDeadLetters stores the rejected events that somebody has to look at.

@@ -39,6 +39,7 @@ type event struct {
 	holder string    // the worker that it ended
 	due    time.Time // when this worker got it
 	told   bool      // everybody was told what became of it
+	asides int       // how often it was set aside
 
 	erasing bool // its stored message is being overwritten, beside the lanes
 
@@ -57,6 +58,8 @@ type wait struct {
 	reason string
 	after  time.Duration // not worth trying before; zero leaves it to the back-off
 	cause  error
+	ready  <-chan struct{} // closed when what the event needs has been read; nil: nothing is being read
+	away   bool            // an issuer is at fault: the event leaves its consumer, so that it keeps no other from its turn
 }
 
 // asOf is the time whose directory the event is to be judged by, at least, by the clock of this process: the broker's may

@@ -92,7 +92,7 @@ func (w *Worker) Forecast(ctx context.Context, previews []Preview) ([]Forecast, 
 		}
 		events[i] = e
 	}
-	w.prepareAll(ctx, events)
+	w.prepareSettled(ctx, events)
 	for _, e := range events {
 		e.hashPassword()
 	}

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
@@ -87,7 +88,7 @@ func (k storedKeys) Observe(ctx context.Context, tenant, source, issuer string, 
 func (w *Worker) followKeys(ctx context.Context, interval time.Duration) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
-	var known int64
+	known := int64(-1) // histories that an older version wrote have revision 0
 	failed := false
 	var told time.Time // when the ends of keys were told last
 	for {
@@ -108,6 +109,86 @@ func (w *Worker) followKeys(ctx context.Context, interval time.Duration) {
 		case <-tick.C:
 		}
 	}
+}
+
+// How issuers are read again.
+const (
+	keyReadLease = 30 * time.Second // of one reading; an issuer that does not answer is tried again when it ends
+	keyReaders   = 8                // at a time
+	keyReadRetry = 5 * time.Second  // after another worker was found to read it
+)
+
+// refreshKeys reads each issuer again at half of its source's key_staleness, so that a first login after a quiet night
+// finds keys that were seen lately. Of all workers the one that holds the lease does so.
+func (w *Worker) refreshKeys(ctx context.Context, interval time.Duration) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	var readers sync.WaitGroup
+	defer readers.Wait()
+	free := make(chan struct{}, keyReaders)
+	next := map[store.KeyHistoryID]time.Time{}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := w.now()
+		due := w.directories.keysDue(now)
+		for id := range next {
+			if _, ok := due[id]; !ok {
+				delete(next, id)
+			}
+		}
+		for id, src := range due {
+			if now.Before(next[id]) && !now.Before(next[id].Add(-keyReadRetry)) || w.breaker.open() {
+				continue
+			}
+			select {
+			case free <- struct{}{}:
+			default:
+				continue // at the next tick
+			}
+			next[id] = now.Add(keyReadRetry)
+			readers.Go(func() {
+				defer func() { <-free }()
+				w.readKeys(ctx, id, src)
+			})
+		}
+	}
+}
+
+// readKeys reads one issuer, if no other worker does.
+func (w *Worker) readKeys(ctx context.Context, id store.KeyHistoryID, src *Source) {
+	claimed, err := w.store.ClaimKeyRead(ctx, id, w.cfg.Name, src.Staleness()/2, keyReadLease)
+	if err != nil || !claimed {
+		if err != nil && ctx.Err() == nil {
+			w.log.Debug("reading of keys not claimed", "source", src.Name, "error", err)
+		}
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, keyReadLease)
+	defer cancel()
+	if err := src.Provider.(providers.KeyHolder).ReadKeys(ctx); err != nil {
+		w.log.Debug("keys not read again", "tenant", id.Tenant, "source", src.Name, "error", err)
+	}
+}
+
+// keysDue returns the sources whose issuers were read, and not within half of what they are believed for.
+func (d *Directories) keysDue(now time.Time) map[store.KeyHistoryID]*Source {
+	due := map[store.KeyHistoryID]*Source{}
+	for id, t := range d.Current().tenants {
+		for name, s := range t.sources {
+			holder, ok := s.Provider.(providers.KeyHolder)
+			if !ok {
+				continue
+			}
+			if issuer, at := holder.KeysReadAt(); !at.IsZero() && now.Sub(at) >= s.Staleness()/2 {
+				due[store.KeyHistoryID{Tenant: id, Source: name, Issuer: issuer}] = s
+			}
+		}
+	}
+	return due
 }
 
 // tellEnds is how often it is told when keys end.

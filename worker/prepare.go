@@ -157,7 +157,7 @@ func fromDirectory(r *Rejection) *Rejection {
 func (e *event) refuse(err error) {
 	var pe *providers.Error
 	if errors.As(err, &pe) && errors.Is(pe.Class, providers.ErrUnavailable) {
-		e.wait = &wait{reason: pe.Reason, after: pe.RetryAfter, cause: err}
+		e.wait = &wait{reason: pe.Reason, after: pe.RetryAfter, cause: err, ready: pe.Ready, away: pe.Away}
 		return
 	}
 	if pe == nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {

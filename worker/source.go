@@ -91,6 +91,9 @@ type Directories struct {
 func NewDirectories(st DirectoryStore, factories map[providers.Kind]providers.Factory, env providers.Environment, policies func([]store.Policy) error) *Directories {
 	d := &Directories{store: st, factories: factories, env: env, policies: policies, log: env.Log, now: env.Now}
 	d.env.Tokens = d
+	if d.env.Breakers == nil {
+		d.env.Breakers = &providers.Breakers{}
+	}
 	d.strangers = d.forStrangers()
 	d.current.Store(&Directory{Revision: -1, tenants: map[string]*Tenant{}})
 	return d

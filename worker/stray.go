@@ -121,7 +121,7 @@ func (w *Worker) settleRepeat(ctx context.Context, e *event) (bool, error) {
 		return e.rejection != nil, nil
 	}
 	trial := *e
-	w.prepareAll(ctx, []*event{&trial})
+	w.prepareSettled(ctx, []*event{&trial})
 	trial.hashPassword()
 	if err := w.dryRun(ctx, []*event{&trial}); err != nil {
 		return false, err

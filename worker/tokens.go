@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -33,9 +34,12 @@ func (d *Directories) VerifyToken(ctx context.Context, tenant, token string, at 
 				Class: providers.ErrUnavailable, Reason: "source_misconfigured", Message: "The source of the token cannot work at the moment.", Err: src.Err,
 			}
 		}
-		var p providers.Principal
-		if p, err = verifier.VerifyToken(ctx, token, at, trace); err == nil {
+		p, failure := verifier.VerifyToken(ctx, token, at, trace)
+		if failure == nil {
 			return p, nil
+		}
+		if !errors.Is(err, providers.ErrUnavailable) { // one that has to wait may accept the token yet
+			err = failure
 		}
 	}
 	return providers.Principal{}, err

@@ -43,6 +43,7 @@ type Store interface {
 	InFlight(ctx context.Context, worker string) ([]store.InFlight, error)
 	KeysRevision(ctx context.Context) (int64, error)
 	ChangedKeyHistories(ctx context.Context, since int64) ([]store.KeyHistoryID, error)
+	ClaimKeyRead(ctx context.Context, id store.KeyHistoryID, worker string, every, lease time.Duration) (bool, error)
 	DeadLetterState
 }
 
@@ -155,6 +156,7 @@ type Worker struct {
 	submissions chan *event
 	hashing     chan *event
 	erasing     chan *event
+	aside       *aside
 	stopped     chan struct{}
 }
 
@@ -173,11 +175,12 @@ func New(st Store, publisher Publisher, directories *Directories, authorizer Aut
 		cfg: cfg, boot: boot.String(), store: st, publisher: publisher, directories: directories, authorizer: authorizer,
 		metrics: cfg.Metrics, log: cfg.Log, now: cfg.Now,
 		breaker: newBreaker(), leases: newLeases(),
-		submissions: make(chan *event, cfg.Batch), hashing: make(chan *event, cfg.HashQueue), erasing: make(chan *event, eraseQueue), stopped: make(chan struct{}),
+		submissions: make(chan *event, cfg.Batch), hashing: make(chan *event, cfg.HashQueue), erasing: make(chan *event, eraseQueue), aside: newAside(),
+		stopped: make(chan struct{}),
 	}
 	if cfg.Crumbs != "" {
-		// One slot for each goroutine that can verify at a time: those of both lanes, their suspects, relay and replays.
-		if w.crumbs, w.dead, err = openCrumbs(cfg.Crumbs, w.boot, (2*cfg.Loops+4)*cfg.Parallel); err != nil {
+		// One slot for each goroutine that can verify at a time: those of both lanes, their suspects, relay, replays and what was set aside.
+		if w.crumbs, w.dead, err = openCrumbs(cfg.Crumbs, w.boot, (2*cfg.Loops+5)*cfg.Parallel); err != nil {
 			return nil, err
 		}
 	}
@@ -201,6 +204,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	aside, stopAside := context.WithCancel(hard)
 	background.Go(func() { w.directories.Follow(aside, w.cfg.Refresh) })
 	background.Go(func() { w.followKeys(aside, w.cfg.Refresh) })
+	background.Go(func() { w.refreshKeys(aside, w.cfg.Refresh) })
 	background.Go(func() { w.keepAlive(aside) })
 	background.Go(func() { w.sweep(aside) })
 
@@ -235,6 +239,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	running.Go(func() { w.relay(ctx, hard) })
 	running.Go(func() { w.replays(ctx, hard) })
 	running.Wait()
+	w.aside.group.Wait()
 	close(hashed)
 	hashing.Wait()
 	close(w.erasing)
@@ -269,7 +274,7 @@ func (w *Worker) process(ctx context.Context, events []*event) {
 	start := time.Now()
 	w.prepareAll(ctx, events)
 	w.metrics.Stage("prepare", len(events), time.Since(start))
-	w.finish(ctx, w.divert(events))
+	w.finish(ctx, w.divert(w.setAside(ctx, events)))
 }
 
 // finish commits and delivers prepared events. While the database is away it keeps them and tries again.

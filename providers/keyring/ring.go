@@ -18,7 +18,6 @@ const (
 	askEvery    = 10 * time.Second // one more each
 	rereadEvery = time.Second      // the stored history, when the issuer may not be asked
 	readTimeout = 5 * time.Second  // for one look at the stored history
-	maxJoined   = 8                // reads of others that one event waits for
 )
 
 // An Answer is what an issuer says of itself when it is asked.
@@ -33,6 +32,7 @@ type Config[K any] struct {
 	Source providers.Source
 	Env    providers.Environment
 	Issuer string // under which the history is kept; "" when only an answer tells
+	Asked  string // the address that is asked
 
 	// Fetch asks the issuer. It bounds its own time, and is called by one goroutine at a time. Nil: the issuer is never
 	// asked, and publishes what Fixed says.
@@ -47,6 +47,7 @@ type Config[K any] struct {
 // Words are how a provider names failures of its kind of issuer.
 type Words struct {
 	Unreachable string // reason: the issuer cannot be asked
+	Reading     string // reason: it is being asked
 	Pending     string // reason: it may not be asked yet
 	Document    string // what it is asked for, as in "keys"
 }
@@ -58,33 +59,41 @@ type Words struct {
 // given up does not take the others' answer away; Close ends it and waits.
 type Ring[K any] struct {
 	c       Config[K]
+	breaker *providers.Breaker
 	current atomic.Pointer[History[K]] // nil until the first read
 
 	life context.Context
 	end  context.CancelFunc
 	wg   sync.WaitGroup
 
-	mu        sync.Mutex
-	issuer    string
-	running   *read
-	closed    bool
-	latest    time.Time // of the events that the broker stored
-	tokens    float64   // of the rate limit
-	filledAt  time.Time
-	readAt    time.Time // when the stored history was last read
-	lastError error     // of the newest question to the issuer; nil when it was answered
+	mu       sync.Mutex
+	issuer   string
+	running  *read
+	closed   bool
+	latest   time.Time // of the events that the broker stored
+	tokens   float64   // of the rate limit
+	filledAt time.Time
+	readAt   time.Time // when the stored history was last read
+
+	broken      *providers.Error // of the last read, which failed for another reason than the issuer
+	brokenUntil time.Time        // it is not tried again before
+	last        *providers.Error // of the last read that ended
 }
 
-// A read is one attempt to know more. Its fields are set before done is closed.
+// A read is one attempt to know more.
 type read struct {
 	done    chan struct{}
-	failure *providers.Error // why nothing more is known; nil when it went as far as it needed
+	failure *providers.Error // why it did not begin
 }
 
 // New makes a ring that knows nothing yet, and asks nobody.
 func New[K any](c Config[K]) *Ring[K] {
 	life, end := context.WithCancel(context.Background())
-	return &Ring[K]{c: c, issuer: c.Issuer, life: life, end: end, tokens: askBurst}
+	breakers := c.Env.Breakers
+	if breakers == nil {
+		breakers = &providers.Breakers{}
+	}
+	return &Ring[K]{c: c, breaker: breakers.Of(c.Asked), issuer: c.Issuer, life: life, end: end, tokens: askBurst}
 }
 
 // Close ends the read that is under way and waits for it. Decide must not be called any more.
@@ -118,45 +127,43 @@ func (r *Ring[K]) note(e Event) {
 	}
 }
 
-// Decide finds the last word on an event. judge is called with what is known, and called again when
-// more is; slack is how long before the event its key may have been seen last.
+// Decide finds the last word on an event. judge is called with what is known; slack is how long before
+// the event its key may have been seen last. It does not wait: while keys are read, the failure says when to come again.
 //
 // What a history says in favour of an event is final at once. What it says against it is final when the history knows of
 // an answer that was asked for at or after that time. Before, the issuer is asked; if it cannot be, a failure that waits
 // has to wait, and the others stand.
 func (r *Ring[K]) Decide(ctx context.Context, e Event, judge func(h *History[K], slack time.Duration) Opinion) error {
 	staleness, at := r.c.Source.Staleness(), e.StoredAt
-	asked := false
-	for joined := 0; ; joined++ {
-		known := r.current.Load()
-		opinion := Opinion{Waits: true}
-		if known != nil {
-			opinion = judge(known, staleness)
-			if opinion.Failure == nil {
-				return nil
-			}
-			if opinion.Final || r.settled(known, at) {
-				return opinion.Failure
-			}
-		}
-		if asked || joined > maxJoined {
-			return r.undecided(known, judge, opinion, r.pending(at))
-		}
-		r.note(e)
-		read, mine := r.begin(known, func(h *History[K]) bool {
-			return r.settled(h, at) || judge(h, staleness).Failure == nil
-		})
-		asked = mine
-		select {
-		case <-ctx.Done():
-			return Cancelled(ctx.Err())
-		case <-read.done:
-		}
-		if read.failure != nil {
-			again := *read.failure // an error belongs to one event
-			return r.undecided(r.current.Load(), judge, opinion, &again)
+	if err := ctx.Err(); err != nil {
+		return Cancelled(err)
+	}
+	known := r.current.Load()
+	opinion := Opinion{Waits: true}
+	if known != nil {
+		opinion = judge(known, staleness)
+		if opinion.Failure == nil || opinion.Final || r.settled(known, at) {
+			return opinion.Failure
 		}
 	}
+	r.note(e)
+	rd := r.begin(known, func(h *History[K]) bool { return r.settled(h, at) || newer(h, known) })
+	if rd.failure != nil {
+		again := *rd.failure                                          // an error belongs to one event
+		if ahead := at.Sub(r.c.Env.Now()); ahead > again.RetryAfter { // its clock is ahead of ours
+			again.RetryAfter = ahead
+		}
+		return r.undecided(known, judge, opinion, &again)
+	}
+	return &providers.Error{
+		Class: providers.ErrUnavailable, Reason: r.c.Words.Reading, RetryAfter: time.Second, Ready: rd.done, Away: true,
+		Message: "the issuer's " + r.c.Words.Document + " are being read", Hint: "the event is judged when they are",
+	}
+}
+
+// newer reports whether a history has an answer that the other, which may be nil, has not.
+func newer[K any](h, other *History[K]) bool {
+	return !h.AskedAt.IsZero() && (other == nil || h.AskedAt.After(other.AskedAt))
 }
 
 // settled reports whether no answer can say more of an event of that time than the history does.
@@ -169,53 +176,57 @@ func (r *Ring[K]) undecided(known *History[K], judge func(*History[K], time.Dura
 	if !opinion.Waits {
 		return opinion.Failure
 	}
-	if known != nil && r.away() && judge(known, r.c.Source.Staleness()+r.c.Source.Grace()).Failure == nil {
+	if known != nil && r.away() != nil && judge(known, r.c.Source.Staleness()+r.c.Source.Grace()).Failure == nil {
 		return nil
 	}
 	return failure
 }
 
-// away reports whether the issuer did not answer when it was last asked.
-func (r *Ring[K]) away() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.lastError != nil
+// away returns why the issuer is held to be away, or nil.
+func (r *Ring[K]) away() error {
+	_, cause := r.breaker.Open(r.c.Env.Now())
+	return cause
 }
 
-// begin joins the read that runs, or begins one that ends as soon as enough says so; mine tells which. When known is no
-// longer what is known, there is nothing to do.
-func (r *Ring[K]) begin(known *History[K], enough func(*History[K]) bool) (rd *read, mine bool) {
+// begin joins the read that runs, or begins one that ends as soon as enough says so. A read that may not begin has failed
+// already. When known is no longer what is known, there is nothing to do.
+func (r *Ring[K]) begin(known *History[K], enough func(*History[K]) bool) *read {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.running != nil {
-		return r.running, false
+		return r.running
 	}
-	rd = &read{done: make(chan struct{})}
+	rd := &read{done: make(chan struct{})}
 	if r.current.Load() != known {
 		close(rd.done)
-		return rd, false
-	}
-	if r.closed {
-		rd.failure = Cancelled(context.Canceled)
-		close(rd.done)
-		return rd, true
+		return rd
 	}
 	now := r.c.Env.Now()
-	if !r.mayAsk(now) && known != nil && now.Sub(r.readAt) < rereadEvery && !now.Before(r.readAt) {
-		rd.failure = r.refused(now)
+	if r.closed {
+		rd.failure = Cancelled(context.Canceled)
+	} else if r.broken != nil && now.Before(r.brokenUntil) {
+		rd.failure = r.broken
+	} else if failure := r.refused(now); failure != nil && (r.issuer == "" || now.Sub(r.readAt) < rereadEvery && !now.Before(r.readAt)) {
+		rd.failure = failure // and the stored history was looked at a moment ago
+	}
+	if rd.failure != nil {
 		close(rd.done)
-		return rd, true
+		return rd
 	}
 	r.running = rd
 	r.wg.Go(func() {
 		failure := r.guarded(now, enough)
 		r.mu.Lock()
-		rd.failure = failure
+		r.broken = nil
+		if failure != nil && failure.RetryAfter > 0 && !failure.Away {
+			r.broken, r.brokenUntil = failure, r.c.Env.Now().Add(failure.RetryAfter)
+		}
+		r.last = failure
 		r.running = nil
 		r.mu.Unlock()
 		close(rd.done)
 	})
-	return rd, true
+	return rd
 }
 
 // guarded contains a panic, which an answer may cause.
@@ -251,12 +262,11 @@ func (r *Ring[K]) read(now time.Time, enough func(*History[K]) bool) *providers.
 		}
 	}
 	r.mu.Lock()
-	if !r.take(now) {
-		failure := r.refused(now)
-		r.mu.Unlock()
+	failure := r.take(now)
+	r.mu.Unlock()
+	if failure != nil {
 		return failure
 	}
-	r.mu.Unlock()
 	return r.ask()
 }
 
@@ -264,13 +274,12 @@ func (r *Ring[K]) read(now time.Time, enough func(*History[K]) bool) *providers.
 func (r *Ring[K]) ask() *providers.Error {
 	asked, failure := r.clock() // before the question, as the answer may be as old
 	if failure != nil {
+		r.breaker.Done(r.c.Env.Now(), r.away())
 		return failure
 	}
+	before := r.away()
 	answer, err := r.c.Fetch(r.life, asked)
-	r.mu.Lock()
-	before := r.lastError
-	r.lastError = err
-	r.mu.Unlock()
+	r.breaker.Done(r.c.Env.Now(), err)
 	log := r.c.Env.Log.With(slog.String("tenant", r.c.Source.Tenant), slog.String("source", r.c.Source.Name), slog.String("issuer", r.named()))
 	if err != nil {
 		if before == nil && r.life.Err() == nil { // say it once for each outage
@@ -372,35 +381,30 @@ func Cancelled(err error) *providers.Error {
 	return &providers.Error{Class: providers.ErrUnavailable, Reason: "cancelled", Message: "the event was given up before it was verified", Err: err}
 }
 
-// pending is the failure of an event that needs a newer answer than there is.
-func (r *Ring[K]) pending(at time.Time) *providers.Error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	now := r.c.Env.Now()
-	failure := r.refused(now)
-	if ahead := at.Sub(now); ahead > failure.RetryAfter { // the broker's clock is ahead of ours
-		failure.RetryAfter = ahead
-	}
-	return failure
-}
-
-// refused is the failure while the issuer cannot be asked, or may not be asked yet. The caller holds mu.
+// refused is the failure while the issuer is away, or may not be asked yet, or nil. The caller holds mu, here and below.
 func (r *Ring[K]) refused(now time.Time) *providers.Error {
-	wait := r.nextQuestion(now)
-	if r.lastError != nil {
-		return &providers.Error{
-			Class: providers.ErrUnavailable, Reason: r.c.Words.Unreachable, RetryAfter: wait, Err: r.lastError,
-			Message: "the issuer could not be asked for its " + r.c.Words.Document,
-			Hint:    fmt.Sprintf("check that this host reaches the issuer of source %s and what it answers; the event is tried again", r.c.Source.Name),
-		}
+	if wait, cause := r.breaker.Open(now); cause != nil && wait > 0 {
+		return r.unreachable(wait, cause)
+	}
+	r.fill(now)
+	if r.tokens >= 1 {
+		return nil
 	}
 	return &providers.Error{
-		Class: providers.ErrUnavailable, Reason: r.c.Words.Pending, RetryAfter: wait,
+		Class: providers.ErrUnavailable, Reason: r.c.Words.Pending, RetryAfter: max(time.Duration((1-r.tokens)*float64(askEvery)), time.Second), Away: true,
 		Message: "the issuer's " + r.c.Words.Document + " must be read again for this event, and were asked for only a moment ago", Hint: "the event is tried again",
 	}
 }
 
-// fill adds what the rate limit has earned since it was last looked at. The caller holds mu, here and below.
+func (r *Ring[K]) unreachable(wait time.Duration, cause error) *providers.Error {
+	return &providers.Error{
+		Class: providers.ErrUnavailable, Reason: r.c.Words.Unreachable, RetryAfter: max(wait, time.Second), Err: cause, Away: true,
+		Message: "the issuer could not be asked for its " + r.c.Words.Document,
+		Hint:    fmt.Sprintf("check that this host reaches the issuer of source %s and what it answers; the event is tried again", r.c.Source.Name),
+	}
+}
+
+// fill adds what the rate limit has earned since it was last looked at.
 func (r *Ring[K]) fill(now time.Time) {
 	if elapsed := now.Sub(r.filledAt); elapsed > 0 && !r.filledAt.IsZero() {
 		r.tokens = min(askBurst, r.tokens+elapsed.Seconds()/askEvery.Seconds())
@@ -408,22 +412,44 @@ func (r *Ring[K]) fill(now time.Time) {
 	r.filledAt = now
 }
 
-func (r *Ring[K]) mayAsk(now time.Time) bool {
-	r.fill(now)
-	return r.tokens >= 1
-}
-
-func (r *Ring[K]) take(now time.Time) bool {
-	if !r.mayAsk(now) {
-		return false
+// take asks rate limit and breaker for one question.
+func (r *Ring[K]) take(now time.Time) *providers.Error {
+	if failure := r.refused(now); failure != nil {
+		return failure
+	}
+	if ok, wait, cause := r.breaker.Allow(now); !ok {
+		return r.unreachable(wait, cause)
 	}
 	r.tokens--
-	return true
+	return nil
 }
 
-// nextQuestion is how long until the issuer may be asked again, at least a second.
-func (r *Ring[K]) nextQuestion(now time.Time) time.Duration {
-	r.fill(now)
-	missing := time.Duration((1 - r.tokens) * float64(askEvery))
-	return max(missing, time.Second)
+// ReadAt returns under which issuer the history is kept, and when its newest answer was asked for; the zero time when
+// there is none, or the issuer is never asked.
+func (r *Ring[K]) ReadAt() (issuer string, at time.Time) {
+	h := r.current.Load()
+	if h == nil || r.c.Fetch == nil {
+		return "", time.Time{}
+	}
+	return h.Issuer, h.AskedAt
+}
+
+// Read asks the issuer, unless it may not be asked yet or another worker just did, and waits for the answer.
+func (r *Ring[K]) Read(ctx context.Context) error {
+	known := r.current.Load()
+	rd := r.begin(known, func(h *History[K]) bool { return newer(h, known) })
+	select {
+	case <-rd.done:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if rd.failure != nil {
+		return rd.failure
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.last != nil && r.running == nil {
+		return r.last
+	}
+	return nil
 }

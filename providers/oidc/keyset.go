@@ -18,7 +18,7 @@ func newKeySet(src providers.Source, env providers.Environment) *keySet {
 	f := newFetcher(src.Issuer, env.HTTP)
 	told := "" // of keys that are not used
 	return &keySet{keyring.New(keyring.Config[*signingKey]{
-		Source: src, Env: env, Issuer: src.Issuer,
+		Source: src, Env: env, Issuer: src.Issuer, Asked: src.Issuer,
 		Fetch: func(ctx context.Context, now time.Time) (keyring.Answer, error) {
 			answer, err := f.keys(ctx, now)
 			if err != nil {
@@ -38,7 +38,7 @@ func newKeySet(src providers.Source, env providers.Environment) *keySet {
 			}
 			return key, key.thumbprint, nil
 		},
-		Words: keyring.Words{Unreachable: "issuer_unreachable", Pending: "keys_refresh_pending", Document: "keys"},
+		Words: keyring.Words{Unreachable: "issuer_unreachable", Reading: "keys_reading", Pending: "keys_refresh_pending", Document: "keys"},
 	})}
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	goidc "github.com/coreos/go-oidc/v3/oidc"
 
@@ -103,6 +104,12 @@ func (p *Provider) Close() error {
 
 // ReloadKeys implements providers.KeyHolder.
 func (p *Provider) ReloadKeys(ctx context.Context) error { return p.keys.ring.Reload(ctx) }
+
+// ReadKeys implements providers.KeyHolder.
+func (p *Provider) ReadKeys(ctx context.Context) error { return p.keys.ring.Read(ctx) }
+
+// KeysReadAt implements providers.KeyHolder.
+func (p *Provider) KeysReadAt() (issuer string, at time.Time) { return p.keys.ring.ReadAt() }
 
 // Verify implements providers.Provider: see the package comment for the checks and their order.
 func (p *Provider) Verify(ctx context.Context, e providers.Envelope) (providers.CreateUser, error) {

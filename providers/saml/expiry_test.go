@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/providers/providertest"
 	"github.com/idpsync/idpsync/providers/saml/idp"
 )
 
@@ -72,7 +73,7 @@ func TestServedMetadataPastValidUntil(t *testing.T) {
 	if err := s.want(t, p, s.respond(t), "metadata"); !errors.Is(err, providers.ErrUnavailable) {
 		t.Errorf("past validUntil: %v; want unavailable", err)
 	}
-	if got := p.(providers.Expirer).TrustExpires(); !got.Equal(end) {
+	if got := p.(providertest.Patient).Provider.(providers.Expirer).TrustExpires(); !got.Equal(end) {
 		t.Errorf("trust expires %v; want validUntil, %v", got, end)
 	}
 }
@@ -104,7 +105,7 @@ func TestReview(t *testing.T) {
 				doc = w.ending(onEntity, w.clock.Now().Add(c.validity))
 			}
 			provider := w.provider(t, func(s *providers.Source) { s.Metadata, s.AllowExpiredCertificates = doc, c.allow })
-			warnings, err := provider.(providers.Reviewer).Review(w.clock.Now())
+			warnings, err := provider.(providertest.Patient).Provider.(providers.Reviewer).Review(w.clock.Now())
 			if (err != nil) != (c.refused != "") || err != nil && !strings.Contains(err.Error(), c.refused) {
 				t.Errorf("Review: %v; want %q in the error", err, c.refused)
 			}

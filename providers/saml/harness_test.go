@@ -78,7 +78,8 @@ func (w *world) provider(t testing.TB, changes ...func(*providers.Source)) provi
 	}
 	p, err := saml.New(src, w.env)
 	check(t, err)
-	return p
+	t.Cleanup(func() { _ = p.(*saml.Provider).Close() }) // it has no error
+	return providertest.Patient{Provider: p}
 }
 
 func (w *world) refusesMetadata(t testing.TB, doc string) {

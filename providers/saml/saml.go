@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/url"
 	"runtime/debug"
+	"time"
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/keyring"
@@ -92,6 +93,12 @@ func (p *Provider) Verify(ctx context.Context, e providers.Envelope) (user provi
 
 // ReloadKeys implements providers.KeyHolder.
 func (p *Provider) ReloadKeys(ctx context.Context) error { return p.trust.ring.Reload(ctx) }
+
+// ReadKeys implements providers.KeyHolder.
+func (p *Provider) ReadKeys(ctx context.Context) error { return p.trust.ring.Read(ctx) }
+
+// KeysReadAt implements providers.KeyHolder.
+func (p *Provider) KeysReadAt() (issuer string, at time.Time) { return p.trust.ring.ReadAt() }
 
 // Close ends the reading of metadata that is under way and waits for it. Verify must not be called any more.
 func (p *Provider) Close() error {

@@ -272,6 +272,7 @@ func TestKeyHistoryDown(t *testing.T) {
 		t.Errorf("Verify: %v, want unavailable, key_history", err)
 	}
 	w.keys.Fail(nil)
+	w.clock.Advance(2 * time.Second)
 	if _, err := w.verify(t, p, w.respond(t)); err != nil {
 		t.Errorf("Verify, with the store back: %v", err)
 	}

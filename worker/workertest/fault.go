@@ -287,6 +287,22 @@ func (p *provider) ReloadKeys(ctx context.Context) error {
 	return nil
 }
 
+// ReadKeys implements providers.KeyHolder.
+func (p *provider) ReadKeys(ctx context.Context) error {
+	if holder, ok := p.Provider.(providers.KeyHolder); ok {
+		return holder.ReadKeys(ctx)
+	}
+	return nil
+}
+
+// KeysReadAt implements providers.KeyHolder.
+func (p *provider) KeysReadAt() (string, time.Time) {
+	if holder, ok := p.Provider.(providers.KeyHolder); ok {
+		return holder.KeysReadAt()
+	}
+	return "", time.Time{}
+}
+
 func (h *hooks) factory(inner providers.Factory) providers.Factory {
 	return func(src providers.Source, env providers.Environment) (providers.Provider, error) {
 		if err := h.at(context.Background(), Call{Point: BeforeFactory, Source: src}); err != nil {

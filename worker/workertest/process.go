@@ -157,6 +157,22 @@ func (p *Process) Run() *Process {
 	return p
 }
 
+// AwaitKeys waits until the process has taken over the keys that the store knows.
+func (p *Process) AwaitKeys() {
+	p.d.T.Helper()
+	known, err := p.d.Store.KnownKeys(p.d.Ctx, "")
+	if err != nil {
+		p.d.T.Fatal(err)
+	}
+	for _, k := range known {
+		p.d.Eventually("for the keys of "+k.Source, func() bool {
+			src := p.Directories.Current().Tenant(k.Tenant).Source(k.Source)
+			_, at := src.Provider.(providers.KeyHolder).KeysReadAt()
+			return !at.IsZero()
+		})
+	}
+}
+
 // On sets what happens at the points of this process from now on; nil lets everything pass.
 func (p *Process) On(hook Hook) { p.hooks.set(hook) }
 
