@@ -160,7 +160,8 @@ func (w *Worker) refreshKeys(ctx context.Context, interval time.Duration) {
 
 // readKeys reads one issuer, if no other worker does.
 func (w *Worker) readKeys(ctx context.Context, id store.KeyHistoryID, src *Source) {
-	claimed, err := w.store.ClaimKeyRead(ctx, id, w.cfg.Name, src.Staleness()/2, keyReadLease)
+	half := src.Staleness() / 2
+	claimed, err := w.store.ClaimKeyRead(ctx, id, w.cfg.Name, half, min(half, keyReadLease))
 	if err != nil || !claimed {
 		if err != nil && ctx.Err() == nil {
 			w.log.Debug("reading of keys not claimed", "source", src.Name, "error", err)

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/oidc/issuer"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
@@ -143,6 +144,44 @@ func TestAFastClockOfOneWorkerBindsNoOther(t *testing.T) {
 			if now := time.Now(); k.LastSeen.After(now) || k.FirstSeen.After(now) {
 				t.Errorf("key %s was seen %v to %v, which is still to come", k.ID, k.FirstSeen, k.LastSeen)
 			}
+		}
+	})
+}
+
+// Of all workers one reads an issuer again at half of key_staleness, without any login.
+func TestOneWorkerKeepsKeysFresh(t *testing.T) {
+	workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
+		const half = time.Second
+		have, err := d.Store.Directory(d.Ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, s := range have.Sources { // shorter than the directory file allows
+			if s.Kind == "oidc" {
+				have.Sources[i].Config = append([]byte(`{"key_staleness":2000000000,`), s.Config[1:]...)
+			}
+		}
+		if _, err := d.Store.ApplyDirectory(d.Ctx, have.Revision, have, "ann", time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		workers := []*workertest.Process{d.Start(), d.Start(), d.Start()}
+		d.LogIn("first", d.Person("ada"))
+		d.Await("first")
+		asked, start := d.Issuer.Requests().JWKS, time.Now()
+		const more = 3
+		d.Eventually("the issuer to be read again", func() bool { return d.Issuer.Requests().JWKS >= asked+more })
+		if took := time.Since(start); took < (more-1)*half {
+			t.Errorf("three workers read the issuer %d times more in %v; want one of them to read it, each %v", more, took, half)
+		}
+		for _, p := range workers {
+			holder, ok := p.Directories.Current().Tenant(workertest.Acme).Source("okta").Provider.(providers.KeyHolder)
+			if !ok {
+				t.Fatal("the provider of okta holds no keys")
+			}
+			d.Eventually(p.Name+" to know of the newest reading", func() bool {
+				_, at := holder.KeysReadAt()
+				return time.Since(at) < 2*half
+			})
 		}
 	})
 }
