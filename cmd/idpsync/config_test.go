@@ -42,6 +42,7 @@ func TestNothingNeedsToBeSet(t *testing.T) {
 		DataDir: "./idpsync-data", NATSListen: "127.0.0.1:4222", HTTPListen: "127.0.0.1:8080", AdminListen: "127.0.0.1:8081",
 		LogLevel: "info", LogFormat: "text", BatchSize: 500, MaxPayload: 1 << 20, Durability: "process",
 		DrainTimeout: 20 * time.Second, LoginsBudget: time.Hour, FeedsBudget: 24 * time.Hour, DurablePasswords: "refuse",
+		WeakHashes: "refuse", ReplyInboxes: []string{"_INBOX"},
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
@@ -120,7 +121,7 @@ func TestSettingTexts(t *testing.T) {
 func TestEverySettingIsReached(t *testing.T) {
 	texts := map[string]string{
 		"log_level": "error", "log_format": "json", "database_url": "postgres://h/d", "nats_url": "nats://h", "batch_size": "9", "concurrency": "9",
-		"max_payload": "9KiB", "durability": "power", "drain_timeout": "9s", "logins_budget": "9s", "feeds_budget": "9s", "durable_passwords": "accept",
+		"max_payload": "9KiB", "durability": "power", "drain_timeout": "9s", "logins_budget": "9s", "feeds_budget": "9s", "durable_passwords": "accept", "weak_password_hashes": "accept",
 		"nats_listen": "h:9", "http_listen": "h:9", "admin_listen": "h:9",
 	}
 	// What the settings say together is another test's matter: here each stands alone.
@@ -157,6 +158,24 @@ func TestEverySettingIsReached(t *testing.T) {
 		}
 		if !reflect.DeepEqual(byEnv, byFlag) || !reflect.DeepEqual(byEnv, byFile) {
 			t.Errorf("%s: variable, flag and file differ:\n%+v\n%+v\n%+v", s.key, byEnv, byFlag, byFile)
+		}
+	}
+}
+
+// TestSubjectsAndNamesOfTheBrokerAreChecked has settings that would let requesters write elsewhere, or fit into no subject.
+func TestSubjectsAndNamesOfTheBrokerAreChecked(t *testing.T) {
+	for setting, texts := range map[string]map[string]bool{
+		"--reply-inboxes": {
+			"_INBOX": true, "_INBOX,answers.": true, "_R_": true,
+			"": true, ",": false, "idpsync.result": false, "idps": false, "i": false, "$JS": false, "$": false, "_INBOX,$SYS": false, "a.>": false, "*": false, "a b": false, ".a": false,
+		},
+		"--nats-consumers": {"ops-1": true, "ops-1, ops-2": true, "ops.1": false, "ops-*": false, "a,,b": false, "a b": false},
+		"--operator":       {"alice": true, "ops-2": true, "Alice": false, "a.b": false, ">": false, strings.Repeat("a", 64): false},
+	} {
+		for text, ok := range texts {
+			if _, err := resolve(nil, setting, text); (err == nil) != ok {
+				t.Errorf("%s %q is taken with the error %v, want it taken: %v", setting, text, err, ok)
+			}
 		}
 	}
 }

@@ -60,7 +60,7 @@ func TestNothingForgedIsShown(t *testing.T) {
 
 	// The broker acknowledges to any reply subject that a publisher names.
 	for _, reply := range []string{"idpsync.result." + globex + ".okta.created", "idpsync.deadletter." + globex + ".okta.malformed"} {
-		m := &nats.Msg{Subject: "idpsync.feed." + acme + ".nobody", Reply: reply, Data: []byte("{}")}
+		m := &nats.Msg{Subject: "idpsync.feed." + acme + ".undeclared", Reply: reply, Data: []byte("{}")}
 		if err := conn.PublishMsg(m); err != nil {
 			t.Fatal(err)
 		}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/nats-io/nuid"
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker"
@@ -80,7 +79,7 @@ func (c *Conn) open(ctx context.Context, stream, subject string, s start) (*curs
 			Name: name, FilterSubject: subject, DeliverPolicy: policy, OptStartSeq: seq, OptStartTime: at,
 			AckPolicy: jetstream.AckNonePolicy, InactiveThreshold: readerIdle, MemoryStorage: true, Replicas: 1,
 			// No other reader asks for the very same consumer, or the broker would let both share its messages.
-			Metadata: map[string]string{"reader": nuid.Next()},
+			Metadata: map[string]string{"reader": c.nc.NewInbox()},
 		})
 		var api *jetstream.APIError
 		if errors.Is(err, jetstream.ErrConsumerExists) || errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeConsumerExists {

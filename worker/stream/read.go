@@ -34,7 +34,7 @@ type Filter struct {
 	After  uint64    // sequence above
 	Limit  int       // at most so many; 0 for all
 
-	// Foreign is told of the messages that no worker wrote, which are passed over; nil tells nobody.
+	// Foreign is told of the messages that no worker wrote, which are passed over; nil tells no one.
 	Foreign func(Stored)
 }
 

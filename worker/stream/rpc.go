@@ -195,7 +195,8 @@ func (s *Service) accept(r micro.Request) {
 // isInbox reports whether the answer to a request may be sent to a reply subject. Where inboxes name the tenant, as in
 // deploy/nats-server.conf, it must be that of the request; and none is the worker's own.
 func (s *Service) isInbox(reply, subject string) bool {
-	if strings.ContainsAny(reply, "*> \t\r\n") || s.conn.inbox != "" && strings.HasPrefix(reply, s.conn.inbox+".") {
+	own := s.conn.inbox
+	if strings.ContainsAny(reply, "*> \t\r\n") || own != "" && !slices.Contains(s.inboxes, own) && strings.HasPrefix(reply, own+".") {
 		return false
 	}
 	if tokens := strings.SplitN(reply, ".", 3); len(tokens) == 3 {
