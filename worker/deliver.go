@@ -16,6 +16,7 @@ import (
 // so they need not wait for a broker that is slow.
 func (w *Worker) deliver(ctx context.Context, events []*event) {
 	failed := map[*event]error{}
+	w.acquit(ctx, waiting(events)) // before another worker, or this one, can take them up again
 	w.park(ctx, events, failed)
 	w.conclude(events)
 	w.reply(events)
@@ -23,6 +24,17 @@ func (w *Worker) deliver(ctx context.Context, events []*event) {
 	w.publishResults(ctx, events, failed)
 	w.dispose(ctx, events, failed)
 	w.acquit(ctx, events) // also when time is up: it lives, so none of them ended it
+}
+
+// waiting returns the events that cannot be decided yet.
+func waiting(events []*event) []*event {
+	var out []*event
+	for _, e := range events {
+		if e.wait != nil {
+			out = append(out, e)
+		}
+	}
+	return out
 }
 
 // park moves events that must wait into the store, so that they occupy neither the consumer nor its delivery count.

@@ -88,7 +88,7 @@ type read struct {
 
 // New makes a ring that knows nothing yet, and asks nobody.
 func New[K any](c Config[K]) *Ring[K] {
-	life, end := context.WithCancel(context.Background())
+	life, end := context.WithCancel(context.Background()) //nolint:gosec // Close calls end
 	breakers := c.Env.Breakers
 	if breakers == nil {
 		breakers = &providers.Breakers{}

@@ -2,6 +2,7 @@ package oidc
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
@@ -24,22 +25,22 @@ func judge(h *keyring.History[*signingKey], t *token, at time.Time, slack time.D
 	}
 	a := algorithmTable[t.algorithm]
 	why, tried := "", 0
-	holds := make(map[string]bool, len(candidates)) // by public key, as one may stand in several entries
+	var held []verdict
 	var best *knownKey
 	for _, k := range candidates {
 		if unfit := k.Use.unfit(t.algorithm); unfit != "" {
 			why = unfit
 			continue
 		}
-		good, known := holds[k.PublicKey]
-		if !known {
+		i := slices.IndexFunc(held, func(v verdict) bool { return v.publicKey == k.PublicKey })
+		if i < 0 {
 			if tried++; tried > maxCandidates {
 				continue
 			}
-			good = a.verifies(k.Use.public, t.input, t.signature)
-			holds[k.PublicKey] = good
+			i = len(held)
+			held = append(held, verdict{k.PublicKey, a.verifies(k.Use.public, t.input, t.signature)})
 		}
-		if good && (best == nil || k.Standing(at, slack) < best.Standing(at, slack)) {
+		if held[i].good && (best == nil || k.Standing(at, slack) < best.Standing(at, slack)) {
 			best = k
 		}
 	}
@@ -52,25 +53,27 @@ func judge(h *keyring.History[*signingKey], t *token, at time.Time, slack time.D
 	return nil, keyring.Opinion{Failure: unverified(checkSignature.name, "the signature does not hold", "")}
 }
 
+// A verdict says whether a signature holds by a public key, which may stand in several entries.
+type verdict struct {
+	publicKey string
+	good      bool
+}
+
 // candidatesFor returns the entries whose key the issuer ever published under the kid, and all of them for a token without
 // one: an issuer may name its key anew, or correct an entry, while tokens that name the old one are on their way.
 func candidatesFor(h *keyring.History[*signingKey], kid string) []*knownKey {
 	if kid == "" {
 		return h.Keys
 	}
-	named := make(map[string]bool, 1)
-	for _, k := range h.Keys {
-		if k.Use.id == kid {
-			named[k.PublicKey] = true
+	var out []*knownKey
+	for _, named := range h.Keys {
+		if named.Use.id != kid || slices.ContainsFunc(out, func(k *knownKey) bool { return k.PublicKey == named.PublicKey }) {
+			continue
 		}
-	}
-	if len(named) == 0 {
-		return nil
-	}
-	out := make([]*knownKey, 0, len(named))
-	for _, k := range h.Keys {
-		if named[k.PublicKey] {
-			out = append(out, k)
+		for _, k := range h.Keys {
+			if k.PublicKey == named.PublicKey {
+				out = append(out, k)
+			}
 		}
 	}
 	return out

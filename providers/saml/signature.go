@@ -199,8 +199,10 @@ func (t *trust) verifyBy(h *history, el *etree.Element, env *envelope, at time.T
 		return signedBy{signed, c}, opinion
 	}
 	if tampered || knows(h, env.embedded) {
-		return signedBy{}, keyring.Opinion{Final: true,
-			Failure: refuse(checkSignature, "the signature does not fit what it signs: the message was changed, or signed with another key")}
+		return signedBy{}, keyring.Opinion{
+			Final:   true,
+			Failure: refuse(checkSignature, "the signature does not fit what it signs: the message was changed, or signed with another key"),
+		}
 	}
 	return signedBy{}, keyring.Opinion{Waits: true, Failure: refuseHint(checkUnknownKey, "the "+el.Tag+" is signed with a key that is not in the identity provider's metadata",
 		"if the identity provider changed its certificate, apply its new metadata and replay the dead letter")}
