@@ -15,7 +15,8 @@
 //
 // An event leaves the pipeline in one of three states: it has an answer (an effect, or a repeat of one), a rejection
 // (permanent), or a wait (transient). A wait moves into the store with the event's own time and id and comes back through
-// the relay, until it is decided or its budget is used up.
+// the relay, until it is decided or its budget is used up. An event whose keys must be read first is set aside in memory
+// for the moment that this takes, and prepared again: no batch waits for an issuer.
 //
 // # The order of durable steps
 //

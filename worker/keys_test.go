@@ -45,6 +45,10 @@ func TestABannedKeyIsRefusedEverywhereWithinSeconds(t *testing.T) {
 				t.Fatalf("before the ban %s refuses the login: %s", p.Name, got)
 			}
 		}
+		// A login waits: its kid is one that the issuer, which is away, will publish for the same key.
+		d.Issuer.SetDown(true)
+		d.Publish(okta, "waiting", d.Login(d.Person("eve"), issuer.WithHeader("kid", "renamed")))
+		d.Eventually("the login to be parked", func() bool { return d.Counts().Parked == 1 })
 		ban(t, d, time.Time{})
 		banned := time.Now()
 		for _, p := range workers {
@@ -56,6 +60,16 @@ func TestABannedKeyIsRefusedEverywhereWithinSeconds(t *testing.T) {
 		if got := reasonAt(t, d, d.Start(), login); got != "key_banned" {
 			t.Errorf("a worker that starts after the ban says %q of the login; want key_banned", got)
 		}
+		// The issuer publishes the same key under another kid.
+		key := d.Issuer.Keys()[0]
+		key.ID = "renamed"
+		d.Issuer.Withdraw(d.Issuer.KeyID())
+		d.Issuer.Publish(key)
+		d.Issuer.SetDown(false)
+		d.Clock.Advance(time.Minute)
+		wantRejected(t, d, "waiting", worker.CodeUnauthenticated, "key_banned")
+		d.Publish(okta, "renamed", d.Login(d.Person("eve"), issuer.WithKeyID("renamed")))
+		wantRejected(t, d, "renamed", worker.CodeUnauthenticated, "key_banned")
 		d.Publish(okta, "stored", login)
 		wantRejected(t, d, "stored", worker.CodeUnauthenticated, "key_banned")
 		second := d.AwaitLetter("stored")
@@ -64,13 +78,6 @@ func TestABannedKeyIsRefusedEverywhereWithinSeconds(t *testing.T) {
 		if got := d.LettersOf("stored")[1].Header.Get(worker.DeadLetterReason); got != "key_banned" {
 			t.Errorf("the replayed dead letter is refused for %q; want key_banned", got)
 		}
-		// The issuer publishes the same key under another kid.
-		key := d.Issuer.Keys()[0]
-		key.ID = "renamed"
-		d.Issuer.Withdraw(d.Issuer.KeyID())
-		d.Issuer.Publish(key)
-		d.Publish(okta, "renamed", d.Login(d.Person("eve"), issuer.WithKeyID("renamed")))
-		wantRejected(t, d, "renamed", worker.CodeUnauthenticated, "key_banned")
 	})
 }
 

@@ -40,9 +40,12 @@
 //
 // Which certificates are the IdP's is the word of its metadata alone; a certificate inside the message serves as a hint
 // which one to try first. Certificates are kept with the times at which they were published, so that a Response that
-// was stored before a change still verifies. The reasons differ: signature (the message was changed), unknown_key (no
-// certificate ever published fits), retired_key (one fits that was withdrawn before the event was stored), and metadata
-// (transient: the URL cannot be read, and a newer document might have the key).
+// was stored before a change still verifies; package keyring says for which events they are believed. The reasons differ:
+// signature (the message was changed), unknown_key (no certificate ever published fits), retired_key (one fits that was
+// withdrawn before the event was stored), key_not_seen (one fits that was last seen too long before), key_banned (an
+// operator banned its key), metadata (transient: the URL is being read or cannot be, and a newer document might have the
+// key) and metadata_expired (transient: the event was stored after the document's validUntil). Elements of other
+// namespaces are no keys.
 //
 // # Encryption
 //
