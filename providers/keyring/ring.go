@@ -168,7 +168,7 @@ func newer[K any](h, other *History[K]) bool {
 
 // settled reports whether no answer can say more of an event of that time than the history does.
 func (r *Ring[K]) settled(h *History[K], at time.Time) bool {
-	return r.c.Fetch == nil || !h.AskedAt.IsZero() && !h.AskedAt.Before(at)
+	return !h.AskedAt.IsZero() && (r.c.Fetch == nil || !h.AskedAt.Before(at))
 }
 
 // undecided is the word on an event of which no more can be found out now. An issuer that is away is believed for longer.

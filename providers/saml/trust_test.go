@@ -373,3 +373,18 @@ func TestFederation(t *testing.T) {
 		t.Errorf("New: %v, want that there are several", err)
 	}
 }
+
+// A source that is withdrawn and declared again with its document knows what the document says, in a worker that saw only
+// the result too.
+func TestDocumentOutlivesItsHistory(t *testing.T) {
+	w := newWorld(t)
+	p := w.provider(t)
+	if _, err := w.verify(t, p, w.respond(t)); err != nil {
+		t.Fatal(err)
+	}
+	w.keys.Withdraw("adfs")
+	check(t, p.(providers.KeyHolder).ReloadKeys(t.Context()))
+	if _, err := w.verify(t, p, w.respond(t)); err != nil {
+		t.Errorf("after the history has ended: %v; want the certificates of the document believed", err)
+	}
+}
