@@ -155,10 +155,11 @@ func (r *Ring[K]) Decide(ctx context.Context, e Event, judge func(h *History[K],
 		}
 		return r.undecided(known, judge, opinion, &again)
 	}
-	return &providers.Error{
+	// While it is found out whether an issuer that is away is back, it is believed as before.
+	return r.undecided(known, judge, Opinion{Failure: opinion.Failure, Waits: true}, &providers.Error{
 		Class: providers.ErrUnavailable, Reason: r.c.Words.Reading, RetryAfter: time.Second, Ready: rd.done, Away: true,
 		Message: "the issuer's " + r.c.Words.Document + " are being read", Hint: "the event is judged when they are",
-	}
+	})
 }
 
 // newer reports whether a history has an answer that the other, which may be nil, has not.

@@ -513,3 +513,23 @@ func TestSourcesAreJudgedApart(t *testing.T) {
 	expect(t, w.open(t), e, "audience")
 	expect(t, w.provider, e, "")
 }
+
+// While an issuer that is away is asked whether it is back, logins within the grace do not wait for its answer.
+func TestGraceWaitsForNoAnswer(t *testing.T) {
+	w := newWorld(t, []string{"EdDSA"}, nil)
+	expect(t, w.provider, w.login(t, w.sign(t, w.claims(nil))), "")
+	w.issuer.SetDown(true)
+	w.clock.Advance(20 * time.Minute)
+	expect(t, w.provider, w.login(t, w.sign(t, w.claims(nil))), "")
+	answer := make(chan struct{})
+	w.issuer.SetDown(false)
+	w.issuer.Alter(func(_ string, body []byte) []byte { <-answer; return body })
+	w.clock.Advance(time.Minute) // the breaker lets one question through, which hangs
+	hung := w.provider.(providertest.Patient).Provider
+	for range 3 {
+		if _, err := hung.Verify(t.Context(), w.login(t, w.sign(t, w.claims(nil)))); err != nil {
+			t.Errorf("a login within the grace: %v; want it accepted without waiting", err)
+		}
+	}
+	close(answer)
+}
