@@ -81,9 +81,9 @@ func TestAHungIssuerKeepsNobodyElseWaiting(t *testing.T) {
 	noise.Wait()
 	close(hung)
 	t.Logf("99th percentile: %v quiet, %v beside a hung issuer", quiet, loud)
-	// The clients take their share of the processors, which this test does not measure; a wait for the issuer would show
-	// in seconds.
-	if limit := max(3*quiet, 250*time.Millisecond); loud > limit {
+	// The clients, and the tests beside this one, take their share of the processors, which this test does not measure; a
+	// wait for the issuer takes five seconds.
+	if limit := max(3*quiet, time.Second); loud > limit {
 		t.Errorf("the 99th percentile of logins of another source is %v beside a hung issuer, and %v without; want at most %v", loud, quiet, limit)
 	}
 }
