@@ -270,6 +270,9 @@ func TestStrandedEventsAreFound(t *testing.T) {
 		if got, err := stream.Stranded(ctx, c, 0); err != nil || len(got) != 0 {
 			t.Fatalf("while it is still delivered: %v, %v", got, err)
 		}
+		if got, err := stream.StrandedSequences(ctx, c); err != nil || len(got) != 0 {
+			t.Fatalf("while it is still delivered, the sequences %v count as stranded, with the error %v", got, err)
+		}
 	}
 	waitFor(t, ctx, func() bool {
 		st, err := stream.ReadState(ctx, c)
@@ -278,6 +281,16 @@ func TestStrandedEventsAreFound(t *testing.T) {
 	got, err := stream.Stranded(ctx, c, 0)
 	if err != nil || len(got) != 1 || got[0].Sequence != 2 || got[0].Header.Get("Idpsync-Event-Id") != "f-1" {
 		t.Fatalf("%+v, %v", got, err)
+	}
+	publish(t, c, events(1, "login", "waits")) // the other lane has an event to do, before or behind which a stranded one may lie
+	if got, err := stream.StrandedSequences(ctx, c); err != nil || len(got) != 0 {
+		t.Errorf("while the other lane has not come as far, the sequences %v count as stranded, with the error %v", got, err)
+	}
+	if err := next(t, ctx, consume(t, c, stream.LaneLogins, 1)).AckSync(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := stream.StrandedSequences(ctx, c); err != nil || !slices.Equal(got, []uint64{2}) {
+		t.Errorf("the sequences %v count as stranded, with the error %v; want 2 alone", got, err)
 	}
 	found := false
 	for a, err := range stream.Advisories(ctx, c, stream.Filter{}) {
