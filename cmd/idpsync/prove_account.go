@@ -107,8 +107,8 @@ func (r *account) print(w io.Writer, limit int) error {
 		{"dead letters", fmt.Sprint(r.DeadLetters), ""},
 	}
 	if f := r.Foreign; f.Results+f.DeadLetters > 0 {
-		rows = append(rows, []string{"passed over", fmt.Sprint(f.Results + f.DeadLetters),
-			fmt.Sprintf("no worker wrote them: %d among the results, %d among the dead letters", f.Results, f.DeadLetters)})
+		where := fmt.Sprintf("no worker wrote them: %d among the results, %d among the dead letters", f.Results, f.DeadLetters)
+		rows = append(rows, []string{"passed over", fmt.Sprint(f.Results + f.DeadLetters), where})
 	}
 	if r.Expected != nil {
 		found := fmt.Sprintf("%d found", r.Expected.Found)
