@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -365,5 +366,192 @@ func TestTheDirectoryIsOfOneMoment(t *testing.T) {
 			}
 		}
 		wg.Wait()
+	})
+}
+
+// A user tells of grants that are withdrawn, as they return with what they grant.
+func TestUsersTellOfWithdrawnGrants(t *testing.T) {
+	t.Parallel()
+	without := func(role, organization string) store.Directory {
+		d := storetest.Directory()
+		d.Roles = slices.DeleteFunc(d.Roles, func(r store.Role) bool { return r.ID == role })
+		d.Organizations = slices.DeleteFunc(d.Organizations, func(o store.Organization) bool { return o.ID == organization })
+		return d
+	}
+	storetest.Each(t, func(t *testing.T, open func() *store.Store) {
+		s := open()
+		storetest.Seed(t, s)
+		users := map[string]store.User{}
+		var w store.Write
+		for i, name := range []string{"none", "user", "admin", "sales", "support", "admin of another", "all"} {
+			u := storetest.User(storetest.Acme, i)
+			users[name], w.Users = u, append(w.Users, u)
+			for role, id := range map[string]string{"user": storetest.AcmeUser, "admin": storetest.AcmeAdmin} {
+				if name == role || name == "all" {
+					w.RoleGrants = append(w.RoleGrants, storetest.Grant(u, id))
+				}
+			}
+			for organization, id := range map[string]string{"sales": storetest.AcmeSales, "support": storetest.AcmeSupport} {
+				if name == organization || name == "all" {
+					w.OrganizationGrants = append(w.OrganizationGrants, storetest.OrganizationGrant(u, id, storetest.AcmeViewer))
+				}
+			}
+		}
+		double := users["admin of another"] // of an id that has a withdrawn role in another tenant
+		double.TenantID = storetest.Globex
+		w.Users = append(w.Users, double)
+		w.RoleGrants = append(w.RoleGrants, storetest.Grant(double, storetest.GlobexUser))
+		mustWrite(t, s, w)
+		globexUser := without(storetest.GlobexUser, "")
+		for i, c := range []struct {
+			name      string
+			directory store.Directory
+			withdrawn string // names of users
+		}{
+			{"a role of a tenant", without(storetest.AcmeAdmin, ""), "admin all"},
+			{"an organization", without("", storetest.AcmeSales), "all sales"},
+			{"a role of organizations", without(storetest.AcmeViewer, ""), "all sales support"},
+			{"a role and an organization", without(storetest.AcmeAdmin, storetest.AcmeSales), "admin all sales"},
+			{"a role of another tenant", globexUser, ""},
+			{"nothing", storetest.Directory(), ""},
+		} {
+			apply(t, s, int64(i+1), c.directory)
+			var got []string
+			for name, u := range users {
+				found := find(t, s, store.Lookup{Tenant: u.TenantID, EmailKey: u.EmailKey})[0].ByEmail
+				read, err := s.User(t.Context(), u.TenantID, u.ID)
+				if err != nil || found == nil || found.Withdrawn != read.Withdrawn {
+					t.Fatalf("with %s withdrawn: finding and reading the user %q differ: %v", c.name, name, err)
+				}
+				if read.Withdrawn {
+					got = append(got, name)
+				}
+			}
+			slices.Sort(got)
+			if got := strings.Join(got, " "); got != c.withdrawn {
+				t.Errorf("with %s withdrawn: the users %q have withdrawn grants, wanted %q", c.name, got, c.withdrawn)
+			}
+		}
+	})
+}
+
+func TestSourcesThatAreWithdrawnAreListed(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, open func() *store.Store) {
+		s := open()
+		all := storetest.Directory()
+		all.Sources = append(all.Sources, store.Source{TenantID: storetest.Globex, Name: "a", Kind: "saml", Config: []byte(`{}`)})
+		apply(t, s, 0, all)
+		names := func() string {
+			t.Helper()
+			rows, err := s.WithdrawnSources(t.Context())
+			if err != nil {
+				t.Fatalf("list the withdrawn sources: %v", err)
+			}
+			var names []string
+			for _, r := range rows {
+				names = append(names, r.Kind+" "+r.Name+" "+string(r.Config))
+			}
+			return strings.Join(names, ", ")
+		}
+		equal(t, "withdrawn at first", names(), "")
+		less := storetest.Directory()
+		less.Sources = less.Sources[1:]
+		apply(t, s, 1, less)
+		equal(t, "withdrawn", names(), `oidc okta {"issuer":"`+storetest.Issuer+`"}, saml a {}`)
+		apply(t, s, 2, all)
+		equal(t, "withdrawn once they are declared again", names(), "")
+	})
+}
+
+func TestTheConfigurationOfASourceIsReplacedWhenItIsAsItWas(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, open func() *store.Store) {
+		s := open()
+		d := storetest.Directory()
+		gone := store.Source{TenantID: storetest.Acme, Name: "gone", Kind: "saml", Config: []byte(`{}`)}
+		double := d.Sources[0] // another tenant's, of the same name
+		double.TenantID = storetest.Globex
+		d.Sources = append(d.Sources, gone, double)
+		apply(t, s, 0, d)
+		d.Sources = slices.DeleteFunc(d.Sources, func(r store.Source) bool { return r.Name == "gone" })
+		apply(t, s, 1, d)
+		before := directory(t, s)
+		okta := storetest.Directory().Sources[0]
+		for name, old := range map[string]store.Source{
+			"another tenant":        {TenantID: storetest.AcmeUser, Name: okta.Name, Kind: okta.Kind, Config: okta.Config},
+			"another name":          {TenantID: okta.TenantID, Name: storetest.SourceFeed, Kind: okta.Kind, Config: okta.Config},
+			"another kind":          {TenantID: okta.TenantID, Name: okta.Name, Kind: "saml", Config: okta.Config},
+			"another configuration": {TenantID: okta.TenantID, Name: okta.Name, Kind: okta.Kind, Config: []byte(`{}`)},
+			"a withdrawn one":       gone,
+		} {
+			if err := s.ReplaceSourceConfig(t.Context(), old, []byte(`{"issuer":"x"}`), "ann", storetest.Time); !errors.Is(err, store.ErrStaleDirectory) {
+				t.Errorf("%s: got %v, wanted that the directory has changed", name, err)
+			}
+		}
+		equal(t, "the directory after what was refused", directory(t, s), before)
+		if err := s.ReplaceSourceConfig(t.Context(), okta, []byte(`{"issuer":"x"}`), "ann", storetest.Time); err != nil {
+			t.Fatalf("replace the configuration: %v", err)
+		}
+		before.Revision = 3
+		i := slices.IndexFunc(before.Sources, func(r store.Source) bool { return r.TenantID == okta.TenantID && r.Name == okta.Name })
+		before.Sources[i].Config = []byte(`{"issuer":"x"}`)
+		equal(t, "the directory", directory(t, s), before)
+		entries, err := s.AuditEntries(t.Context(), store.AuditFilter{Action: "source.pin"})
+		if err != nil || len(entries) != 1 || entries[0].Object != okta.Name || entries[0].Tenant != okta.TenantID || entries[0].Who != "ann" {
+			t.Errorf("the audit has %d entries, wanted one of %s: %v", len(entries), okta.Name, err)
+		}
+		if _, err := s.ApplyDirectory(t.Context(), 2, storetest.Directory(), "bob", storetest.Time); !errors.Is(err, store.ErrStaleDirectory) {
+			t.Errorf("applying on the directory of before: got %v, wanted that it has changed", err)
+		}
+	})
+}
+
+// The steps of a change are taken with it or not at all.
+func TestADirectoryIsAppliedWithAllOfItsStepsOrNotAtAll(t *testing.T) {
+	t.Parallel()
+	eachWithDatabase(t, func(t *testing.T, s *store.Store, db *sql.DB) {
+		u := storetest.User(storetest.Acme, 1)
+		u.EmailReserved = false
+		w := store.Write{Users: []store.User{u}}
+		identify(&w, u, "oidc", storetest.Issuer, "s", "okta")
+		mustWrite(t, s, w)
+		steps := []store.Step{
+			store.Reservation{Tenant: storetest.Acme, Source: storetest.SourceFeed},
+			store.IdentityMove{Tenant: storetest.Acme, From: store.Anchor{Kind: "oidc", Issuer: storetest.Issuer}, To: store.Anchor{Kind: "oidc", Issuer: otherIssuer}},
+		}
+		check := func(when string, revision int64, issuer string, reserved bool) {
+			t.Helper()
+			if got := directory(t, s).Revision; got != revision {
+				t.Errorf("%s: the directory is at revision %d, wanted %d", when, got, revision)
+			}
+			equal(t, when+": identities", identitiesOf(t, s, storetest.Acme), []string{"oidc " + issuer + " s okta"})
+			if got, err := s.User(t.Context(), u.TenantID, u.ID); err != nil || got.EmailReserved != reserved {
+				t.Errorf("%s: the address is reserved: %v, wanted %v: %v", when, got.EmailReserved, reserved, err)
+			}
+		}
+		if _, err := s.ApplyDirectory(t.Context(), 1, storetest.Directory(), "ann", storetest.Time, steps...); err != nil {
+			t.Fatalf("apply what is in force: %v", err)
+		}
+		check("when nothing differs", 1, storetest.Issuer, false)
+
+		changed := directory(t, s)
+		changed.Sources[0].Config = []byte(`{"issuer":"` + otherIssuer + `"}`)
+		if _, err := s.ApplyDirectory(t.Context(), 7, changed, "ann", storetest.Time, steps...); !errors.Is(err, store.ErrStaleDirectory) {
+			t.Errorf("apply on another revision: got %v, wanted that the directory has changed", err)
+		}
+		check("on another revision", 1, storetest.Issuer, false)
+
+		mustExec(t, db, `alter table audit rename to hidden`) // which the last step writes to
+		if _, err := s.ApplyDirectory(t.Context(), 1, changed, "ann", storetest.Time, steps...); err == nil {
+			t.Error("a step that the database refuses: got no error, wanted one")
+		}
+		mustExec(t, db, `alter table hidden rename to audit`)
+		check("when a step fails", 1, storetest.Issuer, false)
+
+		if _, err := s.ApplyDirectory(t.Context(), 1, changed, "ann", storetest.Time, steps...); err != nil {
+			t.Fatalf("apply: %v", err)
+		}
+		check("when it works", 2, otherIssuer, true)
 	})
 }
