@@ -81,16 +81,17 @@ type IdentityGroup struct {
 	Identities int64  `db:"identities"`
 }
 
-// PinIdentities gives the identities of the group, whose kind is not known, the given kind.
+// PinIdentities gives the identities of the group, whose kind is not known, the given kind. Those that another process
+// has pinned in the meantime stay as they are.
 func (s *Store) PinIdentities(ctx context.Context, g IdentityGroup, kind, who string, when time.Time) error {
 	return s.update(ctx, func(tx *sqlx.Tx) error {
-		_, err := tx.ExecContext(ctx, tx.Rebind(`update identities set kind = ? where tenant_id = ? and issuer = ? and source = ? and kind = ''`),
-			kind, strings.ToLower(g.TenantID), g.Issuer, g.Source)
-		if err != nil {
+		n, err := changed(tx.ExecContext(ctx, tx.Rebind(`update identities set kind = ? where tenant_id = ? and issuer = ? and source = ? and kind = ''`),
+			kind, strings.ToLower(g.TenantID), g.Issuer, g.Source))
+		if err != nil || n == 0 {
 			return err
 		}
 		return audit(ctx, tx, AuditEntry{At: when, Tenant: g.TenantID, Who: who, Action: "identities.pin", Object: kind + " " + g.Issuer,
-			Detail: detail(map[string]any{"source": g.Source, "identities": g.Identities})})
+			Detail: detail(map[string]any{"source": g.Source, "identities": n})})
 	})
 }
 
