@@ -131,7 +131,7 @@ func (s *Store) CountIdentities(ctx context.Context, m IdentityMove) (IdentityCo
 		Identities int64 `db:"identities"`
 		Owners     int64 `db:"owners"`
 	}
-	cond, args := m.rows()
+	cond, args := m.rows("d")
 	err := s.view(ctx, func(tx *sqlx.Tx) error {
 		if twins, with := m.twins(); twins != "" {
 			those, all := cond+` and `+twins, append(append([]any{}, args...), with...)
@@ -158,11 +158,11 @@ func (m IdentityMove) twins() (string, []any) {
 	return `exists (select 1 from identities o where o.tenant_id = d.tenant_id and o.issuer = ? and o.subject = d.subject)`, []any{m.To.Issuer}
 }
 
-// rows is the condition on the identities d that the move is about.
-func (m IdentityMove) rows() (string, []any) {
-	cond, args := `d.tenant_id = ? and d.kind = ? and d.issuer = ?`, []any{strings.ToLower(m.Tenant), m.From.Kind, m.From.Issuer}
+// rows is the condition on the identities of that alias that the move is about.
+func (m IdentityMove) rows(alias string) (string, []any) {
+	cond, args := alias+`.tenant_id = ? and `+alias+`.kind = ? and `+alias+`.issuer = ?`, []any{strings.ToLower(m.Tenant), m.From.Kind, m.From.Issuer}
 	if m.Source != "" {
-		cond, args = cond+` and d.source = ?`, append(args, m.Source)
+		cond, args = cond+` and `+alias+`.source = ?`, append(args, m.Source)
 	}
 	return cond, args
 }
@@ -174,7 +174,7 @@ func (m IdentityMove) step(ctx context.Context, tx *sqlx.Tx, _ bool, who string,
 }
 
 func (m IdentityMove) run(ctx context.Context, tx *sqlx.Tx, who string, when time.Time) (int64, error) {
-	cond, args := m.rows()
+	cond, args := m.rows("d")
 	action, change := "identities.move", func() (int64, error) { return m.rename(ctx, tx, cond, args) }
 	if m.Anew {
 		action, change = "identities.end", func() (int64, error) { return m.end(ctx, tx, cond, args) }
@@ -196,13 +196,15 @@ func (m IdentityMove) rename(ctx context.Context, tx *sqlx.Tx, cond string, args
 	return changed(tx.ExecContext(ctx, tx.Rebind(`update identities as d set kind = ?, issuer = ? where `+cond), all...))
 }
 
-// end deletes the identities. Users who are left without any wait for a first login of the new kind.
+// end deletes the identities. Users who are left without any wait for a first login of the new kind, if the source has
+// logins still.
 func (m IdentityMove) end(ctx context.Context, tx *sqlx.Tx, cond string, args []any) (int64, error) {
-	if m.From.Kind != m.To.Kind {
+	if m.From.Kind != m.To.Kind && m.To.Issuer != "" {
+		ended, with := m.rows("o")
 		query := `update users set auth_provider = ?, revision = revision + 1 where tenant_id = ? and auth_provider = ? and id in (select d.user_id from identities d where ` + cond + `)
-			and not exists (select 1 from identities o where o.tenant_id = users.tenant_id and o.user_id = users.id and not (o.kind = ? and o.issuer = ?))`
+			and not exists (select 1 from identities o where o.tenant_id = users.tenant_id and o.user_id = users.id and not (` + ended + `))`
 		all := append([]any{m.To.Kind, strings.ToLower(m.Tenant), m.From.Kind}, args...)
-		if _, err := tx.ExecContext(ctx, tx.Rebind(query), append(all, m.From.Kind, m.From.Issuer)...); err != nil {
+		if _, err := tx.ExecContext(ctx, tx.Rebind(query), append(all, with...)...); err != nil {
 			return 0, err
 		}
 	}

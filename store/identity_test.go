@@ -378,3 +378,68 @@ func TestTheFirstHundredCollisionsAreListed(t *testing.T) {
 		equal(t, "count", c, store.IdentityCount{Collisions: 105, Subjects: want[:100]})
 	})
 }
+
+// Identities that end leave their users waiting for a first login of the new kind, unless they have another identity.
+func TestUsersWhoseLastIdentityEndsWaitForTheNewKind(t *testing.T) {
+	t.Parallel()
+	okta := store.Anchor{Kind: "oidc", Issuer: storetest.Issuer}
+	for name, c := range map[string]struct {
+		to     store.Anchor
+		source string
+		want   map[string]string // providers afterwards, where they are not oidc
+	}{
+		"another kind":               {store.Anchor{Kind: "saml", Issuer: otherIssuer}, "", map[string]string{"last": "saml", "two of the anchor": "saml", "local": "local"}},
+		"another kind of one source": {store.Anchor{Kind: "saml", Issuer: otherIssuer}, "okta", map[string]string{"last": "saml", "local": "local"}},
+		"another issuer":             {store.Anchor{Kind: "oidc", Issuer: otherIssuer}, "", map[string]string{"local": "local"}},
+		"no logins any more":         {store.Anchor{Kind: "feed"}, "", map[string]string{"local": "local"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			storetest.Each(t, func(t *testing.T, open func() *store.Store) {
+				s := open()
+				storetest.Seed(t, s)
+				users := map[string]store.User{}
+				var w store.Write
+				for i, name := range []string{"last", "two of the anchor", "another issuer", "another kind", "local", "none", "elsewhere"} {
+					u := storetest.User(storetest.Acme, i)
+					switch name {
+					case "local":
+						u.AuthProvider = "local"
+					case "elsewhere":
+						u.TenantID = storetest.Globex
+					}
+					if name != "none" {
+						identify(&w, u, "oidc", storetest.Issuer, name, "okta")
+					}
+					switch name {
+					case "two of the anchor":
+						identify(&w, u, "oidc", storetest.Issuer, "second", "portal")
+					case "another issuer":
+						identify(&w, u, "oidc", otherIssuer, name, "okta")
+					case "another kind":
+						identify(&w, u, "saml", storetest.Issuer, "by SAML", "okta")
+					}
+					users[name], w.Users = u, append(w.Users, u)
+				}
+				mustWrite(t, s, w)
+				m := store.IdentityMove{Tenant: storetest.Acme, From: okta, To: c.to, Source: c.source, Anew: true}
+				if _, err := s.MoveIdentities(t.Context(), m, "ann", storetest.Time); err != nil {
+					t.Fatalf("end the identities: %v", err)
+				}
+				for name, u := range users {
+					got, err := s.User(t.Context(), u.TenantID, u.ID)
+					if err != nil {
+						t.Fatalf("read the user %q: %v", name, err)
+					}
+					want, revision := cmp.Or(c.want[name], "oidc"), int64(1)
+					if want != u.AuthProvider {
+						revision = 2
+					}
+					if got.AuthProvider != want || got.Revision != revision {
+						t.Errorf("the user %q has the provider %s and revision %d, wanted %s and %d", name, got.AuthProvider, got.Revision, want, revision)
+					}
+				}
+			})
+		})
+	}
+}
