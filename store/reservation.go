@@ -107,9 +107,16 @@ func (s *Store) DecideSkeletons(ctx context.Context, skeleton func(name string) 
 		if err != nil || len(users) == 0 {
 			return twins, err
 		}
+		rows := make([]User, len(users)) // outside of the transaction, which takes the database from others
+		for i, u := range users {
+			rows[i].ID = u.ID
+			if u.Name != "" {
+				rows[i].NameSkeleton = skeleton(u.Name)
+			}
+		}
 		var found []NamedUser
 		err = s.update(ctx, func(tx *sqlx.Tx) error {
-			found, err = decideSkeletons(ctx, tx, users, skeleton)
+			found, err = decideSkeletons(ctx, tx, users, rows)
 			return err
 		})
 		if err != nil {
@@ -119,24 +126,27 @@ func (s *Store) DecideSkeletons(ctx context.Context, skeleton func(name string) 
 	}
 }
 
-func decideSkeletons(ctx context.Context, tx *sqlx.Tx, users []NamedUser, skeleton func(string) string) ([]NamedUser, error) {
+// decideSkeletons stores the skeletons of rows, which are those of users. One that another process has stored in the
+// meantime stays as it is.
+func decideSkeletons(ctx context.Context, tx *sqlx.Tx, users []NamedUser, rows []User) ([]NamedUser, error) {
 	var twins []NamedUser
-	taken := tx.Rebind(`select exists (select 1 from users where tenant_id = ? and name_skeleton = ?)`)
+	taken := tx.Rebind(`select exists (select 1 from users where tenant_id = ? and name_skeleton = ? and id <> ?)`)
 	set := tx.Rebind(`update users set name_skeleton = ? where tenant_id = ? and id = ? and name_skeleton is null`)
-	for _, u := range users {
-		row := User{ID: u.ID}
-		if u.Name != "" {
-			row.NameSkeleton = skeleton(u.Name)
-		}
+	for i, u := range users {
+		row := rows[i]
 		var there bool
-		if err := tx.GetContext(ctx, &there, taken, u.TenantID, row.skeleton()); err != nil {
+		if err := tx.GetContext(ctx, &there, taken, u.TenantID, row.skeleton(), u.ID); err != nil {
 			return nil, err
 		}
 		if there {
-			twins, row.NameSkeleton = append(twins, u), ""
+			row.NameSkeleton = ""
 		}
-		if _, err := tx.ExecContext(ctx, set, row.skeleton(), u.TenantID, u.ID); err != nil {
+		n, err := changed(tx.ExecContext(ctx, set, row.skeleton(), u.TenantID, u.ID))
+		if err != nil {
 			return nil, err
+		}
+		if there && n > 0 {
+			twins = append(twins, u)
 		}
 	}
 	return twins, nil

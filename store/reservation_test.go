@@ -306,3 +306,28 @@ func TestSkeletonsAreDecidedForAllUsersFromBefore(t *testing.T) {
 		}
 	})
 }
+
+// Several may migrate at once: a user whose skeleton another one has decided is no twin of itself.
+func TestSkeletonsThatAnotherProcessDecidesMakeNoTwins(t *testing.T) {
+	t.Parallel()
+	eachWithDatabase(t, func(t *testing.T, s *store.Store, db *sql.DB) {
+		mustWrite(t, s, storetest.Creates(0, 3))
+		mustExec(t, db, `update users set name_skeleton = null`)
+		raced := false
+		twins, err := s.DecideSkeletons(t.Context(), func(name string) string {
+			if !raced {
+				raced = true
+				if twins, err := s.DecideSkeletons(t.Context(), strings.ToLower); err != nil || len(twins) > 0 {
+					t.Errorf("the other process found %d twins, wanted none: %v", len(twins), err)
+				}
+			}
+			return strings.ToLower(name)
+		})
+		if err != nil || len(twins) > 0 || !raced {
+			t.Errorf("found %d twins, wanted none: %v", len(twins), err)
+		}
+		if u := find(t, s, store.Lookup{Tenant: storetest.Acme, NameSkeleton: "user0000001"})[0].BySkeleton; u == nil {
+			t.Error("the skeleton that the other process decided is gone")
+		}
+	})
+}
