@@ -121,13 +121,20 @@ func TestResultMessages(t *testing.T) {
 // Every code has one status, and a client may rely on both.
 func TestStatusOfEveryCode(t *testing.T) {
 	t.Parallel()
-	for code, status := range map[worker.Code]int{
+	statuses := map[worker.Code]int{
 		worker.CodeMalformed: 400, worker.CodeInvalidInput: 400, worker.CodeUnauthenticated: 401, worker.CodeTenantMismatch: 403, worker.CodeForbidden: 403,
-		worker.CodeUnknownTenant: 404, worker.CodeUnknownSource: 404, worker.CodeUserExists: 409, worker.CodeEventIDConflict: 409, worker.CodeInvalidRoles: 422,
+		worker.CodeUnverifiedEmail: 403, worker.CodeUnknownTenant: 404, worker.CodeUnknownSource: 404, worker.CodeUserExists: 409, worker.CodeEventIDConflict: 409, worker.CodeInvalidRoles: 422,
 		worker.CodeInvalidOrganizations: 422, worker.CodeInternal: 500, worker.CodeBusy: 429, worker.CodeUnavailable: 503,
-	} {
+	}
+	for code, status := range statuses {
 		if got := code.Status(); got != status {
-			t.Errorf("%s: %d", code, got)
+			t.Errorf("code %s: got the status %d, wanted %d", code, got, status)
 		}
+		if !slices.Contains(worker.Codes(), code) {
+			t.Errorf("Codes: got no %s, wanted every code", code)
+		}
+	}
+	if got := len(worker.Codes()); got != len(statuses) {
+		t.Errorf("Codes: got %d codes, wanted %d", got, len(statuses))
 	}
 }

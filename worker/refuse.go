@@ -9,7 +9,8 @@ func Refuse(err error, at time.Time) Answer { return *answerOf(rejectionOf(err),
 // Codes returns the codes of all error objects, by status.
 func Codes() []Code {
 	return []Code{
-		CodeMalformed, CodeInvalidInput, CodeUnauthenticated, CodeTenantMismatch, CodeForbidden, CodeUnknownTenant, CodeUnknownSource,
-		CodeUserExists, CodeEventIDConflict, CodeInvalidRoles, CodeInvalidOrganizations, CodeBusy, CodeInternal, CodeUnavailable,
+		CodeMalformed, CodeInvalidInput, CodeUnauthenticated, CodeTenantMismatch, CodeForbidden, CodeUnverifiedEmail,
+		CodeUnknownTenant, CodeUnknownSource, CodeUserExists, CodeEventIDConflict, CodeInvalidRoles, CodeInvalidOrganizations,
+		CodeBusy, CodeInternal, CodeUnavailable,
 	}
 }

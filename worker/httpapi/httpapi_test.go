@@ -292,6 +292,20 @@ func TestAllFaultsAtOnce(t *testing.T) {
 	}
 }
 
+// The client of the API compares each answer with the schema, which lists the codes of fields.
+func TestFaultsOfNames(t *testing.T) {
+	a := newAPI(t)
+	for what, c := range map[string]struct{ body, code string }{
+		"another person's address": {strings.Replace(organizationUser("eve"), `"identityName":"eve"`, `"identityName":"ada@acme.example"`, 1), "not_own_address"},
+		"letters of two scripts":   {strings.Replace(organizationUser("eve"), `"identityName":"eve"`, `"identityName":"\u0435ve"`, 1), "mixed_scripts"},
+	} {
+		r := a.post("/users", c.body, nil)
+		if want := `"field":"identityName","code":"` + c.code + `"`; r.status != 400 || !strings.Contains(string(r.raw), want) {
+			t.Errorf("%s for a name: got %d %s, wanted 400 with %s", what, r.status, r.raw, want)
+		}
+	}
+}
+
 func TestHostileBodies(t *testing.T) {
 	a := newAPI(t)
 	files, err := filepath.Glob("../../providers/command/testdata/rejected/*.json")

@@ -48,13 +48,15 @@ func TestSchemasNameTheMembersOfTheCode(t *testing.T) {
 	}
 }
 
-// TestSchemasNameTheCodesOfTheCode asks for every code in error.json, with a status that openapi.yaml describes.
+// TestSchemasNameTheCodesOfTheCode asks for every code in the schemas that list them.
 func TestSchemasNameTheCodesOfTheCode(t *testing.T) {
 	c := readContract(t)
-	codes := c.schemas["error.json"]["properties"].(map[string]any)["code"].(map[string]any)["enum"].([]any)
-	for _, code := range worker.Codes() {
-		if !slices.Contains(codes, any(string(code))) {
-			t.Errorf("%s is not in error.json", code)
+	for schema, property := range map[string]string{"error.json": "code", "dead-letter-headers.json": "Idpsync-Dl-Code"} {
+		codes := c.schemas[schema]["properties"].(map[string]any)[property].(map[string]any)["enum"].([]any)
+		for _, code := range worker.Codes() {
+			if !slices.Contains(codes, any(string(code))) {
+				t.Errorf("%s: got no %s among the values of %s, wanted every code", schema, code, property)
+			}
 		}
 	}
 }
@@ -120,6 +122,7 @@ func TestMessagesOfTheBrokerFitTheirSchemas(t *testing.T) {
 		{"bare password", "idpsync.command." + workertest.Acme + ".v1.users.create", "tenant-user-request.json", auth, []byte(tenantUser("bob@acme.example"))},
 		{"feed", "idpsync.feed." + workertest.Acme + ".workday", "feed-user.json", auth, []byte(`{"email":"cy@acme.example","name":"Cy","auth_provider":"saml"}`)},
 		{"roles", "idpsync.feed." + workertest.Acme + ".workday", "feed-user.json", auth, []byte(`{"email":"di@acme.example","name":"Di","auth_provider":"saml","roles":["emperor"]}`)},
+		{"unproved", "idpsync.login." + workertest.Acme + ".okta", "oidc-login.json", nil, a.d.Login(a.d.Person("fay").With(workertest.Claims{"email_verified": false}))},
 		{"unknown source", "idpsync.feed." + workertest.Acme + ".nowhere", "feed-user.json", auth, []byte(`{"email":"di@acme.example","name":"Di"}`)},
 	} {
 		if e.schema != "" {
@@ -132,7 +135,7 @@ func TestMessagesOfTheBrokerFitTheirSchemas(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	const events, letters = 8, 4
+	const events, letters = 9, 5
 	all := func(workertest.Record) bool { return true }
 	for _, r := range a.d.Results.Await(events, "results of all", all) {
 		a.contract.checkJSON(t, a.contract.schemas["result.json"], r.Data)
