@@ -370,3 +370,23 @@ func (u *upgrade) withdrawn() {
 	u.start()
 	u.user("a person of a source that was withdrawn", u.enter(acme, "old", u.token(u.t, "old", "wanda", "wanda@acme.example", nil)), u.idOf(acme, "wanda@acme.example"), "200 exists")
 }
+
+// TestMigrateTwiceLetsEverybodyIn shows why migrate has to run again when the last worker of an earlier version has
+// stopped: identities that it made since have no kind, as an old worker does not know of any.
+func TestMigrateTwiceLetsEverybodyIn(t *testing.T) {
+	tell(t, "nothing but to log in with an identity that an earlier version made after migrate", func(s *story) {
+		s.declare(okta)
+		ada := s.made("Ada", s.oidc("okta", "ada", "ada@acme.example", nil))
+		o := store.Options{Path: s.path("data/" + sqliteFile)}
+		if s.environ["IDPSYNC_DATABASE_URL"] != "" {
+			o = s.data
+		}
+		db := storetest.Database(s.t, o)
+		if _, err := db.ExecContext(s.ctx, `update identities set kind = ''`); err != nil {
+			s.t.Fatalf("take the kind from the identity: %v", err)
+		}
+		s.refused("Ada, before migrate has run again", s.oidc("okta", "ada", "ada@acme.example", nil), "409 user_exists different_source")
+		s.must("migrate", "--only", "schema")
+		s.user("Ada, after migrate has run again", s.oidc("okta", "ada", "ada@acme.example", nil), ada, "200 exists")
+	})
+}
