@@ -42,6 +42,10 @@ func newMigrateCommand(a *app) *cobra.Command {
 It may run anywhere, any number of times, and several at once. Run it before the first worker, and before workers of a new
 version. The embedded database and broker need it only to change limits: idpsync run sets them up.
 
+After an upgrade it also brings the rows of earlier versions up to date, and lists what it can't tell, such as identities
+of a source that is not declared any more. Keep that list, since most of it appears once; deploy/RUNBOOK.md says what to
+do about each line.
+
 A limit that is not given stays as it is.`,
 		Example: `  idpsync migrate --database-url-file db.url --nats-url nats://broker:4222 --nats-creds admin.creds
   idpsync migrate --dry-run                     show what would change; exit code 3 when something would

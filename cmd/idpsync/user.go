@@ -26,8 +26,8 @@ func newUserOwnerCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "owner --tenant TENANT (USER-ID | --none)",
 		Short: "Make a user the owner of a tenant, or end ownership",
-		Long: `Make a user the owner of a tenant, in place of the one who is; with --none the tenant has no owner, and the first login
-that proves the owner's address of the directory becomes it.
+		Long: `Make a user the owner of a tenant, in place of the one who is; with --none the tenant has no owner, and the next login
+that proves the owner's address of the directory makes its user the owner.
 
 No event can do this: an owner comes from such a login, or from here.`,
 		Args: cobra.MaximumNArgs(1),

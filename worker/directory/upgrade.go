@@ -214,7 +214,7 @@ func (u *upgrade) decideSkeletons(ctx context.Context) error {
 func (u *upgrade) findOwners(ctx context.Context) error {
 	owners, err := u.st.OwnersWithoutLogin(ctx)
 	for _, o := range owners {
-		u.say(o.TenantID, "if that is not the owner: idpsync user owner --tenant "+o.TenantID+" --none; then the first login with the owner's proved address becomes it",
+		u.say(o.TenantID, "if that is not the owner: idpsync user owner --tenant "+o.TenantID+" --none; then the next login that proves the owner's address makes its user the owner",
 			"user %s (%s), made by source %s, is the owner and has never logged in", o.ID, o.Email, o.CreatedBy)
 	}
 	return err
