@@ -40,7 +40,7 @@ type entry struct {
 	plain   bool     // the expression is nothing but chains[0]
 	chains  []chain  // every selection below a variable
 	reads   []string // every key that the expression names, for overage markers
-	native  ast.Expr // while the mapping is compiled
+	tree    *ast.AST // while the mapping is compiled
 }
 
 // A chain is a selection of keys below a variable: claims.realm_access.roles.
@@ -124,15 +124,15 @@ func CompileSource(src providers.Source) (*Mapping, error) {
 	if len(problems) > 0 {
 		return nil, &LintError{problems}
 	}
-	m.proof = proofOf(src, m.entry("email"), m.entry("email_verified"))
+	m.proof = proofOf(env, src, m.entry("email"), m.entry("email_verified"))
 	if e := m.entry("subject"); e != nil {
-		m.subject = subjectWarning(e.native)
+		m.subject = subjectWarning(e.tree.Expr())
 	}
 	if m.trusted || !m.proof.counts {
 		m.entries = slices.DeleteFunc(m.entries, func(e entry) bool { return e.want == boolean }) // it has no say
 	}
 	for i := range m.entries {
-		m.entries[i].native = nil
+		m.entries[i].tree = nil
 	}
 	return m, nil
 }
@@ -202,8 +202,9 @@ func compileField(env *cel.Env, kind providers.Kind, field string, want result, 
 	if err != nil {
 		return entry{}, []Problem{{Field: field, Message: err.Error()}}
 	}
-	native := checked.NativeRep().Expr()
-	e := entry{field: field, want: want, source: expr, program: program, native: native, reads: keysOf(native), chains: chainsOf(native), short: shortcutOf(expr)}
+	tree := checked.NativeRep()
+	native := tree.Expr()
+	e := entry{field: field, want: want, source: expr, program: program, tree: tree, reads: keysOf(native), chains: chainsOf(native), short: shortcutOf(expr)}
 	if whole, ok := selection(native); ok {
 		e.plain, e.chains = true, []chain{whole}
 	}

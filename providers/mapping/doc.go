@@ -34,8 +34,10 @@
 // speaks of claims.email as it is, and of no other address. An expression that the operator wrote speaks of a claim when
 // it reads that claim, or one beside it that is named after it: X_verified, XVerified or verified_X, and for claims.email
 // also xms_edov, which Microsoft Entra sends. An address from one of several claims needs all of them spoken of; an
-// expression that can be true by other claims alone, or by a claim's being there, is no proof. An email_verified that
-// speaks of something else is never evaluated. A source with trust_email needs none of this.
+// expression that can be true by other claims alone, or by a claim's being there, is no proof. Nor is one that is true
+// although nothing speaks for the address: it is tried on claims that are made up, with an address of a domain that
+// does not exist, and with each claim that could vouch for it absent, false, null, "false", 0, "" or an unknown string. An
+// email_verified that is no proof is never evaluated at run time. A source with trust_email needs none of this.
 //
 // [CompileSource] compiles all the same, so that a source in force goes on working; [Mapping.Lint] tells who applies it.
 //

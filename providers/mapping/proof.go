@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/operators"
 
@@ -32,7 +33,7 @@ func trusts(src providers.Source) bool { return src.TrustEmail && len(src.Domain
 
 // proofOf finds whether email_verified speaks of the claims that the address comes from: claims.email_verified says
 // nothing of claims.preferred_username, which people may choose themselves.
-func proofOf(src providers.Source, email, verified *entry) proof {
+func proofOf(env *cel.Env, src providers.Source, email, verified *entry) proof {
 	if src.Kind != providers.KindOIDC {
 		return proof{counts: trusts(src), field: "trust_email", why: "a SAML source proves addresses by trust_email and domains alone, which are not set", hint: otherWays}
 	}
@@ -49,9 +50,9 @@ func proofOf(src providers.Source, email, verified *entry) proof {
 		p.why = "email_verified is switched off"
 		return p
 	}
-	p.of = origins(email.native)
+	p.of = origins(email.tree.Expr())
 	standard := path{{key: "email"}}
-	whole, static := place(email.native, nil, "claims")
+	whole, static := place(email.tree.Expr(), nil, "claims")
 	p.plain = static && whole.equal(standard)
 	for _, from := range p.of {
 		if len(from) == 0 {
@@ -74,7 +75,7 @@ func proofOf(src providers.Source, email, verified *entry) proof {
 		}
 		return p
 	}
-	read := reads(verified.native)
+	read := reads(verified.tree.Expr())
 	for _, from := range p.of {
 		if !spokenOf(from, read) {
 			p.why = "email_verified reads nothing that speaks of " + from.String() + ", which the address comes from"
@@ -86,9 +87,13 @@ func proofOf(src providers.Source, email, verified *entry) proof {
 			return p
 		}
 	}
-	if !needs(verified.native, true, p.of) {
+	if !needs(verified.tree.Expr(), true, p.of) {
 		p.why = "email_verified can be true without a claim that speaks of " + p.sources()
 		p.hint = "join the other conditions with && in place of ||, " + otherWays
+		return p
+	}
+	if when := unfounded(env, email.tree, verified.tree, p.of); when != "" {
+		p.why, p.hint = "email_verified "+when, probeHint(p.of)
 		return p
 	}
 	p.counts = true
