@@ -15,6 +15,7 @@ import (
 
 const (
 	probeAddress  = "probe@unowned.invalid" // no operator compares with it, and no issuer has vouched for it
+	otherAddress  = "other@unowned.invalid" // of other claims, which may be verified
 	probeCost     = 1_000_000               // of all evaluations for one source, in CEL's cost units
 	probeLiterals = 8                       // strings of the expression that members of entries are tried with
 	probeIndex    = 16                      // entries of a list that is made up
@@ -57,8 +58,10 @@ type prober struct {
 	programs map[int64]cel.Program
 	cost     uint64
 
-	claims map[string]any // of the probe at hand
-	alike  bool           // other address claims hold the address too
+	// of the probe at hand
+	voice  voice
+	other  filling
+	claims map[string]any
 }
 
 // unfounded says when email_verified is true although nothing speaks for the address; it is empty when there is no such
@@ -67,7 +70,7 @@ func unfounded(env *cel.Env, email, verified *ast.AST, of []path) string {
 	p := &prober{env: env, tree: verified, of: of, programs: map[int64]cel.Program{}}
 	p.read = append(reads(email.Expr()), reads(verified.Expr())...)
 	p.keys = append(keysOf(email.Expr()), keysOf(verified.Expr())...)
-	witnesses := p.witnesses()
+	witnesses, strangers := p.witnesses()
 	said := voices()
 	if len(witnesses) == 0 {
 		said = said[:1]
@@ -77,17 +80,22 @@ func unfounded(env *cel.Env, email, verified *ast.AST, of []path) string {
 		addresses = append(addresses, []any{probeAddress}, nil) // nil stands for a list of objects
 	}
 	fillings := p.fillings(lists(email.Expr()) || lists(verified.Expr()))
+	if len(strangers) > 0 {
+		fillings = append(fillings, filling{value: otherAddress, elsewhere: true})
+	}
 	for _, v := range said {
 		for _, address := range addresses {
 			for _, other := range fillings {
-				p.alike = other.value == probeAddress
-				p.claims = p.madeUp(v, address, other)
+				p.voice, p.other = v, other
+				p.claims = p.madeUp(address)
 				comes, err := p.may(verified.Expr(), true)
 				switch {
 				case err != nil:
 					return "cannot be tried on claims that are made up: " + err.Error()
 				case !comes:
-				case len(witnesses) == 0 && p.alike:
+				case other.elsewhere:
+					return "is true when " + strings.Join(strangers, " and ") + ", of another address, says so"
+				case len(witnesses) == 0 && other.value == probeAddress:
 					return "is true when another claim holds the same address, which vouches for neither"
 				case len(witnesses) == 0:
 					return "is true of an address that no claim vouches for"
@@ -102,29 +110,44 @@ func unfounded(env *cel.Env, email, verified *ast.AST, of []path) string {
 	return ""
 }
 
-// witnesses names the claims that could vouch for the address.
-func (p *prober) witnesses() []string {
-	var names []string
+// witnesses names the claims that could vouch for an address, and those of them that speak of another one.
+func (p *prober) witnesses() (names, strangers []string) {
 	for _, r := range reads(p.tree.Expr()) {
-		if slices.ContainsFunc(r, func(s step) bool { return vouches(s.key) }) {
+		if r.vouches() {
 			names = append(names, r.String())
+			if !p.own(r) {
+				strangers = append(strangers, r.String())
+			}
 		}
 	}
 	if len(names) > 0 {
-		return names
+		return names, strangers
 	}
 	for _, key := range keysOf(p.tree.Expr()) {
 		if vouches(key) && !slices.Contains(names, key) {
 			names = append(names, key)
 		}
 	}
-	return names
+	return names, nil
+}
+
+// own reports whether a claim that vouches speaks of the address: by its name, or as a member of the object beside it.
+func (p *prober) own(r path) bool {
+	return slices.ContainsFunc(p.of, func(from path) bool {
+		return spokenOf(from, []path{r}) || r.within(from) || len(r) > 1 && len(r) == len(from) && r[:len(r)-1].equal(from[:len(from)-1])
+	})
+}
+
+func (p path) vouches() bool {
+	return slices.ContainsFunc(p, func(s step) bool { return vouches(s.key) })
 }
 
 // A filling is what claims about other things are in a probe, and the members of entries about which nothing is known.
 type filling struct {
 	value  any  // nil stands for absent
 	listed bool // the claims are lists of entries, whose members have the value
+
+	elsewhere bool // the claims are of another address, which is verified
 }
 
 // fillings returns what to try; lists says that the expressions may read members of entries of a list.
@@ -159,32 +182,35 @@ func lists(e ast.Expr) bool {
 }
 
 // madeUp returns the claims of a probe.
-func (p *prober) madeUp(v voice, address any, other filling) map[string]any {
+func (p *prober) madeUp(address any) map[string]any {
 	claims := map[string]any{}
 	for _, from := range p.of {
 		value := address
 		if value == nil {
-			value = []any{p.entry(v, other)}
+			value = []any{p.entry()}
 		}
-		p.put(claims, from, value, v, other)
+		p.put(claims, from, value)
 	}
 	for _, r := range p.read {
 		if len(r) == 0 || slices.ContainsFunc(p.of, func(from path) bool { return r.within(from) || from.within(r) }) {
 			continue
 		}
-		switch last := r[len(r)-1]; {
-		case slices.ContainsFunc(r, func(s step) bool { return vouches(s.key) }):
-			if !v.absent {
-				p.put(claims, r, v.value, v, other)
+		named := slices.Contains(addressNames, r[len(r)-1].key)
+		switch {
+		case r.vouches() && p.other.elsewhere && !p.own(r):
+			p.put(claims, r, true)
+		case r.vouches():
+			if !p.voice.absent {
+				p.put(claims, r, p.voice.value)
 			}
-		case other.listed:
-			p.put(claims, r, []any{p.entry(v, other)}, v, other)
-		case other.value == probeAddress:
-			if slices.Contains(addressNames, last.key) {
-				p.put(claims, r, other.value, v, other)
+		case p.other.listed:
+			p.put(claims, r, []any{p.entry()})
+		case p.other.value == probeAddress || p.other.elsewhere:
+			if named {
+				p.put(claims, r, p.other.value)
 			}
-		case other.value != nil:
-			p.put(claims, r, other.value, v, other)
+		case p.other.value != nil:
+			p.put(claims, r, p.other.value)
 		}
 	}
 	return claims
@@ -194,25 +220,25 @@ func (p *prober) madeUp(v voice, address any, other filling) map[string]any {
 func (p path) within(outer path) bool { return len(p) >= len(outer) && p[:len(outer)].equal(outer) }
 
 // entry makes an entry of a list, with every member that the expressions name.
-func (p *prober) entry(v voice, other filling) map[string]any {
+func (p *prober) entry() map[string]any {
 	entry := map[string]any{}
 	for _, key := range p.keys {
 		switch {
 		case vouches(key):
-			if !v.absent {
-				entry[key] = v.value
+			if !p.voice.absent {
+				entry[key] = p.voice.value
 			}
 		case slices.Contains(addressNames, key):
 			entry[key] = probeAddress
-		case other.value != nil:
-			entry[key] = other.value
+		case p.other.value != nil:
+			entry[key] = p.other.value
 		}
 	}
 	return entry
 }
 
 // put sets a value at a place, with the objects and lists around it. It leaves what does not fit.
-func (p *prober) put(object map[string]any, at path, value any, v voice, other filling) {
+func (p *prober) put(object map[string]any, at path, value any) {
 	for i := 0; i < len(at); i++ {
 		key, last := at[i].key, i == len(at)-1
 		if at[i].list {
@@ -228,7 +254,7 @@ func (p *prober) put(object map[string]any, at path, value any, v voice, other f
 			}
 			list, _ := object[key].([]any)
 			for len(list) <= int(next.index) {
-				list = append(list, p.entry(v, other))
+				list = append(list, p.entry())
 			}
 			object[key] = list
 			if i++; i == len(at)-1 {
@@ -312,9 +338,9 @@ func (p *prober) settled(e ast.Expr) bool {
 }
 
 func (p *prober) known(r path) bool {
-	return slices.ContainsFunc(r, func(s step) bool { return vouches(s.key) }) ||
+	return r.vouches() ||
 		slices.ContainsFunc(p.of, func(from path) bool { return r.within(from) || from.within(r) }) ||
-		p.alike && slices.Contains(addressNames, r[len(r)-1].key)
+		(p.other.value == probeAddress || p.other.elsewhere) && slices.Contains(addressNames, r[len(r)-1].key)
 }
 
 var errProbeCost = errors.New("it costs more than is allowed")

@@ -55,6 +55,12 @@ func TestProofIsNotTrueByItself(t *testing.T) {
 		{`claims.upn`, `claims.?upn_verified.orValue(true)`, silent, "is true when claims.upn_verified is absent"},
 		{`claims.email`, `claims.email_verified == claims.xms_edov`, strings.Replace(says("false"), `{`, `{"xms_edov": false, `, 1), "is true when claims.email_verified and claims.xms_edov are false"},
 
+		// The verification of another claim is none, whatever it is joined with.
+		{`claims.preferred_username`, `claims.email_verified && claims.preferred_username != ""`, says("true"), "is true when claims.email_verified, of another address, says so"},
+		{`claims.upn`, `claims.email_verified && claims.upn.contains("@") && claims.email != ""`, says("true"), "claims.email_verified, of another address, says so"},
+		{`claims.upn`, `claims.email_verified == true && claims.email != claims.upn`, strings.Replace(says("true"), `"email": "eve`, `"email": "eva`, 1), "claims.email_verified, of another address, says so"},
+		{`claims.emails[0].value`, `claims.emails[1].verified && claims.emails[0].value != ""`, strings.Replace(silent, `"work"}`, `"work"}, {"verified": true}`, 1), "claims.emails[1].verified, of another address, says so"},
+
 		// What it asks of other claims besides does not hide it.
 		{`claims.email`, `claims.hd == "acme.example" && !claims.email_verified`, says("false"), byThis + "false"},
 		{`claims.email`, `claims.hd == "acme.example" && claims.?email_verified.orValue(true)`, silent, byThis + "absent"},
@@ -135,6 +141,8 @@ func TestHonestProofsStayProofs(t *testing.T) {
 		{`claims.email`, `claims.email in [` + strings.Join(people, ", ") + `]`},
 		{`claims.email`, `claims.email == claims.preferred_username && claims.preferred_username.endsWith("@acme.example")`},
 		{`claims.upn`, `claims.upn.endsWith("@acme.example")`},
+		{`claims.upn`, `claims.upn.endsWith("@acme.example") && claims.email_verified`},
+		{`claims.upn`, `claims.xms_edov in [true, 1, "1", "true"] && claims.upn.lowerAscii() == claims.email.lowerAscii()`},
 		{`claims.upn`, `claims.upn.lowerAscii().endsWith("@acme.example") || claims.upn.endsWith("@acme.test")`},
 		{`claims.preferred_username`, `claims.email_verified && claims.email == claims.preferred_username`},
 		{`claims.email`, `claims.email_verified && claims.email == claims.preferred_username`},
