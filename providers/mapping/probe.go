@@ -70,6 +70,7 @@ func unfounded(env *cel.Env, email, verified *ast.AST, of []path) string {
 	p := &prober{env: env, tree: verified, of: of, programs: map[int64]cel.Program{}}
 	p.read = append(reads(email.Expr()), reads(verified.Expr())...)
 	p.keys = append(keysOf(email.Expr()), keysOf(verified.Expr())...)
+	p.read = append(p.read, p.asked()...)
 	witnesses, strangers := p.witnesses()
 	said := voices()
 	if len(witnesses) == 0 {
@@ -129,6 +130,23 @@ func (p *prober) witnesses() (names, strangers []string) {
 		}
 	}
 	return names, nil
+}
+
+// asked returns the places at which claims that could vouch may be asked for without being read: has(claims.x_verified),
+// "x_verified" in claims.
+func (p *prober) asked() []path {
+	var places []path
+	for _, key := range keysOf(p.tree.Expr()) {
+		if !vouches(key) {
+			continue
+		}
+		places = append(places, path{{key: key}})
+		for _, from := range p.of {
+			beside := append(slices.Clone(from[:len(from)-1]), step{key: key})
+			places = append(places, beside)
+		}
+	}
+	return places
 }
 
 // own reports whether a claim that vouches speaks of the address: by its name, or as a member of the object beside it.
@@ -252,7 +270,10 @@ func (p *prober) put(object map[string]any, at path, value any) {
 			if next.index < 0 || next.index >= probeIndex {
 				return
 			}
-			list, _ := object[key].([]any)
+			list, ok := object[key].([]any)
+			if _, there := object[key]; there && !ok {
+				return
+			}
 			for len(list) <= int(next.index) {
 				list = append(list, p.entry())
 			}
@@ -268,10 +289,12 @@ func (p *prober) put(object map[string]any, at path, value any) {
 			object = inner
 			continue
 		}
+		if _, there := object[key]; !there {
+			object[key] = map[string]any{}
+		}
 		inner, ok := object[key].(map[string]any)
 		if !ok {
-			inner = map[string]any{}
-			object[key] = inner
+			return
 		}
 		object = inner
 	}

@@ -55,6 +55,15 @@ func TestProofIsNotTrueByItself(t *testing.T) {
 		{`claims.upn`, `claims.?upn_verified.orValue(true)`, silent, "is true when claims.upn_verified is absent"},
 		{`claims.email`, `claims.email_verified == claims.xms_edov`, strings.Replace(says("false"), `{`, `{"xms_edov": false, `, 1), "is true when claims.email_verified and claims.xms_edov are false"},
 
+		// That it is there, whatever it says, is not a word for the address.
+		{`claims.email`, `has(claims.email_verified) && claims.email != ""`, says("false"), "is true when email_verified is false"},
+		{`claims.email`, `"email_verified" in claims && claims.email.contains("@")`, says("false"), "is true when email_verified is false"},
+		{`claims.email`, `claims[?"email_verified"].hasValue() && claims.email != ""`, says("false"), "is true when email_verified is false"},
+		{`claims.email`, `claims.?email_verified.optMap(v, v != "no").orValue(false)`, says("false"), byThis + "false"},
+		{`claims.emails[0].value`, `has(claims.emails[0].verified) && claims.emails[0].value != ""`, strings.Replace(silent, `"work"}`, `"work", "verified": false}`, 1), "is true when verified is false"},
+
+		{`claims.list[0]`, `claims.list[0] != "" && !("list_verified" in claims)`, strings.Replace(silent, `{`, `{"list": ["eve@evil.example"], `, 1), "is true when list_verified is absent"},
+
 		// The verification of another claim is none, whatever it is joined with.
 		{`claims.preferred_username`, `claims.email_verified && claims.preferred_username != ""`, says("true"), "is true when claims.email_verified, of another address, says so"},
 		{`claims.upn`, `claims.email_verified && claims.upn.contains("@") && claims.email != ""`, says("true"), "claims.email_verified, of another address, says so"},
