@@ -125,8 +125,8 @@ func (t Topology) streams(maxPayload int64) []jetstream.StreamConfig {
 			Subjects:    []string{"idpsync.login.>", "idpsync.command.>", "idpsync.feed.>"},
 			Retention:   jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew, DenyPurge: true,
 			MaxBytes: def(t.EventsBytes, defaultEventsBytes), MaxMsgSize: size,
-			Duplicates: noDuplicates, AllowAtomicPublish: true,
-			Storage: jetstream.FileStorage, Replicas: replicas,
+			Duplicates: noDuplicates,
+			Storage:    jetstream.FileStorage, Replicas: replicas,
 		},
 		{
 			Name:        StreamResults,
@@ -134,7 +134,7 @@ func (t Topology) streams(maxPayload int64) []jetstream.StreamConfig {
 			Subjects:    []string{"idpsync.result.>"},
 			Retention:   jetstream.LimitsPolicy, Discard: jetstream.DiscardOld,
 			MaxBytes: def(t.ResultsBytes, defaultResultsBytes), MaxAge: age(t.ResultsAge, defaultResultsAge),
-			Duplicates: duplicates, AllowAtomicPublish: true, AllowDirect: true,
+			Duplicates: duplicates, AllowDirect: true,
 			Storage: jetstream.FileStorage, Replicas: replicas,
 		},
 		{
