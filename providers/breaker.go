@@ -42,7 +42,7 @@ type Breaker struct {
 	cause    error     // of the last failure
 }
 
-// Allow reports whether the issuer may be asked now; the answer must be told to Done. While it may not, cause is why, and
+// Allow reports whether the issuer may be asked now; the answer must be told to Done, or that there is none to Abandon. While it may not, cause is why, and
 // wait how long it lasts at least.
 func (b *Breaker) Allow(now time.Time) (ok bool, wait time.Duration, cause error) {
 	b.mu.Lock()
@@ -81,4 +81,11 @@ func (b *Breaker) Done(now time.Time, err error) {
 		open = min(breakerMost, breakerLeast<<(b.failures-1))
 	}
 	b.until = now.Add(open)
+}
+
+// Abandon tells that a question was given up, for reasons that say nothing of the issuer.
+func (b *Breaker) Abandon() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.probing = false
 }

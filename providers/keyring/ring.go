@@ -273,17 +273,26 @@ func (r *Ring[K]) read(now time.Time, enough func(*History[K]) bool) *providers.
 
 // ask asks the issuer and keeps what it answers.
 func (r *Ring[K]) ask() *providers.Error {
+	answered := false
+	defer func() { // also after a panic: nobody else is let through while a question is under way
+		if !answered {
+			r.breaker.Abandon()
+		}
+	}()
 	asked, failure := r.clock() // before the question, as the answer may be as old
 	if failure != nil {
-		r.breaker.Done(r.c.Env.Now(), r.away())
 		return failure
 	}
 	before := r.away()
 	answer, err := r.c.Fetch(r.life, asked)
+	if err != nil && r.life.Err() != nil { // we gave up, which says nothing of the issuer
+		return Cancelled(err)
+	}
+	answered = true
 	r.breaker.Done(r.c.Env.Now(), err)
 	log := r.c.Env.Log.With(slog.String("tenant", r.c.Source.Tenant), slog.String("source", r.c.Source.Name), slog.String("issuer", r.named()))
 	if err != nil {
-		if before == nil && r.life.Err() == nil { // say it once for each outage
+		if before == nil { // say it once for each outage
 			log.Warn("issuer cannot be asked for its "+r.c.Words.Document+"; what is known stays in use for a while",
 				slog.Duration("key_staleness", r.c.Source.Staleness()), slog.Duration("key_grace", r.c.Source.Grace()), slog.Any("error", err))
 		}
