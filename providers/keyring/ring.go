@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -169,7 +170,23 @@ func newer[K any](h, other *History[K]) bool {
 
 // settled reports whether no answer can say more of an event of that time than the history does.
 func (r *Ring[K]) settled(h *History[K], at time.Time) bool {
-	return !h.AskedAt.IsZero() && (r.c.Fetch == nil || !h.AskedAt.Before(at))
+	if r.c.Fetch == nil {
+		return !h.AskedAt.IsZero() && r.inForce(h)
+	}
+	return !h.AskedAt.IsZero() && !h.AskedAt.Before(at)
+}
+
+// inForce reports whether a history has all keys of the document as published. A worker that has not heard yet of a new
+// document may have written an older one into the history.
+func (r *Ring[K]) inForce(h *History[K]) bool {
+	for _, fixed := range r.c.Fixed.Keys {
+		if !slices.ContainsFunc(h.Keys, func(k *Key[K]) bool {
+			return k.Thumbprint == fixed.Thumbprint && k.Variant == fixed.Variant && k.RetiredAt.IsZero()
+		}) {
+			return false
+		}
+	}
+	return true
 }
 
 // undecided is the word on an event of which no more can be found out now. An issuer that is away is believed for longer.

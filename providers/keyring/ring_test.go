@@ -137,3 +137,28 @@ func TestARingThatClosesHoldsNoIssuerToBeAway(t *testing.T) {
 		t.Errorf("a login after the change is refused for %q; want it accepted", got)
 	}
 }
+
+// Right after a document is changed, a worker that does not know yet may write the old one into the history.
+func TestAnOlderDocumentOfAnotherWorkerRetiresNoKeyInForce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	changed := w.ring(t, nil, "new")
+	if got := w.decide(t, changed, "new"); got != "" {
+		t.Fatalf("by the new document the login is refused for %q; want it accepted", got)
+	}
+	w.clock.Advance(time.Second)
+	late := w.ring(t, nil, "old")
+	if got := w.decide(t, late, "old"); got != "" {
+		t.Fatalf("by the old document the login is refused for %q; want it accepted", got)
+	}
+	w.clock.Advance(time.Second)
+	if err := changed.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.decide(t, changed, "new"); got != "" {
+		t.Errorf("after the other worker's look, a login by the document in force is refused for %q; want it accepted", got)
+	}
+	if got := w.decide(t, changed, "old"); got != "retired" {
+		t.Errorf("a login with the key of the old document is refused for %q; want retired", got)
+	}
+}
