@@ -384,10 +384,27 @@ func (r *Ring[K]) load(now time.Time) (*History[K], error) {
 // Known returns what is known now, or nil.
 func (r *Ring[K]) Known() *History[K] { return r.current.Load() }
 
-// Reload takes over what the history knows now. A ring that has judged nothing yet has nothing to take over.
+// Reload takes over what the history knows now. A ring that has judged nothing yet has nothing to take over, unless its
+// first read is under way: that may have read the history before the change.
 func (r *Ring[K]) Reload(ctx context.Context) error {
-	if r.named() == "" || r.c.Fetch == nil && r.current.Load() == nil || ctx.Err() != nil {
+	if r.named() == "" || ctx.Err() != nil {
 		return ctx.Err()
+	}
+	r.mu.Lock()
+	first := r.running
+	r.mu.Unlock()
+	if r.c.Fetch == nil && r.current.Load() == nil {
+		if first == nil {
+			return nil
+		}
+		select {
+		case <-first.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if r.current.Load() == nil { // it failed
+			return nil
+		}
 	}
 	_, err := r.load(r.c.Env.Now())
 	if err != nil && r.life.Err() == nil {

@@ -162,3 +162,54 @@ func TestAnOlderDocumentOfAnotherWorkerRetiresNoKeyInForce(t *testing.T) {
 		t.Errorf("a login with the key of the old document is refused for %q; want retired", got)
 	}
 }
+
+type history = providers.Keys
+
+// slowKeys stops between reading the history and handing it over, once.
+type slowKeys struct {
+	history
+	read, goOn chan struct{}
+}
+
+func (k *slowKeys) Keys(ctx context.Context, tenant, source, issuer string) (providers.KeyHistory, error) {
+	h, err := k.history.Keys(ctx, tenant, source, issuer)
+	if k.read != nil {
+		read := k.read
+		k.read = nil
+		close(read)
+		<-k.goOn
+	}
+	return h, err
+}
+
+// A ban that comes while the first login has the history read must not be lost to that worker.
+func TestABanDuringTheFirstReadOfADocument(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	slow := &slowKeys{w.env.Keys, make(chan struct{}), make(chan struct{})}
+	read := slow.read
+	w.env.Keys = slow
+	r := w.ring(t, nil, "a")
+	err := r.Decide(t.Context(), keyring.Event{StoredAt: w.clock.Now(), ByBroker: true}, nil)
+	failure, _ := errors.AsType[*providers.Error](err)
+	if failure == nil || failure.Ready == nil {
+		t.Fatalf("the first login gives %v; want it to wait until the document is read", err)
+	}
+	<-read
+	w.keys.Ban(issuerName, "a", time.Time{})
+	reloaded := make(chan error, 1)
+	go func() { reloaded <- r.Reload(t.Context()) }() // as the worker does when it sees that bans changed
+	select {
+	case err := <-reloaded:
+		reloaded <- err
+	case <-time.After(100 * time.Millisecond): // it may wait for the read
+	}
+	close(slow.goOn)
+	if err := <-reloaded; err != nil {
+		t.Fatal(err)
+	}
+	<-failure.Ready
+	if got := w.decide(t, r, "a"); got != "banned" {
+		t.Errorf("after the ban the login is refused for %q; want banned", got)
+	}
+}
