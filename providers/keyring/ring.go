@@ -33,7 +33,7 @@ type Config[K any] struct {
 	Source providers.Source
 	Env    providers.Environment
 	Issuer string // under which the history is kept; "" when only an answer tells
-	Asked  string // the address that is asked
+	Asked  string // what is asked; rings that ask the same have one breaker
 
 	// Fetch asks the issuer. It bounds its own time, and is called by one goroutine at a time. Nil: the issuer is never
 	// asked, and publishes what Fixed says.

@@ -40,7 +40,8 @@ func newTrust(src providers.Source, env providers.Environment) (*trust, error) {
 		return nil, errors.New("metadata_file or metadata_url is required")
 	}
 	c := keyring.Config[*certificate]{
-		Source: src, Env: env, Issuer: src.Issuer, Asked: src.MetadataURL, Parse: parseCertificate,
+		Source: src, Env: env, Issuer: src.Issuer, Asked: src.MetadataURL + " " + src.Issuer, // a federation has many at one address
+		Parse: parseCertificate,
 		Words: keyring.Words{Unreachable: "metadata", Reading: "metadata", Pending: "metadata", Document: "metadata"},
 	}
 	if src.Metadata != "" {

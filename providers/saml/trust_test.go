@@ -388,3 +388,14 @@ func TestDocumentOutlivesItsHistory(t *testing.T) {
 		t.Errorf("after the history has ended: %v; want the certificates of the document believed", err)
 	}
 }
+
+// Of two sources that read one document of a federation, the one whose identity provider left it does not keep the other
+// from reading it.
+func TestSourcesOfOneMetadataURLHaveBreakersOfTheirOwn(t *testing.T) {
+	s := newServed(t)
+	s.env.Breakers = &providers.Breakers{}
+	gone := s.provider(t, func(src *providers.Source) { src.Name, src.Issuer = "gone", "https://gone.example" })
+	there := s.provider(t, func(src *providers.Source) { src.Issuer = idpID })
+	s.want(t, gone, mustRespond(t, newIdP(t, "https://gone.example", s.clock), s.ask()), "metadata")
+	s.want(t, there, s.respond(t), "")
+}
