@@ -173,7 +173,7 @@ func (r *Ring[K]) settled(h *History[K], at time.Time) bool {
 	if r.c.Fetch == nil {
 		return !h.AskedAt.IsZero() && r.inForce(h)
 	}
-	return !h.AskedAt.IsZero() && !h.AskedAt.Before(at)
+	return !h.AskedAt.IsZero() && !h.AskedAt.Before(at.Truncate(time.Microsecond)) // the history keeps microseconds
 }
 
 // inForce reports whether a history has all keys of the document as published. A worker that has not heard yet of a new

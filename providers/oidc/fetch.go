@@ -19,7 +19,7 @@ const (
 	maxKeys      = 256             // keys of a JWK Set, the first ones
 	maxRedirects = 3               // on the same host
 	fetchTimeout = 5 * time.Second // for discovery and key set together
-	discoveryAge = time.Hour       // after which the discovery document is read again
+	discoveryAge = time.Minute     // after which the discovery document is read again; an issuer that moves its keys may go on answering at the old address
 )
 
 // A fetcher asks one issuer for its keys. It is used by one goroutine at a time.
