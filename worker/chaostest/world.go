@@ -40,16 +40,16 @@ const (
     default_roles: [user]
     roles: [{name: user}, {name: admin}]
     sources:
-      - {name: okta, kind: oidc, issuer: STEADY, audiences: [idpsync], algorithms: [ES256], grants: [user, admin], mapping: {email: claims.email, email_verified: claims.email_verified, name: claims.name, roles: claims.groups}}
-      - {name: ping, kind: oidc, issuer: SHAKY, audiences: [idpsync], algorithms: [ES256], grants: [user], mapping: {email: claims.email, email_verified: claims.email_verified, name: claims.name}}
-      - {name: workday, kind: feed, format: user, grants: [user]}
+      - {name: okta, kind: oidc, issuer: STEADY, audiences: [idpsync], algorithms: [ES256], domains: [corp.example], grants: [user, admin], mapping: {email: claims.email, email_verified: claims.email_verified, name: claims.name, roles: claims.groups}}
+      - {name: ping, kind: oidc, issuer: SHAKY, audiences: [idpsync], algorithms: [ES256], domains: [corp.example], grants: [user], mapping: {email: claims.email, email_verified: claims.email_verified, name: claims.name}}
+      - {name: workday, kind: feed, format: user, trust_email: true, domains: [corp.example], grants: [user]}
   - id: 3489E9AD-2EE2-8E00-8EC9-32D5F69181C0
     name: globex
     default_roles: [user]
     roles: [{name: user}]
     sources:
-      - {name: okta, kind: oidc, issuer: STEADY, audiences: [idpsync], algorithms: [ES256], grants: [user], mapping: {email: claims.email, email_verified: claims.email_verified, name: claims.name, roles: claims.groups}}
-      - {name: people, kind: feed, format: user, grants: [user]}
+      - {name: okta, kind: oidc, issuer: STEADY, audiences: [idpsync], algorithms: [ES256], domains: [corp.example], grants: [user], mapping: {email: claims.email, email_verified: claims.email_verified, name: claims.name, roles: claims.groups}}
+      - {name: people, kind: feed, format: user, trust_email: true, domains: [corp.example], grants: [user]}
 `
 )
 
