@@ -69,6 +69,9 @@ verify: generate ## Fail when generated files or go.mod are not as committed
 ci: ## Run everything that a change has to pass
 	.ci/run
 
+.PHONY: full
+full: ci chaos ## Run everything that a change has to pass, then ten minutes of chaos
+
 .PHONY: clean
 clean: ## Remove what was built; data stays
 	rm -rf bin
