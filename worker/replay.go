@@ -169,7 +169,9 @@ func (w *Worker) toldOrder(m Message, err error) {
 func (w *Worker) obey(ctx context.Context, m Message) {
 	o, tenant, by, err := readOrder(m.Subject(), m.Data(), w.cfg.Vouches)
 	if err != nil {
-		w.log.Error("order to replay refused", "stream_seq", m.Sequence(), "error", err)
+		if others, due := w.orders.due(w.now()); due { // who may not give orders can have as many put here as it likes
+			w.log.Error("order to replay refused", "stream_seq", m.Sequence(), "error", err, "others_since", others)
+		}
 		w.toldOrder(m, m.Term("malformed order"))
 		return
 	}

@@ -158,6 +158,7 @@ type Worker struct {
 	erasing     chan *event
 	aside       *aside
 	stopped     chan struct{}
+	orders      sparing // of the log of refused orders
 }
 
 // New returns a worker that is ready to Run. The store must be migrated, the streams and consumers must exist, and

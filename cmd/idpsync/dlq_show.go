@@ -175,7 +175,7 @@ func (a *app) unseal(ctx context.Context, d *deployment, m stream.Stored, why st
 		return err
 	}
 	if err := d.store.Audit(ctx, store.AuditEntry{
-		At: a.now(), Tenant: m.Header.Get(worker.DeadLetterTenant), Who: operator(), Action: "deadletter.unseal",
+		At: a.now(), Tenant: m.Header.Get(worker.DeadLetterTenant), Who: worker.Operator{Said: operator()}.String(), Action: "deadletter.unseal",
 		Object: strconv.FormatUint(m.Sequence, 10), Detail: detail,
 	}); err != nil {
 		return fail(exitFailure, "", "it is not shown, as it could not be recorded: %w", err)

@@ -187,7 +187,7 @@ func migrateConsumer(ctx context.Context, js jetstream.JetStream, want durable, 
 				return change, &Error{
 					Op: "migrate consumer " + object, Err: errors.New(d.String()),
 					Hint: "the broker cannot change it: stop the workers, `nats consumer rm " + want.stream + " " + want.config.Durable +
-						"` (its messages stay), and run `idpsync migrate` again",
+						"` as a user of the broker who may (deploy/nats-server.conf closes it; its messages stay), and run `idpsync migrate` again",
 				}
 			}
 		}

@@ -202,12 +202,15 @@ func (s *Service) isInbox(reply, subject string) bool {
 	if tokens := strings.SplitN(reply, ".", 3); len(tokens) == 3 {
 		owner, named := providers.ParseUUID(tokens[1])
 		address, _ := worker.ParseSubject(subject) // the tenant is there even when the rest is wrong
-		if named && owner != address.Tenant {
+		if named && owner != address.Tenant || tokens[1] == operatorInbox {
 			return false
 		}
 	}
 	return slices.ContainsFunc(s.inboxes, func(p string) bool { return strings.HasPrefix(reply, p) })
 }
+
+// operatorInbox is the second token of the inboxes of operators in deploy/nats-server.conf, who send no such requests.
+const operatorInbox = "operator"
 
 // maxLoggedSubject bounds what the log repeats of a subject that a requester chose, in bytes.
 const maxLoggedSubject = 128
