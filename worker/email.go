@@ -163,7 +163,7 @@ func fold(s string) string {
 // NameSkeleton returns what names that look alike have in common (UTS 39 section 4). It is text to be compared and never
 // shown; that of a long name is a digest of it, since a skeleton may be many times as long as the name.
 func NameSkeleton(name string) string {
-	s := confusable.Skeleton(name)
+	s := strings.Join(strings.Fields(confusable.Skeleton(name)), " ") // spaces at the ends are not seen, nor how many there are
 	if len(s) > maxSkeleton {
 		sum := sha256.Sum256([]byte(s))
 		return hex.EncodeToString(sum[:])

@@ -32,8 +32,9 @@ type prototype struct {
 // is why folding does not come before the first look.
 //
 // A capital I looks like a small l. Were it always taken for one, Neil and NELL would meet, as NEIL and nell do not look
-// alike but fold. So it is one only right after a small letter, where names rarely have a capital: paypaI has the
-// skeleton of paypal. What looks like a capital I is treated as one.
+// alike but fold. So it is one only within a word that has small letters beside it, where names rarely have a capital:
+// right after a small letter, or between a letter and a small one. paypaI has the skeleton of paypal, and AIice that of
+// Alice. What looks like a capital I is treated as one.
 func Skeleton(s string) string {
 	if skeleton, ok := skeletonOfASCII(s); ok {
 		return skeleton
@@ -59,14 +60,15 @@ func fold(s string) string {
 func look(s string) string {
 	var out strings.Builder
 	out.Grow(len(s) + 8)
-	small := false // the letter before is a small one
-	for _, r := range norm.NFD.String(s) {
-		if isIgnorable(r) {
+	var before rune // the character before, without marks
+	runes := []rune(norm.NFD.String(s))
+	for i, r := range runes {
+		if isIgnorable(r) || r == '\u0307' && (before == 'i' || before == 'j') { // a second dot, which is drawn on the first
 			continue
 		}
 		p := prototypeOf(r)
 		switch {
-		case p == "l" && unicode.IsUpper(r) && !small:
+		case p == "l" && unicode.IsUpper(r) && !withinWord(before, following(runes[i+1:])):
 			out.WriteByte('i')
 		case p != "":
 			out.WriteString(p)
@@ -74,10 +76,25 @@ func look(s string) string {
 			out.WriteRune(r)
 		}
 		if !unicode.Is(unicode.Mn, r) {
-			small = unicode.IsLower(r)
+			before = r
 		}
 	}
 	return norm.NFD.String(out.String())
+}
+
+// withinWord reports whether a capital I between two characters is taken for a small l.
+func withinWord(before, after rune) bool {
+	return unicode.IsLower(before) || unicode.IsLetter(before) && unicode.IsLower(after)
+}
+
+// following returns the first character that is shown and no mark, or 0.
+func following(runes []rune) rune {
+	for _, r := range runes {
+		if !isIgnorable(r) && !unicode.Is(unicode.Mn, r) {
+			return r
+		}
+	}
+	return 0
 }
 
 // skeletonOfASCII does without tables what Skeleton does. It leaves a name to them that has letters of other scripts, or
@@ -105,7 +122,14 @@ func skeletonOfASCII(s string) (string, bool) {
 		case '1', '|':
 			out = append(out, 'l')
 		case 'I':
-			if i > 0 && 'a' <= s[i-1] && s[i-1] <= 'z' {
+			var before, after rune
+			if i > 0 {
+				before = rune(s[i-1])
+			}
+			if i+1 < len(s) {
+				after = rune(s[i+1])
+			}
+			if withinWord(before, after) {
 				out = append(out, 'l')
 			} else {
 				out = append(out, 'i')
