@@ -20,7 +20,7 @@ type Lookup struct {
 	Issuer, Subject string // user of that identity
 	EmailKey        string // user for whom that canonical e-mail is reserved
 	OwnEmailKey     string // user whom Source made with that canonical e-mail, which is not reserved
-	WaitingEmailKey string // first user with that canonical e-mail, which is not reserved, who waits for a first login
+	WaitingEmailKey string // the only user with that canonical e-mail, which is not reserved, who waits for a first login
 	IdentityNameKey string // user of that canonical identity name
 	NameSkeleton    string // user whose identity name has that skeleton
 	UsedID          string // (Tenant, Source, UsedID)
@@ -33,14 +33,21 @@ type Found struct {
 	Unscoped       *Event // when the lookup has a scope: the row under its event id that has none, from before scopes
 	Brought        *Event // what the message of the lookup's origin brought, in whatever scope
 	ByIdentity     *User
-	IdentityKind   string // kind of the source that the identity of ByIdentity belongs to; "" when it is not pinned
+	Identity       FoundIdentity // that ByIdentity was found by
 	ByEmail        *User
 	ByOwnEmail     *User
-	Waiting        *User // of WaitingEmailKey
+	Waiting        *User // of WaitingEmailKey; nil when there are several
 	ByIdentityName *User
 	BySkeleton     *User
 	Used           *UsedID
 	OwnerID        string // id of the tenant's owner, or ""
+	Revision       int64  // of the directory, as of the look-up
+}
+
+// A FoundIdentity says whose an identity is.
+type FoundIdentity struct {
+	Kind   string // of the source that it belongs to; "" when it is not pinned
+	Source string // that made it
 }
 
 // findChunk bounds the lookups of one statement, which keeps PostgreSQL from thinking it worth compiling.
@@ -131,13 +138,14 @@ func (q querier) rows(ctx context.Context, query string, args []any, scan func(*
 
 // Each key is a subquery of its own: that makes it an index probe whatever the planner believes of the tables' sizes. That of
 // the event asks whether its id is known in any scope, which it hardly ever is.
-const findKeys = `select i.n,
+const findKeys = `select i.n, (select revision from directory),
   (select 1 from events e where e.tenant_id = i.tenant and e.source = i.source and e.event_id = i.event limit 1),
-  (select cast(d.user_id as text) || d.kind from identities d where d.tenant_id = i.tenant and d.issuer = i.issuer and d.subject = i.subject),
+  (select cast(d.user_id as text) || d.kind || '/' || d.source from identities d where d.tenant_id = i.tenant and d.issuer = i.issuer and d.subject = i.subject),
   (select u.id from users u where u.tenant_id = i.tenant and u.email_key = i.email and u.email_reserved),
   (select min(cast(u.id as text)) from users u where u.tenant_id = i.tenant and u.email_key = i.own_email and not u.email_reserved and u.created_by = i.source),
-  (select min(cast(u.id as text)) from users u where u.tenant_id = i.tenant and u.email_key = i.waiting_email and not u.email_reserved
-    and (u.auth_provider <> 'local' or u.password_hash = '') and not exists (select 1 from identities d where d.tenant_id = u.tenant_id and d.user_id = u.id)),
+  (select case when count(*) = 1 then min(w.id) end from (select cast(u.id as text) as id from users u where u.tenant_id = i.tenant and u.email_key = i.waiting_email
+    and not u.email_reserved and (u.auth_provider <> 'local' or u.password_hash = '')
+    and not exists (select 1 from identities d where d.tenant_id = u.tenant_id and d.user_id = u.id) limit 2) w),
   (select u.id from users u where u.tenant_id = i.tenant and u.identity_name_key = i.name),
   (select u.id from users u where u.tenant_id = i.tenant and u.name_skeleton = i.skeleton),
   (select u.id from users u where u.tenant_id = i.tenant and u.is_owner and i.owner),
@@ -173,7 +181,7 @@ func find(ctx context.Context, q querier, lookups []Lookup) ([]Found, error) {
 }
 
 func findSome(ctx context.Context, q querier, lookups []Lookup, found []Found) error {
-	hits, err := findHits(ctx, q, lookups)
+	hits, err := findHits(ctx, q, lookups, found)
 	if err != nil {
 		return err
 	}
@@ -195,7 +203,8 @@ func findSome(ctx context.Context, q querier, lookups []Lookup, found []Found) e
 		h := &hits[i]
 		tenant := strings.ToLower(lookups[h.n].Tenant)
 		if s := h.identity.String; len(s) >= uuidLength {
-			h.identity.String, found[h.n].IdentityKind = s[:uuidLength], s[uuidLength:]
+			h.identity.String = s[:uuidLength]
+			found[h.n].Identity.Kind, found[h.n].Identity.Source, _ = strings.Cut(s[uuidLength:], "/")
 		}
 		h.byIdentity, h.byEmail, h.byOwnEmail = ref(tenant, h.identity), ref(tenant, h.email), ref(tenant, h.ownEmail)
 		h.byWaiting = ref(tenant, h.waiting)
@@ -248,13 +257,15 @@ func lookupColumns(lookups []Lookup) *columns {
 	return c
 }
 
-func findHits(ctx context.Context, q querier, lookups []Lookup) ([]hit, error) {
+func findHits(ctx context.Context, q querier, lookups []Lookup, found []Found) ([]hit, error) {
 	var hits []hit
 	err := q.each(ctx, findKeys, lookupColumns(lookups), func(rows *sql.Rows) error {
 		var h hit
-		if err := rows.Scan(&h.n, &h.event, &h.identity, &h.email, &h.ownEmail, &h.waiting, &h.name, &h.skeleton, &h.owner, &h.used); err != nil {
+		var revision int64
+		if err := rows.Scan(&h.n, &revision, &h.event, &h.identity, &h.email, &h.ownEmail, &h.waiting, &h.name, &h.skeleton, &h.owner, &h.used); err != nil {
 			return err
 		}
+		found[h.n].Revision = revision
 		if h.event.Valid || h.used.Valid || h.identity.Valid || h.email.Valid || h.ownEmail.Valid || h.waiting.Valid || h.name.Valid || h.skeleton.Valid || h.owner.Valid {
 			hits = append(hits, h)
 		}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"strings"
@@ -90,8 +91,10 @@ func (s *Store) PinIdentities(ctx context.Context, g IdentityGroup, kind, who st
 		if err != nil || n == 0 {
 			return err
 		}
-		return audit(ctx, tx, AuditEntry{At: when, Tenant: g.TenantID, Who: who, Action: "identities.pin", Object: kind + " " + g.Issuer,
-			Detail: detail(map[string]any{"source": g.Source, "identities": n})})
+		return audit(ctx, tx, AuditEntry{
+			At: when, Tenant: g.TenantID, Who: who, Action: "identities.pin", Object: kind + " " + g.Issuer,
+			Detail: detail(map[string]any{"source": g.Source, "identities": n}),
+		})
 	})
 }
 
@@ -183,8 +186,10 @@ func (m IdentityMove) run(ctx context.Context, tx *sqlx.Tx, who string, when tim
 	if err != nil {
 		return 0, err
 	}
-	return n, audit(ctx, tx, AuditEntry{At: when, Tenant: strings.ToLower(m.Tenant), Who: who, Action: action, Object: m.From.Kind + " " + m.From.Issuer,
-		Detail: detail(map[string]any{"to_kind": m.To.Kind, "to_issuer": m.To.Issuer, "source": m.Source, "identities": n})})
+	return n, audit(ctx, tx, AuditEntry{
+		At: when, Tenant: strings.ToLower(m.Tenant), Who: who, Action: action, Object: cmp.Or(m.From.Kind, "unknown") + " " + m.From.Issuer,
+		Detail: detail(map[string]any{"to_kind": m.To.Kind, "to_issuer": m.To.Issuer, "source": m.Source, "identities": n}),
+	})
 }
 
 // rename gives the identities their new anchor.
@@ -199,7 +204,7 @@ func (m IdentityMove) rename(ctx context.Context, tx *sqlx.Tx, cond string, args
 // end deletes the identities. Users who are left without any wait for a first login of the new kind, if the source has
 // logins still.
 func (m IdentityMove) end(ctx context.Context, tx *sqlx.Tx, cond string, args []any) (int64, error) {
-	if m.From.Kind != m.To.Kind && m.To.Issuer != "" {
+	if m.From.Kind != m.To.Kind && m.To.Issuer != "" { // a feed has no issuer
 		ended, with := m.rows("o")
 		query := `update users set auth_provider = ?, revision = revision + 1 where tenant_id = ? and auth_provider = ? and id in (select d.user_id from identities d where ` + cond + `)
 			and not exists (select 1 from identities o where o.tenant_id = users.tenant_id and o.user_id = users.id and not (` + ended + `))`

@@ -249,41 +249,50 @@ func TestMovingIdentities(t *testing.T) {
 		detail  map[string]any
 	}{
 		"to another issuer": {
-			store.IdentityMove{From: okta, To: moved}, store.IdentityCount{Identities: 2, Owners: 1, Collisions: 1, Subjects: []string{"twin"}},
+			store.IdentityMove{From: okta, To: moved},
+			store.IdentityCount{Identities: 2, Owners: 1, Collisions: 1, Subjects: []string{"twin"}},
 			map[string]string{before[0]: "oidc " + otherIssuer + " a okta", before[2]: "oidc " + otherIssuer + " b portal"},
 			map[string]any{"to_kind": "oidc", "to_issuer": otherIssuer, "source": "", "identities": 2.0},
 		},
 		"to another kind and issuer": {
-			store.IdentityMove{From: okta, To: store.Anchor{Kind: "saml", Issuer: otherIssuer}}, store.IdentityCount{Identities: 2, Owners: 1, Collisions: 1, Subjects: []string{"twin"}},
+			store.IdentityMove{From: okta, To: store.Anchor{Kind: "saml", Issuer: otherIssuer}},
+			store.IdentityCount{Identities: 2, Owners: 1, Collisions: 1, Subjects: []string{"twin"}},
 			map[string]string{before[0]: "saml " + otherIssuer + " a okta", before[2]: "saml " + otherIssuer + " b portal"},
 			map[string]any{"to_kind": "saml", "to_issuer": otherIssuer, "source": "", "identities": 2.0},
 		},
 		"to another kind of the same issuer": {
-			store.IdentityMove{From: okta, To: store.Anchor{Kind: "saml", Issuer: storetest.Issuer}}, store.IdentityCount{Identities: 3, Owners: 1},
+			store.IdentityMove{From: okta, To: store.Anchor{Kind: "saml", Issuer: storetest.Issuer}},
+			store.IdentityCount{Identities: 3, Owners: 1},
 			map[string]string{before[0]: "saml " + storetest.Issuer + " a okta", before[2]: "saml " + storetest.Issuer + " b portal", before[4]: "saml " + storetest.Issuer + " twin okta"},
 			map[string]any{"to_kind": "saml", "to_issuer": storetest.Issuer, "source": "", "identities": 3.0},
 		},
 		"of unknown kind": {
-			store.IdentityMove{From: store.Anchor{Issuer: storetest.Issuer}, To: okta}, store.IdentityCount{Identities: 2},
+			store.IdentityMove{From: store.Anchor{Issuer: storetest.Issuer}, To: okta},
+			store.IdentityCount{Identities: 2},
 			map[string]string{before[1]: "oidc " + storetest.Issuer + " ab old", before[5]: "oidc " + storetest.Issuer + " unpinned-twin old"},
 			map[string]any{"to_kind": "oidc", "to_issuer": storetest.Issuer, "source": "", "identities": 2.0},
 		},
 		"of unknown kind to another issuer": {
-			store.IdentityMove{From: store.Anchor{Issuer: storetest.Issuer}, To: moved}, store.IdentityCount{Identities: 1, Collisions: 1, Subjects: []string{"unpinned-twin"}},
+			store.IdentityMove{From: store.Anchor{Issuer: storetest.Issuer}, To: moved},
+			store.IdentityCount{Identities: 1, Collisions: 1, Subjects: []string{"unpinned-twin"}},
 			map[string]string{before[1]: "oidc " + otherIssuer + " ab old"},
 			map[string]any{"to_kind": "oidc", "to_issuer": otherIssuer, "source": "", "identities": 1.0},
 		},
 		"of an issuer that has none": {
-			store.IdentityMove{From: store.Anchor{Kind: "oidc", Issuer: "https://none.example"}, To: moved}, store.IdentityCount{}, nil,
+			store.IdentityMove{From: store.Anchor{Kind: "oidc", Issuer: "https://none.example"}, To: moved},
+			store.IdentityCount{},
+			nil,
 			map[string]any{"to_kind": "oidc", "to_issuer": otherIssuer, "source": "", "identities": 0.0},
 		},
 		"ending them": {
-			store.IdentityMove{From: okta, To: moved, Anew: true}, store.IdentityCount{Identities: 3, Owners: 1}, // collisions are none: nothing moves
+			store.IdentityMove{From: okta, To: moved, Anew: true},
+			store.IdentityCount{Identities: 3, Owners: 1}, // collisions are none: nothing moves
 			map[string]string{before[0]: "", before[2]: "", before[4]: ""},
 			map[string]any{"to_kind": "oidc", "to_issuer": otherIssuer, "source": "", "identities": 3.0},
 		},
 		"ending those of one source": {
-			store.IdentityMove{From: okta, To: moved, Anew: true, Source: "okta"}, store.IdentityCount{Identities: 2, Owners: 1},
+			store.IdentityMove{From: okta, To: moved, Anew: true, Source: "okta"},
+			store.IdentityCount{Identities: 2, Owners: 1},
 			map[string]string{before[0]: "", before[4]: ""},
 			map[string]any{"to_kind": "oidc", "to_issuer": otherIssuer, "source": "okta", "identities": 2.0},
 		},
@@ -340,7 +349,7 @@ func TestMovingIdentities(t *testing.T) {
 					action, none = none, action
 				}
 				entries, details := auditOf(t, s, action)
-				if len(entries) != 1 || entries[0].Tenant != storetest.Acme || entries[0].Object != m.From.Kind+" "+m.From.Issuer {
+				if len(entries) != 1 || entries[0].Tenant != storetest.Acme || entries[0].Object != cmp.Or(m.From.Kind, "unknown")+" "+m.From.Issuer {
 					t.Fatalf("the audit has %d entries of %s, wanted one of tenant %s", len(entries), action, storetest.Acme)
 				}
 				equal(t, "detail of the audit", details[0], c.detail)
@@ -406,7 +415,7 @@ func TestUsersWhoseLastIdentityEndsWaitForTheNewKind(t *testing.T) {
 					case "local":
 						u.AuthProvider = "local"
 					case "elsewhere":
-						u.TenantID = storetest.Globex
+						u.TenantID, u.ID = storetest.Globex, users["last"].ID // ids are unique in a tenant only
 					}
 					if name != "none" {
 						identify(&w, u, "oidc", storetest.Issuer, name, "okta")

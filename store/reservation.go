@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jmoiron/sqlx"
 )
 
@@ -59,17 +60,21 @@ type UserGroup struct {
 	Users     int64  `db:"users"`
 }
 
-// DecideReservations decides about the users from before reservations were kept: those of the given reservations are
-// reserved, all others are not. It returns the latter, by tenant and source. When there is none to decide about, it costs
-// one look.
-func (s *Store) DecideReservations(ctx context.Context, reservations func() []Reservation) ([]UserGroup, error) {
+// DecideReservations decides about the users from before reservations were kept: those of the reservations for their
+// tenants are reserved, all others are not. It returns the latter, by tenant and source. When there is none to decide
+// about, it costs one look.
+func (s *Store) DecideReservations(ctx context.Context, reservations func(tenants []string) []Reservation) ([]UserGroup, error) {
 	var some bool
 	if err := s.get(ctx, &some, "users", `select exists (select 1 from users where email_reserved is null)`); err != nil || !some {
 		return nil, err
 	}
 	var rest []UserGroup
 	err := s.update(ctx, func(tx *sqlx.Tx) error {
-		for _, r := range reservations() {
+		var tenants []string
+		if err := tx.SelectContext(ctx, &tenants, `select distinct tenant_id from users where email_reserved is null order by tenant_id`); err != nil {
+			return err
+		}
+		for _, r := range reservations(tenants) {
 			r.Undecided = true
 			if _, err := r.run(ctx, tx, s.postgres()); err != nil {
 				return err
@@ -100,10 +105,11 @@ const skeletonBatch = 1000
 // alike the first keeps the skeleton; the others are returned, and look like nobody from then on.
 func (s *Store) DecideSkeletons(ctx context.Context, skeleton func(name string) string) ([]NamedUser, error) {
 	var twins []NamedUser
+	last := NamedUser{TenantID: uuid.Nil.String(), ID: uuid.Nil.String()}
 	for {
 		var users []NamedUser
 		err := s.selectAll(ctx, &users, `select tenant_id, id, identity_name from users
-			where name_skeleton is null order by tenant_id, id limit ?`, skeletonBatch)
+			where name_skeleton is null and (tenant_id, id) > (?, ?) order by tenant_id, id limit ?`, last.TenantID, last.ID, skeletonBatch)
 		if err != nil || len(users) == 0 {
 			return twins, err
 		}
@@ -114,6 +120,7 @@ func (s *Store) DecideSkeletons(ctx context.Context, skeleton func(name string) 
 				rows[i].NameSkeleton = skeleton(u.Name)
 			}
 		}
+		last = users[len(users)-1]
 		var found []NamedUser
 		err = s.update(ctx, func(tx *sqlx.Tx) error {
 			found, err = decideSkeletons(ctx, tx, users, rows)

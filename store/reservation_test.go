@@ -108,12 +108,16 @@ func TestAReservationTakesTheAddressesThatItsSourceSpeaksFor(t *testing.T) {
 		want        string
 	}{
 		"of domains": {store.Reservation{Source: feed, Domains: domains}, "from the feed, of before, of the other domain, unproved"},
-		"of all domains": {store.Reservation{Source: feed},
-			"from the feed, of a domain above, of a domain below, of a domain that ends alike, of before, of the other domain, unproved"},
+		"of all domains": {
+			store.Reservation{Source: feed},
+			"from the feed, of a domain above, of a domain below, of a domain that ends alike, of before, of the other domain, unproved",
+		},
 		"of the proved":    {store.Reservation{Source: feed, Domains: domains, Proved: true}, "from the feed, linked, of before, of the other domain"},
 		"of the undecided": {store.Reservation{Source: feed, Domains: domains, Undecided: true}, "of before"},
-		"of another source": {store.Reservation{Source: storetest.SourceLogins, Domains: domains, Proved: true},
-			"from another source, linked to another source"},
+		"of another source": {
+			store.Reservation{Source: storetest.SourceLogins, Domains: domains, Proved: true},
+			"from another source, linked to another source",
+		},
 		"of another tenant": {store.Reservation{Tenant: storetest.Globex, Source: feed, Domains: domains}, "of the other tenant"},
 		"of no one":         {store.Reservation{Source: "none"}, ""},
 	} {
@@ -227,8 +231,9 @@ func TestDecidingReservationsLeavesNoUserUndecided(t *testing.T) {
 			}
 		}
 		asked := 0
-		reservations := func() []store.Reservation {
+		reservations := func(tenants []string) []store.Reservation {
 			asked++
+			equal(t, "tenants that are asked about", tenants, []string{storetest.Acme, storetest.Globex})
 			return []store.Reservation{
 				{Tenant: storetest.Acme, Source: "admin"},
 				{Tenant: storetest.Acme, Source: storetest.SourceFeed, Domains: []string{"acme.example"}},
@@ -237,7 +242,8 @@ func TestDecidingReservationsLeavesNoUserUndecided(t *testing.T) {
 		rest, err := s.DecideReservations(t.Context(), reservations)
 		equal(t, "error", err, nil)
 		equal(t, "groups that are not reserved", rest, []store.UserGroup{
-			{TenantID: storetest.Acme, CreatedBy: "gone", Users: 2}, {TenantID: storetest.Acme, CreatedBy: storetest.SourceFeed, Users: 1},
+			{TenantID: storetest.Acme, CreatedBy: "gone", Users: 2},
+			{TenantID: storetest.Acme, CreatedBy: storetest.SourceFeed, Users: 1},
 			{TenantID: storetest.Globex, CreatedBy: "admin", Users: 1},
 		})
 		if got, want := reserved(t, s, users), "by command, by the feed"; got != want {

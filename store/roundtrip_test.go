@@ -106,10 +106,10 @@ func TestEveryFieldOfABatchComesBack(t *testing.T) {
 			} {
 				equal(t, name, got, &want)
 			}
-			equal(t, "kind of the identity", found[0].IdentityKind, d.Kind)
+			equal(t, "kind of the identity", found[0].Identity, store.FoundIdentity{Kind: d.Kind, Source: d.Source})
 			equal(t, "owner", found[0].OwnerID, u.ID)
-			equal(t, "nothing", found[1], store.Found{})
-			equal(t, "used id", found[2], store.Found{Used: &used})
+			equal(t, "nothing", found[1], store.Found{Revision: 1})
+			equal(t, "used id", found[2], store.Found{Used: &used, Revision: 1})
 		}
 		nothing := store.Lookup{Tenant: u.TenantID, Source: "other", EventID: "x", Issuer: "x", Subject: "x", EmailKey: "x", IdentityNameKey: "x", UsedID: "x"}
 		check(find(t, s, lookup, nothing, byUsed))
@@ -284,7 +284,7 @@ func TestAForgottenUserLeavesOnlyTheLedgersKeys(t *testing.T) {
 		want.Result, want.ResultHeaders = nil, nil
 		found := find(t, s, store.Lookup{Tenant: gone.TenantID, Source: want.Source, EventID: want.EventID, EmailKey: gone.EmailKey, Issuer: storetest.Issuer, Subject: "s"},
 			store.Lookup{Tenant: gone.TenantID, EmailKey: stays.EmailKey})
-		equal(t, "found", found[0], store.Found{Event: &want})
+		equal(t, "found", found[0], store.Found{Event: &want, Revision: 1})
 		equal(t, "the other user", found[1].ByEmail.ID, stays.ID)
 		other, err := s.Event(t.Context(), w.Events[1].Key())
 		equal(t, "error", err, nil)

@@ -35,7 +35,8 @@ func (w *Worker) commit(ctx context.Context, events []*event) error {
 		})
 		if err == nil {
 			p.settle()
-			open = p.deferred
+			w.renew(ctx, p.stale)
+			open = append(p.deferred, undecided(p.stale)...)
 			continue
 		}
 		if ctx.Err() != nil || errors.Is(err, store.ErrUnavailable) {
@@ -65,6 +66,31 @@ func (w *Worker) commit(ctx context.Context, events []*event) error {
 		return nil
 	}
 	return nil
+}
+
+// maxRenewals bounds how often an event is verified again because the directory keeps changing.
+const maxRenewals = 3
+
+// renew verifies events again by the directory in force. A login that was let in by the one before could bring back an
+// identity that apply has just moved or ended.
+func (w *Worker) renew(ctx context.Context, events []*event) {
+	if len(events) == 0 {
+		return
+	}
+	err := w.directories.Reload(ctx)
+	for _, e := range events {
+		e.renewed++
+		switch {
+		case err != nil:
+			e.wait = &wait{reason: "directory_unavailable", cause: err}
+		case e.renewed > maxRenewals:
+			e.wait = &wait{reason: "directory_changed"}
+		}
+	}
+	w.prepareAll(ctx, events)
+	for _, e := range events {
+		e.hashPassword()
+	}
 }
 
 // recall finds out which of the events that are refused, or wait, had their effect at an earlier delivery: the directory,
@@ -118,7 +144,8 @@ type plan struct {
 	at       time.Time
 	answers  []*Answer
 	refusals []*Rejection
-	deferred []*event
+	deferred []*event // to be decided in the next transaction, when this one's rows are there
+	stale    []*event // verified by a directory that is no longer in force
 	write    store.Write
 	batch    overlay
 }
@@ -224,6 +251,14 @@ func (p *plan) decide(ctx context.Context, i int, e *event, found store.Found) e
 		p.refusals[i] = reject(CodeUnauthenticated, "assertion_replayed", "The token or assertion was used by another event before.")
 		return nil
 	}
+	if found.Revision != e.revision {
+		p.stale = append(p.stale, e)
+		return nil
+	}
+	if e.request.Identity != nil && found.ByIdentity == nil && p.batch.waiting[joinKey(e.env.Tenant, e.user.email.Key)] {
+		p.deferred = append(p.deferred, e) // how many wait with this address is told by the database alone
+		return nil
+	}
 	res, refusal := resolve(e.tenant, e.source, &e.request, &e.user, found)
 	e.traceIdentity(found, res, refusal)
 	if refusal != nil {
@@ -305,23 +340,23 @@ type overlay struct {
 	identities map[string]overlaidIdentity
 	emails     map[string]*store.User // reserved ones
 	ownEmails  map[string]*store.User // others, by the source that made the user
-	waiting    map[string]*store.User // others, of users who wait for a first login
+	waiting    map[string]bool        // addresses of those that are not reserved, of users who wait for a first login
 	names      map[string]*store.User
 	skeletons  map[string]*store.User
 	owners     map[string]string
 	touched    map[string]bool // ids of users that the batch creates or changes
 }
 
-// An overlaidIdentity is the user of an identity, with the kind of source that the identity belongs to.
+// An overlaidIdentity is an identity that the batch knows, with its user.
 type overlaidIdentity struct {
 	user *store.User
-	kind string
+	is   store.FoundIdentity
 }
 
 func newOverlay() overlay {
 	return overlay{
 		events: map[store.EventKey]*store.Event{}, used: map[string]*store.UsedID{}, identities: map[string]overlaidIdentity{},
-		emails: map[string]*store.User{}, ownEmails: map[string]*store.User{}, waiting: map[string]*store.User{}, names: map[string]*store.User{}, skeletons: map[string]*store.User{},
+		emails: map[string]*store.User{}, ownEmails: map[string]*store.User{}, waiting: map[string]bool{}, names: map[string]*store.User{}, skeletons: map[string]*store.User{},
 		owners: map[string]string{}, touched: map[string]bool{},
 	}
 }
@@ -344,7 +379,7 @@ func (o *overlay) over(l store.Lookup, found store.Found) store.Found {
 	}
 	if l.Subject != "" {
 		if id := o.identities[joinKey(l.Tenant, l.Issuer, l.Subject)]; id.user != nil {
-			found.ByIdentity, found.IdentityKind = id.user, id.kind
+			found.ByIdentity, found.Identity = id.user, id.is
 		}
 	}
 	for _, look := range []struct {
@@ -354,14 +389,13 @@ func (o *overlay) over(l store.Lookup, found store.Found) store.Found {
 	}{
 		{o.emails, []string{l.Tenant, l.EmailKey}, &found.ByEmail},
 		{o.ownEmails, []string{l.Tenant, l.Source, l.OwnEmailKey}, &found.ByOwnEmail},
-		{o.waiting, []string{l.Tenant, l.WaitingEmailKey}, &found.Waiting},
 		{o.names, []string{l.Tenant, l.IdentityNameKey}, &found.ByIdentityName},
 		{o.skeletons, []string{l.Tenant, l.NameSkeleton}, &found.BySkeleton},
 	} {
 		if look.key[len(look.key)-1] == "" {
 			continue
 		}
-		if u := look.in[joinKey(look.key...)]; u != nil && (look.found != &found.Waiting || found.Waiting == nil) { // the first one who waits
+		if u := look.in[joinKey(look.key...)]; u != nil {
 			*look.found = u
 		}
 	}
@@ -374,15 +408,15 @@ func (o *overlay) over(l store.Lookup, found store.Found) store.Found {
 // add notes a user that the batch creates or changes.
 func (o *overlay) add(u *store.User, e *event) {
 	if id := e.request.Identity; id != nil {
-		o.identities[joinKey(u.TenantID, id.Issuer, id.Subject)] = overlaidIdentity{u, string(e.source.Kind)}
+		o.identities[joinKey(u.TenantID, id.Issuer, id.Subject)] = overlaidIdentity{u, store.FoundIdentity{Kind: string(e.source.Kind), Source: e.source.Name}}
 	}
 	o.touched[u.ID] = true
 	if u.EmailReserved {
 		o.emails[joinKey(u.TenantID, u.EmailKey)] = u
 	} else {
 		o.ownEmails[joinKey(u.TenantID, u.CreatedBy, u.EmailKey)] = u
-		if key := joinKey(u.TenantID, u.EmailKey); waitsForLogin(u) && o.waiting[key] == nil {
-			o.waiting[key] = u
+		if waitsForLogin(u) {
+			o.waiting[joinKey(u.TenantID, u.EmailKey)] = true
 		}
 	}
 	o.names[joinKey(u.TenantID, u.IdentityNameKey)] = u

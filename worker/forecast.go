@@ -152,7 +152,8 @@ func (w *Worker) dryRun(ctx context.Context, events []*event) error {
 			open = nil
 			for _, p := range plans {
 				p.settle()
-				open = append(open, p.deferred...)
+				w.renew(ctx, p.stale)
+				open = append(append(open, p.deferred...), undecided(p.stale)...)
 			}
 		case ctx.Err() != nil || errors.Is(err, store.ErrUnavailable):
 			return err

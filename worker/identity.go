@@ -27,8 +27,8 @@ type resolution struct {
 //     in particular; or
 //  2. with link_by_email, to one whose address is verified and who is not the owner.
 //
-// Users of an address that is not reserved are found after those of reserved ones, and only while they wait for a first
-// login.
+// A user of an address that is not reserved is taken in the same way, while nobody has the address and no other user
+// waits with it; but it keeps nobody out: a login that may not have that user gets one of its own.
 //
 // Everything else that meets a reserved address, or a name that another user has or that looks like it, is a conflict,
 // and nothing is written. A name that was only derived from the address gives way.
@@ -38,10 +38,10 @@ func resolve(t *Tenant, src *Source, req *providers.CreateUser, d *draft, found 
 	}
 	owner := becomesOwner(t, d, found)
 	if u := found.ByIdentity; u != nil {
-		if !src.anchors(found.IdentityKind, req.Identity.Issuer) {
-			return resolution{}, differentSource(src, found.IdentityKind)
+		if !src.anchors(found.Identity, req.Identity.Issuer) {
+			return resolution{}, differentSource(src, found.Identity.Kind)
 		}
-		if owner && sameMailbox(t.Owner, u.Email) && (found.ByEmail == nil || found.ByEmail.ID == u.ID) {
+		if owner && u.EmailKey == t.OwnerKey && sameMailbox(t.Owner, u.Email) && (found.ByEmail == nil || found.ByEmail.ID == u.ID) {
 			return resolution{outcome: OutcomeUpdated, user: u, owner: true}, nil
 		}
 		return resolution{outcome: OutcomeExists, user: u}, nil
@@ -52,10 +52,13 @@ func resolve(t *Tenant, src *Source, req *providers.CreateUser, d *draft, found 
 	case !d.emailVerified && src.UnverifiedEmail != providers.AcceptUnverified:
 		return resolution{}, unverifiedEmail(src, d)
 	}
-	if u := cmp.Or(found.ByEmail, found.Waiting); u != nil {
+	if u := found.ByEmail; u != nil {
 		if r := takes(t, src, req, d, u); r != nil {
 			return resolution{}, r
 		}
+		return resolution{outcome: OutcomeLinked, user: u, owner: owner}, nil
+	}
+	if u := found.Waiting; u != nil && takes(t, src, req, d, u) == nil {
 		return resolution{outcome: OutcomeLinked, user: u, owner: owner}, nil
 	}
 	namesake := cmp.Or(found.ByIdentityName, found.BySkeleton)
@@ -77,9 +80,11 @@ func resolveProvisioned(req *providers.CreateUser, found store.Found) (resolutio
 	return resolution{outcome: OutcomeCreated, unnamed: namesake != nil}, nil
 }
 
-// anchors reports whether an identity of the kind and issuer belongs to the trust anchor of the source.
-func (s *Source) anchors(kind, issuer string) bool {
-	return kind == string(s.Kind) && issuer == s.Issuer && issuer != ""
+// anchors reports whether an identity under the issuer belongs to the trust anchor of the source. One whose kind is not
+// known yet, as a worker of an earlier version writes it, belongs to it when this very source made it.
+func (s *Source) anchors(id store.FoundIdentity, issuer string) bool {
+	mine := id.Kind == string(s.Kind) || id.Kind == "" && id.Source == s.Name
+	return mine && issuer == s.Issuer && issuer != ""
 }
 
 // becomesOwner reports whether a login proves the address that the directory names as the owner's, for a domain that its

@@ -84,6 +84,7 @@ func (w *Worker) judge(ctx context.Context, e *event) {
 
 // verify takes an event through verification, validation and role checks by the given directory.
 func (w *Worker) verify(ctx context.Context, dir *Directory, e *event) {
+	e.revision = dir.Revision
 	e.tenant, e.source, e.request, e.user = nil, nil, providers.CreateUser{}, draft{}
 	tenant := dir.Tenant(e.env.Tenant)
 	if tenant == nil {

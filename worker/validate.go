@@ -141,23 +141,42 @@ func reserves(src *Source, req *providers.CreateUser, d *draft) bool {
 // address says who reads it there, so it must be the user's own: proved by a login, or named by a command or a feed that
 // is trusted with the address.
 func (v *validation) identityName(field string, src *Source, req *providers.CreateUser, d *draft) {
-	own := d.emailVerified || src.Kind == providers.KindCommand
 	if req.IdentityName == "" {
-		if own {
+		if d.emailReserved {
 			d.identityName = req.Email
 		}
 		return
 	}
-	d.identityName = req.IdentityName
 	if v.failed(field) {
 		return
 	}
 	key := NameKey(req.IdentityName)
-	if at := strings.IndexByte(key, '@'); at > 0 && at < len(key)-1 && !(own && key == NameKey(d.email.Given)) {
+	switch {
+	case len(key) > maxNameKey:
+		v.fault(field, "too_long", "The identity name is too long in the form in which names are compared.")
+		return
+	case NameSkeleton(req.IdentityName) == "":
+		v.fault(field, "invalid", "The identity name holds nothing that can be seen.")
+		return
+	}
+	d.identityName = req.IdentityName
+	if at := strings.IndexByte(key, '@'); at > 0 && at < len(key)-1 && !(d.emailReserved && sameAddress(req.IdentityName, d.email)) {
 		v.fault(field, "not_own_address", "An identity name in the form of an e-mail address must be the user's own address, proved by the login or sent by a command or a feed that is trusted with it.")
 	} else if err := checkScripts(norm.NFKC.String(req.IdentityName), ""); err != nil {
 		v.fault(field, "mixed_scripts", "The identity name "+err.Error()+".")
 	}
+}
+
+// maxNameKey bounds the canonical form of a name, in bytes: it is a unique key, and may be many times as long as the name.
+const maxNameKey = 1024
+
+// sameAddress reports whether a name is the address, in whatever form it is written.
+func sameAddress(name string, email Email) bool {
+	if NameKey(name) == NameKey(email.Given) {
+		return true
+	}
+	parsed, err := ParseEmail(name)
+	return err == nil && parsed.Key == email.Key && sameMailbox(name, email.Given)
 }
 
 type fieldSet struct {

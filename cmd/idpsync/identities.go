@@ -42,8 +42,8 @@ func newIdentitiesListCommand(a *app) *cobra.Command {
 		Long: `List the external identities of a tenant's users: issuer and subject, by which a login finds its user, and the kind of
 source that the identity belongs to. Logins from a source of another kind or issuer never meet it.
 
-With --unpinned it lists those whose kind idpsync migrate could not tell. No login takes them until they are moved to a
-source.`,
+With --unpinned it lists those whose kind idpsync migrate could not tell. Only logins from the source that made them find
+them until they are moved to a source.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.withStore(cmd, v.run) },
 	}
@@ -66,6 +66,9 @@ func (v *identitiesListVerb) run(ctx context.Context, st *store.Store, d store.D
 	t, err := resolveTenant(d, v.tenant)
 	if err != nil {
 		return err
+	}
+	if _, ok := parseUUID(v.user); v.user != "" && !ok {
+		return fail(exitUsage, "idpsync get users --email finds it by address", "--user %q is not the id of a user", v.user)
 	}
 	all, err := st.Identities(ctx, store.IdentityFilter{
 		Tenant: t.ID, UserID: v.user, Source: v.source, Issuer: v.issuer, Unpinned: v.unpinned, Limit: v.limit,
@@ -100,7 +103,8 @@ func newIdentitiesMoveCommand(a *app) *cobra.Command {
 		Long: `Give all identities of an issuer to a declared source: to the issuer and kind that it has in the directory. It is for an
 issuer that moved before apply was told so, and for identities whose kind is not known. Their subjects stay the same.
 
-It shows how many there are and asks first. A subject that stands under both issuers is listed and stays, since it may be
+It shows how many there are and asks first. It refuses an issuer that a declared source still has, since users log in with
+these identities; idpsync apply --move-identities changes the issuer of a source. A subject that stands under both issuers is listed and stays, since it may be
 another person's.`,
 		Example: `  idpsync identities move --tenant acme --from https://old.example --to okta
   idpsync identities move --tenant acme --from https://idp.example --kind unknown --to okta`,
@@ -133,7 +137,11 @@ func refusedSubjects(n store.IdentityCount) string {
 		return ""
 	}
 	shown := n.Subjects[:min(len(n.Subjects), 10)]
-	text := count(int(n.Collisions), "subject") + " under both, which stay as they are: " + printable(strings.Join(shown, ", "))
+	stay := "which stay as they are"
+	if n.Collisions == 1 {
+		stay = "which stays as it is"
+	}
+	text := count(int(n.Collisions), "subject") + " under both, " + stay + ": " + printable(strings.Join(shown, ", "))
 	if n.Collisions > int64(len(shown)) {
 		text += ", …"
 	}
@@ -162,6 +170,9 @@ func (v *identitiesMoveVerb) run(ctx context.Context, st *store.Store, d store.D
 		m.From.Kind = v.kind
 	default:
 		return fail(exitUsage, "oidc, saml or unknown", "--kind cannot be %q", v.kind)
+	}
+	if others := sourcesWith(d, t, m.From); len(others) > 0 && m.From != m.To {
+		return fail(exitUsage, "change their issuer with idpsync apply --move-identities instead", "source %s has the issuer %s, and its users log in with these identities", names(others), v.from)
 	}
 	n, err := st.CountIdentities(ctx, m)
 	if err != nil {
@@ -194,6 +205,17 @@ func (v *identitiesMoveVerb) run(ctx context.Context, st *store.Store, d store.D
 	}
 	fmt.Fprintf(a.stdout, "moved %s; their users log in through source %s at once\n", what, v.source)
 	return nil
+}
+
+// sourcesWith returns the names of the declared sources that have the anchor.
+func sourcesWith(d store.Directory, t store.Tenant, a store.Anchor) []string {
+	var found []string
+	for _, row := range d.Sources {
+		if is, err := directory.Anchor(row); err == nil && row.TenantID == t.ID && is == a {
+			found = append(found, row.Name)
+		}
+	}
+	return found
 }
 
 // directoryAnchor is the trust anchor of a declared source that logins come from.

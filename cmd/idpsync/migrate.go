@@ -198,19 +198,15 @@ func (v *migrateVerb) schema(ctx context.Context, c config) (r *schemaReport, er
 		return r, fail(exitFailure, "nothing of the failed step was kept; remove the cause and run it again", "the schema cannot be migrated: %w", err)
 	}
 	r.Version = done.Version
-	report, err := v.app.upgrade(ctx, st)
+	report, err := v.app.upgrade(ctx, st, func(s providers.Source) (string, error) { return saml.EntityID(ctx, s, &http.Client{}) })
 	r.Accounts = append(r.Accounts, report...)
 	return r, err
 }
 
-// upgrade does what a new schema needs of rows that an older version has written.
-func (a *app) upgrade(ctx context.Context, st *store.Store) ([]directory.Upgraded, error) {
-	report, err := directory.Upgrade(ctx, st, directory.UpgradeOptions{
-		EntityID: func(ctx context.Context, s providers.Source) (string, error) {
-			return saml.EntityID(ctx, s, &http.Client{})
-		},
-		Who: operator(), Now: a.now,
-	})
+// upgrade does what a new schema needs of rows that an older version has written. The entityID of a SAML source's identity
+// provider is found by entityID.
+func (a *app) upgrade(ctx context.Context, st *store.Store, entityID func(providers.Source) (string, error)) ([]directory.Upgraded, error) {
+	report, err := directory.Upgrade(ctx, st, directory.UpgradeOptions{EntityID: entityID, Who: operator(), Now: a.now})
 	if err != nil {
 		return report, fail(exitFailure, "nothing of the failed step was kept; remove the cause and run idpsync migrate again", "%w", err)
 	}

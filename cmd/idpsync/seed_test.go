@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/store/storetest"
 )
 
 // seed puts users and events into the database of the directory of get.transcript.
@@ -75,5 +76,42 @@ func seed(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// seedIdentities puts more identities into the database that seed has filled: one of another source of the same issuer,
+// one whose subject stands under the issuer that the transcripts move to, and one of an earlier version.
+func seedIdentities(t *testing.T) {
+	t.Helper()
+	const acme, issuer = "2489e9ad-2ee2-8e00-8ec9-32d5f69181c0", "https://acme.okta.example"
+	created := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
+	o := store.Options{Path: "idpsync-data/" + sqliteFile}
+	st, err := store.Open(t.Context(), o)
+	if err != nil {
+		t.Fatalf("open the database: %v", err)
+	}
+	defer func() {
+		if err := st.Close(); err != nil {
+			t.Errorf("close the database: %v", err)
+		}
+	}()
+	dan := store.User{
+		ID: "0190a000-0000-7000-8000-000000000004", TenantID: acme, Email: "dan@acme.example", EmailKey: "dan@acme.example",
+		AuthProvider: "oidc", CreatedBy: "okta", CreatedAt: created, UpdatedAt: created,
+	}
+	identity := func(issuer, subject, source string) store.Identity {
+		return store.Identity{TenantID: acme, Kind: "oidc", Issuer: issuer, Subject: subject, UserID: dan.ID, Source: source, CreatedAt: created}
+	}
+	err = st.Batch(t.Context(), func(ctx context.Context, tx *store.Tx) error {
+		return tx.Write(ctx, store.Write{Users: []store.User{dan}, Identities: []store.Identity{
+			identity(issuer, "00u2", "portal"), identity(issuer, "00u3\x1b", "okta"), identity("https://moved.example", "00u3\x1b", "okta"),
+			identity("https://old.example", "old-1", "gone"),
+		}})
+	})
+	if err != nil {
+		t.Fatalf("write the identities: %v", err)
+	}
+	if _, err := storetest.Database(t, o).ExecContext(t.Context(), `update identities set kind = '' where source = 'gone'`); err != nil {
+		t.Fatalf("make an identity as an earlier version has: %v", err)
 	}
 }

@@ -297,6 +297,8 @@ func TestTakeoverOfAPreProvisionedUser(t *testing.T) {
 			return s.made("the feed", s.hr("workday", s.credentialFor("hr", "user,admin,viewer", "feed:workday"), memberBodyOf("hired", hired)))
 		},
 	}
+	untrusted := map[string]bool{"by feed": true, "in the organization shape": true}
+	const incapable = "a source that can't grant her roles"
 	// What the attacker proves.
 	for attack, c := range map[string]struct {
 		source string
@@ -304,7 +306,7 @@ func TestTakeoverOfAPreProvisionedUser(t *testing.T) {
 	}{
 		"a source without domains":                 {oidcSource("rogue", anyRole), nil},
 		"a source of other domains":                {oidcSource("rogue", ", domains: [other.example]"+anyRole), nil},
-		"a source that can't grant her roles":      {oidcSource("rogue", ofAcme+", grants: []"), nil},
+		incapable:                                  {oidcSource("rogue", ofAcme+", grants: []"), nil},
 		"a login without proof of the address":     {oidcSource("rogue", ofAcme+anyRole), unproved},
 		"a login without proof, which is accepted": {oidcSource("rogue", ofAcme+anyRole+accept), unproved},
 	} {
@@ -314,6 +316,14 @@ func TestTakeoverOfAPreProvisionedUser(t *testing.T) {
 				id := provision(s)
 				before := s.look(id)
 				got := s.oidc("rogue", "eve", hired, c.more)
+				if attack == incapable && untrusted[origin] { // an untrusted feed keeps out nobody who proves the address
+					if s.made("the attacker", got) == id {
+						s.t.Errorf("the attacker: got the user created before, wanted a user of her own")
+					}
+					s.same("the user created before", id, before)
+					s.refused("the person herself, as both have proved the address", s.oidc("okta", "hired", hired, nil), "409 user_exists different_identity")
+					return
+				}
 				if got.status < 400 { // a user of her own is all that she may have
 					s.let("the attacker", got, "201 created")
 				} else {
@@ -332,21 +342,75 @@ func TestTakeoverOfAPreProvisionedUser(t *testing.T) {
 			})
 		}
 	}
-	tell(t, "have a user created for SAML through a source without trust_email", func(s *story) {
+	for origin := range untrusted {
+		tell(t, "have an administrator created "+origin+" through "+incapable+", after the person herself", func(s *story) {
+			s.declare(okta, workday, oidcSource("rogue", ofAcme+", grants: []"))
+			id := origins[origin](s)
+			s.user("the person herself", s.oidc("okta", "hired", hired, nil), id, "200 linked")
+			before := s.look(id)
+			s.refused("the attacker", s.oidc("rogue", "eve", hired, nil), "409 user_exists different_identity")
+			s.same("the person herself", id, before)
+		})
+	}
+	tell(t, "have a user created for SAML through a source without trust_email, or of another kind", func(s *story) {
 		adfs := s.publish(s.t, "adfs", "https://adfs.acme.example/saml", nil)
 		rogue := s.publish(s.t, "rogue", "https://rogue.example/saml", nil)
-		s.declare(okta, samlSource("adfs", trust+ofAcme+onlyUser), samlSource("rogue", ofAcme+accept+onlyUser), workday)
-		id := s.made("the feed", s.hr("workday", s.credentialFor("hr", "user", "feed:workday"), tenantBody(hired, "saml", `, "roles": ["user"]`)))
+		s.declare(okta, samlSource("adfs", trust+ofAcme+onlyUser), samlSource("rogue", ofAcme+accept+onlyUser), trusted)
+		id := s.made("the trusted feed", s.hr("trusted", s.credentialFor("hr", "user", "feed:trusted"), tenantBody(hired, "saml", `, "roles": ["user"]`)))
 		before := s.look(id)
-		got := s.loginAt("rogue", assertion(s.t, rogue, provider("rogue"), "eve", hired))
-		if got.status < 400 {
+		if got := s.loginAt("rogue", assertion(s.t, rogue, provider("rogue"), "eve", hired)); got.status < 400 {
 			s.let("the attacker", got, "201 created")
 		}
-		if got := s.oidc("okta", "eve", hired, nil); got.status < 400 {
-			s.t.Errorf("a login of another kind: got %s, wanted a refusal", words(got))
-		}
+		s.refused("a login of another kind", s.oidc("okta", "eve", hired, nil), "409 user_exists different_source")
 		s.same("the user created before", id, before)
 		s.user("the person herself", s.loginAt("adfs", assertion(s.t, adfs, provider("adfs"), "hired", hired)), id, "200 linked")
+	})
+	tell(t, "have a user created by an untrusted feed for SAML through a source of another kind", func(s *story) {
+		adfs := s.publish(s.t, "adfs", "https://adfs.acme.example/saml", nil)
+		s.declare(okta, samlSource("adfs", trust+ofAcme+onlyUser), workday)
+		hr := s.credentialFor("hr", "user", "feed:workday")
+		saml := func(subject, email string) reply {
+			return s.loginAt("adfs", assertion(s.t, adfs, provider("adfs"), subject, email))
+		}
+		first := s.made("the feed", s.hr("workday", hr, tenantBody(hired, "saml", `, "roles": ["user"]`)))
+		s.user("a person who comes first", saml("hired", hired), first, "200 linked")
+		s.refused("a login of another kind afterwards", s.oidc("okta", "eve", hired, nil), "409 user_exists different_identity")
+
+		const late = "late@acme.example"
+		second := s.made("the feed", s.hr("workday", hr, tenantBody(late, "saml", `, "roles": ["user"]`)))
+		before := s.look(second)
+		if s.made("a login of another kind that comes first", s.oidc("okta", "late", late, nil)) == second {
+			s.t.Errorf("a login of another kind that comes first: got the user created for SAML, wanted a user of its own")
+		}
+		s.same("the user created for SAML", second, before)
+		s.refused("a person who comes after another has proved the address", saml("late", late), "409 user_exists different_identity")
+	})
+	for what, body := range map[string]string{
+		"with a role that her source can't grant": tenantBody(hired, "oidc", `, "roles": ["admin"]`),
+		"made for another kind of source":         tenantBody(hired, "saml", ""),
+	} {
+		tell(t, "keep a person out by a user of an untrusted feed, "+what, func(s *story) {
+			s.declare(oidcSource("okta", ofAcme+onlyUser), workday)
+			id := s.made("the feed", s.hr("workday", s.credentialFor("hr", "user,admin", "feed:workday"), body))
+			before := s.look(id)
+			herself := s.made("the person herself", s.oidc("okta", "hired", hired, nil))
+			if herself == id {
+				s.t.Errorf("the person herself: got the feed's user, wanted a user of her own")
+			}
+			s.user("the person herself, again", s.oidc("okta", "hired", hired, nil), herself, "200 exists")
+			s.same("the feed's user", id, before)
+		})
+	}
+	tell(t, "choose by the order of two untrusted feeds whose user a person takes", func(s *story) {
+		s.declare(okta, workday, feedSource("rogue", ", grants: [admin]"))
+		first := s.made("the rogue feed", s.hr("rogue", s.credentialFor("rogue", "admin", "feed:rogue"), tenantBody(hired, "oidc", `, "roles": ["admin"]`)))
+		second := s.made("HR", s.hr("workday", s.credentialFor("hr", "user", "feed:workday"), tenantBody(hired, "oidc", `, "roles": ["user"]`)))
+		before := []string{s.look(first), s.look(second)}
+		if id := s.made("the person herself", s.oidc("okta", "hired", hired, nil)); id == first || id == second {
+			s.t.Errorf("the person herself: got a user of one of the feeds, wanted a user of her own")
+		}
+		s.same("the rogue feed's user", first, before[0])
+		s.same("HR's user", second, before[1])
 	})
 	tell(t, "have an account with a password", func(s *story) {
 		s.declare(okta, trusted)
@@ -428,6 +492,8 @@ func TestTakeoverByAnAddressOfAnotherClaim(t *testing.T) {
 		"vouch for it by the claim of email": `mapping: {email: claims.preferred_username, email_verified: claims.email_verified}`,
 		"vouch for it by a tenant's id":      `mapping: {email: claims.preferred_username, email_verified: 'claims.tid == "t-1"'}`,
 		"vouch for it by a constant":         `mapping: {email: claims.preferred_username, email_verified: 'true'}`,
+		"vouch for it by its being there":    `mapping: {email: claims.preferred_username, email_verified: 'claims.preferred_username != ""'}`,
+		"vouch for it by a denial":           `mapping: {email: claims.preferred_username, email_verified: '!claims.preferred_username_verified'}`,
 		"vouch for it by one of two claims":  `mapping: {email: claims.preferred_username, email_verified: 'claims.email_verified || claims.preferred_username_verified'}`,
 	} {
 		tell(t, "have an address that anyone may choose, and "+what, func(s *story) {
@@ -595,6 +661,21 @@ func TestTakeoverOfOwnership(t *testing.T) {
 		s.same("the real owner", id, before)
 		s.owners("after all of that", id)
 	})
+	tell(t, "own a tenant by a user with another address than the owner's", func(s *story) {
+		s.declare(oidcSource("okta", ofAcme+accept+anyRole), feedSource("trusted", trust+", domains: [old.example]"+anyRole))
+		hr := s.credentialFor("hr", "user", "feed:trusted")
+		for subject, email := range map[string]string{"free": "free@old.example", "taken": "taken@old.example"} {
+			id := s.made("a user with an address that was never proved", s.oidc("okta", subject, email, unproved))
+			if subject == "taken" {
+				s.made("the person whose address it is", s.hr("trusted", hr, tenantBody(email, "oidc", "")))
+			}
+			s.user("the same with a proof of the owner's address", s.oidc("okta", subject, owner, nil), id, "200 exists")
+			if u := s.detail(id); u.EmailVerified || u.IsOwner {
+				s.t.Errorf("a user with an address that was never proved: got email_verified %t and is_owner %t, wanted neither", u.EmailVerified, u.IsOwner)
+			}
+		}
+		s.owners("after proofs of the owner's address by other users")
+	})
 	tell(t, "own a tenant where a policy forbids it", func(s *story) {
 		s.policy(`@id("no-owner-by-stream")
 forbid (principal, action == Action::"CreateUser", resource) when { context.owner };
@@ -718,7 +799,6 @@ func TestTakeoverOfNames(t *testing.T) {
 	})
 	tell(t, "be called by the president's address", func(s *story) {
 		const president = "president@acme.example"
-		named := oidcSource("named", ofAcme+", mapping: {identity_name: claims.preferred_username}"+onlyUser)
 		s.declare(okta, named, workday, trusted)
 		hr, admin := s.credentialFor("hr", "viewer", "feed:workday"), s.credentialFor("admin", "viewer", "commands")
 		s.refused("a login", s.oidc("named", "eve", "eve@acme.example", map[string]any{"preferred_username": president}), "400 invalid_input")
@@ -735,7 +815,6 @@ func TestTakeoverOfNames(t *testing.T) {
 		s.made("a person who is called by a name", s.oidc("named", "bea", "bea@acme.example", map[string]any{"preferred_username": "bea"}))
 	})
 	tell(t, "look like another by her name", func(s *story) {
-		named := oidcSource("named", ofAcme+", mapping: {identity_name: claims.preferred_username}"+onlyUser)
 		s.declare(named, workday)
 		hr, admin := s.credentialFor("hr", "viewer", "feed:workday"), s.credentialFor("admin", "viewer", "commands")
 		for i, name := range []string{"ace", "ooo", "grace"} {

@@ -24,7 +24,7 @@ var update = flag.Bool("update", false, "write the transcripts anew")
 //	nothing to change; the directory is at revision 0
 //	[exit 0]
 //
-// The command seed puts users and events into the database. Standard output and standard error are shown as they come. What differs from run to run is replaced; see [steady].
+// The command seed puts users and events into the database, and seed identities some more identities. Standard output and standard error are shown as they come. What differs from run to run is replaced; see [steady].
 type transcript struct {
 	files    [][2]string
 	commands []string
@@ -104,8 +104,12 @@ func play(t *testing.T, line string) string {
 	for len(words) > 0 && strings.Contains(words[0], "=") {
 		environ, words = append(environ, words[0]), words[1:]
 	}
-	if len(words) == 1 && words[0] == "seed" {
+	switch strings.Join(words, " ") {
+	case "seed":
 		seed(t)
+		return "[seeded]"
+	case "seed identities":
+		seedIdentities(t)
 		return "[seeded]"
 	}
 	if len(words) == 0 || words[0] != "idpsync" {

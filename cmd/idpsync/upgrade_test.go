@@ -371,22 +371,56 @@ func (u *upgrade) withdrawn() {
 	u.user("a person of a source that was withdrawn", u.enter(acme, "old", u.token(u.t, "old", "wanda", "wanda@acme.example", nil)), u.idOf(acme, "wanda@acme.example"), "200 exists")
 }
 
-// TestMigrateTwiceLetsEverybodyIn shows why migrate has to run again when the last worker of an earlier version has
-// stopped: identities that it made since have no kind, as an old worker does not know of any.
+// written makes rows of the new deployment what a worker of an earlier version, or a migrate that was killed after the
+// schema, leaves.
+func (s *story) written(queries ...string) {
+	s.t.Helper()
+	o := store.Options{Path: s.path("data/" + sqliteFile)}
+	if s.environ["IDPSYNC_DATABASE_URL"] != "" {
+		o = s.data
+	}
+	db := storetest.Database(s.t, o)
+	for _, query := range queries {
+		if _, err := db.ExecContext(s.ctx, query); err != nil {
+			s.t.Fatalf("rows of an earlier version: %v", err)
+		}
+	}
+}
+
+// TestMigrateTwiceLetsEverybodyIn shows what becomes of identities that a worker of an earlier version makes after migrate.
+// They have no kind: the source that made them meets them at once, and a second migrate pins them.
 func TestMigrateTwiceLetsEverybodyIn(t *testing.T) {
 	tell(t, "nothing but to log in with an identity that an earlier version made after migrate", func(s *story) {
-		s.declare(okta)
+		portal := "{name: portal, kind: oidc, issuer: BASE/okta, audiences: [portal], algorithms: [ES256], grants: [user]}"
+		s.declare(okta, portal)
 		ada := s.made("Ada", s.oidc("okta", "ada", "ada@acme.example", nil))
-		o := store.Options{Path: s.path("data/" + sqliteFile)}
-		if s.environ["IDPSYNC_DATABASE_URL"] != "" {
-			o = s.data
+		s.written(`update identities set kind = ''`)
+		other := func() reply {
+			return s.loginAt("portal", s.token(s.t, "okta", "ada", "ada@acme.example", map[string]any{"aud": "portal"}))
 		}
-		db := storetest.Database(s.t, o)
-		if _, err := db.ExecContext(s.ctx, `update identities set kind = ''`); err != nil {
-			s.t.Fatalf("take the kind from the identity: %v", err)
-		}
-		s.refused("Ada, before migrate has run again", s.oidc("okta", "ada", "ada@acme.example", nil), "409 user_exists different_source")
+		s.user("Ada at the source that made her, before migrate has run again", s.oidc("okta", "ada", "ada@acme.example", nil), ada, "200 exists")
+		s.refused("Ada at another source, before migrate has run again", other(), "409 user_exists different_source")
 		s.must("migrate", "--only", "schema")
-		s.user("Ada, after migrate has run again", s.oidc("okta", "ada", "ada@acme.example", nil), ada, "200 exists")
+		s.user("Ada at another source, after migrate has run again", other(), ada, "200 exists")
+		s.user("Ada at the source that made her, after migrate has run again", s.oidc("okta", "ada", "ada@acme.example", nil), ada, "200 exists")
 	})
+}
+
+// TestUpgradeWithRowsOfAnEarlierWorker shows that a worker that starts brings rows up to date which were written since.
+func TestUpgradeWithRowsOfAnEarlierWorker(t *testing.T) {
+	for what, columns := range map[string]string{
+		"an earlier worker wrote after migrate":   `name_skeleton = null`,
+		"a migrate left that was killed too soon": `name_skeleton = null, email_reserved = null`,
+	} {
+		tell(t, "nothing but to go on with rows that "+what, func(s *story) {
+			s.declare(okta, trusted)
+			ida := s.made("Ida", s.oidc("okta", "ida", "ida@acme.example", asAdmin))
+			hired := s.made("HR", s.hr("trusted", s.credentialFor("hr", "user,admin", "feed:trusted"), tenantBody("hired@acme.example", "oidc", `, "roles": ["user"]`)))
+			s.written(`update identities set kind = ''`, `update users set `+columns)
+			s.start()
+			s.user("Ida's second login", s.oidc("okta", "ida", "ida@acme.example", nil), ida, "200 exists")
+			s.refused("a command with Ida's address", s.command(s.credentialFor("admin", "user", "commands"), tenantBody("ida@acme.example", "oidc", "")), "409 user_exists")
+			s.user("the first login of a person whom HR has provisioned", s.oidc("okta", "hired", "hired@acme.example", nil), hired, "200 linked")
+		})
+	}
 }

@@ -51,15 +51,12 @@ func (a *app) openStore(ctx context.Context, c config, log *slog.Logger) (*store
 		return nil, fail(exitFailure, "check --database-url and that the database accepts connections", "the database cannot be opened: %w", err)
 	}
 	if st.Kind() == store.SQLite {
-		if _, err := st.Migrate(ctx); err != nil {
+		done, err := st.Migrate(ctx)
+		if err != nil {
 			return nil, errors.Join(fail(exitFailure, "", "the database cannot be brought up to date: %w", err), st.Close())
 		}
-		report, err := a.upgrade(ctx, st)
-		if err != nil {
+		if err := a.bringUp(ctx, st, log, len(done.Applied) > 0); err != nil {
 			return nil, errors.Join(err, st.Close())
-		}
-		for _, r := range report {
-			log.Warn("the database was brought up to date", "tenant", r.Tenant, "what", r.What, "hint", r.Hint)
 		}
 		return st, nil
 	}
@@ -76,6 +73,25 @@ func (a *app) openStore(ctx context.Context, c config, log *slog.Logger) (*store
 		return nil, errors.Join(err, st.Close())
 	}
 	return st, nil
+}
+
+// bringUp does what idpsync migrate does for rows that an earlier version has written, without asking any identity provider.
+// A worker does it when it starts, as another may have written some since the schema was migrated. With standing it also tells
+// what an operator has yet to settle, which not every command has to.
+func (a *app) bringUp(ctx context.Context, st *store.Store, log *slog.Logger, standing bool) error {
+	report, err := a.upgrade(ctx, st, func(s providers.Source) (string, error) {
+		if s.Metadata == "" {
+			return "", errors.New("its metadata are read by idpsync migrate and idpsync apply alone")
+		}
+		return saml.EntityID(ctx, s, &http.Client{})
+	})
+	for _, r := range report {
+		if r.Standing && !standing {
+			continue
+		}
+		log.Warn("the database was brought up to date", "tenant", r.Tenant, "what", r.What, "hint", r.Hint)
+	}
+	return err
 }
 
 // brokerOptions says how to reach the broker: the configured one, else the embedded one of the data directory, which
@@ -131,6 +147,11 @@ func (a *app) deploy(ctx context.Context, c config, log *slog.Logger, o deployOp
 	}()
 	if d.store, err = a.openStore(ctx, c, log); err != nil {
 		return d, err
+	}
+	if d.store.Kind() == store.Postgres {
+		if err = a.bringUp(ctx, d.store, log, true); err != nil {
+			return d, err
+		}
 	}
 	if err = d.openBroker(ctx, o.openBroker); err != nil {
 		return d, err

@@ -34,7 +34,8 @@ type Declaration struct {
 	// Warnings are things that work and should not stay.
 	Warnings strictyaml.Faults
 
-	unread []unreadSource
+	unread  []unreadSource
+	written map[sourceKeyOf]bool
 }
 
 // An unreadSource is one whose metadata URL could not be read.
@@ -55,7 +56,7 @@ func Load(name string, o Options) (Declaration, error) {
 // Parse reads a declaration. Files that it names are taken relative to the folder of name. The error is
 // [strictyaml.Faults], all of them.
 func Parse(name string, data []byte, o Options) (Declaration, error) {
-	r := &reader{doc: strictyaml.Parse(name, data), file: name, folder: filepath.Dir(name), options: o}
+	r := &reader{written: map[sourceKeyOf]bool{}, doc: strictyaml.Parse(name, data), file: name, folder: filepath.Dir(name), options: o}
 	if err := r.doc.Err(); err != nil {
 		return Declaration{}, err
 	}
@@ -74,7 +75,7 @@ func Parse(name string, data []byte, o Options) (Declaration, error) {
 	}
 	r.warningsOf(tenants)
 	sortDirectory(&r.out)
-	return Declaration{Directory: r.out, Warnings: r.warnings, unread: r.unread}, nil
+	return Declaration{Directory: r.out, Warnings: r.warnings, unread: r.unread, written: r.written}, nil
 }
 
 // A reader walks one file.
@@ -87,6 +88,7 @@ type reader struct {
 	read     []providers.Source // in the order of the file
 	warnings strictyaml.Faults
 	unread   []unreadSource
+	written  map[sourceKeyOf]bool
 }
 
 func (r *reader) warn(v strictyaml.Value, hint, format string, args ...any) {

@@ -223,6 +223,9 @@ func sameAssertions(a, b providers.Source) bool {
 
 // pin pins a SAML source to the name of its identity provider.
 func (r *reader) pin(m *strictyaml.Mapping, s *providers.Source) {
+	if s.Kind == providers.KindSAML && s.Issuer != "" {
+		r.written[sourceKeyOf{s.Tenant, s.Name}] = true
+	}
 	if s.Kind != providers.KindSAML || s.Issuer != "" || r.options.EntityID == nil {
 		return
 	}

@@ -16,7 +16,7 @@ import (
 // UpgradeOptions are what an upgrade needs beside the store.
 type UpgradeOptions struct {
 	// EntityID reads the entityID of a SAML source's identity provider, where that can be done now.
-	EntityID func(context.Context, providers.Source) (string, error)
+	EntityID func(providers.Source) (string, error)
 	Who      string
 	Now      func() time.Time
 }
@@ -26,6 +26,8 @@ type Upgraded struct {
 	Tenant string `json:"tenant"`
 	What   string `json:"what"`
 	Hint   string `json:"hint,omitempty"` // what an operator should do; "" when there is nothing to do
+	// Standing is what stays until an operator settles it: each upgrade tells of it, the others once.
+	Standing bool `json:"-"`
 }
 
 // Upgrade gives rows from before they had it what the identity rules need of them: it pins SAML sources to their
@@ -55,6 +57,12 @@ func (u *upgrade) say(tenant, hint, format string, args ...any) {
 	u.report = append(u.report, Upgraded{Tenant: tenant, What: fmt.Sprintf(format, args...), Hint: hint})
 }
 
+// stands is say for what each upgrade tells of.
+func (u *upgrade) stands(tenant, hint, format string, args ...any) {
+	u.say(tenant, hint, format, args...)
+	u.report[len(u.report)-1].Standing = true
+}
+
 func (u *upgrade) load(ctx context.Context) error {
 	d, err := u.st.Directory(ctx)
 	if err != nil {
@@ -81,7 +89,7 @@ func (u *upgrade) pinSources(ctx context.Context) error {
 		}
 		id, err := u.entityID(ctx, *s)
 		if err != nil {
-			u.say(s.Tenant, "apply the directory again while its metadata can be read, or with issuer set; its events wait until then",
+			u.stands(s.Tenant, "apply the directory again while its metadata can be read, or with issuer set; its events wait until then",
 				"source %s: the entityID of its identity provider is not known: %v", s.Name, err)
 			continue
 		}
@@ -90,7 +98,7 @@ func (u *upgrade) pinSources(ctx context.Context) error {
 		if other := slices.IndexFunc(u.sources, func(o providers.Source) bool {
 			return o.Tenant == s.Tenant && o.Name != s.Name && pinned.Clashes(o)
 		}); other >= 0 {
-			u.say(s.Tenant, "find out who runs this identity provider; correct or remove one of the sources and apply. Its events wait until then",
+			u.stands(s.Tenant, "find out who runs this identity provider; correct or remove one of the sources and apply. Its events wait until then",
 				"source %s: its identity provider calls itself %s, which is the issuer of source %s", s.Name, id, u.sources[other].Name)
 			continue
 		}
@@ -113,7 +121,7 @@ func (u *upgrade) pinSources(ctx context.Context) error {
 // identities or shown certificates.
 func (u *upgrade) entityID(ctx context.Context, s providers.Source) (string, error) {
 	if s.Metadata != "" {
-		return u.o.EntityID(ctx, s)
+		return u.o.EntityID(s)
 	}
 	known, err := u.st.SourceIssuers(ctx, s.Tenant, s.Name)
 	if err != nil {
@@ -122,7 +130,7 @@ func (u *upgrade) entityID(ctx context.Context, s providers.Source) (string, err
 	if len(known) == 1 {
 		return known[0], nil
 	}
-	return u.o.EntityID(ctx, s)
+	return u.o.EntityID(s)
 }
 
 // pinIdentities finds out the kind of source that identities belong to: that of the source that made them.
@@ -134,8 +142,8 @@ func (u *upgrade) pinIdentities(ctx context.Context) error {
 	for _, g := range groups {
 		kind := u.kindOf(g)
 		if kind == "" {
-			u.say(g.TenantID, "idpsync identities list --unpinned shows them; idpsync identities move gives them to a source",
-				"%d identities of issuer %s, made by source %s: which kind of source they belong to is not known; their logins are refused", g.Identities, g.Issuer, g.Source)
+			u.stands(g.TenantID, "idpsync identities list --unpinned shows them; idpsync identities move gives them to a source",
+				"%s of issuer %s, made by source %s: which kind of source they belong to is not known; only logins from that source find them", number(g.Identities, "identity", "identities"), g.Issuer, g.Source)
 			continue
 		}
 		if err := u.st.PinIdentities(ctx, g, string(kind), u.o.Who, u.o.Now()); err != nil {
@@ -145,7 +153,7 @@ func (u *upgrade) pinIdentities(ctx context.Context) error {
 			return s.Tenant == g.TenantID && s.Kind == kind && s.Issuer == g.Issuer
 		}) {
 			u.say(g.TenantID, "if that issuer has moved, give them to its source: idpsync identities move",
-				"%d identities of issuer %s, made by source %s: no source is declared with this issuer, so nobody logs in with them", g.Identities, g.Issuer, g.Source)
+				"%s of issuer %s, made by source %s: no source is declared with this issuer, so nobody logs in with them", number(g.Identities, "identity", "identities"), g.Issuer, g.Source)
 		}
 	}
 	return nil
@@ -175,18 +183,16 @@ func (u *upgrade) kindOf(g store.IdentityGroup) providers.Kind {
 	return kind
 }
 
-// reservations are what is reserved of addresses of users from before reservations: those of commands, and those that
-// their source speaks for.
-func (u *upgrade) reservations() []store.Reservation {
-	tenants := map[string]bool{}
+// reservations are what is reserved of addresses of users from before reservations, in the given tenants: those of commands,
+// and those that their source speaks for.
+func (u *upgrade) reservations(tenants []string) []store.Reservation {
 	var all []store.Reservation
+	for _, t := range tenants {
+		all = append(all, store.Reservation{Tenant: t, Source: providers.AdminSource})
+	}
 	for _, s := range slices.Concat(u.sources, u.withdrawn) {
-		if r, ok := reservation(s); ok {
+		if r, ok := reservation(s); ok && slices.Contains(tenants, s.Tenant) {
 			all = append(all, r)
-		}
-		if !tenants[s.Tenant] {
-			tenants[s.Tenant] = true
-			all = append(all, store.Reservation{Tenant: s.Tenant, Source: providers.AdminSource})
 		}
 	}
 	return all
@@ -197,7 +203,7 @@ func (u *upgrade) decideReservations(ctx context.Context) error {
 	rest, err := u.st.DecideReservations(ctx, u.reservations)
 	for _, g := range rest {
 		u.say(g.TenantID, "set domains (and for a feed or SAML trust_email: true) on the source if it may speak for them, and apply; then their addresses become reserved",
-			"%d users made by source %s: their addresses are not reserved, as no source speaks for them; they log in as before, and others may have the same address", g.Users, g.CreatedBy)
+			"%s made by source %s: their addresses are not reserved, as no source speaks for them; they log in as before, and others may have the same address", number(g.Users, "user", "users"), g.CreatedBy)
 	}
 	return err
 }
@@ -210,12 +216,20 @@ func (u *upgrade) decideSkeletons(ctx context.Context) error {
 	return err
 }
 
-// findOwners lists the owners who never logged in: earlier versions let a feed make one.
+// findOwners lists the owners without an external identity: earlier versions let a feed make one.
 func (u *upgrade) findOwners(ctx context.Context) error {
 	owners, err := u.st.OwnersWithoutLogin(ctx)
 	for _, o := range owners {
-		u.say(o.TenantID, "if that is not the owner: idpsync user owner --tenant "+o.TenantID+" --none; then the next login that proves the owner's address makes its user the owner",
-			"user %s (%s), made by source %s, is the owner and has never logged in", o.ID, o.Email, o.CreatedBy)
+		u.stands(o.TenantID, "if that is not the owner: idpsync user owner --tenant "+o.TenantID+" --none; then the next login that proves the owner's address makes its user the owner",
+			"user %s (%s), made by source %s, is the owner and has no external identity", o.ID, o.Email, o.CreatedBy)
 	}
 	return err
+}
+
+// number renders a number of things.
+func number(n int64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
 }

@@ -6,6 +6,8 @@ create index identities_unpinned on identities (tenant_id) where kind = '';
 
 -- A reserved address is unique in the tenant, others may repeat. null is a user from before that was kept.
 alter table users add column email_reserved boolean;
+-- What a worker of an earlier version inserts is as unique as it was then.
+alter table users alter column email_reserved set default true;
 drop index users_email;
 create unique index users_email_reserved on users (email_key, tenant_id) where email_reserved;
 create index users_email_unreserved on users (email_key, tenant_id) where not email_reserved;
@@ -14,4 +16,4 @@ create index users_email_undecided on users (tenant_id) where email_reserved is 
 -- The skeleton of the identity name: names that look alike have the same one. null is a user from before that was kept.
 alter table users add column name_skeleton text collate "C";
 create unique index users_name_skeleton on users (name_skeleton, tenant_id) where name_skeleton is not null;
-create index users_name_undecided on users (tenant_id) where name_skeleton is null;
+create index users_name_undecided on users (tenant_id, id) where name_skeleton is null;

@@ -14,4 +14,4 @@ create index users_email_undecided on users (tenant_id) where email_reserved is 
 -- The skeleton of the identity name: names that look alike have the same one. null is a user from before that was kept.
 alter table users add column name_skeleton text;
 create unique index users_name_skeleton on users (name_skeleton, tenant_id) where name_skeleton is not null;
-create index users_name_undecided on users (tenant_id) where name_skeleton is null;
+create index users_name_undecided on users (tenant_id, id) where name_skeleton is null;
