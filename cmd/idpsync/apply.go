@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"os/user"
@@ -49,7 +50,12 @@ like faults, with exit code 2.`,
   idpsync apply -f directory.yaml --yes        write without asking
   idpsync apply -f directory.yaml --strict     refuse a file that has warnings
   idpsync apply -f directory.yaml --move-identities=okta`,
-		Args: cobra.NoArgs,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 && (slices.Contains(v.move, everySource) || slices.Contains(v.anew, everySource)) {
+				return fail(exitUsage, "write --move-identities=NAME or --start-anew=NAME, with = before the name", "%q is not the value of a flag", args[0])
+			}
+			return cobra.NoArgs(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return v.run(cmd) },
 	}
 	cmd.Flags().StringVarP(&v.file, "file", "f", "", "directory file (YAML); - for standard input")
@@ -161,6 +167,9 @@ func (v *applyVerb) once(ctx context.Context, st *store.Store, declared director
 		return false, err
 	}
 	if err := v.show(plan.Changes); err != nil {
+		if undecided != nil {
+			fmt.Fprintln(a.stderr, "without a decision this would be refused: add --move-identities if the subjects stay the same, --start-anew if the new issuer has others")
+		}
 		return false, err
 	}
 	if undecided != nil {
@@ -246,10 +255,10 @@ func (v *applyVerb) moves(ctx context.Context, st *store.Store, plan directory.P
 			planned[*step], steps = true, append(steps, *step)
 		}
 	}
-	for name, is := range unused {
-		if is {
-			return nil, nil, fail(exitUsage, "name a source whose issuer changes, or leave the flag out", "source %s has no identities to move or to end", name)
-		}
+	maps.DeleteFunc(unused, func(_ string, is bool) bool { return !is })
+	if len(unused) > 0 {
+		return nil, nil, fail(exitUsage, "name sources whose issuer changes, or leave the flag out", "there are no identities to move or to end of %s",
+			strings.Join(slices.Sorted(maps.Keys(unused)), ", "))
 	}
 	if open {
 		undecided = fail(exitUsage, "--move-identities if the subjects stay the same, --start-anew if the new issuer has others; see idpsync help apply",

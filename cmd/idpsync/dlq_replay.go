@@ -388,7 +388,7 @@ func (c *campaign) summary(total int, outcomes map[string]int, err error) error 
 		return fail(exitRefused, "start it again to go on; what is done is not open any more", "stopped; orders that were sent are still carried out")
 	}
 	if err == nil && failures(outcomes) > 0 {
-		err = fail(exitFailure, "idpsync dlq list shows them, each with the dead letter that it comes from", "%d failed again", failures(outcomes))
+		err = fail(exitFailure, "idpsync dlq list shows them; idpsync dlq show names the dead letter that each comes from", "%d failed again", failures(outcomes))
 	}
 	return err
 }

@@ -170,7 +170,7 @@ func (e explanation) tree(w io.Writer, colours bool) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "event      %s\nsubject    %s\nstored at  %s\n", printable(e.EventID), printable(e.Subject), e.StoredAt.UTC().Format(time.RFC3339))
 	if e.Replayed {
-		b.WriteString("replayed   yes\n")
+		b.WriteString("judged as  a replay\n")
 	}
 	b.WriteString("\n")
 	step := ""

@@ -20,8 +20,8 @@ type knownKey = keyring.Key[*signingKey]
 func judge(h *keyring.History[*signingKey], t *token, at time.Time, slack time.Duration) (*knownKey, keyring.Opinion) {
 	candidates := candidatesFor(h, t.keyID)
 	if len(candidates) == 0 {
-		return nil, keyring.Opinion{Waits: true, Failure: unverified(checkKey.name, "the issuer has never published the key that the token names",
-			"either the token is not this issuer's, or the key was published only after the event")}
+		return nil, keyring.Opinion{Waits: true, Failure: unverified(checkKey.name, "the issuer has never published the key that the token names", t.says()+
+			" If every login of the source fails so, its issuer has moved or has been changed in the directory; if few do, the tokens are another issuer's.")}
 	}
 	a := algorithmTable[t.algorithm]
 	why, tried := "", 0
@@ -84,7 +84,7 @@ func standing(k *knownKey, at time.Time, slack time.Duration) keyring.Opinion {
 	switch k.Standing(at, slack) {
 	case keyring.Banned:
 		return keyring.Opinion{Final: true, Failure: unverified(checkBanned.name, "the token is signed by a key that an operator banned",
-			"idpsync keys list shows the ban; what was signed by a leaked key has to be signed anew")}
+			"The ban is shown by idpsync keys list --json. What was signed by a leaked key has to be signed anew.")}
 	case keyring.Retired:
 		return keyring.Opinion{Failure: unverified(checkRetired.name, fmt.Sprintf("the token is signed by a key that its issuer retired; that was seen %s, and the event was stored %s",
 			stamp(k.RetiredAt), stamp(at)), "a login must be published before its issuer withdraws the key")}

@@ -321,6 +321,26 @@ func TestAnotherWorkersAnswerIsUsed(t *testing.T) {
 	}
 }
 
+// The token is all that an operator has to go by, and a stranger can have written it.
+func TestAnUnknownKeyIsNamedForTheOperator(t *testing.T) {
+	w := newWorld(t, []string{"EdDSA"}, nil)
+	claims := w.claims(nil)
+	claims["iss"] = "https://moved.example/\x1b[2J"
+	kid := "2026-11\n" + strings.Repeat("k", 240)
+	failure := expect(t, w.provider, w.login(t, w.sign(t, claims, issuer.WithHeader("kid", kid))), "unknown_key")
+	for _, want := range []string{`"2026-11\nkkk`, `"https://moved.example/\x1b[2J"`, "not verified"} {
+		if !strings.Contains(failure.Hint, want) {
+			t.Errorf("the hint lacks %s: %s", want, failure.Hint)
+		}
+	}
+	if len(failure.Hint) > 1000 || strings.ContainsAny(failure.Hint, "\n\x1b") {
+		t.Errorf("the hint has %d bytes, want at most 1000 and no control characters: %q", len(failure.Hint), failure.Hint)
+	}
+	if strings.Contains(failure.Message, "moved") || strings.Contains(failure.Message, "2026-11") {
+		t.Errorf("the message, by which dead letters are grouped, has what a stranger wrote: %s", failure.Message)
+	}
+}
+
 func TestKeyHistoryFails(t *testing.T) {
 	w := newWorld(t, []string{"EdDSA"}, nil)
 	w.keys.Fail(errors.New("database is gone"))

@@ -2,6 +2,8 @@ package oidc
 
 import (
 	"encoding/base64"
+	"encoding/json"
+	"fmt"
 	"strings"
 
 	"github.com/idpsync/idpsync/providers/wire"
@@ -27,6 +29,27 @@ type token struct {
 	signature []byte
 	algorithm string
 	keyID     string // "" when absent
+}
+
+// says tells an operator what a token that is not verified claims of itself: which key and which issuer it names. Both are
+// quoted and cut, as anyone can have written them.
+func (t *token) says() string {
+	var claims struct {
+		Issuer string `json:"iss"`
+	}
+	if err := json.Unmarshal(t.payload, &claims); err != nil {
+		claims.Issuer = ""
+	}
+	return fmt.Sprintf("The token, which is not verified, names the key %q and the issuer %q.", cut(t.keyID), cut(claims.Issuer))
+}
+
+// cut shortens what a stranger wrote to what fits into a line.
+func cut(s string) string {
+	const longest = 200
+	if r := []rune(s); len(r) > longest {
+		return string(r[:longest]) + "…"
+	}
+	return s
 }
 
 // split takes a compact JWS apart (RFC 7515 section 7.1) and decodes its parts.

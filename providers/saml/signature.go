@@ -213,7 +213,7 @@ func standing(c *knownCertificate, at time.Time, slack time.Duration) keyring.Op
 	switch c.Standing(at, slack) {
 	case keyring.Banned:
 		return keyring.Opinion{Final: true, Failure: refuseHint(checkBannedKey, "the message is signed with a key that an operator banned",
-			"idpsync keys list shows the ban; what was signed with a leaked key has to be signed anew")}
+			"The ban is shown by idpsync keys list --json. What was signed with a leaked key has to be signed anew.")}
 	case keyring.Retired:
 		return keyring.Opinion{Waits: true, Failure: refuseHint(checkRetiredKey, "the message is signed with a certificate that the identity provider no longer published "+
 			"when the event was stored; it was retired at "+c.RetiredAt.UTC().Format(time.RFC3339),

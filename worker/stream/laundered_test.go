@@ -96,7 +96,8 @@ func pulling(name, consumer, filter string) (p struct {
 	stream, consumer, filter string
 	subject, body            string
 	header                   nats.Header
-}) {
+},
+) {
 	p.stream, p.consumer, p.filter = name, consumer, filter
 	p.subject, p.body = "$JS.API.CONSUMER.MSG.NEXT."+name+"."+consumer, `{"batch":1,"no_wait":true}`
 	return p
