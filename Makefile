@@ -25,7 +25,7 @@ dev: ## Run the demo: a tenant, an issuer that signs real tokens, sample traffic
 	go run ./cmd/idpsync dev
 
 .PHONY: bench
-bench: ## Measure the drain of waiting logins beside the floor (EVENTS, ROUNDS, FLOOR=folder of the floor program, PROFILE)
+bench: ## Measure the drain of waiting logins beside the floor, and their latency beside an issuer that hangs (EVENTS, ROUNDS, FLOOR=folder of the floor program, PROFILE)
 	.ci/bench
 
 .PHONY: test

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"runtime"
@@ -19,7 +17,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
-	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/oidc/issuer"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
@@ -36,7 +33,11 @@ func newBenchCommand(a *app) *cobra.Command {
 RS256 by an issuer in this process. The worker is this program's run, as a process of its own, with the same settings.
 
 It writes into the database and the broker that are named, a tenant of its own in each round, so name some that can be
-thrown away. Compare figures of one sitting only.`,
+thrown away. Compare figures of one sitting only.
+
+With --latency it publishes 40 logins a second and measures the time to their results, first alone, then while the issuer
+of another source accepts connections and answers nothing, with 20 logins a second for that one and 8 anonymous clients of
+the HTTP API whose tokens name it.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.config(cmd)
@@ -52,6 +53,7 @@ thrown away. Compare figures of one sitting only.`,
 	}
 	cmd.Flags().IntVar(&b.events, "events", 20000, "logins in a round")
 	cmd.Flags().BoolVar(&b.repeat, "repeat", false, "log everybody in a second time too, which changes nothing")
+	cmd.Flags().BoolVar(&b.paced, "latency", false, "measure instead how long logins take, quiet and while another source's issuer hangs")
 	cmd.Flags().StringVar(&b.profile, "cpu-profile", "", "write the worker's CPU profile to this file")
 	a.addSettings(cmd, areaStore, areaBroker, areaRun)
 	return cmd
@@ -62,6 +64,7 @@ type benchmark struct {
 	cfg     config
 	events  int
 	repeat  bool
+	paced   bool
 	profile string
 
 	issuer *issuer.Issuer
@@ -85,27 +88,21 @@ func (b *benchmark) run(ctx context.Context) (err error) {
 	if _, err := st.Migrate(ctx); err != nil {
 		return err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
 	if b.issuer, err = issuer.New(issuer.Options{Now: b.app.now, Rand: b.app.random, Lifetime: time.Hour}); err != nil {
 		return err
 	}
-	b.issuer.SetURL("http://" + l.Addr().String())
-	site := &http.Server{Handler: b.issuer, ReadHeaderTimeout: 5 * time.Second}
-	served := make(chan error, 1)
-	go func() { served <- site.Serve(l) }()
-	defer func() {
-		err = errors.Join(err, site.Close())
-		if e := <-served; !errors.Is(e, http.ErrServerClosed) {
-			err = errors.Join(err, e)
-		}
-	}()
-	if err := b.declare(ctx, st); err != nil {
+	stop, err := serveIssuer(b.issuer, nil)
+	if err != nil {
 		return err
 	}
-	tokens, err := b.sign(ctx)
+	defer func() { err = errors.Join(err, stop()) }()
+	if b.paced {
+		return b.latency(ctx, st)
+	}
+	if err := b.declare(ctx, st, ""); err != nil {
+		return err
+	}
+	tokens, err := b.sign(ctx, "user", b.events)
 	if err != nil {
 		return err
 	}
@@ -121,8 +118,8 @@ func (b *benchmark) run(ctx context.Context) (err error) {
 	return nil
 }
 
-// declare adds a tenant of this run's own to the directory.
-func (b *benchmark) declare(ctx context.Context, st *store.Store) error {
+// declare adds a tenant of this run's own to the directory, with further sources (lines of YAML).
+func (b *benchmark) declare(ctx context.Context, st *store.Store, further string) error {
 	id, err := uuid.NewRandomFromReader(b.app.random)
 	if err != nil {
 		return err
@@ -134,7 +131,7 @@ func (b *benchmark) declare(ctx context.Context, st *store.Store) error {
     roles: [{name: user}]
     sources:
       - {name: okta, kind: oidc, issuer: %q, audiences: [idpsync], domains: [corp.example], default_roles: [user], grants: [user]}
-`, b.tenant, b.tenant[:8], b.issuer.URL())
+%s`, b.tenant, b.tenant[:8], b.issuer.URL(), further)
 	declared, err := directory.Parse("bench.yaml", []byte(text), directory.Options{})
 	if err != nil {
 		return err
@@ -152,17 +149,17 @@ func (b *benchmark) declare(ctx context.Context, st *store.Store) error {
 }
 
 // sign makes the logins beforehand, so that signing is no part of the measurement.
-func (b *benchmark) sign(ctx context.Context) ([][]byte, error) {
-	bodies := make([][]byte, b.events)
+func (b *benchmark) sign(ctx context.Context, name string, n int) ([][]byte, error) {
+	bodies := make([][]byte, n)
 	errs := make([]error, runtime.GOMAXPROCS(0))
 	var signers sync.WaitGroup
-	for n := range errs {
+	for first := range errs {
 		signers.Go(func() {
-			for i := n; i < b.events && ctx.Err() == nil; i += len(errs) {
-				subject := fmt.Sprintf("user%07d", i)
+			for i := first; i < n && ctx.Err() == nil; i += len(errs) {
+				subject := fmt.Sprintf("%s%07d", name, i)
 				claims := b.issuer.Claims(subject, demoAudience)
 				claims["email"], claims["email_verified"], claims["name"] = subject+"@corp.example", true, fmt.Sprintf("User Number %d", i)
-				if bodies[i], errs[n] = login(b.issuer.Sign(claims)); errs[n] != nil {
+				if bodies[i], errs[first] = login(b.issuer.Sign(claims)); errs[first] != nil {
 					return
 				}
 			}
@@ -175,10 +172,7 @@ func (b *benchmark) sign(ctx context.Context) ([][]byte, error) {
 func (b *benchmark) round(ctx context.Context, name string, bodies [][]byte) error {
 	out := make([]worker.Outgoing, len(bodies))
 	for i, body := range bodies {
-		out[i] = worker.Outgoing{
-			Subject: "idpsync.login." + b.tenant + ".okta", Data: body,
-			Header: providers.Header{worker.HeaderEventID: {fmt.Sprintf("%s-%s-%d", b.tenant, name, i)}},
-		}
+		out[i] = b.event("okta", fmt.Sprintf("%s-%d", name, i), body)
 	}
 	for _, err := range stream.Publisher(b.conn).Publish(ctx, out) {
 		if err != nil {
@@ -189,7 +183,7 @@ func (b *benchmark) round(ctx context.Context, name string, bodies [][]byte) err
 	if err != nil {
 		return err
 	}
-	child, ready, err := b.startWorker(ctx)
+	child, ready, err := b.startWorker(ctx, off)
 	if err != nil {
 		return err
 	}
@@ -248,13 +242,13 @@ type benchWorker struct {
 	cpu  time.Duration
 }
 
-// startWorker starts this program's run and says when it is ready.
-func (b *benchmark) startWorker(ctx context.Context) (*benchWorker, <-chan time.Time, error) {
+// startWorker starts this program's run with the HTTP API on an address, and says when it is ready.
+func (b *benchmark) startWorker(ctx context.Context, api string) (*benchWorker, <-chan time.Time, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, nil, err
 	}
-	args := []string{"run", "--http-listen", off, "--admin-listen", off, "--nats-url", b.cfg.NATSURL, "--database-url", b.cfg.DatabaseURL, "--data-dir", b.cfg.DataDir}
+	args := []string{"run", "--http-listen", api, "--admin-listen", off, "--nats-url", b.cfg.NATSURL, "--database-url", b.cfg.DatabaseURL, "--data-dir", b.cfg.DataDir}
 	if b.profile != "" {
 		args = append(args, "--cpu-profile", b.profile)
 	}
@@ -272,7 +266,7 @@ func (b *benchmark) startWorker(ctx context.Context) (*benchWorker, <-chan time.
 	go func() {
 		defer close(w.done)
 		defer close(ready)
-		lines := bufio.NewScanner(io.LimitReader(logs, 1<<20))
+		lines := bufio.NewScanner(logs)
 		for lines.Scan() {
 			if strings.Contains(lines.Text(), "worker ready") {
 				ready <- time.Now()
@@ -280,6 +274,7 @@ func (b *benchmark) startWorker(ctx context.Context) (*benchWorker, <-chan time.
 				fmt.Fprintln(b.app.stderr, lines.Text())
 			}
 		}
+		_, _ = io.Copy(io.Discard, logs) // a worker whose log nobody reads would stand still
 	}()
 	return w, ready, nil
 }

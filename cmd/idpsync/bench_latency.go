@@ -1,0 +1,281 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/providers/oidc/issuer"
+	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/stream"
+)
+
+const (
+	latencyLogins   = 400                   // in a round
+	latencyInterval = 25 * time.Millisecond // between two of them
+	hungInterval    = 50 * time.Millisecond // between two logins of the issuer that hangs
+	hungClients     = 8                     // anonymous HTTP clients that name it
+	clientInterval  = 10 * time.Millisecond // between two requests of one of them
+)
+
+// latency measures how long logins of one source take from publishing to their result: first while nothing else happens,
+// then while the issuer of another source accepts connections and answers nothing. Logins for that one come all the time,
+// and so do anonymous clients of the HTTP API with tokens that only name it.
+func (b *benchmark) latency(ctx context.Context, st *store.Store) (err error) {
+	hung, err := issuer.New(issuer.Options{Now: b.app.now, Rand: b.app.random})
+	if err != nil {
+		return err
+	}
+	release := make(chan struct{})
+	stop, err := serveIssuer(hung, func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-release:
+		case <-r.Context().Done():
+		}
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+	defer close(release)
+	if err := b.declare(ctx, st, fmt.Sprintf(
+		`      - {name: hung, kind: oidc, issuer: %q, audiences: [idpsync], domains: [hung.example], grants: [user], commands: true, commands_claim: admin}
+`, hung.URL())); err != nil {
+		return err
+	}
+	api, err := unusedAddress(ctx)
+	if err != nil {
+		return err
+	}
+	child, ready, err := b.startWorker(ctx, api)
+	if err != nil {
+		return err
+	}
+	defer child.stop()
+	select {
+	case _, ok := <-ready:
+		if !ok {
+			return fail(exitFailure, "run idpsync run by hand with the same settings", "the worker ended before it was ready")
+		}
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if _, err := b.pace(ctx, "warm"); err != nil {
+		return err
+	}
+	quiet, err := b.pace(ctx, "quiet")
+	if err != nil {
+		return err
+	}
+	noisy, end := context.WithCancel(ctx)
+	noise := b.noise(noisy, hung.URL(), api)
+	beside, err := b.pace(ctx, "hung")
+	end()
+	answered, failed := noise()
+	if err := errors.Join(err, failed); err != nil {
+		return err
+	}
+	for _, round := range []struct {
+		name string
+		took []time.Duration
+	}{{"quiet", quiet}, {"hung", beside}} {
+		fmt.Fprintf(b.app.stdout, "idpsync n=%d mode=%s: p50=%s p99=%s\n", len(round.took), round.name, percentile(round.took, 50), percentile(round.took, 99))
+	}
+	fmt.Fprintf(b.app.stdout, "beside the issuer that hangs %d requests were answered; p99 there is %.1f times the quiet one\n",
+		answered, float64(percentile(beside, 99))/float64(percentile(quiet, 99)))
+	return nil
+}
+
+// pace publishes logins at a steady rate, whether or not the earlier ones are done, and returns how long each took, the
+// shortest first.
+func (b *benchmark) pace(ctx context.Context, name string) ([]time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	bodies, err := b.sign(ctx, name, latencyLogins)
+	if err != nil {
+		return nil, err
+	}
+	before, err := b.results(ctx)
+	if err != nil {
+		return nil, err
+	}
+	published := make([]time.Time, len(bodies))
+	var sending sync.WaitGroup
+	var failed error
+	sending.Go(func() {
+		tick := time.NewTicker(latencyInterval)
+		defer tick.Stop()
+		for i, body := range bodies {
+			<-tick.C
+			published[i] = time.Now()
+			if _, err := stream.PublishEvent(ctx, b.conn, b.event("okta", fmt.Sprintf("%s-%d", name, i), body)); err != nil {
+				failed = err
+				cancel()
+				return
+			}
+		}
+	})
+	done := map[string]time.Time{}
+	for m, err := range stream.Tail(ctx, b.conn, stream.Filter{Tenant: b.tenant, Source: "okta", After: before.LastSeq}) {
+		if err != nil {
+			cancel()
+			sending.Wait()
+			return nil, errors.Join(err, failed)
+		}
+		if got := m.Header.Get(worker.HeaderOutcome); got != "created" {
+			cancel()
+			sending.Wait()
+			return nil, fail(exitFailure, "see what the worker logged", "a login came out as %s; want created", got)
+		}
+		done[m.Header.Get(worker.HeaderEventID)] = time.Now()
+		if len(done) == len(bodies) {
+			break
+		}
+	}
+	sending.Wait()
+	if failed != nil {
+		return nil, failed
+	}
+	var took []time.Duration
+	for i, start := range published {
+		end, ok := done[b.eventID(fmt.Sprintf("%s-%d", name, i))]
+		if !ok {
+			return nil, fail(exitFailure, "see what the worker logged", "round %s: %d of %d logins had a result within a minute", name, len(done), len(bodies))
+		}
+		took = append(took, end.Sub(start))
+	}
+	slices.Sort(took)
+	return took, nil
+}
+
+// noise keeps the worker busy with the issuer that hangs until ctx ends. The function that it returns waits for all of it and
+// says how many requests were answered.
+func (b *benchmark) noise(ctx context.Context, issuerURL, api string) func() (answered int, err error) {
+	token := strangersToken(issuerURL, b.app.now())
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	var answered int
+	var failed error
+	every := func(interval time.Duration, act func(i int) error) {
+		all.Go(func() {
+			tick := time.NewTicker(interval)
+			defer tick.Stop()
+			for i := 0; ; i++ {
+				select {
+				case <-ctx.Done():
+					return
+				case <-tick.C:
+				}
+				err := act(i)
+				mu.Lock()
+				if ctx.Err() == nil {
+					failed = errors.Join(failed, err)
+				}
+				mu.Unlock()
+				if err != nil {
+					return
+				}
+			}
+		})
+	}
+	client := http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: hungClients}}
+	every(hungInterval, func(i int) error {
+		body, err := login(token, nil)
+		if err == nil {
+			_, err = stream.PublishEvent(ctx, b.conn, b.event("hung", fmt.Sprintf("noise-%d", i), body))
+		}
+		return err
+	})
+	for range hungClients {
+		every(clientInterval, func(int) error {
+			r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+api+"/v1/users", bytes.NewReader([]byte(`{}`)))
+			if err != nil {
+				return err
+			}
+			r.Header.Set("Authorization", "Bearer "+token)
+			r.Header.Set("X-Tenant-ID", b.tenant)
+			r.Header.Set("Content-Type", "application/json")
+			response, err := client.Do(r)
+			if err != nil {
+				return err
+			}
+			_, err = io.Copy(io.Discard, response.Body)
+			mu.Lock()
+			answered++
+			mu.Unlock()
+			return errors.Join(err, response.Body.Close())
+		})
+	}
+	return func() (int, error) {
+		all.Wait()
+		client.CloseIdleConnections()
+		return answered, failed
+	}
+}
+
+func (b *benchmark) eventID(id string) string { return b.tenant + "-" + id }
+
+func (b *benchmark) event(source, id string, body []byte) worker.Outgoing {
+	return worker.Outgoing{
+		Subject: "idpsync.login." + b.tenant + "." + source, Data: body,
+		Header: providers.Header{worker.HeaderEventID: {b.eventID(id)}},
+	}
+}
+
+// strangersToken is a token that names an issuer and a key that it never published. Whoever gets it has to ask the issuer.
+func strangersToken(issuerURL string, now time.Time) string {
+	part := func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
+	return part(`{"alg":"ES256","kid":"stranger"}`) + "." +
+		part(fmt.Sprintf(`{"iss":%q,"aud":"idpsync","sub":"x","iat":%d,"exp":%d}`, issuerURL, now.Unix(), now.Unix()+3600)) + "." +
+		part(strings.Repeat("x", 64))
+}
+
+// percentile returns a percentile of durations that are sorted.
+func percentile(sorted []time.Duration, p int) time.Duration {
+	return sorted[min(len(sorted)*p/100, len(sorted)-1)].Round(10 * time.Microsecond)
+}
+
+// unusedAddress returns an address of this machine that nothing listens on.
+func unusedAddress(ctx context.Context) (string, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
+
+// serveIssuer serves an issuer on an address of this machine and gives it its URL. before, which may be nil, runs first for
+// each request. The function that it returns ends it.
+func serveIssuer(i *issuer.Issuer, before http.HandlerFunc) (stop func() error, err error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	i.SetURL("http://" + l.Addr().String())
+	site := &http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if before != nil {
+			before(w, r)
+		}
+		i.ServeHTTP(w, r)
+	})}
+	served := make(chan error, 1)
+	go func() { served <- site.Serve(l) }()
+	return func() error {
+		err := site.Close()
+		if e := <-served; !errors.Is(e, http.ErrServerClosed) {
+			err = errors.Join(err, e)
+		}
+		return err
+	}, nil
+}
