@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/idpsync/idpsync/store"
@@ -278,14 +279,47 @@ func (w *Worker) sweepCrumbs(ctx context.Context, events []*event) {
 			continue
 		}
 		for _, name := range []string{suspectCrumb, w.cfg.Name, e.holder} {
-			if name == "" {
-				continue
-			}
-			if err := w.store.ClearInFlight(ctx, name, e.origin.stream, e.origin.sequence); err != nil {
-				w.log.Warn("breadcrumb not removed", "stream_seq", e.origin.sequence, "error", err)
+			if name != "" {
+				w.removeCrumb(ctx, store.InFlight{Worker: name, Stream: e.origin.stream, Sequence: e.origin.sequence})
 			}
 		}
 	}
+}
+
+// removeCrumb removes a breadcrumb, or keeps it in mind for sweepLeftCrumbs: one that stayed would accuse an event that
+// ended nobody, or stand for an event that is gone.
+func (w *Worker) removeCrumb(ctx context.Context, crumb store.InFlight) {
+	if err := w.store.ClearInFlight(ctx, crumb.Worker, crumb.Stream, crumb.Sequence); err != nil {
+		w.log.Warn("breadcrumb not removed; it is tried again", "stream_seq", crumb.Sequence, "error", err)
+		w.left.add(crumb)
+	}
+}
+
+// sweepLeftCrumbs tries again to remove what could not be removed.
+func (w *Worker) sweepLeftCrumbs(ctx context.Context) {
+	for _, crumb := range w.left.takeAll() {
+		w.removeCrumb(ctx, crumb)
+	}
+}
+
+// leftCrumbs are breadcrumbs that the store was not there to remove. It is safe for concurrent use.
+type leftCrumbs struct {
+	mu  sync.Mutex
+	all []store.InFlight
+}
+
+func (l *leftCrumbs) add(crumb store.InFlight) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = append(l.all, crumb)
+}
+
+func (l *leftCrumbs) takeAll() []store.InFlight {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := l.all
+	l.all = nil
+	return all
 }
 
 // acquitTimeout bounds what a worker does for events when its time is up.

@@ -32,6 +32,7 @@ func (w *Worker) sweep(ctx context.Context) {
 		if w.breaker.open() {
 			continue
 		}
+		w.sweepLeftCrumbs(ctx)
 		w.sweepOutbox(ctx)
 		stranded = w.sweepStranded(ctx, stranded)
 		if now := w.now(); now.Sub(pruned) >= pruneInterval {

@@ -6,8 +6,11 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
@@ -226,4 +229,41 @@ func TestDrainIsBoundedForParkedEventsToo(t *testing.T) {
 	if r := d.Await("e1"); r.Status != 201 {
 		t.Errorf("%s", r.Data)
 	}
+}
+
+// The database is away just when the breadcrumbs of an event are removed that is decided and gone.
+func TestBreadcrumbsThatCouldNotBeRemovedAreSweptLater(t *testing.T) {
+	workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
+		seq := d.Publish(okta, "e", d.Login(d.Person("p")))
+		if err := d.Store.SetInFlight(d.Ctx, store.InFlight{Worker: "?suspect", Stream: stream.StreamEvents, Sequence: seq, At: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+		d.Raw(func(js jetstream.JetStream) error { // only what was delivered before can be suspect
+			c, err := js.Consumer(d.Ctx, stream.StreamEvents, stream.LaneLogins)
+			if err != nil {
+				return err
+			}
+			m, err := c.Next()
+			if err != nil {
+				return err
+			}
+			return m.Nak()
+		})
+		p := d.Process()
+		var failed atomic.Int32
+		p.On(func(_ context.Context, c workertest.Call) error {
+			if c.Point == workertest.BeforeStore && c.Method == "ClearInFlight" && failed.Add(1) <= 3 {
+				return store.ErrUnavailable
+			}
+			return nil
+		})
+		p.Run()
+		if r := d.Await("e"); r.Status != 201 {
+			t.Errorf("the login is answered %d %s; want 201", r.Status, r.Data)
+		}
+		d.Eventually("for the breadcrumbs to be swept", func() bool { return d.Counts().InFlight == 0 })
+		if failed.Load() < 3 {
+			t.Errorf("removing failed %d times, want 3: the test shows nothing", failed.Load())
+		}
+	})
 }

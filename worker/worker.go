@@ -151,6 +151,7 @@ type Worker struct {
 	boot        string // id of this run
 	crumbs      *crumbs
 	dead        []corpse // processes whose crumbs were found
+	left        leftCrumbs
 	breaker     *breaker
 	leases      *leases
 	submissions chan *event
