@@ -20,11 +20,7 @@ func (s *Store) Forget(ctx context.Context, tenant, userID, who string, when tim
 	var emptied int64
 	err := s.update(ctx, func(tx *sqlx.Tx) error {
 		count := func(query string) (int64, error) {
-			res, err := tx.ExecContext(ctx, tx.Rebind(query), tenant, userID)
-			if err != nil {
-				return 0, err
-			}
-			return res.RowsAffected()
+			return changed(tx.ExecContext(ctx, tx.Rebind(query), tenant, userID))
 		}
 		n, err := count(`delete from users where tenant_id = ? and id = ?`)
 		if err != nil {

@@ -215,11 +215,3 @@ func (m IdentityMove) end(ctx context.Context, tx *sqlx.Tx, cond string, args []
 	}
 	return changed(tx.ExecContext(ctx, tx.Rebind(`delete from identities as d where `+cond), args...))
 }
-
-// changed returns how many rows a statement changed.
-func changed(res sql.Result, err error) (int64, error) {
-	if err != nil {
-		return 0, err
-	}
-	return res.RowsAffected()
-}

@@ -38,7 +38,7 @@ func eachWithDatabase(t *testing.T, test func(t *testing.T, s *store.Store, db *
 func mustExec(t *testing.T, db *sql.DB, statement string) {
 	t.Helper()
 	if _, err := db.ExecContext(t.Context(), statement); err != nil {
-		t.Fatalf("%s: %v", statement, err)
+		t.Fatalf("running %q on the database: got error %v, want none", statement, err)
 	}
 }
 

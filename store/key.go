@@ -128,13 +128,9 @@ func (s *Store) ClaimKeyRead(ctx context.Context, id KeyHistoryID, worker string
 		if err := tx.GetContext(ctx, &now, s.clock()); err != nil {
 			return err
 		}
-		res, err := tx.ExecContext(ctx, tx.Rebind(`update key_histories set claimed_by = ?, claimed_until = ?
+		n, err := changed(tx.ExecContext(ctx, tx.Rebind(`update key_histories set claimed_by = ?, claimed_until = ?
 			where tenant_id = ? and source = ? and issuer = ? and asked_at <= ? and (claimed_until is null or claimed_until <= ?)`),
-			worker, at(now.Add(lease)), strings.ToLower(id.Tenant), id.Source, id.Issuer, at(now.Add(-every)), at(now.Time))
-		if err != nil {
-			return err
-		}
-		n, err := res.RowsAffected()
+			worker, at(now.Add(lease)), strings.ToLower(id.Tenant), id.Source, id.Issuer, at(now.Add(-every)), at(now.Time)))
 		claimed = n > 0
 		return err
 	})

@@ -62,7 +62,7 @@ func TestKeyHistoriesOfAnOlderVersion(t *testing.T) {
 					}
 				}
 				if _, err := db.ExecContext(t.Context(), query, args...); err != nil {
-					t.Fatalf("%s: %v", query, err)
+					t.Fatalf("running %q on the database: got error %v, want none", query, err)
 				}
 			}
 			thumbprint, certificate := strings.Repeat("a", 43), strings.Repeat("b", 64)

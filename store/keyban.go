@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -79,15 +78,12 @@ func (s *Store) UnbanKey(ctx context.Context, issuer, publicKey, who, why string
 		if err := bansChanged(ctx, tx, issuer); err != nil {
 			return err
 		}
-		res, err := tx.ExecContext(ctx, tx.Rebind(`delete from key_bans where issuer = ? and public_key = ?`), issuer, publicKey)
+		n, err := changed(tx.ExecContext(ctx, tx.Rebind(`delete from key_bans where issuer = ? and public_key = ?`), issuer, publicKey))
 		if err != nil {
 			return err
 		}
-		if n, err := res.RowsAffected(); err != nil || n == 0 {
-			if err == nil {
-				err = fmt.Errorf("ban of key %s: %w", publicKey, ErrNotFound)
-			}
-			return err
+		if n == 0 {
+			return fmt.Errorf("ban of key %s: %w", publicKey, ErrNotFound)
 		}
 		return auditKey(ctx, tx, "key.unban", KeyBan{Issuer: issuer, PublicKey: publicKey, Who: who, Why: why, At: when})
 	})
@@ -104,13 +100,9 @@ func bansChanged(ctx context.Context, tx *sqlx.Tx, issuer string) error {
 }
 
 func auditKey(ctx context.Context, tx *sqlx.Tx, action string, b KeyBan) error {
-	detail := map[string]string{"issuer": b.Issuer, "why": b.Why}
+	values := map[string]any{"issuer": b.Issuer, "why": b.Why}
 	if !b.From.IsZero() {
-		detail["from"] = at(b.From).Format(time.RFC3339Nano)
+		values["from"] = at(b.From).Format(time.RFC3339Nano)
 	}
-	text, err := json.Marshal(detail)
-	if err != nil {
-		return err
-	}
-	return audit(ctx, tx, AuditEntry{At: b.At, Who: b.Who, Action: action, Object: b.PublicKey, Detail: text})
+	return audit(ctx, tx, AuditEntry{At: b.At, Who: b.Who, Action: action, Object: b.PublicKey, Detail: detail(values)})
 }

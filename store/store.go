@@ -142,12 +142,16 @@ func (s *Store) view(ctx context.Context, fn func(*sqlx.Tx) error) error {
 
 // exec runs one statement written with ? and returns how many rows it changed.
 func (s *Store) exec(ctx context.Context, query string, args ...any) (int64, error) {
-	res, err := s.write.ExecContext(ctx, s.write.Rebind(query), args...)
-	if err != nil {
-		return 0, classify(ctx, err)
-	}
-	n, err := res.RowsAffected()
+	n, err := changed(s.write.ExecContext(ctx, s.write.Rebind(query), args...))
 	return n, classify(ctx, err)
+}
+
+// changed returns how many rows a statement changed.
+func changed(res sql.Result, err error) (int64, error) {
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
 }
 
 // selectAll reads rows with a query written with ? into dest, a pointer to a slice of structs with db tags.

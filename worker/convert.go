@@ -163,10 +163,8 @@ func (p *plan) convert(e *event, res resolution, g grants) (*store.User, error) 
 	switch res.outcome {
 	case OutcomeExists:
 		return res.user, nil
-	case OutcomeUpdated:
-		return p.own(e, res), nil
-	case OutcomeLinked:
-		return p.link(e, res), nil
+	case OutcomeUpdated, OutcomeLinked:
+		return p.update(e, res), nil
 	}
 	id, err := p.w.newUserID()
 	if err != nil {
@@ -203,8 +201,9 @@ func (p *plan) convert(e *event, res resolution, g grants) (*store.User, error) 
 	return u, nil
 }
 
-// link adds the login's identity to a user who was there. The login proved the address, and the roles stay as they are.
-func (p *plan) link(e *event, res resolution) *store.User {
+// update changes a user who was there: the login gets the user, unless it had the user before, and makes the user the
+// owner, if it does. The login proved the address, and the roles stay as they are.
+func (p *plan) update(e *event, res resolution) *store.User {
 	u := *res.user
 	verified := true
 	update := store.UserUpdate{TenantID: u.TenantID, UserID: u.ID, Revision: u.Revision, UpdatedAt: p.at, EmailVerified: &verified, EmailReserved: &verified}
@@ -216,19 +215,9 @@ func (p *plan) link(e *event, res resolution) *store.User {
 		update.AuthProvider, u.AuthProvider = &e.request.AuthProvider, e.request.AuthProvider
 	}
 	p.write.Updates = append(p.write.Updates, update)
-	p.identify(e, &u)
-	p.batch.add(&u, e)
-	return &u
-}
-
-// own makes the user of a login the owner. The login proved the address that the directory names, so it is the user's.
-func (p *plan) own(e *event, res resolution) *store.User {
-	u := *res.user
-	yes := true
-	p.write.Updates = append(p.write.Updates, store.UserUpdate{
-		TenantID: u.TenantID, UserID: u.ID, Revision: u.Revision, UpdatedAt: p.at, EmailVerified: &yes, EmailReserved: &yes, IsOwner: &yes,
-	})
-	u.EmailVerified, u.EmailReserved, u.IsOwner, u.UpdatedAt = true, true, true, p.at
+	if res.outcome == OutcomeLinked {
+		p.identify(e, &u)
+	}
 	p.batch.add(&u, e)
 	return &u
 }

@@ -2,12 +2,11 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
 
 	"github.com/spf13/cobra"
 
+	"github.com/idpsync/idpsync/providers/saml"
 	"github.com/idpsync/idpsync/store"
 )
 
@@ -116,6 +115,5 @@ func publicKeyOf(k store.SourceKey) string {
 	if err != nil {
 		return k.Thumbprint
 	}
-	sum := sha256.Sum256(cert.RawSubjectPublicKeyInfo)
-	return hex.EncodeToString(sum[:])
+	return saml.PublicKey(cert)
 }

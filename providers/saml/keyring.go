@@ -38,11 +38,12 @@ func parseCertificate(k providers.Key) (*certificate, string, error) {
 	if !strong(cert) {
 		return nil, "", errors.New("the key of the certificate is too weak or of an unknown kind")
 	}
-	return &certificate{thumbprint(cert.Raw), cert, []*x509.Certificate{cert}}, publicKeyOf(cert), nil
+	return &certificate{thumbprint(cert.Raw), cert, []*x509.Certificate{cert}}, PublicKey(cert), nil
 }
 
-// publicKeyOf names the public key of a certificate, which a new certificate may hold again.
-func publicKeyOf(cert *x509.Certificate) string {
+// PublicKey names the public key of a certificate, which a new certificate may hold again: the SHA-256 of its
+// SubjectPublicKeyInfo, in hex.
+func PublicKey(cert *x509.Certificate) string {
 	sum := sha256.Sum256(cert.RawSubjectPublicKeyInfo)
 	return hex.EncodeToString(sum[:])
 }
@@ -73,7 +74,7 @@ func keysOf(certs []*x509.Certificate) []providers.Key {
 		if slices.ContainsFunc(keys, func(k providers.Key) bool { return k.ID == id }) {
 			continue
 		}
-		keys = append(keys, providers.Key{ID: id, Thumbprint: id, PublicKey: publicKeyOf(c), Material: c.Raw})
+		keys = append(keys, providers.Key{ID: id, Thumbprint: id, PublicKey: PublicKey(c), Material: c.Raw})
 	}
 	return keys
 }
