@@ -286,8 +286,8 @@ func (w *Worker) sweepCrumbs(ctx context.Context, events []*event) {
 	}
 }
 
-// removeCrumb removes a breadcrumb, or keeps it in mind for sweepLeftCrumbs: one that stayed would accuse an event that
-// ended nobody, or stand for an event that is gone.
+// removeCrumb removes a breadcrumb. When the store is unavailable, sweepLeftCrumbs tries again: a breadcrumb that stays
+// could have an innocent event rejected, or outlive its event.
 func (w *Worker) removeCrumb(ctx context.Context, crumb store.InFlight) {
 	if err := w.store.ClearInFlight(ctx, crumb.Worker, crumb.Stream, crumb.Sequence); err != nil {
 		w.log.Warn("breadcrumb not removed; it is tried again", "stream_seq", crumb.Sequence, "error", err)
@@ -302,7 +302,7 @@ func (w *Worker) sweepLeftCrumbs(ctx context.Context) {
 	}
 }
 
-// leftCrumbs are breadcrumbs that the store was not there to remove. It is safe for concurrent use.
+// leftCrumbs are breadcrumbs that could not be removed because the store was unavailable. It is safe for concurrent use.
 type leftCrumbs struct {
 	mu  sync.Mutex
 	all []store.InFlight

@@ -183,21 +183,11 @@ func (b *benchmark) round(ctx context.Context, name string, bodies [][]byte) err
 	if err != nil {
 		return err
 	}
-	child, ready, err := b.startWorker(ctx, off)
+	child, started, err := b.startWorker(ctx, off)
 	if err != nil {
 		return err
 	}
 	defer child.stop()
-	var started time.Time
-	select {
-	case t, ok := <-ready:
-		if !ok {
-			return fail(exitFailure, "run idpsync run by hand with the same settings", "the worker ended before it was ready")
-		}
-		started = t
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 	var last stream.StreamState
 	for last.LastSeq < before.LastSeq+uint64(len(bodies)) {
 		if err := sleep(ctx, 20*time.Millisecond); err != nil {
@@ -242,11 +232,11 @@ type benchWorker struct {
 	cpu  time.Duration
 }
 
-// startWorker starts this program's run with the HTTP API on an address, and says when it is ready.
-func (b *benchmark) startWorker(ctx context.Context, api string) (*benchWorker, <-chan time.Time, error) {
+// startWorker starts this program's run with the HTTP API on an address, and returns when it was ready.
+func (b *benchmark) startWorker(ctx context.Context, api string) (*benchWorker, time.Time, error) {
 	self, err := os.Executable()
 	if err != nil {
-		return nil, nil, err
+		return nil, time.Time{}, err
 	}
 	args := []string{"run", "--http-listen", api, "--admin-listen", off, "--nats-url", b.cfg.NATSURL, "--database-url", b.cfg.DatabaseURL, "--data-dir", b.cfg.DataDir}
 	if b.profile != "" {
@@ -256,10 +246,10 @@ func (b *benchmark) startWorker(ctx context.Context, api string) (*benchWorker, 
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	logs, err := cmd.StderrPipe()
 	if err != nil {
-		return nil, nil, err
+		return nil, time.Time{}, err
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, nil, err
+		return nil, time.Time{}, err
 	}
 	w := &benchWorker{cmd: cmd, done: make(chan struct{})}
 	ready := make(chan time.Time, 1)
@@ -274,9 +264,19 @@ func (b *benchmark) startWorker(ctx context.Context, api string) (*benchWorker, 
 				fmt.Fprintln(b.app.stderr, lines.Text())
 			}
 		}
-		_, _ = io.Copy(io.Discard, logs) // a worker whose log nobody reads would stand still
+		_, _ = io.Copy(io.Discard, logs) // the worker blocks once the pipe is full
 	}()
-	return w, ready, nil
+	select {
+	case started, ok := <-ready:
+		if ok {
+			return w, started, nil
+		}
+		err = fail(exitFailure, "run idpsync run by hand with the same settings", "the worker ended before it was ready")
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	w.stop()
+	return nil, time.Time{}, err
 }
 
 // stop drains the worker and returns the CPU time that it used.

@@ -3,14 +3,12 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -49,6 +47,10 @@ func (b *benchmark) latency(ctx context.Context, st *store.Store) (err error) {
 	}
 	defer func() { err = errors.Join(err, stop()) }()
 	defer close(release)
+	token, err := unpublished(hung)
+	if err != nil {
+		return err
+	}
 	if err := b.declare(ctx, st, fmt.Sprintf(
 		`      - {name: hung, kind: oidc, issuer: %q, audiences: [idpsync], domains: [hung.example], grants: [user], commands: true, commands_claim: admin}
 `, hung.URL())); err != nil {
@@ -58,19 +60,11 @@ func (b *benchmark) latency(ctx context.Context, st *store.Store) (err error) {
 	if err != nil {
 		return err
 	}
-	child, ready, err := b.startWorker(ctx, api)
+	child, _, err := b.startWorker(ctx, api)
 	if err != nil {
 		return err
 	}
 	defer child.stop()
-	select {
-	case _, ok := <-ready:
-		if !ok {
-			return fail(exitFailure, "run idpsync run by hand with the same settings", "the worker ended before it was ready")
-		}
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 	if _, err := b.pace(ctx, "warm"); err != nil {
 		return err
 	}
@@ -79,7 +73,7 @@ func (b *benchmark) latency(ctx context.Context, st *store.Store) (err error) {
 		return err
 	}
 	noisy, end := context.WithCancel(ctx)
-	noise := b.noise(noisy, hung.URL(), api)
+	noise := b.noise(noisy, token, api)
 	beside, err := b.pace(ctx, "hung")
 	end()
 	answered, failed := noise()
@@ -113,6 +107,8 @@ func (b *benchmark) pace(ctx context.Context, name string) ([]time.Duration, err
 	published := make([]time.Time, len(bodies))
 	var sending sync.WaitGroup
 	var failed error
+	defer sending.Wait()
+	defer cancel()
 	sending.Go(func() {
 		tick := time.NewTicker(latencyInterval)
 		defer tick.Stop()
@@ -129,13 +125,9 @@ func (b *benchmark) pace(ctx context.Context, name string) ([]time.Duration, err
 	done := map[string]time.Time{}
 	for m, err := range stream.Tail(ctx, b.conn, stream.Filter{Tenant: b.tenant, Source: "okta", After: before.LastSeq}) {
 		if err != nil {
-			cancel()
-			sending.Wait()
-			return nil, errors.Join(err, failed)
+			return nil, err
 		}
 		if got := m.Header.Get(worker.HeaderOutcome); got != "created" {
-			cancel()
-			sending.Wait()
 			return nil, fail(exitFailure, "see what the worker logged", "a login came out as %s; want created", got)
 		}
 		done[m.Header.Get(worker.HeaderEventID)] = time.Now()
@@ -161,8 +153,7 @@ func (b *benchmark) pace(ctx context.Context, name string) ([]time.Duration, err
 
 // noise keeps the worker busy with the issuer that hangs until ctx ends. The function that it returns waits for all of it and
 // says how many requests were answered.
-func (b *benchmark) noise(ctx context.Context, issuerURL, api string) func() (answered int, err error) {
-	token := strangersToken(issuerURL, b.app.now())
+func (b *benchmark) noise(ctx context.Context, token, api string) func() (answered int, err error) {
 	var all sync.WaitGroup
 	var mu sync.Mutex
 	var answered int
@@ -233,12 +224,13 @@ func (b *benchmark) event(source, id string, body []byte) worker.Outgoing {
 	}
 }
 
-// strangersToken is a token that names an issuer and a key that it never published. Whoever gets it has to ask the issuer.
-func strangersToken(issuerURL string, now time.Time) string {
-	part := func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
-	return part(`{"alg":"ES256","kid":"stranger"}`) + "." +
-		part(fmt.Sprintf(`{"iss":%q,"aud":"idpsync","sub":"x","iat":%d,"exp":%d}`, issuerURL, now.Unix(), now.Unix()+3600)) + "." +
-		part(strings.Repeat("x", 64))
+// unpublished returns a token that is signed by a key which its issuer never publishes. Who gets it has to ask the issuer.
+func unpublished(i *issuer.Issuer) (string, error) {
+	key, err := i.NewKey("RS256")
+	if err != nil {
+		return "", err
+	}
+	return i.Sign(i.Claims("x", demoAudience), issuer.WithKey(key))
 }
 
 // percentile returns a percentile of durations that are sorted.

@@ -316,7 +316,7 @@ func TestTakeoverOfAPreProvisionedUser(t *testing.T) {
 				id := provision(s)
 				before := s.look(id)
 				got := s.oidc("rogue", "eve", hired, c.more)
-				if attack == incapable && untrusted[origin] { // an untrusted feed keeps out nobody who proves the address
+				if attack == incapable && untrusted[origin] { // an untrusted feed does not reserve the address, so who proves it gets a user
 					if s.made("the attacker", got) == id {
 						s.t.Errorf("the attacker: got the user created before, wanted a user of her own")
 					}

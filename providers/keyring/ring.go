@@ -87,7 +87,7 @@ type read struct {
 	failure *providers.Error // why it did not begin
 }
 
-// New makes a ring that knows nothing yet, and asks nobody.
+// New makes a ring that knows nothing yet, and has asked no one yet.
 func New[K any](c Config[K]) *Ring[K] {
 	life, end := context.WithCancel(context.Background()) //nolint:gosec // Close calls end
 	breakers := c.Env.Breakers
@@ -291,7 +291,7 @@ func (r *Ring[K]) read(now time.Time, enough func(*History[K]) bool) *providers.
 // ask asks the issuer and keeps what it answers.
 func (r *Ring[K]) ask() *providers.Error {
 	answered := false
-	defer func() { // also after a panic: nobody else is let through while a question is under way
+	defer func() { // also after a panic, as the breaker admits one question at a time
 		if !answered {
 			r.breaker.Abandon()
 		}
@@ -354,7 +354,7 @@ func (r *Ring[K]) keep(answer Answer, asked time.Time) *providers.Error {
 	return nil
 }
 
-// named returns the issuer, or "" as long as nobody said who it is.
+// named returns the issuer, or "" until an answer names it.
 func (r *Ring[K]) named() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()

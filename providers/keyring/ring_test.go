@@ -100,7 +100,7 @@ func TestAPanicLeavesNoBreakerOpen(t *testing.T) {
 		case 1:
 			return keyring.Answer{}, errors.New("no answer")
 		case 2:
-			panic("an answer that nobody foresaw")
+			panic("an unexpected answer")
 		}
 		return answer("a"), nil
 	})

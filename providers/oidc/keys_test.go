@@ -194,7 +194,7 @@ func TestKeysThatWereNotSeenLatelyAreReadAgain(t *testing.T) {
 			expect(t, p, e, "") // stored while the key was published
 		})
 	}
-	// Between the last time that it was seen and the first at which it was missing, nobody knows.
+	// When it was withdrawn, between the last time that it was seen and the first that it was missing, is not known.
 	between := w.login(t, w.sign(t, w.claims(nil), issuer.WithKeyID(leaked)))
 	between.StoredAt = w.clock.Now().Add(-time.Millisecond)
 	w.source.KeyStaleness = time.Minute

@@ -74,7 +74,7 @@ func (f *formerStore) add(name string, change func(u *store.User), source string
 func (f *formerStore) exec(statement string) {
 	f.t.Helper()
 	if _, err := storetest.Database(f.t, f.o).ExecContext(f.t.Context(), statement); err != nil {
-		f.t.Fatalf("%s: %v", statement, err)
+		f.t.Fatalf("running %q on the database: got error %v, want none", statement, err)
 	}
 }
 

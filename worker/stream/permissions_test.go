@@ -408,14 +408,14 @@ func allowed(t *testing.T, nc *nats.Conn, a act) bool {
 		err = nc.Flush()
 	}
 	if err != nil {
-		t.Fatalf("%s %s: %v", a.verb, a.subject, err)
+		t.Fatalf("%s on %s: got error %v, want the broker to allow it or to refuse it by a permission violation", a.verb, a.subject, err)
 	}
 	after := nc.LastError()
 	if after == nil || after == before { //nolint:errorlint // is it the very same one?
 		return true
 	}
 	if !errors.Is(after, nats.ErrPermissionViolation) {
-		t.Fatalf("%s %s: %v", a.verb, a.subject, after)
+		t.Fatalf("%s on %s: the broker reports %v, want nothing or a permission violation", a.verb, a.subject, after)
 	}
 	return false
 }
