@@ -135,11 +135,11 @@ func (c *crumbs) put(slot int64) {
 
 // mark writes the key of the event that is in hand. A file that cannot be written costs only evidence.
 func (c *crumbs) mark(slot int64, e *event) {
-	if c == nil || e.origin.sequence == 0 {
+	if c == nil || e.origin.Sequence == 0 {
 		return
 	}
 	var b [slotSize]byte
-	copy(b[:], e.origin.key())
+	copy(b[:], e.origin.String())
 	_, _ = c.file.WriteAt(b[:], slot*slotSize)
 }
 
@@ -181,10 +181,10 @@ func (w *Worker) accuse(ctx context.Context, dead []corpse) error {
 	for _, d := range dead {
 		held := map[string]bool{}
 		for _, key := range d.keys {
-			o := originOf(key)
-			held[crumbKey(o.stream, o.sequence)] = true
-			w.log.Warn("a worker died with this event in hand; it is processed alone", "stream", o.stream, "stream_seq", o.sequence)
-			if err := w.store.SetInFlight(ctx, store.InFlight{Worker: suspectCrumb, Stream: o.stream, Sequence: o.sequence, At: w.now()}); err != nil {
+			o := ParseOrigin(key)
+			held[crumbKey(o.Stream, o.Sequence)] = true
+			w.log.Warn("a worker died with this event in hand; it is processed alone", "stream", o.Stream, "stream_seq", o.Sequence)
+			if err := w.store.SetInFlight(ctx, store.InFlight{Worker: suspectCrumb, Stream: o.Stream, Sequence: o.Sequence, At: w.now()}); err != nil {
 				return err
 			}
 		}
@@ -233,13 +233,13 @@ func (w *Worker) screen(ctx context.Context, events []*event) (together, alone [
 		}
 	}
 	for _, e := range events {
-		holder, known := found[crumbKey(e.origin.stream, e.origin.sequence)]
+		holder, known := found[crumbKey(e.origin.Stream, e.origin.Sequence)]
 		switch {
 		case known && holder != suspectCrumb:
 			e.rejection = reject(CodeInternal, "crashed_worker", "The event ended the worker that processed it.")
 			e.rejection.Hint = "Report the event to the maintainers; replay it after an upgrade."
 			e.crumbs, e.holder = true, holder
-			w.log.Error("event ends workers; it becomes a dead letter", "stream_seq", e.origin.sequence, "subject", e.subject, "worker", holder)
+			w.log.Error("event ends workers; it becomes a dead letter", "stream_seq", e.origin.Sequence, "subject", e.subject, "worker", holder)
 			together = append(together, e)
 		case known, e.message != nil && e.message.Delivered() > loneDeliveries:
 			alone = append(alone, e)
@@ -257,11 +257,11 @@ const loneDeliveries = 3
 // processAlone processes one event with a breadcrumb in the store that survives this process.
 func (w *Worker) processAlone(ctx context.Context, e *event) {
 	crumb := store.InFlight{
-		Worker: w.cfg.Name, Boot: w.boot, Stream: e.origin.stream, Sequence: e.origin.sequence,
+		Worker: w.cfg.Name, Boot: w.boot, Stream: e.origin.Stream, Sequence: e.origin.Sequence,
 		Tenant: e.env.Tenant, Source: e.env.Source, EventID: e.env.EventID, At: w.now(),
 	}
 	if err := w.store.SetInFlight(ctx, crumb); err != nil {
-		w.log.Warn("breadcrumb not kept; the event waits", "stream_seq", e.origin.sequence, "error", err)
+		w.log.Warn("breadcrumb not kept; the event waits", "stream_seq", e.origin.Sequence, "error", err)
 		e.wait = &wait{reason: "breadcrumb", cause: err}
 	}
 	e.crumbs = true
@@ -280,7 +280,7 @@ func (w *Worker) sweepCrumbs(ctx context.Context, events []*event) {
 		}
 		for _, name := range []string{suspectCrumb, w.cfg.Name, e.holder} {
 			if name != "" {
-				w.removeCrumb(ctx, store.InFlight{Worker: name, Stream: e.origin.stream, Sequence: e.origin.sequence})
+				w.removeCrumb(ctx, store.InFlight{Worker: name, Stream: e.origin.Stream, Sequence: e.origin.Sequence})
 			}
 		}
 	}

@@ -285,7 +285,7 @@ func (p *plan) decide(ctx context.Context, i int, e *event, found store.Found) e
 	}
 	answer.Policies, answer.Notices, answer.Request = judged.Policies, judged.Notices, &judged.request
 	answer.Dropped = grants.dropped
-	answer.Body = userBody(e.responseShape(), user, grants.organizations)
+	answer.Body = userBody(e.responseShape(), user, grants.asked())
 	if e.responseShape() == organizationShape {
 		answer.ContentLocation = user.IdentityName
 	}

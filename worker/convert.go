@@ -27,6 +27,18 @@ type grants struct {
 	dropped       []string
 }
 
+// asked are the organizations as the sender wrote them; nil for none.
+func (g grants) asked() []providers.OrganizationRole {
+	if g.organizations == nil {
+		return nil
+	}
+	asked := make([]providers.OrganizationRole, len(g.organizations))
+	for i, o := range g.organizations {
+		asked[i] = o.asked
+	}
+	return asked
+}
+
 // A judgement is what the policies were asked and what they said.
 type judgement struct {
 	request AuthorizationRequest

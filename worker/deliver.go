@@ -49,7 +49,7 @@ func (w *Worker) park(ctx context.Context, events []*event, failed map[*event]er
 		row, err := w.parkedRow(e)
 		if err != nil {
 			failed[e] = err
-			w.log.Error("event could not be parked; it stays where it is", "stream_seq", e.origin.sequence, "error", err)
+			w.log.Error("event could not be parked; it stays where it is", "stream_seq", e.origin.Sequence, "error", err)
 			continue
 		}
 		if w.now().Sub(row.FirstFailed) >= w.budget(e) {
@@ -101,7 +101,7 @@ func (w *Worker) publishDeadLetters(ctx context.Context, events []*event, failed
 			letter, err := w.deadLetter(e)
 			if err != nil {
 				failed[e] = err
-				w.log.Error("dead letter not made; the event stays where it is", "stream_seq", e.origin.sequence, "error", err)
+				w.log.Error("dead letter not made; the event stays where it is", "stream_seq", e.origin.Sequence, "error", err)
 				continue
 			}
 			out, of = append(out, letter), append(of, e)
@@ -113,7 +113,7 @@ func (w *Worker) publishDeadLetters(ctx context.Context, events []*event, failed
 	for i, err := range w.publisher.Publish(ctx, out) {
 		if err != nil {
 			failed[of[i]] = err
-			w.log.Error("dead letter not stored; the event stays where it is", "stream_seq", of[i].origin.sequence, "error", err)
+			w.log.Error("dead letter not stored; the event stays where it is", "stream_seq", of[i].origin.Sequence, "error", err)
 		}
 	}
 }
@@ -151,8 +151,8 @@ func (w *Worker) publishResults(ctx context.Context, events []*event, failed map
 		o := e.answer.outgoing(e.env.Tenant, e.env.Source, e.env.EventID)
 		if e.replay != nil {
 			o.Header[HeaderReplayOf] = []string{strconv.FormatUint(e.replay.letter, 10)}
-			o.Header[HeaderCampaign] = []string{oneLine(e.replay.order.Campaign)}
-			o.Header[HeaderOperator] = []string{oneLine(e.replay.by.String())}
+			o.Header[HeaderCampaign] = []string{OneLine(e.replay.order.Campaign)}
+			o.Header[HeaderOperator] = []string{OneLine(e.replay.by.String())}
 		}
 		out, of = append(out, o), append(of, e)
 	}
@@ -165,7 +165,7 @@ func (w *Worker) publishResults(ctx context.Context, events []*event, failed map
 	for i, e := range of {
 		if errs != nil && errs[i] != nil {
 			if failed[e] = errs[i]; lost == 0 {
-				w.log.Error("results not stored; they are published again, the first of them this", "event_id", e.env.EventID, "stream_seq", e.origin.sequence, "error", errs[i])
+				w.log.Error("results not stored; they are published again, the first of them this", "event_id", e.env.EventID, "stream_seq", e.origin.Sequence, "error", errs[i])
 			}
 			lost++
 		} else if e.reply != nil {
@@ -237,7 +237,7 @@ func (e *event) terminated() string { return string(e.rejection.Code) + " " + e.
 
 func (w *Worker) told(e *event, err error) {
 	if err != nil {
-		w.log.Warn("disposition not told; the event will be delivered again", "stream_seq", e.origin.sequence, "error", err)
+		w.log.Warn("disposition not told; the event will be delivered again", "stream_seq", e.origin.Sequence, "error", err)
 	}
 }
 

@@ -49,11 +49,11 @@ func (w *Worker) eraseAside(ctx context.Context, e *event) {
 // erase overwrites the stored message of an event and then ends its delivery. When it cannot be overwritten it is
 // acknowledged nevertheless: keeping it would have the event processed again and again, and the secret stay as well.
 func (w *Worker) erase(ctx context.Context, e *event) {
-	if err := w.cfg.Broker.Remove(ctx, e.origin.sequence); err != nil {
+	if err := w.cfg.Broker.Remove(ctx, e.origin.Sequence); err != nil {
 		if ctx.Err() != nil {
 			return // it goes back to the broker, and is erased when it comes again
 		}
-		w.log.Warn("message with a secret not overwritten; it stays in the broker's files until they are removed", "stream_seq", e.origin.sequence, "error", err)
+		w.log.Warn("message with a secret not overwritten; it stays in the broker's files until they are removed", "stream_seq", e.origin.Sequence, "error", err)
 	}
 	if e.rejection != nil && e.rejection.DeadLetter {
 		w.told(e, e.message.Term(e.terminated()))

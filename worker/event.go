@@ -22,7 +22,7 @@ const maxEventID = 256
 type event struct {
 	env     providers.Envelope
 	address Address
-	origin  origin
+	origin  Origin
 	header  providers.Header  // as the sender wrote them
 	raw     []byte            // the message's body, byte for byte
 	hash    [sha256.Size]byte // of the payload
@@ -75,10 +75,10 @@ func (e *event) asOf() time.Time {
 
 // storedAs names the stored message that the event came in; "" when it came by another door.
 func (e *event) storedAs() string {
-	if e.origin.sequence == 0 {
+	if e.origin.Sequence == 0 {
 		return ""
 	}
-	return e.origin.key()
+	return e.origin.String()
 }
 
 // cameIn names what the event came in this time: the stored message, or the moment at which a request was received.
@@ -108,8 +108,8 @@ func openMessage(m Message) *event {
 		Door:     providers.DoorStream,
 		StoredAt: m.StoredAt(),
 	}
-	e.origin = origin{stream: m.Stream(), created: m.StreamCreated(), sequence: m.Sequence()}
-	e.env.EventID = e.origin.eventID()
+	e.origin = Origin{Stream: m.Stream(), Created: m.StreamCreated(), Sequence: m.Sequence()}
+	e.env.EventID = e.origin.EventID()
 	e.open(m.Header(), m.Data())
 	return e
 }

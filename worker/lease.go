@@ -98,7 +98,7 @@ func (w *Worker) keepAlive(ctx context.Context) {
 		now := w.now()
 		for _, e := range w.leases.stale(now.Add(-third), now) {
 			if err := e.message.InProgress(); err != nil {
-				w.log.Debug("message not kept alive", "stream_seq", e.origin.sequence, "error", err)
+				w.log.Debug("message not kept alive", "stream_seq", e.origin.Sequence, "error", err)
 			}
 		}
 	}

@@ -42,17 +42,15 @@ type Consumer interface {
 	Drain()
 }
 
-// Outgoing is a message to be stored by the broker.
-type Outgoing struct {
-	Subject string
-	ID      string // Nats-Msg-Id; publishing the same id again within the duplicate window stores nothing and is a success
-	Header  providers.Header
-	Data    []byte
-}
-
 // A Publisher stores messages in streams. It is safe for concurrent use.
 type Publisher interface {
 	// Publish sends all messages and waits for every PubAck. The answer holds one error per message, in order; nil means
 	// that the broker has stored it, now or earlier under the same id. A nil slice means that all were stored.
 	Publish(ctx context.Context, msgs []Outgoing) []error
+}
+
+// An Authorizer asks the policies. It is safe for concurrent use and does no I/O.
+type Authorizer interface {
+	// Authorize decides one request. It never fails open: an evaluation error is a denial with PolicyError set.
+	Authorize(ctx context.Context, req AuthorizationRequest) Decision
 }

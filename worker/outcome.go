@@ -1,7 +1,5 @@
 package worker
 
-import "github.com/idpsync/idpsync/providers"
-
 // Outcome is what happened to an event.
 type Outcome string
 
@@ -71,46 +69,11 @@ type ErrorBody struct {
 	Notices []string       `json:"notices"`
 }
 
-// A Rejection is a permanent or transient refusal of one event, ready to be answered.
-type Rejection struct {
-	ErrorBody
-	Reason     string   // which check failed: details.reason, and Idpsync-Dl-Reason
-	Hint       string   // what the operator does next
-	DeadLetter bool     // false for an ordinary repeat, which is nobody's fault
-	directory  bool     // a newer directory might not refuse it
-	Policies   []string // ids of the policies that decided
-	cause      error
-}
-
-// Error implements error.
-func (r *Rejection) Error() string {
-	s := string(r.Code)
-	if r.Reason != "" {
-		s += " (" + r.Reason + ")"
+// Codes returns the codes of all error objects, by status.
+func Codes() []Code {
+	return []Code{
+		CodeMalformed, CodeInvalidInput, CodeUnauthenticated, CodeTenantMismatch, CodeForbidden, CodeUnverifiedEmail,
+		CodeUnknownTenant, CodeUnknownSource, CodeUserExists, CodeEventIDConflict, CodeInvalidRoles, CodeInvalidOrganizations,
+		CodeBusy, CodeInternal, CodeUnavailable,
 	}
-	return s + ": " + r.Message
-}
-
-// Unwrap returns the cause, for logs.
-func (r *Rejection) Unwrap() error { return r.cause }
-
-// reject makes a rejection that is dead-lettered when it came from a stream.
-func reject(code Code, reason, message string) *Rejection {
-	r := &Rejection{
-		ErrorBody:  ErrorBody{Code: code, Message: message, Details: map[string]any{}, Notices: []string{}},
-		Reason:     reason,
-		DeadLetter: true,
-	}
-	if reason != "" {
-		r.Details["reason"] = reason
-	}
-	return r
-}
-
-// invalid makes the rejection of a request with faulty fields, all of them at once.
-func invalid(faults []providers.Fault) *Rejection {
-	r := reject(CodeInvalidInput, "", "The request has invalid fields; details.fields lists all of them.")
-	r.Details["fields"] = faults
-	r.Hint = "Correct the sender, or the mapping of its source: idpsync explain --dead-letter shows what each field came from; then replay."
-	return r
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
@@ -27,17 +25,17 @@ func (w *Worker) parkedRow(e *event) (store.Parked, error) {
 		row.Reason = e.wait.reason
 		return row, nil
 	}
-	headers, err := w.cfg.Vault.Seal(marshal(e.header))
+	headers, err := w.cfg.Sealer.Seal(marshal(e.header))
 	if err != nil {
 		return store.Parked{}, fmt.Errorf("seal the headers of an event to park: %w", err)
 	}
-	payload, err := w.cfg.Vault.Seal(e.raw)
+	payload, err := w.cfg.Sealer.Seal(e.raw)
 	if err != nil {
 		return store.Parked{}, fmt.Errorf("seal an event to park: %w", err)
 	}
 	return store.Parked{
-		Key: e.origin.key(), Tenant: e.env.Tenant, Source: e.env.Source, Subject: e.subject, Headers: headers, Payload: payload,
-		EventID: e.env.EventID, StoredAt: e.env.StoredAt, Sequence: e.origin.sequence, Attempts: 1, FirstFailed: w.now(), Reason: e.wait.reason,
+		Key: e.origin.String(), Tenant: e.env.Tenant, Source: e.env.Source, Subject: e.subject, Headers: headers, Payload: payload,
+		EventID: e.env.EventID, StoredAt: e.env.StoredAt, Sequence: e.origin.Sequence, Attempts: 1, FirstFailed: w.now(), Reason: e.wait.reason,
 	}, nil
 }
 
@@ -45,8 +43,8 @@ func (w *Worker) parkedRow(e *event) (store.Parked, error) {
 func (w *Worker) openParked(row store.Parked) (*event, error) {
 	e := &event{parked: &row, subject: row.Subject}
 	e.env = providers.Envelope{Door: providers.DoorStream, StoredAt: row.StoredAt, EventID: row.EventID}
-	e.origin = originOf(row.Key)
-	headers, err := w.cfg.Vault.Open(row.Headers)
+	e.origin = ParseOrigin(row.Key)
+	headers, err := w.cfg.Sealer.Open(row.Headers)
 	if err != nil {
 		return nil, err
 	}
@@ -54,23 +52,13 @@ func (w *Worker) openParked(row store.Parked) (*event, error) {
 	if err := json.Unmarshal(headers, &header); err != nil {
 		return nil, err
 	}
-	payload, err := w.cfg.Vault.Open(row.Payload)
+	payload, err := w.cfg.Sealer.Open(row.Payload)
 	if err != nil {
 		return nil, err
 	}
 	e.open(header, payload)
 	e.env.EventID, e.former = row.EventID, "" // what it was parked under, whatever its headers would name today
 	return e, nil
-}
-
-func originOf(key string) origin {
-	parts := strings.Split(key, "/")
-	if len(parts) != 3 {
-		return origin{stream: key}
-	}
-	created, _ := strconv.ParseInt(parts[1], 10, 64)
-	sequence, _ := strconv.ParseUint(parts[2], 10, 64)
-	return origin{stream: parts[0], created: time.Unix(created, 0).UTC(), sequence: sequence}
 }
 
 // relay brings parked events back when they are due, until ctx ends; those under way end with hard.

@@ -168,29 +168,3 @@ func (e *event) refuse(err error) {
 	e.rejection = rejectionOf(err)
 }
 
-// rejectionOf is the one table from a provider's error classes to codes.
-func rejectionOf(err error) *Rejection {
-	var pe *providers.Error
-	if !errors.As(err, &pe) {
-		r := reject(CodeInternal, "provider", "The event could not be verified for a reason inside idpsync.")
-		r.cause = err
-		return r
-	}
-	code := CodeInternal
-	switch {
-	case errors.Is(pe.Class, providers.ErrMalformed):
-		code = CodeMalformed
-	case errors.Is(pe.Class, providers.ErrUnverified):
-		code = CodeUnauthenticated
-	case errors.Is(pe.Class, providers.ErrTenantMismatch):
-		code = CodeTenantMismatch
-	case errors.Is(pe.Class, providers.ErrUnavailable):
-		code = CodeUnavailable
-	}
-	r := reject(code, pe.Reason, pe.Message)
-	if pe.Field != "" {
-		r.Details["field"] = pe.Field
-	}
-	r.Hint, r.cause = pe.Hint, err
-	return r
-}

@@ -3,11 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net/url"
 	"slices"
-	"strconv"
-	"time"
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
@@ -16,60 +12,15 @@ import (
 // LaneReplays is the durable consumer of operators' orders.
 const LaneReplays = "replays"
 
-// What an order asks for.
-const (
-	OrderReplay  = "replay"
-	OrderDiscard = "discard"
-)
-
-// MaxOrder bounds the dead letters that one order names.
-const MaxOrder = 500
-
-// An Order is an operator's pointer to dead letters: the payload on idpsync.replay.<tenant>.<operator>. It never holds an event, so
-// nothing can be forged by it.
-type Order struct {
-	Action    string   `json:"action"`    // replay or discard
-	Sequences []uint64 `json:"sequences"` // in IDPSYNC_DEADLETTERS
-	Campaign  string   `json:"campaign"`  // what belongs together
-	Who       string   `json:"who"`       // as the sender says; see [Operator]
-	Why       string   `json:"why"`
-}
-
-// Headers of the result of a replay.
-const (
-	HeaderReplayOf = "Idpsync-Replay-Of" // sequence of the dead letter
-	HeaderCampaign = "Idpsync-Campaign"
-	HeaderOperator = "Idpsync-Replayed-By" // see [Operator]
-)
-
-// Headers of the dead letter of a replay that failed.
-const (
-	DeadLetterParent      = DeadLetterPrefix + "Parent"       // sequence of the dead letter that was replayed
-	DeadLetterReplayCount = DeadLetterPrefix + "Replay-Count" // replays so far
-)
-
 // maxReplays bounds the replays of one event, so that no cycle of tools can go on for ever.
 const maxReplays = 100
-
-// Stored is a message as a stream holds it.
-type Stored struct {
-	Stream   string
-	Sequence uint64
-	Subject  string
-	Header   providers.Header
-	Data     []byte
-	StoredAt time.Time
-}
-
-// ErrNoMessage is returned when a stream holds no message of that sequence.
-var ErrNoMessage = errors.New("no such message")
 
 // A replay says whose order brought a dead letter back.
 type replay struct {
 	order  Order
 	by     Operator
 	letter uint64           // its sequence
-	header providers.Header // its record
+	record DeadLetter
 }
 
 // DeadLetterState is what the store says of a dead letter.
@@ -81,24 +32,19 @@ type DeadLetterState interface {
 
 // openDeadLetter makes a dead letter the event that it was: with its own id, its own stored time, and its own body.
 func (w *Worker) openDeadLetter(letter Stored) (*event, error) {
-	o, err := Unseal(w.cfg.Vault, letter.Header, letter.Data)
+	o, err := Unseal(w.cfg.Sealer, letter.Header, letter.Data)
 	if err != nil {
 		return nil, err
 	}
-	h := letter.Header
-	stored, err := time.Parse(time.RFC3339Nano, h.Get(DeadLetterTime))
+	d, err := ReadDeadLetter(letter.Header)
 	if err != nil {
-		return nil, fmt.Errorf("%w: its time cannot be read: %w", ErrRecord, err)
+		return nil, err
 	}
-	count, err := strconv.Atoi(firstOf(h.Get(DeadLetterReplayCount), "0"))
-	if err != nil || count < 0 {
-		return nil, fmt.Errorf("%w: its replay count cannot be read", ErrRecord)
-	}
-	e := &event{subject: o.Subject, attempt: count + 1, origin: originOf(h.Get(DeadLetterOrigin))}
-	e.env = providers.Envelope{Door: providers.DoorStream, StoredAt: stored, Replayed: true, EventID: e.origin.eventID()}
+	e := &event{subject: o.Subject, attempt: d.Replays + 1, origin: d.Origin}
+	e.env = providers.Envelope{Door: providers.DoorStream, StoredAt: d.StoredAt, Replayed: true, EventID: e.origin.EventID()}
 	e.open(o.Header, o.Data)
-	if id, err := url.PathUnescape(h.Get(DeadLetterEventID)); err == nil && id != "" {
-		e.env.EventID, e.former = id, "" // what it was refused under, whatever its headers would name today
+	if d.EventID != "" {
+		e.env.EventID, e.former = d.EventID, "" // what it was refused under, whatever its headers would name today
 	}
 	if e.attempt > maxReplays {
 		e.rejection = reject(CodeInternal, "replayed_too_often", "The event was replayed too often.")
@@ -108,17 +54,10 @@ func (w *Worker) openDeadLetter(letter Stored) (*event, error) {
 
 // unopened is a dead letter by what its headers say, unproved.
 func unopened(letter Stored) *event {
-	h := letter.Header
-	e := &event{subject: h.Get(DeadLetterSubjectHeader), origin: originOf(h.Get(DeadLetterOrigin)), attempt: 1}
-	e.env = providers.Envelope{Tenant: h.Get(DeadLetterTenant), Source: h.Get(DeadLetterSource), EventID: h.Get(DeadLetterEventID)}
+	d, _ := ReadDeadLetter(letter.Header) // what can be read of it is enough to put it aside
+	e := &event{subject: d.Subject, origin: d.Origin, attempt: 1}
+	e.env = providers.Envelope{Tenant: d.Tenant, Source: d.Source, EventID: d.EventID}
 	return e
-}
-
-func firstOf(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
 }
 
 // replays processes operators' orders, one at a time and below both lanes, until ctx ends.
@@ -167,7 +106,7 @@ func (w *Worker) toldOrder(m Message, err error) {
 
 // obey carries out one order. It may be delivered again at any point: what is done is found done.
 func (w *Worker) obey(ctx context.Context, m Message) {
-	o, tenant, by, err := readOrder(m.Subject(), m.Data(), w.cfg.Vouches)
+	o, tenant, by, err := ReadOrder(m.Subject(), m.Data(), w.cfg.Vouches)
 	if err != nil {
 		if others, due := w.orders.due(w.now()); due { // who may not give orders can have as many put here as it likes
 			w.log.Error("order to replay refused", "stream_seq", m.Sequence(), "error", err, "others_since", others)
@@ -242,7 +181,8 @@ func (w *Worker) gather(ctx context.Context, tenant string, o Order, by Operator
 			w.log.Error("order names a dead letter of another tenant; it is not processed", "dead_letter", seq, "tenant", tenant, "operator", by.String())
 			continue
 		}
-		e.replay, e.due = &replay{order: o, by: by, letter: seq, header: letter.Header}, w.now()
+		d, _ := ReadDeadLetter(letter.Header) // opened, or to be put aside whatever it says
+		e.replay, e.due = &replay{order: o, by: by, letter: seq, record: d}, w.now()
 		events = append(events, e)
 	}
 	if len(foreign) > 0 {
@@ -254,7 +194,7 @@ func (w *Worker) gather(ctx context.Context, tenant string, o Order, by Operator
 // forged reports whether a dead letter was not written by a worker, as its signature does not hold. One that names a key
 // that the deployment has no more cannot be opened, but may be genuine.
 func (w *Worker) forged(letter Stored) bool {
-	authentic, otherKey := Authentic(w.cfg.Vault, letter)
+	authentic, otherKey := Authentic(w.cfg.Sealer, letter)
 	return !authentic && !otherKey
 }
 
@@ -266,13 +206,12 @@ func (w *Worker) closeDeadLetters(ctx context.Context, events []*event, o Order,
 		if o.Action == OrderReplay && !e.told {
 			continue
 		}
-		h := e.replay.header
+		record := e.replay.record
 		row := store.DeadLetter{
 			Sequence: e.replay.letter, Tenant: e.env.Tenant, Source: e.env.Source, EventID: e.env.EventID, Who: by.String(), Why: o.Why,
-			Code: h.Get(DeadLetterCode), Reason: h.Get(DeadLetterReason), Fingerprint: h.Get(DeadLetterFingerprint),
+			Code: string(record.Code), Reason: record.Reason, Fingerprint: record.Fingerprint, Parent: record.Parent,
 			Campaign: o.Campaign, Attempts: e.attempt, CreatedAt: w.now(), UpdatedAt: w.now(), State: store.DeadLetterReplayed,
 		}
-		row.Parent, _ = strconv.ParseUint(h.Get(DeadLetterParent), 10, 64) // none is 0
 		if o.Action == OrderDiscard {
 			row.State, row.Attempts = store.DeadLetterDiscarded, e.attempt-1
 		} else if row.Outcome = e.code(); row.Outcome == "" { // a second failure is a dead letter of its own, which names this one

@@ -36,11 +36,11 @@ func (w *Worker) sweepStranded(ctx context.Context, before map[string]bool) map[
 	}
 	events := make([]*event, 0, len(stored))
 	for _, m := range stored {
-		e := &event{subject: m.Subject, origin: origin{stream: m.Stream, created: created, sequence: m.Sequence}}
-		if seen[e.origin.key()] = true; !before[e.origin.key()] {
+		e := &event{subject: m.Subject, origin: Origin{Stream: m.Stream, Created: created, Sequence: m.Sequence}}
+		if seen[e.origin.String()] = true; !before[e.origin.String()] {
 			continue
 		}
-		e.env = providers.Envelope{Door: providers.DoorStream, StoredAt: m.StoredAt, EventID: e.origin.eventID()}
+		e.env = providers.Envelope{Door: providers.DoorStream, StoredAt: m.StoredAt, EventID: e.origin.EventID()}
 		e.open(m.Header, m.Data)
 		if err := w.settleStray(ctx, e); err != nil {
 			w.log.Warn("stranded event not looked up; it stays", "stream_seq", m.Sequence, "error", err)
@@ -57,8 +57,8 @@ func (w *Worker) sweepStranded(ctx context.Context, before map[string]bool) map[
 		if !e.told {
 			continue
 		}
-		if err := w.cfg.Broker.Remove(ctx, e.origin.sequence); err != nil {
-			w.log.Warn("stranded event not removed; it is found again", "stream_seq", e.origin.sequence, "error", err)
+		if err := w.cfg.Broker.Remove(ctx, e.origin.Sequence); err != nil {
+			w.log.Warn("stranded event not removed; it is found again", "stream_seq", e.origin.Sequence, "error", err)
 		}
 	}
 	return seen
@@ -89,7 +89,7 @@ func (w *Worker) settleStray(ctx context.Context, e *event) error {
 	if row := found[0].Event; row != nil && e.env.Shape == providers.ShapeLogin && slices.Equal(row.PayloadHash, e.hash[:]) {
 		return w.answerStray(ctx, e, row)
 	}
-	if e.told, err = w.store.IsParked(ctx, e.origin.key()); err != nil || e.told {
+	if e.told, err = w.store.IsParked(ctx, e.origin.String()); err != nil || e.told {
 		return err
 	}
 	if done, err := w.settleRepeat(ctx, e); err != nil || done {

@@ -68,7 +68,7 @@ type Config struct {
 	Version string
 	Open    func(ctx context.Context, lane string) (Consumer, error) // opens the consumer of a lane; required
 	Broker  Broker                                                   // required
-	Vault   Vault                                                    // required
+	Sealer  Sealer                                                    // required
 	Vouches bool                                                     // the broker's permissions bind operators to the subjects of their orders
 	Crumbs  string                                                   // folder for what is known of a crash; "" keeps nothing
 
@@ -97,8 +97,8 @@ type Config struct {
 }
 
 func (c Config) withDefaults() (Config, error) {
-	if c.Open == nil || c.Name == "" || c.Broker == nil || c.Vault == nil {
-		return c, errors.New("worker: Config.Name, Open, Broker and Vault are required")
+	if c.Open == nil || c.Name == "" || c.Broker == nil || c.Sealer == nil {
+		return c, errors.New("worker: Config.Name, Open, Broker and Sealer are required")
 	}
 	set := func(v *int, d int) {
 		if *v <= 0 {
@@ -261,7 +261,7 @@ func (w *Worker) giveBack(hard context.Context) error {
 	left := w.leases.all()
 	for _, e := range left {
 		if err := e.message.NakWithDelay(0); err != nil {
-			w.log.Debug("message not given back; the broker delivers it again after AckWait", "stream_seq", e.origin.sequence, "error", err)
+			w.log.Debug("message not given back; the broker delivers it again after AckWait", "stream_seq", e.origin.Sequence, "error", err)
 		}
 	}
 	w.leases.drop(left)

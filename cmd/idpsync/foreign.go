@@ -25,7 +25,7 @@ func (f *foreignCount) report() {
 
 // forged counts a dead letter that only looks like one, and reports whether it is that. One that names a key which the
 // deployment has no more is taken for genuine, and marked by [deadLetter.OtherKey].
-func (f *foreignCount) forged(v worker.Vault, m stream.Stored) (forged, otherKey bool) {
+func (f *foreignCount) forged(v worker.Sealer, m stream.Stored) (forged, otherKey bool) {
 	authentic, otherKey := worker.Authentic(v, worker.Stored(m))
 	if !authentic && !otherKey {
 		f.add(m)

@@ -148,7 +148,7 @@ func (a *app) prove(ctx context.Context, c config, p *proof, asJSON bool) (err e
 }
 
 // proofKey reads the seal key, which tells genuine dead letters from others. Without the file the form alone does.
-func proofKey(c config) (worker.Vault, error) {
+func proofKey(c config) (worker.Sealer, error) {
 	key, err := seal.ReadFile(c.sealKeyPath())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil

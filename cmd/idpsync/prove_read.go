@@ -33,7 +33,7 @@ const (
 type proof struct {
 	store    *store.Store
 	conn     *stream.Conn
-	key      worker.Vault // nil: there is none
+	key      worker.Sealer // nil: there is none
 	since    time.Time
 	limit    int
 	expected map[string]bool // event keys, true once found

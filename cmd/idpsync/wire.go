@@ -203,7 +203,7 @@ func (a *app) buildWorker(ctx context.Context, d *deployment, o deployOptions) (
 		Unseal: d.key.OpenText, DurablePasswords: c.DurablePasswords == "accept", WeakHashes: c.WeakHashes == "accept",
 		Vouches:     !c.embedded(), // the embedded broker has one user
 		LoginBudget: c.LoginsBudget, FeedBudget: c.FeedsBudget, DrainTimeout: c.DrainTimeout,
-		Now: a.now, Rand: a.random, Log: log, Metrics: d.metrics, Broker: stream.Broker(d.conn), Vault: d.key,
+		Now: a.now, Rand: a.random, Log: log, Metrics: d.metrics, Broker: stream.Broker(d.conn), Sealer: d.key,
 		Open: func(ctx context.Context, lane string) (worker.Consumer, error) {
 			return stream.Consumer(ctx, d.conn, lane, c.BatchSize)
 		},

@@ -70,7 +70,7 @@ func (o orders) run(ctx context.Context) error {
 		return nil
 	}))
 	cfg := worker.Config{
-		Name: o.Name, Version: "test", Batch: 100, Vault: key, Now: time.Now, Log: log, Crumbs: o.Crumbs, AckWait: o.AckWait,
+		Name: o.Name, Version: "test", Batch: 100, Sealer: key, Now: time.Now, Log: log, Crumbs: o.Crumbs, AckWait: o.AckWait,
 		Open: func(ctx context.Context, lane string) (worker.Consumer, error) {
 			return stream.Consumer(ctx, conn, lane, 100)
 		},

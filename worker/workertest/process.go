@@ -41,7 +41,7 @@ type Process struct {
 // differs from the defaults.
 func (d *Deployment) config() worker.Config {
 	return worker.Config{
-		Version: "test", Batch: 100, Vault: d.Key, Now: d.Clock.Now, Log: d.log, Unseal: d.Key.OpenText, Vouches: true,
+		Version: "test", Batch: 100, Sealer: d.Key, Now: d.Clock.Now, Log: d.log, Unseal: d.Key.OpenText, Vouches: true,
 		RelayInterval: 20 * time.Millisecond, Refresh: 20 * time.Millisecond, AckWait: stream.AckWait,
 	}
 }

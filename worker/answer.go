@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/url"
@@ -57,77 +56,6 @@ type answerHeaders struct {
 	// Request is what the policies were asked, for asking others later. It is no header.
 	Request    *AuthorizationRequest `json:"request,omitempty"`
 	DeadLetter string                `json:"-"`
-}
-
-// tenantUser is the response of POST /v1/users.
-type tenantUser struct {
-	ID           string   `json:"id"`
-	TenantID     string   `json:"tenant_id"`
-	Email        string   `json:"email"`
-	Name         string   `json:"name"`
-	Roles        []string `json:"roles"`
-	AuthProvider string   `json:"auth_provider"`
-	IsOwner      bool     `json:"is_owner"`
-	Avatar       string   `json:"avatar,omitempty"`
-	CreatedAt    string   `json:"created_at"`
-	UpdatedAt    string   `json:"updated_at"`
-}
-
-// organizationUser is the response of POST /users.
-type organizationUser struct {
-	IdentityName  string             `json:"identityName"`
-	DisplayName   string             `json:"displayName"`
-	Organizations []organizationRole `json:"organizations"`
-	Email         string             `json:"email"`
-	FirstName     string             `json:"firstName"`
-	LastName      string             `json:"lastName"`
-}
-
-type organizationRole struct {
-	OrganizationID string `json:"organizationId"`
-	RoleID         string `json:"roleId"`
-}
-
-// userBody returns the user in the shape in which it was asked for. Asked holds the organizations as the sender wrote
-// them; nil means those of the user.
-func userBody(shape providers.Shape, u *store.User, asked []organizationGrant) []byte {
-	if shape == providers.ShapeOrganization {
-		b := organizationUser{
-			IdentityName: u.IdentityName, DisplayName: u.DisplayName, Organizations: []organizationRole{},
-			Email: u.Email, FirstName: u.FirstName, LastName: u.LastName,
-		}
-		for _, o := range asked {
-			b.Organizations = append(b.Organizations, organizationRole(o.asked))
-		}
-		if asked == nil {
-			for _, o := range u.Organizations {
-				b.Organizations = append(b.Organizations, organizationRole(o))
-			}
-		}
-		return marshal(b)
-	}
-	b := tenantUser{
-		ID: u.ID, TenantID: u.TenantID, Email: u.Email, Name: u.Name, Roles: u.Roles, AuthProvider: u.AuthProvider,
-		IsOwner: u.IsOwner, Avatar: u.Avatar, CreatedAt: formatTime(u.CreatedAt), UpdatedAt: formatTime(u.UpdatedAt),
-	}
-	if b.Roles == nil {
-		b.Roles = []string{}
-	}
-	return marshal(b)
-}
-
-// formatTime writes a time as RFC 3339 in UTC, to the microsecond that both databases keep.
-func formatTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000Z07:00") }
-
-// marshal encodes a value of our own, which cannot fail, without the escapes that JSON does not ask for.
-func marshal(v any) []byte {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		panic(fmt.Sprintf("marshal %T: %v", v, err))
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
 // answerOf is the answer that a rejection makes.
@@ -240,26 +168,6 @@ func (a *Answer) outgoing(tenant, source, eventID string) Outgoing {
 	}
 }
 
-// percentEncode writes what the CloudEvents HTTP and NATS bindings ask for in header values: printable ASCII, the rest
-// and the per cent sign percent-encoded.
-func percentEncode(s string) string {
-	plain := true
-	for i := 0; i < len(s); i++ {
-		if s[i] <= ' ' || s[i] >= 0x7f || s[i] == '%' || s[i] == '"' {
-			plain = false
-			break
-		}
-	}
-	if plain {
-		return s
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if c := s[i]; c <= ' ' || c >= 0x7f || c == '%' || c == '"' {
-			fmt.Fprintf(&b, "%%%02X", c)
-		} else {
-			b.WriteByte(c)
-		}
-	}
-	return b.String()
-}
+// Refuse is the answer to a request that a front door could not hand in, from the error of a provider's check that it
+// made itself.
+func Refuse(err error, at time.Time) Answer { return *answerOf(rejectionOf(err), at) }

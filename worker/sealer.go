@@ -12,9 +12,9 @@ import (
 	"github.com/idpsync/idpsync/providers"
 )
 
-// A Vault keeps dead letters from being read and from being invented: it seals what they hold and signs their records.
+// A Sealer keeps dead letters from being read and from being invented: it seals what they hold and signs their records.
 // All workers of a deployment share one. It is safe for concurrent use.
-type Vault interface {
+type Sealer interface {
 	KeyID() string           // of the sealing key, public
 	Holds(keyID string) bool // whether that key is one of those in use
 	Seal(plain []byte) ([]byte, error)
@@ -34,7 +34,7 @@ const (
 )
 
 // seal replaces body and credential headers of a dead letter by their sealed forms, and signs the record.
-func seal(v Vault, out *Outgoing, secret providers.Header) error {
+func seal(v Sealer, out *Outgoing, secret providers.Header) error {
 	sealed, err := v.Seal(out.Data)
 	if err != nil {
 		return fmt.Errorf("seal a dead letter: %w", err)
@@ -82,7 +82,7 @@ type Original struct {
 }
 
 // Unseal returns the event of a dead letter, once its signature is verified. Errors are of class [ErrRecord].
-func Unseal(v Vault, header providers.Header, data []byte) (Original, error) {
+func Unseal(v Sealer, header providers.Header, data []byte) (Original, error) {
 	signature, err := base64.RawURLEncoding.DecodeString(header.Get(deadLetterSignature))
 	if err != nil || !v.Verify(recordDigest(header, data), signature) {
 		return Original{}, fmt.Errorf("%w: the signature does not hold, or was made with another key than %s", ErrRecord, v.KeyID())

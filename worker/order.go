@@ -10,6 +10,32 @@ import (
 	"github.com/idpsync/idpsync/providers/wire"
 )
 
+// What an order asks for.
+const (
+	OrderReplay  = "replay"
+	OrderDiscard = "discard"
+)
+
+// MaxOrder bounds the dead letters that one order names.
+const MaxOrder = 500
+
+// An Order is an operator's pointer to dead letters: the payload on idpsync.replay.<tenant>.<operator>. It never holds an event, so
+// nothing can be forged by it.
+type Order struct {
+	Action    string   `json:"action"`    // replay or discard
+	Sequences []uint64 `json:"sequences"` // in IDPSYNC_DEADLETTERS
+	Campaign  string   `json:"campaign"`  // what belongs together
+	Who       string   `json:"who"`       // as the sender says; see [Operator]
+	Why       string   `json:"why"`
+}
+
+// Headers of the result of a replay.
+const (
+	HeaderReplayOf = "Idpsync-Replay-Of" // sequence of the dead letter
+	HeaderCampaign = "Idpsync-Campaign"
+	HeaderOperator = "Idpsync-Replayed-By" // see [Operator]
+)
+
 // An Operator is who gave an order. The broker vouches for the name in the order's subject, on which its permissions let that
 // operator alone publish; whatever the order says itself is no more than said.
 type Operator struct {
@@ -36,8 +62,8 @@ const (
 	maxOrderSize = 64 << 10
 )
 
-// readOrder reads an order strictly: it is a document of ours, and what it means must not depend on who reads it.
-func readOrder(subject string, data []byte, vouches bool) (o Order, tenant string, by Operator, err error) {
+// ReadOrder reads an order strictly: it is a document of ours, and what it means must not depend on who reads it.
+func ReadOrder(subject string, data []byte, vouches bool) (o Order, tenant string, by Operator, err error) {
 	tenant, operator, err := ParseReplaySubject(subject)
 	if err != nil {
 		return o, "", by, err

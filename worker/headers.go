@@ -47,7 +47,7 @@ func headerName(name string) bool {
 }
 
 // onWire is what is read of a header value after it was written.
-func onWire(v string) string { return strings.Trim(oneLine(v), " \t") }
+func onWire(v string) string { return strings.Trim(OneLine(v), " \t") }
 
 // packHeaders writes headers so that any byte of them comes back: netstrings of a name, the number of its values, and
 // these.

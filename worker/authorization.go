@@ -1,17 +1,10 @@
 package worker
 
 import (
-	"context"
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
 )
-
-// An Authorizer asks the policies. It is safe for concurrent use and does no I/O.
-type Authorizer interface {
-	// Authorize decides one request. It never fails open: an evaluation error is a denial with PolicyError set.
-	Authorize(ctx context.Context, req AuthorizationRequest) Decision
-}
 
 // AuthorizationRequest is all that policies may know of a validated request: who asks, to create whom, with what. Its
 // JSON form is kept in the ledger, so that other policies can be asked later; it holds no address and no secret.
