@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // An event that kills its worker is found in two steps. While events are verified, which is where hostile bytes meet
@@ -181,7 +182,7 @@ func (w *Worker) accuse(ctx context.Context, dead []corpse) error {
 	for _, d := range dead {
 		held := map[string]bool{}
 		for _, key := range d.keys {
-			o := ParseOrigin(key)
+			o := record.ParseOrigin(key)
 			held[crumbKey(o.Stream, o.Sequence)] = true
 			w.log.Warn("a worker died with this event in hand; it is processed alone", "stream", o.Stream, "stream_seq", o.Sequence)
 			if err := w.store.SetInFlight(ctx, store.InFlight{Worker: suspectCrumb, Stream: o.Stream, Sequence: o.Sequence, At: w.now()}); err != nil {
@@ -236,7 +237,7 @@ func (w *Worker) screen(ctx context.Context, events []*event) (together, alone [
 		holder, known := found[crumbKey(e.origin.Stream, e.origin.Sequence)]
 		switch {
 		case known && holder != suspectCrumb:
-			e.rejection = reject(CodeInternal, "crashed_worker", "The event ended the worker that processed it.")
+			e.rejection = record.Reject(record.CodeInternal, "crashed_worker", "The event ended the worker that processed it.")
 			e.rejection.Hint = "Report the event to the maintainers; replay it after an upgrade."
 			e.crumbs, e.holder = true, holder
 			w.log.Error("event ends workers; it becomes a dead letter", "stream_seq", e.origin.Sequence, "subject", e.subject, "worker", holder)

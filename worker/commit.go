@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // commit decides all undecided events in one transaction and makes the decisions durable. An error means that nothing
@@ -61,8 +62,8 @@ func (w *Worker) commit(ctx context.Context, events []*event) error {
 			return nil
 		}
 		w.log.Error("event refused by the database", "subject", e.subject, "event_id", e.env.EventID, "error", err)
-		e.rejection = reject(CodeInternal, "store", "The event could not be stored.")
-		e.rejection.cause = err
+		e.rejection = record.Reject(record.CodeInternal, "store", "The event could not be stored.")
+		e.rejection.Cause = err
 		return nil
 	}
 	return nil
@@ -117,7 +118,7 @@ func (w *Worker) recall(ctx context.Context, events []*event) error {
 		if row == nil {
 			continue
 		}
-		again, err := answerAgain(row)
+		again, err := record.ReadAnswer(row)
 		if err != nil {
 			return err
 		}
@@ -142,8 +143,8 @@ type plan struct {
 	w        *Worker
 	events   []*event
 	at       time.Time
-	answers  []*Answer
-	refusals []*Rejection
+	answers  []*record.Answer
+	refusals []*record.Rejection
 	deferred []*event // to be decided in the next transaction, when this one's rows are there
 	stale    []*event // verified by a directory that is no longer in force
 	write    store.Write
@@ -153,7 +154,7 @@ type plan struct {
 func (w *Worker) newPlan(events []*event) *plan {
 	return &plan{
 		w: w, events: events, at: w.now().UTC().Truncate(time.Microsecond),
-		answers: make([]*Answer, len(events)), refusals: make([]*Rejection, len(events)),
+		answers: make([]*record.Answer, len(events)), refusals: make([]*record.Rejection, len(events)),
 		batch: newOverlay(),
 	}
 }
@@ -238,17 +239,17 @@ func (p *plan) settle() {
 func (p *plan) decide(ctx context.Context, i int, e *event, found store.Found) error {
 	if row := e.earlier(&found); row != nil {
 		if !slices.Equal(row.PayloadHash, e.hash[:]) {
-			p.refusals[i] = reject(CodeEventIDConflict, "", "Another event with this id and another content was processed before.")
+			p.refusals[i] = record.Reject(record.CodeEventIDConflict, "", "Another event with this id and another content was processed before.")
 			p.refusals[i].Hint = "The sender used one event id twice; have it send the event again under an id of its own, and discard this one."
 			return nil
 		}
-		again, err := answerAgain(row)
+		again, err := record.ReadAnswer(row)
 		p.answers[i] = again
 		p.repeat(e, row)
 		return err
 	}
 	if u := found.Used; u != nil && u.EventID != e.env.EventID {
-		p.refusals[i] = reject(CodeUnauthenticated, "assertion_replayed", "The token or assertion was used by another event before.")
+		p.refusals[i] = record.Reject(record.CodeUnauthenticated, "assertion_replayed", "The token or assertion was used by another event before.")
 		return nil
 	}
 	if found.Revision != e.revision {
@@ -265,12 +266,12 @@ func (p *plan) decide(ctx context.Context, i int, e *event, found store.Found) e
 		p.refusals[i] = refusal
 		return nil
 	}
-	if (res.outcome == OutcomeLinked || res.outcome == OutcomeUpdated) && p.batch.touched[res.user.ID] { // a user is written once in a transaction
+	if (res.outcome == record.OutcomeLinked || res.outcome == record.OutcomeUpdated) && p.batch.touched[res.user.ID] { // a user is written once in a transaction
 		p.deferred = append(p.deferred, e)
 		return nil
 	}
 	grants, judged, refusal := p.w.authorize(ctx, e, res, p.at)
-	e.traceDecision(judged.Decision, res.outcome == OutcomeLinked)
+	e.traceDecision(judged.Decision, res.outcome == record.OutcomeLinked)
 	if refusal != nil {
 		p.refusals[i] = refusal
 		return nil
@@ -279,13 +280,13 @@ func (p *plan) decide(ctx context.Context, i int, e *event, found store.Found) e
 	if err != nil {
 		return err
 	}
-	answer := &Answer{Outcome: res.outcome, Status: 200, At: p.at, UserID: user.ID, Attempt: e.attempt, Scope: e.scope(), Credential: e.credential()}
-	if res.outcome == OutcomeCreated {
+	answer := &record.Answer{Outcome: res.outcome, Status: 200, At: p.at, UserID: user.ID, Attempt: e.attempt, Scope: e.scope(), Credential: e.credential()}
+	if res.outcome == record.OutcomeCreated {
 		answer.Status = 201
 	}
 	answer.Policies, answer.Notices, answer.Request = judged.Policies, judged.Notices, &judged.request
 	answer.Dropped = grants.dropped
-	answer.Body = userBody(e.responseShape(), user, grants.asked())
+	answer.Body = record.UserBody(e.responseShape(), user, grants.asked())
 	if e.responseShape() == organizationShape {
 		answer.ContentLocation = user.IdentityName
 	}
@@ -298,10 +299,10 @@ func (p *plan) decide(ctx context.Context, i int, e *event, found store.Found) e
 }
 
 // record adds the ledger row, and for an event that nobody will deliver again the outbox row.
-func (p *plan) record(e *event, a *Answer) {
+func (p *plan) record(e *event, a *record.Answer) {
 	row := store.Event{
 		TenantID: e.env.Tenant, Source: e.env.Source, EventID: e.env.EventID, Scope: a.Scope, Credential: a.Credential, PayloadHash: e.hash[:],
-		Outcome: string(a.Outcome), Status: a.Status, UserID: a.UserID, Result: a.Body, ResultHeaders: marshal(a.answerHeaders),
+		Outcome: string(a.Outcome), Status: a.Status, UserID: a.UserID, Result: a.Body, ResultHeaders: record.Marshal(a.Decided),
 		Attempt: a.Attempt, Policies: a.Policies, Door: string(e.env.Door), Origin: e.storedAs(), StoredAt: e.env.StoredAt, At: a.At,
 	}
 	p.write.Events = append(p.write.Events, row)
@@ -312,8 +313,8 @@ func (p *plan) record(e *event, a *Answer) {
 		p.batch.used[usedKey(e)] = &used
 	}
 	if e.reply != nil {
-		out := a.outgoing(e.env.Tenant, e.env.Source, e.env.EventID)
-		p.write.Outbox = append(p.write.Outbox, store.Outbox{ID: out.ID, Subject: out.Subject, Headers: marshal(out.Header), Body: out.Data, At: p.at})
+		out := a.Result(e.env.Tenant, e.env.Source, e.env.EventID)
+		p.write.Outbox = append(p.write.Outbox, store.Outbox{ID: out.ID, Subject: out.Subject, Headers: record.Marshal(out.Header), Body: out.Data, At: p.at})
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 const organizationShape = providers.ShapeOrganization
@@ -41,13 +42,13 @@ func (g grants) asked() []providers.OrganizationRole {
 
 // A judgement is what the policies were asked and what they said.
 type judgement struct {
-	request AuthorizationRequest
-	Decision
+	request record.AuthorizationRequest
+	record.Decision
 }
 
 // authorize asks the policies, with all that is known of the request.
-func (w *Worker) authorize(ctx context.Context, e *event, res resolution, at time.Time) (grants, judgement, *Rejection) {
-	req := AuthorizationRequest{
+func (w *Worker) authorize(ctx context.Context, e *event, res resolution, at time.Time) (grants, judgement, *record.Rejection) {
+	req := record.AuthorizationRequest{
 		Tenant: e.tenant.ID, TenantName: e.tenant.Name, Principal: e.request.Principal, PrincipalTenant: e.principalTenant(), SourceKind: e.source.Kind, Source: e.source.Name,
 		Door: e.env.Door, Shape: e.env.Shape, AuthProvider: e.request.AuthProvider, EmailDomain: e.user.email.Domain,
 		EmailVerified: e.user.emailVerified, Existing: res.user != nil, Attributes: e.request.Attributes,
@@ -59,16 +60,16 @@ func (w *Worker) authorize(ctx context.Context, e *event, res resolution, at tim
 	g := grants{dropped: e.user.dropped}
 	if res.user == nil { // roles are granted at creation only
 		for _, r := range e.user.roles {
-			req.Roles = append(req.Roles, RequestedRole{Tenant: strings.ToLower(r.TenantID), ID: r.ID, Name: r.Name})
+			req.Roles = append(req.Roles, record.RequestedRole{Tenant: strings.ToLower(r.TenantID), ID: r.ID, Name: r.Name})
 		}
 		for _, o := range e.user.organizations {
-			req.Organizations = append(req.Organizations, RequestedOrganization{
+			req.Organizations = append(req.Organizations, record.RequestedOrganization{
 				Tenant: strings.ToLower(o.organization.TenantID), OrganizationID: o.organization.ID, OrganizationName: o.organization.Name, RoleID: o.role.ID, RoleName: o.role.Name,
 			})
 		}
 		g.roles, g.organizations = e.user.roles, e.user.organizations
 	}
-	if res.outcome == OutcomeLinked {
+	if res.outcome == record.OutcomeLinked {
 		req.Linking = true
 		req.UserRoles, req.UserOrganizations = e.tenant.rolesOf(res.user)
 	}
@@ -91,14 +92,14 @@ func (w *Worker) authorize(ctx context.Context, e *event, res resolution, at tim
 }
 
 // rolesOf returns what a user may do already, with the names that the directory has for it.
-func (t *Tenant) rolesOf(u *store.User) (roles []RequestedRole, organizations []RequestedOrganization) {
+func (t *Tenant) rolesOf(u *store.User) (roles []record.RequestedRole, organizations []record.RequestedOrganization) {
 	for _, name := range u.Roles {
 		r := t.rolesByName[name]
-		roles = append(roles, RequestedRole{Tenant: strings.ToLower(r.TenantID), ID: r.ID, Name: name})
+		roles = append(roles, record.RequestedRole{Tenant: strings.ToLower(r.TenantID), ID: r.ID, Name: name})
 	}
 	for _, g := range u.Organizations {
 		o, r := t.organizations[strings.ToLower(g.OrganizationID)], t.rolesByID[strings.ToLower(g.RoleID)]
-		organizations = append(organizations, RequestedOrganization{
+		organizations = append(organizations, record.RequestedOrganization{
 			Tenant: strings.ToLower(o.TenantID), OrganizationID: o.ID, OrganizationName: o.Name, RoleID: r.ID, RoleName: r.Name,
 		})
 	}
@@ -114,18 +115,18 @@ func (e *event) principalTenant() string {
 }
 
 // forbidden is the rejection of what policy denied: the whole request, or some of its roles.
-func forbidden(d Decision, denied []DeniedGrant) *Rejection {
+func forbidden(d record.Decision, denied []record.DeniedGrant) *record.Rejection {
 	reason, message := "policy", "The policies do not allow this request."
 	if d.PolicyError {
 		reason, message = "policy_error", "A policy could not be evaluated, so the request is not allowed."
 	}
-	r := reject(CodeForbidden, reason, message)
+	r := record.Reject(record.CodeForbidden, reason, message)
 	r.Policies = d.Policies
 	r.Notices = append(r.Notices, d.Notices...)
 	if len(denied) > 0 {
 		names := make([]string, 0, len(denied))
 		for _, g := range denied {
-			names = append(names, g.name())
+			names = append(names, g.Name())
 			r.Notices = append(r.Notices, g.Notices...)
 			r.Policies = append(r.Policies, g.Policies...)
 		}
@@ -137,30 +138,22 @@ func forbidden(d Decision, denied []DeniedGrant) *Rejection {
 	r.Policies = slices.Clone(r.Policies)
 	slices.Sort(r.Policies)
 	r.Policies = slices.Compact(r.Policies)
-	r.Hint = "Look at the policies named in " + HeaderPolicies + "; after a change of policy, replay."
+	r.Hint = "Look at the policies named in " + record.HeaderPolicies + "; after a change of policy, replay."
 	return r
 }
 
-// name is the role as people read it: with its organization, if it is for one.
-func (d DeniedGrant) name() string {
-	if d.OrganizationID == "" {
-		return d.Role
-	}
-	return d.Role + "@" + d.OrganizationID
-}
-
-func (g grants) without(denied []DeniedGrant) grants {
+func (g grants) without(denied []record.DeniedGrant) grants {
 	out := grants{dropped: slices.Clone(g.dropped)}
 	for _, d := range denied {
-		out.dropped = append(out.dropped, d.name())
+		out.dropped = append(out.dropped, d.Name())
 	}
 	for _, r := range g.roles {
-		if !slices.ContainsFunc(denied, func(d DeniedGrant) bool { return d.OrganizationID == "" && d.Role == r.Name }) {
+		if !slices.ContainsFunc(denied, func(d record.DeniedGrant) bool { return d.OrganizationID == "" && d.Role == r.Name }) {
 			out.roles = append(out.roles, r)
 		}
 	}
 	for _, o := range g.organizations {
-		if !slices.ContainsFunc(denied, func(d DeniedGrant) bool { return d.OrganizationID == o.organization.ID && d.Role == o.role.Name }) {
+		if !slices.ContainsFunc(denied, func(d record.DeniedGrant) bool { return d.OrganizationID == o.organization.ID && d.Role == o.role.Name }) {
 			out.organizations = append(out.organizations, o)
 		}
 	}
@@ -173,9 +166,9 @@ func (g grants) without(denied []DeniedGrant) grants {
 // proved to what is kept.
 func (p *plan) convert(e *event, res resolution, g grants) (*store.User, error) {
 	switch res.outcome {
-	case OutcomeExists:
+	case record.OutcomeExists:
 		return res.user, nil
-	case OutcomeUpdated, OutcomeLinked:
+	case record.OutcomeUpdated, record.OutcomeLinked:
 		return p.update(e, res), nil
 	}
 	id, err := p.w.newUserID()
@@ -227,7 +220,7 @@ func (p *plan) update(e *event, res resolution) *store.User {
 		update.AuthProvider, u.AuthProvider = &e.request.AuthProvider, e.request.AuthProvider
 	}
 	p.write.Updates = append(p.write.Updates, update)
-	if res.outcome == OutcomeLinked {
+	if res.outcome == record.OutcomeLinked {
 		p.identify(e, &u)
 	}
 	p.batch.add(&u, e)

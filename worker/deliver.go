@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // deliver tells everybody what became of decided events, in the order that loses nothing: dead letters, then results,
@@ -53,9 +54,9 @@ func (w *Worker) park(ctx context.Context, events []*event, failed map[*event]er
 			continue
 		}
 		if w.now().Sub(row.FirstFailed) >= w.budget(e) {
-			e.rejection = reject(CodeUnavailable, e.wait.reason, "What is needed to decide the event stayed out of reach for longer than it may wait.")
+			e.rejection = record.Reject(record.CodeUnavailable, e.wait.reason, "What is needed to decide the event stayed out of reach for longer than it may wait.")
 			e.rejection.Hint = "Bring the source back, then replay."
-			e.rejection.cause = e.wait.cause
+			e.rejection.Cause = e.wait.cause
 			e.wait = nil
 			continue
 		}
@@ -90,7 +91,7 @@ func (e *event) napping() bool {
 
 // publishDeadLetters stores the rejected events that somebody has to look at.
 func (w *Worker) publishDeadLetters(ctx context.Context, events []*event, failed map[*event]error) {
-	var out []Outgoing
+	var out []record.Outgoing
 	var of []*event
 	for _, e := range events {
 		if e.rejection == nil {
@@ -124,9 +125,9 @@ func (w *Worker) conclude(events []*event) {
 		if e.rejection == nil {
 			continue
 		}
-		a := answerOf(e.rejection, w.now())
+		a := record.Rejected(e.rejection, w.now())
 		a.Attempt = e.attempt
-		a.message = e.cameIn()
+		a.CameIn = e.cameIn()
 		a.Scope, a.Credential = e.scope(), e.credential()
 		if e.rejection.DeadLetter && e.reply == nil {
 			a.DeadLetter = e.deadLetterID()
@@ -138,7 +139,7 @@ func (w *Worker) conclude(events []*event) {
 // publishResults stores the results of all events that have one. A rejected request that somebody waits for is answered
 // to them alone.
 func (w *Worker) publishResults(ctx context.Context, events []*event, failed map[*event]error) {
-	var out []Outgoing
+	var out []record.Outgoing
 	var of []*event
 	for _, e := range events {
 		if failed[e] != nil || e.wait != nil {
@@ -148,11 +149,11 @@ func (w *Worker) publishResults(ctx context.Context, events []*event, failed map
 		if e.reply != nil && (e.rejection != nil || e.repeated()) {
 			continue
 		}
-		o := e.answer.outgoing(e.env.Tenant, e.env.Source, e.env.EventID)
+		o := e.answer.Result(e.env.Tenant, e.env.Source, e.env.EventID)
 		if e.replay != nil {
-			o.Header[HeaderReplayOf] = []string{strconv.FormatUint(e.replay.letter, 10)}
-			o.Header[HeaderCampaign] = []string{OneLine(e.replay.order.Campaign)}
-			o.Header[HeaderOperator] = []string{OneLine(e.replay.by.String())}
+			o.Header[record.HeaderReplayOf] = []string{strconv.FormatUint(e.replay.letter, 10)}
+			o.Header[record.HeaderCampaign] = []string{record.OneLine(e.replay.order.Campaign)}
+			o.Header[record.HeaderOperator] = []string{record.OneLine(e.replay.by.String())}
 		}
 		out, of = append(out, o), append(of, e)
 	}

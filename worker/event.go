@@ -12,6 +12,7 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/wire"
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // maxEventID bounds an event id, in bytes: it becomes part of a message id and of a unique key.
@@ -21,8 +22,8 @@ const maxEventID = 256
 // rejection and wait is set when it has been decided.
 type event struct {
 	env     providers.Envelope
-	address Address
-	origin  Origin
+	address record.Address
+	origin  record.Origin
 	header  providers.Header  // as the sender wrote them
 	raw     []byte            // the message's body, byte for byte
 	hash    [sha256.Size]byte // of the payload
@@ -30,9 +31,9 @@ type event struct {
 	attempt int               // replay count, part of the result's id
 	subject string            // the original one
 
-	message Message       // when it came from a consumer
-	parked  *store.Parked // when it comes back from having been parked
-	reply   chan<- Answer // when a caller waits for it
+	message Message              // when it came from a consumer
+	parked  *store.Parked        // when it comes back from having been parked
+	reply   chan<- record.Answer // when a caller waits for it
 
 	replay *replay   // when an operator replays a dead letter
 	crumbs bool      // a breadcrumb in the store speaks of it
@@ -50,9 +51,9 @@ type event struct {
 	request  providers.CreateUser
 	user     draft // validated
 
-	answer    *Answer    // an effect, or a repeat of one
-	rejection *Rejection // permanent
-	wait      *wait      // transient
+	answer    *record.Answer    // an effect, or a repeat of one
+	rejection *record.Rejection // permanent
+	wait      *wait             // transient
 }
 
 // A wait says that an event cannot be decided yet.
@@ -95,7 +96,7 @@ func (e *event) cameBefore() bool {
 }
 
 // repeated reports whether the answer was given before, to the same event.
-func (e *event) repeated() bool { return e.answer != nil && e.answer.again }
+func (e *event) repeated() bool { return e.answer != nil && e.answer.Repeat }
 
 // decided reports whether nothing is left to be done but to tell.
 func (e *event) decided() bool { return e.answer != nil || e.rejection != nil || e.wait != nil }
@@ -108,7 +109,7 @@ func openMessage(m Message) *event {
 		Door:     providers.DoorStream,
 		StoredAt: m.StoredAt(),
 	}
-	e.origin = Origin{Stream: m.Stream(), Created: m.StreamCreated(), Sequence: m.Sequence()}
+	e.origin = record.Origin{Stream: m.Stream(), Created: m.StreamCreated(), Sequence: m.Sequence()}
 	e.env.EventID = e.origin.EventID()
 	e.open(m.Header(), m.Data())
 	return e
@@ -119,29 +120,29 @@ func (e *event) open(header providers.Header, payload []byte) {
 	e.header, e.raw = header, payload
 	e.env.Header, e.env.Payload = header, payload
 	e.hash = sha256.Sum256(payload)
-	address, err := ParseSubject(e.subject)
+	address, err := record.ParseSubject(e.subject)
 	e.address = address
 	e.env.Tenant, e.env.Source, e.env.Shape = address.Tenant, address.Source, address.Shape
 	if err != nil {
-		e.rejection = reject(CodeMalformed, "subject", err.Error())
+		e.rejection = record.Reject(record.CodeMalformed, "subject", err.Error())
 		return
 	}
 	ce, err := wire.Unwrap(header, payload)
 	if err != nil {
-		e.rejection = rejectionOf(err)
+		e.rejection = record.RejectionOf(err)
 		return
 	}
 	e.env.Header, e.env.Payload = ce.Header, ce.Data
 	e.hash = sha256.Sum256(ce.Data)
 	if err := checkTenants(header, ce, e.env.Tenant); err != nil {
-		e.rejection = rejectionOf(err)
+		e.rejection = record.RejectionOf(err)
 	}
 	id := senderID(ce.ID, header)
 	if id == "" {
 		return
 	}
 	if err := checkEventID(id); err != nil {
-		e.rejection = reject(CodeMalformed, "event_id", err.Error())
+		e.rejection = record.Reject(record.CodeMalformed, "event_id", err.Error())
 		return
 	}
 	if ce.ID == "" {
@@ -185,7 +186,7 @@ func senderID(ce string, header providers.Header) string {
 	if ce != "" {
 		return ce
 	}
-	for _, name := range []string{HeaderEventID, headerIdempotencyKey, headerMsgID} {
+	for _, name := range []string{record.HeaderEventID, headerIdempotencyKey, headerMsgID} {
 		if id := header.Get(name); id != "" {
 			return id
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // A Preview is an event to be looked at without processing it.
@@ -18,7 +19,7 @@ type Preview struct {
 	StoredAt time.Time
 	EventID  string         // when the headers name none
 	Door     providers.Door // by which it would come; "" is what the subject says
-	Letter   *Stored        // a dead letter in place of all the above
+	Letter   *record.Stored // a dead letter in place of all the above
 	Explain  bool           // keep every check
 }
 
@@ -35,16 +36,16 @@ type Forecast struct {
 	Checks   []providers.Check `json:"checks,omitempty"`
 	Request  *SeenRequest      `json:"request,omitempty"` // nil when the event was not verified
 
-	Outcome  Outcome  `json:"outcome"` // "" when it would wait
-	Status   int      `json:"status,omitempty"`
-	Code     Code     `json:"code,omitempty"`
-	Reason   string   `json:"reason,omitempty"`
-	Hint     string   `json:"hint,omitempty"`
-	Waits    string   `json:"waits,omitempty"`  // why it would wait
-	Repeat   bool     `json:"repeat,omitempty"` // it had its effect already
-	Policies []string `json:"policies,omitempty"`
-	Notices  []string `json:"notices,omitempty"`
-	Body     []byte   `json:"-"` // of the answer
+	Outcome  record.Outcome `json:"outcome"` // "" when it would wait
+	Status   int            `json:"status,omitempty"`
+	Code     record.Code    `json:"code,omitempty"`
+	Reason   string         `json:"reason,omitempty"`
+	Hint     string         `json:"hint,omitempty"`
+	Waits    string         `json:"waits,omitempty"`  // why it would wait
+	Repeat   bool           `json:"repeat,omitempty"` // it had its effect already
+	Policies []string       `json:"policies,omitempty"`
+	Notices  []string       `json:"notices,omitempty"`
+	Body     []byte         `json:"-"` // of the answer
 }
 
 // A SeenRequest is what an event asks for, once it is verified, without its secrets.
@@ -158,8 +159,8 @@ func (w *Worker) dryRun(ctx context.Context, events []*event) error {
 		case ctx.Err() != nil || errors.Is(err, store.ErrUnavailable):
 			return err
 		case len(open) == 1:
-			open[0].rejection = reject(CodeInternal, "store", "The event could not be stored.")
-			open[0].rejection.cause = err
+			open[0].rejection = record.Reject(record.CodeInternal, "store", "The event could not be stored.")
+			open[0].rejection.Cause = err
 			return nil
 		default:
 			half := len(open) / 2
@@ -180,11 +181,11 @@ func (e *event) tellRefusal() {
 	}
 	step := stepWrite
 	switch r.Code {
-	case CodeUnknownTenant, CodeUnknownSource, CodeMalformed, CodeTenantMismatch:
+	case record.CodeUnknownTenant, record.CodeUnknownSource, record.CodeMalformed, record.CodeTenantMismatch:
 		step = stepReceive
-	case CodeEventIDConflict:
+	case record.CodeEventIDConflict:
 		step = stepLedger
-	case CodeUnauthenticated:
+	case record.CodeUnauthenticated:
 		step = stepVerify
 	}
 	name := r.Reason
@@ -209,9 +210,9 @@ func forecastOf(e *event, now time.Time) Forecast {
 		f.Waits = e.wait.reason
 		return f
 	case e.rejection != nil:
-		a = answerOf(e.rejection, now)
+		a = record.Rejected(e.rejection, now)
 		f.Code, f.Reason, f.Hint = e.rejection.Code, e.rejection.Reason, e.rejection.Hint
 	}
-	f.Outcome, f.Status, f.Body, f.Policies, f.Notices, f.Repeat = a.Outcome, a.Status, a.Body, a.Policies, a.Notices, a.again
+	f.Outcome, f.Status, f.Body, f.Policies, f.Notices, f.Repeat = a.Outcome, a.Status, a.Body, a.Policies, a.Notices, a.Repeat
 	return f
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/wire"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // The cost of our own hashes: argon2id as OWASP asks for, some 20 ms to 60 ms and 19 MiB for each.
@@ -50,7 +51,7 @@ func (w *Worker) divert(events []*event) []*event {
 		default:
 		}
 		if e.reply != nil {
-			e.rejection = reject(CodeBusy, "hashing_busy", "The worker has more passwords to hash than it can take; try again later.")
+			e.rejection = record.Reject(record.CodeBusy, "hashing_busy", "The worker has more passwords to hash than it can take; try again later.")
 		} else {
 			e.wait = &wait{reason: "hashing_busy"}
 		}
@@ -121,5 +122,5 @@ func passwordEventHash(payload []byte, passwordHash string) [sha256.Size]byte {
 		document = nil
 	}
 	delete(document, "password")
-	return sha256.Sum256([]byte(joinKey(string(marshal(document)), passwordHash)))
+	return sha256.Sum256([]byte(joinKey(string(record.Marshal(document)), passwordHash)))
 }

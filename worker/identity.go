@@ -7,14 +7,15 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // A resolution says which user a request is about, and what is to be done.
 type resolution struct {
-	outcome Outcome     // created, exists, updated or linked
-	user    *store.User // the one who was there; nil when created
-	owner   bool        // the user becomes the tenant's owner
-	unnamed bool        // the identity name derived from the address is another user's, or looks like it
+	outcome record.Outcome // created, exists, updated or linked
+	user    *store.User    // the one who was there; nil when created
+	owner   bool           // the user becomes the tenant's owner
+	unnamed bool           // the identity name derived from the address is another user's, or looks like it
 }
 
 // resolve applies the identity rules to a request and what the store has for it.
@@ -32,7 +33,7 @@ type resolution struct {
 //
 // Everything else that meets a reserved address, or a name that another user has or that looks like it, is a conflict,
 // and nothing is written. A name that was only derived from the address gives way.
-func resolve(t *Tenant, src *Source, req *providers.CreateUser, d *draft, found store.Found) (resolution, *Rejection) {
+func resolve(t *Tenant, src *Source, req *providers.CreateUser, d *draft, found store.Found) (resolution, *record.Rejection) {
 	if req.Identity == nil {
 		return resolveProvisioned(req, found)
 	}
@@ -42,9 +43,9 @@ func resolve(t *Tenant, src *Source, req *providers.CreateUser, d *draft, found 
 			return resolution{}, differentSource(src, found.Identity.Kind)
 		}
 		if owner && u.EmailKey == t.OwnerKey && sameMailbox(t.Owner, u.Email) && (found.ByEmail == nil || found.ByEmail.ID == u.ID) {
-			return resolution{outcome: OutcomeUpdated, user: u, owner: true}, nil
+			return resolution{outcome: record.OutcomeUpdated, user: u, owner: true}, nil
 		}
-		return resolution{outcome: OutcomeExists, user: u}, nil
+		return resolution{outcome: record.OutcomeExists, user: u}, nil
 	}
 	switch {
 	case d.refusal != nil:
@@ -56,20 +57,20 @@ func resolve(t *Tenant, src *Source, req *providers.CreateUser, d *draft, found 
 		if r := takes(t, src, req, d, u); r != nil {
 			return resolution{}, r
 		}
-		return resolution{outcome: OutcomeLinked, user: u, owner: owner}, nil
+		return resolution{outcome: record.OutcomeLinked, user: u, owner: owner}, nil
 	}
 	if u := found.Waiting; u != nil && takes(t, src, req, d, u) == nil {
-		return resolution{outcome: OutcomeLinked, user: u, owner: owner}, nil
+		return resolution{outcome: record.OutcomeLinked, user: u, owner: owner}, nil
 	}
 	namesake := cmp.Or(found.ByIdentityName, found.BySkeleton)
 	if namesake != nil && req.IdentityName != "" {
 		return resolution{}, conflict("identityName", found.ByIdentityName == nil)
 	}
-	return resolution{outcome: OutcomeCreated, owner: owner, unnamed: namesake != nil}, nil
+	return resolution{outcome: record.OutcomeCreated, owner: owner, unnamed: namesake != nil}, nil
 }
 
 // resolveProvisioned is resolve for a command or feed, which has no identity of its own and makes no owner.
-func resolveProvisioned(req *providers.CreateUser, found store.Found) (resolution, *Rejection) {
+func resolveProvisioned(req *providers.CreateUser, found store.Found) (resolution, *record.Rejection) {
 	if found.ByEmail != nil || found.ByOwnEmail != nil {
 		return resolution{}, repeated("email", false)
 	}
@@ -77,7 +78,7 @@ func resolveProvisioned(req *providers.CreateUser, found store.Found) (resolutio
 	if namesake != nil && req.IdentityName != "" {
 		return resolution{}, repeated(fieldNames(req.Shape).identityName, found.ByIdentityName == nil)
 	}
-	return resolution{outcome: OutcomeCreated, unnamed: namesake != nil}, nil
+	return resolution{outcome: record.OutcomeCreated, unnamed: namesake != nil}, nil
 }
 
 // anchors reports whether an identity under the issuer belongs to the trust anchor of the source. One whose kind is not
@@ -94,7 +95,7 @@ func becomesOwner(t *Tenant, d *draft, found store.Found) bool {
 }
 
 // takes reports why a login may not have the user whose address it names; nil when it may.
-func takes(t *Tenant, src *Source, req *providers.CreateUser, d *draft, u *store.User) *Rejection {
+func takes(t *Tenant, src *Source, req *providers.CreateUser, d *draft, u *store.User) *record.Rejection {
 	provisioned := waitsForLogin(u) && (u.AuthProvider == req.AuthProvider || u.AuthProvider == "local")
 	linked := src.LinkByEmail == "verified" && u.EmailVerified && !u.IsOwner
 	switch {
@@ -149,8 +150,8 @@ func waitsForLogin(u *store.User) bool {
 
 // repeated is the answer to a command or feed that names a user who is there. That is no error of anyone, so it makes no
 // dead letter.
-func repeated(field string, alike bool) *Rejection {
-	r := reject(CodeUserExists, "", taken(field, alike)+".")
+func repeated(field string, alike bool) *record.Rejection {
+	r := record.Reject(record.CodeUserExists, "", taken(field, alike)+".")
 	r.Details["field"] = field
 	r.DeadLetter = false
 	return r
@@ -158,24 +159,24 @@ func repeated(field string, alike bool) *Rejection {
 
 // conflict is the answer to a login whose address or name belongs to a user with another identity. An operator has to
 // look at it.
-func conflict(field string, alike bool) *Rejection {
-	r := reject(CodeUserExists, "different_identity", taken(field, alike)+" and belongs to another identity.")
+func conflict(field string, alike bool) *record.Rejection {
+	r := record.Reject(record.CodeUserExists, "different_identity", taken(field, alike)+" and belongs to another identity.")
 	r.Details["field"] = field
 	r.Hint = "Find out whether both are one person. If so, correct the address at one side or let the source link by verified e-mail, then replay; if not, discard."
 	return r
 }
 
 // keptApart is the answer to a login that may not have the user whose address it names.
-func keptApart(message, hint string) *Rejection {
-	r := reject(CodeUserExists, "different_source", message)
+func keptApart(message, hint string) *record.Rejection {
+	r := record.Reject(record.CodeUserExists, "different_source", message)
 	r.Details["field"] = "email"
 	r.Hint = hint
 	return r
 }
 
 // differentSource is the answer to a login whose identity belongs to a source of another kind, or to none that is known.
-func differentSource(src *Source, kind string) *Rejection {
-	r := reject(CodeUserExists, "different_source", "The identity belongs to another source than the one that this login came from.")
+func differentSource(src *Source, kind string) *record.Rejection {
+	r := record.Reject(record.CodeUserExists, "different_source", "The identity belongs to another source than the one that this login came from.")
 	r.Details["field"] = "identity"
 	r.Hint = "Two sources of different kinds use one issuer name; find out who answers under it. Nothing was let in."
 	if kind == "" {
@@ -185,8 +186,8 @@ func differentSource(src *Source, kind string) *Rejection {
 }
 
 // unverifiedEmail is the answer to a first login that does not prove its address.
-func unverifiedEmail(src *Source, d *draft) *Rejection {
-	r := reject(CodeUnverifiedEmail, "", "The login does not prove its e-mail address, and its source accepts no others.")
+func unverifiedEmail(src *Source, d *draft) *record.Rejection {
+	r := record.Reject(record.CodeUnverifiedEmail, "", "The login does not prove its e-mail address, and its source accepts no others.")
 	r.Hint = "Have the identity provider send a proof of the address (email_verified as the boolean true); or set trust_email and domains, or unverified_email: accept, on source " + src.Name + ". Then replay."
 	if len(src.Domains) > 0 && !speaksFor(src, d.email.Domain) {
 		r.Hint = "The domain " + d.email.Domain + " is not among the domains of source " + src.Name + "; add it, or set unverified_email: accept, then replay."

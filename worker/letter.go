@@ -1,14 +1,18 @@
 package worker
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/idpsync/idpsync/worker/record"
+)
 
 // deadLetterID is the message id of the dead letter that an attempt at a stored message ended in.
-func (e *event) deadLetterID() string { return DeadLetterID(e.origin, e.attempt) }
+func (e *event) deadLetterID() string { return record.DeadLetterID(e.origin, e.attempt) }
 
 // deadLetter makes the record of an event that could not be processed.
-func (w *Worker) deadLetter(e *event) (Outgoing, error) {
+func (w *Worker) deadLetter(e *event) (record.Outgoing, error) {
 	now := w.now()
-	d := DeadLetter{
+	d := record.DeadLetter{
 		Origin: e.origin, StoredAt: e.env.StoredAt, Subject: e.subject, EventID: e.env.EventID, Tenant: e.env.Tenant, Source: e.env.Source,
 		Attempts: 1, FirstFailed: now, LastFailed: now, Worker: w.cfg.Name, Version: w.cfg.Version, Trace: e.header.Get("traceparent"),
 		Replays: e.attempt,
@@ -36,8 +40,8 @@ func (w *Worker) logRejection(e *event) {
 	if e.origin.Sequence > 0 {
 		attrs = append(attrs, "stream_seq", e.origin.Sequence)
 	}
-	if r.cause != nil && r.Code == CodeInternal {
-		attrs = append(attrs, "error", fmt.Sprint(r.cause))
+	if r.Cause != nil && r.Code == record.CodeInternal {
+		attrs = append(attrs, "error", fmt.Sprint(r.Cause))
 	}
 	w.log.Info("event rejected", attrs...)
 }

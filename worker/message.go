@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // A Message is one delivery of one event from a durable consumer.
@@ -46,11 +47,11 @@ type Consumer interface {
 type Publisher interface {
 	// Publish sends all messages and waits for every PubAck. The answer holds one error per message, in order; nil means
 	// that the broker has stored it, now or earlier under the same id. A nil slice means that all were stored.
-	Publish(ctx context.Context, msgs []Outgoing) []error
+	Publish(ctx context.Context, msgs []record.Outgoing) []error
 }
 
 // An Authorizer asks the policies. It is safe for concurrent use and does no I/O.
 type Authorizer interface {
 	// Authorize decides one request. It never fails open: an evaluation error is a denial with PolicyError set.
-	Authorize(ctx context.Context, req AuthorizationRequest) Decision
+	Authorize(ctx context.Context, req record.AuthorizationRequest) record.Decision
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // Intervals of the sweep.
@@ -56,14 +57,14 @@ func (w *Worker) sweepOutbox(ctx context.Context) {
 	if len(rows) == 0 {
 		return
 	}
-	out := make([]Outgoing, 0, len(rows))
+	out := make([]record.Outgoing, 0, len(rows))
 	for _, row := range rows {
 		var h providers.Header
 		if err := json.Unmarshal(row.Headers, &h); err != nil {
 			w.log.Error("outbox row unreadable; it stays", "id", row.ID, "error", err)
 			continue
 		}
-		out = append(out, Outgoing{Subject: row.Subject, ID: row.ID, Header: h, Data: row.Body})
+		out = append(out, record.Outgoing{Subject: row.Subject, ID: row.ID, Header: h, Data: row.Body})
 	}
 	errs := w.publisher.Publish(ctx, out)
 	var done []string

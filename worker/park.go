@@ -8,6 +8,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // maxClaim bounds the parked events in hand, each of which may be as large as the broker lets it be.
@@ -25,7 +26,7 @@ func (w *Worker) parkedRow(e *event) (store.Parked, error) {
 		row.Reason = e.wait.reason
 		return row, nil
 	}
-	headers, err := w.cfg.Sealer.Seal(marshal(e.header))
+	headers, err := w.cfg.Sealer.Seal(record.Marshal(e.header))
 	if err != nil {
 		return store.Parked{}, fmt.Errorf("seal the headers of an event to park: %w", err)
 	}
@@ -43,7 +44,7 @@ func (w *Worker) parkedRow(e *event) (store.Parked, error) {
 func (w *Worker) openParked(row store.Parked) (*event, error) {
 	e := &event{parked: &row, subject: row.Subject}
 	e.env = providers.Envelope{Door: providers.DoorStream, StoredAt: row.StoredAt, EventID: row.EventID}
-	e.origin = ParseOrigin(row.Key)
+	e.origin = record.ParseOrigin(row.Key)
 	headers, err := w.cfg.Sealer.Open(row.Headers)
 	if err != nil {
 		return nil, err

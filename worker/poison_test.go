@@ -14,6 +14,7 @@ import (
 
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
@@ -41,12 +42,12 @@ func TestProviderThatFailsInAnUnforeseenWayFailsOneEvent(t *testing.T) {
 			}
 			p.Run()
 			for i := range each {
-				wantRejected(t, d, fmt.Sprintf("poison%d", i), worker.CodeInternal, "panic")
+				wantRejected(t, d, fmt.Sprintf("poison%d", i), record.CodeInternal, "panic")
 				if r := d.Await(fmt.Sprintf("innocent%d", i)); r.Status != 201 {
 					t.Errorf("%s", r.Data)
 				}
 			}
-			if class := d.AwaitLetter("poison0").Header.Get(worker.DeadLetterClass); class != "crash" {
+			if class := d.AwaitLetter("poison0").Header.Get(record.DeadLetterClass); class != "crash" {
 				t.Errorf("class %s", class)
 			}
 			if letters := d.AllLetters(); len(letters) != each {
@@ -103,8 +104,8 @@ func TestEventThatKillsItsProcessIsFoundAndTheInnocentsAreUntouched(t *testing.T
 			t.Errorf("breadcrumbs of the second: %+v, %v", rows, err)
 		}
 		d.Start(func(c *worker.Config) { c.Crumbs, c.AckWait = d.Crumbs(), lease })
-		wantRejected(t, d, "killer", worker.CodeInternal, "crashed_worker")
-		if class := d.AwaitLetter("killer").Header.Get(worker.DeadLetterClass); class != "crash" {
+		wantRejected(t, d, "killer", record.CodeInternal, "crashed_worker")
+		if class := d.AwaitLetter("killer").Header.Get(record.DeadLetterClass); class != "crash" {
 			t.Errorf("class %s", class)
 		}
 		for i := range innocents {
@@ -137,7 +138,7 @@ func TestEventThatWasAloneInTheHandsOfADeadWorkerIsTheCulprit(t *testing.T) {
 			t.Fatal(err)
 		}
 		d.Start()
-		wantRejected(t, d, "e2", worker.CodeInternal, "crashed_worker")
+		wantRejected(t, d, "e2", record.CodeInternal, "crashed_worker")
 		for _, id := range []string{"e0", "e1", "e3", "e4"} {
 			if r := d.Await(id); r.Status != 201 {
 				t.Errorf("%s: %s", id, r.Data)

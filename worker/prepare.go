@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // prepareAll takes every undecided event through verification, validation and role checks, on as many goroutines as
@@ -55,7 +56,7 @@ func (w *Worker) prepare(ctx context.Context, e *event) {
 	defer func() {
 		if p := recover(); ended {
 			w.log.Error("panic while verifying an event", "subject", e.subject, "event_id", e.env.EventID, "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
-			e.rejection = reject(CodeInternal, "panic", "The event made its verification fail in an unforeseen way.")
+			e.rejection = record.Reject(record.CodeInternal, "panic", "The event made its verification fail in an unforeseen way.")
 			e.rejection.Hint = "Report the stack from the worker's log; the event can be replayed after an upgrade."
 		}
 	}()
@@ -67,7 +68,7 @@ func (w *Worker) prepare(ctx context.Context, e *event) {
 func (w *Worker) judge(ctx context.Context, e *event) {
 	dir := w.directories.Current()
 	w.verify(ctx, dir, e)
-	if r := cmp.Or(e.rejection, e.user.refusal); r == nil || !r.directory {
+	if r := cmp.Or(e.rejection, e.user.refusal); r == nil || !r.Directory {
 		return
 	}
 	// The directory may have been changed after it was read here and before the event came.
@@ -93,7 +94,7 @@ func (w *Worker) verify(ctx context.Context, dir *Directory, e *event) {
 	}
 	src := tenant.Source(e.env.Source)
 	if src == nil || !carries(src.Kind, e.env.Shape) {
-		e.rejection = fromDirectory(reject(CodeUnknownSource, "", "There is no such source in this tenant for events of this kind."))
+		e.rejection = fromDirectory(record.Reject(record.CodeUnknownSource, "", "There is no such source in this tenant for events of this kind."))
 		e.rejection.Hint = "Declare the source with idpsync apply, then replay."
 		return
 	}
@@ -104,7 +105,7 @@ func (w *Worker) verify(ctx context.Context, dir *Directory, e *event) {
 		return
 	}
 	if age := w.now().Sub(e.env.StoredAt); age > src.maxAge() && !e.env.Replayed && (e.parked == nil || e.parked.Attempts == 0) {
-		e.rejection = reject(CodeUnauthenticated, "event_too_old", "The event waited longer than its source allows before it was first processed.")
+		e.rejection = record.Reject(record.CodeUnauthenticated, "event_too_old", "The event waited longer than its source allows before it was first processed.")
 		e.rejection.Hint = "Raise max_event_age of the source if events may wait that long; a replay is not bounded by it."
 		return
 	}
@@ -120,9 +121,9 @@ func (w *Worker) verify(ctx context.Context, dir *Directory, e *event) {
 	d, faults := validate(src, &req)
 	faults = append(faults, w.checkPassword(&e.env, &req, &d)...)
 	e.traceData(&d, faults)
-	var refusal *Rejection
+	var refusal *record.Rejection
 	if len(faults) > 0 {
-		refusal = invalid(faults)
+		refusal = record.Invalid(faults)
 	} else if refusal = checkRoles(tenant, src, &req, &d); refusal != nil {
 		refusal = fromDirectory(refusal)
 	}
@@ -149,8 +150,8 @@ func carries(k providers.Kind, s providers.Shape) bool {
 }
 
 // fromDirectory marks a rejection that another directory might not make.
-func fromDirectory(r *Rejection) *Rejection {
-	r.directory = true
+func fromDirectory(r *record.Rejection) *record.Rejection {
+	r.Directory = true
 	return r
 }
 
@@ -165,6 +166,5 @@ func (e *event) refuse(err error) {
 		e.wait = &wait{reason: "interrupted", cause: err}
 		return
 	}
-	e.rejection = rejectionOf(err)
+	e.rejection = record.RejectionOf(err)
 }
-

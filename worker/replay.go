@@ -7,6 +7,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // LaneReplays is the durable consumer of operators' orders.
@@ -17,10 +18,10 @@ const maxReplays = 100
 
 // A replay says whose order brought a dead letter back.
 type replay struct {
-	order  Order
-	by     Operator
-	letter uint64           // its sequence
-	record DeadLetter
+	order  record.Order
+	by     record.Operator
+	letter uint64 // its sequence
+	record record.DeadLetter
 }
 
 // DeadLetterState is what the store says of a dead letter.
@@ -31,12 +32,12 @@ type DeadLetterState interface {
 }
 
 // openDeadLetter makes a dead letter the event that it was: with its own id, its own stored time, and its own body.
-func (w *Worker) openDeadLetter(letter Stored) (*event, error) {
-	o, err := Unseal(w.cfg.Sealer, letter.Header, letter.Data)
+func (w *Worker) openDeadLetter(letter record.Stored) (*event, error) {
+	o, err := record.Unseal(w.cfg.Sealer, letter.Header, letter.Data)
 	if err != nil {
 		return nil, err
 	}
-	d, err := ReadDeadLetter(letter.Header)
+	d, err := record.ReadDeadLetter(letter.Header)
 	if err != nil {
 		return nil, err
 	}
@@ -47,14 +48,14 @@ func (w *Worker) openDeadLetter(letter Stored) (*event, error) {
 		e.env.EventID, e.former = d.EventID, "" // what it was refused under, whatever its headers would name today
 	}
 	if e.attempt > maxReplays {
-		e.rejection = reject(CodeInternal, "replayed_too_often", "The event was replayed too often.")
+		e.rejection = record.Reject(record.CodeInternal, "replayed_too_often", "The event was replayed too often.")
 	}
 	return e, nil
 }
 
 // unopened is a dead letter by what its headers say, unproved.
-func unopened(letter Stored) *event {
-	d, _ := ReadDeadLetter(letter.Header) // what can be read of it is enough to put it aside
+func unopened(letter record.Stored) *event {
+	d, _ := record.ReadDeadLetter(letter.Header) // what can be read of it is enough to put it aside
 	e := &event{subject: d.Subject, origin: d.Origin, attempt: 1}
 	e.env = providers.Envelope{Tenant: d.Tenant, Source: d.Source, EventID: d.EventID}
 	return e
@@ -106,7 +107,7 @@ func (w *Worker) toldOrder(m Message, err error) {
 
 // obey carries out one order. It may be delivered again at any point: what is done is found done.
 func (w *Worker) obey(ctx context.Context, m Message) {
-	o, tenant, by, err := ReadOrder(m.Subject(), m.Data(), w.cfg.Vouches)
+	o, tenant, by, err := record.ReadOrder(m.Subject(), m.Data(), w.cfg.Vouches)
 	if err != nil {
 		if others, due := w.orders.due(w.now()); due { // who may not give orders can have as many put here as it likes
 			w.log.Error("order to replay refused", "stream_seq", m.Sequence(), "error", err, "others_since", others)
@@ -117,7 +118,7 @@ func (w *Worker) obey(ctx context.Context, m Message) {
 	slices.Sort(o.Sequences)
 	o.Sequences = slices.Compact(o.Sequences) // a dead letter named twice is one
 	events, retry := w.gather(ctx, tenant, o, by)
-	if o.Action == OrderReplay && len(events) > 0 {
+	if o.Action == record.OrderReplay && len(events) > 0 {
 		together, alone := events, []*event(nil)
 		if m.Delivered() > 1 {
 			together, alone = w.screen(ctx, events)
@@ -130,7 +131,7 @@ func (w *Worker) obey(ctx context.Context, m Message) {
 		}
 	}
 	for _, e := range events {
-		retry = retry || (o.Action == OrderReplay && !e.told)
+		retry = retry || (o.Action == record.OrderReplay && !e.told)
 	}
 	if err := w.closeDeadLetters(ctx, events, o, by); err != nil {
 		w.log.Warn("states of dead letters not kept; the order is carried out again", "campaign", o.Campaign, "error", err)
@@ -147,7 +148,7 @@ func (w *Worker) obey(ctx context.Context, m Message) {
 const maxOrderDeliveries = 15
 
 // gather reads the dead letters of an order that nobody has dealt with yet. Retry says that some could not be read.
-func (w *Worker) gather(ctx context.Context, tenant string, o Order, by Operator) (events []*event, retry bool) {
+func (w *Worker) gather(ctx context.Context, tenant string, o record.Order, by record.Operator) (events []*event, retry bool) {
 	var foreign []uint64
 	for _, seq := range o.Sequences {
 		state, err := w.store.DeadLetter(ctx, seq)
@@ -160,28 +161,28 @@ func (w *Worker) gather(ctx context.Context, tenant string, o Order, by Operator
 			continue
 		}
 		letter, err := w.cfg.Broker.DeadLetter(ctx, seq)
-		if errors.Is(err, ErrRecord) || err == nil && w.forged(letter) {
+		if errors.Is(err, record.ErrRecord) || err == nil && w.forged(letter) {
 			foreign = append(foreign, seq)
 			continue
 		}
 		if err != nil {
 			w.log.Warn("dead letter not read", "dead_letter", seq, "error", err)
-			retry = retry || !errors.Is(err, ErrNoMessage)
+			retry = retry || !errors.Is(err, record.ErrNoMessage)
 			continue
 		}
 		e, err := w.openDeadLetter(letter)
-		if o.Action == OrderDiscard && err != nil {
+		if o.Action == record.OrderDiscard && err != nil {
 			e, err = unopened(letter), nil // what cannot be opened can still be put aside
 		}
 		if err != nil {
 			w.log.Error("dead letter refused; nothing of it is processed", "dead_letter", seq, "error", err)
 			continue
 		}
-		if tenantToken(tenant) != tenantToken(e.env.Tenant) {
+		if record.TenantToken(tenant) != record.TenantToken(e.env.Tenant) {
 			w.log.Error("order names a dead letter of another tenant; it is not processed", "dead_letter", seq, "tenant", tenant, "operator", by.String())
 			continue
 		}
-		d, _ := ReadDeadLetter(letter.Header) // opened, or to be put aside whatever it says
+		d, _ := record.ReadDeadLetter(letter.Header) // opened, or to be put aside whatever it says
 		e.replay, e.due = &replay{order: o, by: by, letter: seq, record: d}, w.now()
 		events = append(events, e)
 	}
@@ -193,26 +194,26 @@ func (w *Worker) gather(ctx context.Context, tenant string, o Order, by Operator
 
 // forged reports whether a dead letter was not written by a worker, as its signature does not hold. One that names a key
 // that the deployment has no more cannot be opened, but may be genuine.
-func (w *Worker) forged(letter Stored) bool {
-	authentic, otherKey := Authentic(w.cfg.Sealer, letter)
+func (w *Worker) forged(letter record.Stored) bool {
+	authentic, otherKey := record.Authentic(w.cfg.Sealer, letter)
 	return !authentic && !otherKey
 }
 
 // closeDeadLetters notes what became of the dead letters of an order, and who gave it.
-func (w *Worker) closeDeadLetters(ctx context.Context, events []*event, o Order, by Operator) error {
+func (w *Worker) closeDeadLetters(ctx context.Context, events []*event, o record.Order, by record.Operator) error {
 	var rows []store.DeadLetter
 	sequences := map[string][]uint64{} // by tenant
 	for _, e := range events {
-		if o.Action == OrderReplay && !e.told {
+		if o.Action == record.OrderReplay && !e.told {
 			continue
 		}
-		record := e.replay.record
+		kept := e.replay.record
 		row := store.DeadLetter{
 			Sequence: e.replay.letter, Tenant: e.env.Tenant, Source: e.env.Source, EventID: e.env.EventID, Who: by.String(), Why: o.Why,
-			Code: string(record.Code), Reason: record.Reason, Fingerprint: record.Fingerprint, Parent: record.Parent,
+			Code: string(kept.Code), Reason: kept.Reason, Fingerprint: kept.Fingerprint, Parent: kept.Parent,
 			Campaign: o.Campaign, Attempts: e.attempt, CreatedAt: w.now(), UpdatedAt: w.now(), State: store.DeadLetterReplayed,
 		}
-		if o.Action == OrderDiscard {
+		if o.Action == record.OrderDiscard {
 			row.State, row.Attempts = store.DeadLetterDiscarded, e.attempt-1
 		} else if row.Outcome = e.code(); row.Outcome == "" { // a second failure is a dead letter of its own, which names this one
 			row.Outcome = string(e.answer.Outcome)
@@ -224,7 +225,7 @@ func (w *Worker) closeDeadLetters(ctx context.Context, events []*event, o Order,
 		return err
 	}
 	for tenant, list := range sequences {
-		detail := marshal(map[string]any{"why": o.Why, "sequences": list, "vouched": by.Vouched, "said": by.Said})
+		detail := record.Marshal(map[string]any{"why": o.Why, "sequences": list, "vouched": by.Vouched, "said": by.Said})
 		if err := w.store.Audit(ctx, store.AuditEntry{
 			At: w.now(), Who: by.String(), Action: "deadletter." + o.Action, Tenant: tenant, Object: o.Campaign, Detail: detail,
 		}); err != nil {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // checkRoles resolves the roles and organizations that a request asks for against the tenant's directory, and refuses
@@ -13,14 +14,14 @@ import (
 //
 // An unknown role, an ungrantable one and another tenant's look alike in the answer. With no role claim the source's
 // default roles apply, else the tenant's, as far as the principal may grant them.
-func checkRoles(t *Tenant, src *Source, req *providers.CreateUser, d *draft) *Rejection {
+func checkRoles(t *Tenant, src *Source, req *providers.CreateUser, d *draft) *record.Rejection {
 	if r := checkTenantRoles(t, src, req, d); r != nil {
 		return r
 	}
 	return checkOrganizations(t, req, d)
 }
 
-func checkTenantRoles(t *Tenant, src *Source, req *providers.CreateUser, d *draft) *Rejection {
+func checkTenantRoles(t *Tenant, src *Source, req *providers.CreateUser, d *draft) *record.Rejection {
 	if !req.Roles.Present {
 		defaults := src.DefaultRoles
 		if len(defaults) == 0 {
@@ -55,7 +56,7 @@ func checkTenantRoles(t *Tenant, src *Source, req *providers.CreateUser, d *draf
 		d.dropped = refused
 		return nil
 	}
-	r := reject(CodeInvalidRoles, "", "Some roles do not exist in this tenant or cannot be granted by this caller: "+someOf(refused)+".")
+	r := record.Reject(record.CodeInvalidRoles, "", "Some roles do not exist in this tenant or cannot be granted by this caller: "+someOf(refused)+".")
 	r.Details["roles"] = refused
 	r.Hint = "Declare the roles in the directory and list them in the grants of source or credential " + src.Name + ", then replay."
 	return r
@@ -78,7 +79,7 @@ type refusedOrganization struct {
 	RoleID         string `json:"roleId"`
 }
 
-func checkOrganizations(t *Tenant, req *providers.CreateUser, d *draft) *Rejection {
+func checkOrganizations(t *Tenant, req *providers.CreateUser, d *draft) *record.Rejection {
 	var refused []refusedOrganization
 	seen := map[[2]string]bool{}
 	for i, asked := range req.Organizations.Values {
@@ -99,7 +100,7 @@ func checkOrganizations(t *Tenant, req *providers.CreateUser, d *draft) *Rejecti
 	if len(refused) == 0 {
 		return nil
 	}
-	r := reject(CodeInvalidOrganizations, "", "Some organizations or roles do not exist in this tenant or cannot be granted by this caller; details.organizations lists all of them.")
+	r := record.Reject(record.CodeInvalidOrganizations, "", "Some organizations or roles do not exist in this tenant or cannot be granted by this caller; details.organizations lists all of them.")
 	r.Details["organizations"] = refused
 	r.Hint = "Declare the organizations and their roles in the directory and list the roles in the grants of the caller, then replay."
 	return r

@@ -5,6 +5,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // The scope of an event id says whose it is, so that one sender can neither block nor read what another one sent under the
@@ -44,11 +45,11 @@ func (e *event) credential() string {
 }
 
 // checkScope refuses an event id that makes no key together with the name of its sender.
-func (e *event) checkScope() *Rejection {
-	if len(EventName(e.key())) <= MaxEventName {
+func (e *event) checkScope() *record.Rejection {
+	if len(record.EventName(e.key())) <= record.MaxEventName {
 		return nil
 	}
-	r := reject(CodeMalformed, "event_id", "The event id is too long together with the name of its sender's credential.")
+	r := record.Reject(record.CodeMalformed, "event_id", "The event id is too long together with the name of its sender's credential.")
 	r.Hint = "Make a credential with a shorter name by idpsync credential create, and have the event sent again with it."
 	return r
 }
@@ -78,10 +79,9 @@ func (e *event) earlier(found *store.Found) *store.Event {
 // that was once the row's user was forgotten. Its answer is gone too, so that the same payload may find it: the user must
 // not come back.
 func (e *event) sent(row *store.Event) bool {
-	asked, ok := RecordedRequest(row)
+	asked, ok := record.RecordedRequest(row)
 	if !ok {
 		return slices.Equal(row.PayloadHash, e.hash[:])
 	}
 	return scopeOf(e.env.Shape, &asked.Principal) == e.scope()
 }
-

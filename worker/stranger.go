@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // forStrangers makes the provider that verifies the commands of tenants which the directory does not have.
@@ -33,6 +34,6 @@ func (w *Worker) refuseStranger(ctx context.Context, e *event) {
 			return
 		}
 	}
-	e.rejection = fromDirectory(reject(CodeUnknownTenant, "", "There is no such tenant."))
+	e.rejection = fromDirectory(record.Reject(record.CodeUnknownTenant, "", "There is no such tenant."))
 	e.rejection.Hint = "Declare the tenant with idpsync apply, then replay."
 }

@@ -7,14 +7,15 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // A Broker is what the worker asks of the broker beside its lanes. It is safe for concurrent use.
 type Broker interface {
 	// DeadLetter returns an entry of IDPSYNC_DEADLETTERS, or ErrNoMessage.
-	DeadLetter(ctx context.Context, sequence uint64) (Stored, error)
+	DeadLetter(ctx context.Context, sequence uint64) (record.Stored, error)
 	// Stranded returns at most limit events that are stored and will never be delivered, with when their stream was made.
-	Stranded(ctx context.Context, limit int) ([]Stored, time.Time, error)
+	Stranded(ctx context.Context, limit int) ([]record.Stored, time.Time, error)
 	// Remove deletes an event from its stream; that it is gone already is no error.
 	Remove(ctx context.Context, sequence uint64) error
 }
@@ -36,7 +37,7 @@ func (w *Worker) sweepStranded(ctx context.Context, before map[string]bool) map[
 	}
 	events := make([]*event, 0, len(stored))
 	for _, m := range stored {
-		e := &event{subject: m.Subject, origin: Origin{Stream: m.Stream, Created: created, Sequence: m.Sequence}}
+		e := &event{subject: m.Subject, origin: record.Origin{Stream: m.Stream, Created: created, Sequence: m.Sequence}}
 		if seen[e.origin.String()] = true; !before[e.origin.String()] {
 			continue
 		}
@@ -95,14 +96,14 @@ func (w *Worker) settleStray(ctx context.Context, e *event) error {
 	if done, err := w.settleRepeat(ctx, e); err != nil || done {
 		return err
 	}
-	e.rejection = reject(CodeInternal, "stranded", "The event was delivered as often as the broker allows and never finished.")
+	e.rejection = record.Reject(record.CodeInternal, "stranded", "The event was delivered as often as the broker allows and never finished.")
 	e.rejection.Hint = "Look for what kept workers from finishing at that time; then replay."
 	return nil
 }
 
 // answerStray gives a stranded event the answer of its row in the ledger, and notes that its message repeated it.
 func (w *Worker) answerStray(ctx context.Context, e *event, row *store.Event) (err error) {
-	if e.answer, err = answerAgain(row); err != nil {
+	if e.answer, err = record.ReadAnswer(row); err != nil {
 		return err
 	}
 	e.rejection = nil

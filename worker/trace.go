@@ -5,6 +5,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // The steps of a trace that this package makes, beside those of providers.
@@ -44,7 +45,7 @@ func (e *event) traceData(d *draft, faults []providers.Fault) {
 }
 
 // traceRoles records the outcome of the role checks.
-func (e *event) traceRoles(d *draft, r *Rejection) {
+func (e *event) traceRoles(d *draft, r *record.Rejection) {
 	if !e.env.Trace.Enabled() {
 		return
 	}
@@ -63,7 +64,7 @@ func (e *event) traceRoles(d *draft, r *Rejection) {
 }
 
 // traceIdentity records which user the request is about.
-func (e *event) traceIdentity(found store.Found, res resolution, r *Rejection) {
+func (e *event) traceIdentity(found store.Found, res resolution, r *record.Rejection) {
 	if !e.env.Trace.Enabled() {
 		return
 	}
@@ -82,7 +83,7 @@ func (e *event) traceIdentity(found store.Found, res resolution, r *Rejection) {
 }
 
 // traceDecision records what the policies said.
-func (e *event) traceDecision(d Decision, linking bool) {
+func (e *event) traceDecision(d record.Decision, linking bool) {
 	if !e.env.Trace.Enabled() {
 		return
 	}
@@ -96,7 +97,7 @@ func (e *event) traceDecision(d Decision, linking bool) {
 	}
 	e.note(stepAuthorize, action, d.Allow, detail)
 	for _, g := range d.Denied {
-		e.note(stepAuthorize, "GrantRole "+g.name(), false, "policies: "+strings.Join(g.Policies, ", ")+"; notices: "+strings.Join(g.Notices, " "))
+		e.note(stepAuthorize, "GrantRole "+g.Name(), false, "policies: "+strings.Join(g.Policies, ", ")+"; notices: "+strings.Join(g.Notices, " "))
 	}
 	for _, s := range d.Errors {
 		e.note(stepAuthorize, "policy_error", false, s)
@@ -106,10 +107,10 @@ func (e *event) traceDecision(d Decision, linking bool) {
 // writes says what the decision writes, beside the ledger row.
 func writes(e *event, res resolution, g grants) string {
 	var rows []string
-	if res.outcome == OutcomeCreated {
+	if res.outcome == record.OutcomeCreated {
 		rows = append(rows, "user")
 	}
-	if e.request.Identity != nil && res.outcome != OutcomeExists {
+	if e.request.Identity != nil && res.outcome != record.OutcomeExists {
 		rows = append(rows, "identity")
 	}
 	for _, r := range g.roles {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // Bounds of a request's fields. What is refused is listed in the answer, so that lists without bound would make answers
@@ -41,7 +42,7 @@ type draft struct {
 	organizations []organizationGrant
 	dropped       []string // role names that were asked for and left out, as the source is configured to
 
-	refusal *Rejection // of a login whose user has to be created first: its claims make none
+	refusal *record.Rejection // of a login whose user has to be created first: its claims make none
 }
 
 type organizationGrant struct {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers/seal"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
 
@@ -51,14 +52,14 @@ func TestEveryFaultyFieldIsReportedAtOnce(t *testing.T) {
 		"tenant shape, hash that costs too much": {with(tenantUser("a", "local"), map[string]any{"password_hash": "$2b$31" + bcryptHash[6:]}), []string{"password_hash"}},
 	} {
 		r := s.feed(acme, "workday", c.body)
-		s.want(r, 400, worker.OutcomeRejected)
-		if got := fieldsOf(r); r.Code != worker.CodeInvalidInput || !slices.Equal(got, c.fields) {
+		s.want(r, 400, record.OutcomeRejected)
+		if got := fieldsOf(r); r.Code != record.CodeInvalidInput || !slices.Equal(got, c.fields) {
 			t.Errorf("%s: wanted %v, got %s", name, c.fields, r.Data)
 		}
 		if strings.Contains(string(r.Data), "12345678") || strings.Contains(string(r.Data), bcryptHash[7:]) {
 			t.Errorf("%s: the answer repeats a secret: %s", name, r.Data)
 		}
-		if letter := d.AwaitLetter(r.EventID); letter.Code != worker.CodeInvalidInput {
+		if letter := d.AwaitLetter(r.EventID); letter.Code != record.CodeInvalidInput {
 			t.Errorf("%s: %+v", name, letter.Header)
 		}
 	}
@@ -80,7 +81,7 @@ func TestNamesMayHoldAnyScriptAndNothingThatDisguises(t *testing.T) {
 		"Zoë", "Ζωή", "זואי", "زوئي", "佐藤", "क्\u200dष", "می\u200cخواهم", "O'Brien-Smith, Jr.", "👩\u200d💻", strings.Repeat("x", 256), strings.Repeat("佐", 256), " padded ",
 	} {
 		r := s.feed(acme, "workday", person(name))
-		s.want(r, 201, worker.OutcomeCreated)
+		s.want(r, 201, record.OutcomeCreated)
 		if r.Body["name"] != name {
 			t.Errorf("%q is not kept as given: %s", name, r.Data)
 		}
@@ -90,7 +91,7 @@ func TestNamesMayHoldAnyScriptAndNothingThatDisguises(t *testing.T) {
 		strings.Repeat("x", 257),
 	} {
 		r := s.feed(acme, "workday", person(name))
-		s.want(r, 400, worker.OutcomeRejected)
+		s.want(r, 400, record.OutcomeRejected)
 		if got := fieldsOf(r); !slices.Equal(got, []string{"name"}) {
 			t.Errorf("%q: %s", name, r.Data)
 		}
@@ -178,13 +179,13 @@ func TestAvatarIsTheImageThatItSaysItIs(t *testing.T) {
 		body := with(tenantUser(strings.ToLower(strings.Map(letters, name)+suffix(name)), "oidc"), map[string]any{"avatar": c.avatar})
 		r := s.feed(acme, "workday", body)
 		if c.ok {
-			s.want(r, 201, worker.OutcomeCreated)
+			s.want(r, 201, record.OutcomeCreated)
 			if r.Body["avatar"] != c.avatar {
 				t.Errorf("%s: not kept as given", name)
 			}
 			continue
 		}
-		s.want(r, 400, worker.OutcomeRejected)
+		s.want(r, 400, record.OutcomeRejected)
 		if got := fieldsOf(r); !slices.Equal(got, []string{"avatar"}) {
 			t.Errorf("%s: %.300s", name, r.Data)
 		}
@@ -215,7 +216,7 @@ func TestSealedPasswordIsOpenedHashedAndNeverShown(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := s.feed(acme, "workday", with(tenantUser("ada", "local"), map[string]any{"password": sealed}))
-		s.want(r, 201, worker.OutcomeCreated)
+		s.want(r, 201, record.OutcomeCreated)
 		u := d.User(acme, "ada@acme.example")
 		if !strings.HasPrefix(u.PasswordHash, "$argon2id$v=19$m=19456,t=2,p=1$") {
 			t.Errorf("hash %.20s", u.PasswordHash)
@@ -231,7 +232,7 @@ func TestSealedPasswordIsOpenedHashedAndNeverShown(t *testing.T) {
 		}
 		for _, password := range []string{short, "sealed:x1:AAAA", sealed[:len(sealed)-4]} {
 			r := s.feed(acme, "workday", with(tenantUser("grace", "local"), map[string]any{"password": password}))
-			s.want(r, 400, worker.OutcomeRejected)
+			s.want(r, 400, record.OutcomeRejected)
 			if got := fieldsOf(r); !slices.Equal(got, []string{"password"}) {
 				t.Errorf("%s", r.Data)
 			}
@@ -254,7 +255,7 @@ func TestPasswordHashesOfOtherSystemsAreTakenWithinBounds(t *testing.T) {
 		"$argon2id$v=19$m=19456,t=2,p=1$" + salt + "$" + hash, "$argon2i$v=19$m=65536,t=3,p=4$" + salt + "$" + hash,
 		"$scrypt$ln=17,r=8,p=1$" + salt + "$" + hash, "$pbkdf2-sha256$i=600000$" + salt + "$" + hash, "$pbkdf2-sha512$i=210000,l=32$" + salt + "$" + hash,
 	} {
-		s.want(send(h), 201, worker.OutcomeCreated)
+		s.want(send(h), 201, record.OutcomeCreated)
 	}
 	for _, h := range []string{
 		"5f4dcc3b5aa765d61d8327deb882cf99", "$1$salt$hash", "$2b$03" + bcryptHash[6:], "$2b$16" + bcryptHash[6:], bcryptHash[:59], bcryptHash + "x", "$2x" + bcryptHash[3:],
@@ -267,7 +268,7 @@ func TestPasswordHashesOfOtherSystemsAreTakenWithinBounds(t *testing.T) {
 		"$2b$09" + bcryptHash[6:], "$argon2id$v=19$m=8,t=1,p=1$" + salt + "$" + hash, "$scrypt$ln=1,r=8,p=1$" + salt + "$" + hash, "$pbkdf2-sha256$i=1000$" + salt + "$" + hash,
 	} {
 		r := send(h)
-		s.want(r, 400, worker.OutcomeRejected)
+		s.want(r, 400, record.OutcomeRejected)
 		if got := fieldsOf(r); !slices.Equal(got, []string{"password_hash"}) || strings.Contains(string(r.Data), hash) {
 			t.Errorf("%.40q: %s", h, r.Data)
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // Lanes: the names of the durable consumers.
@@ -68,7 +69,7 @@ type Config struct {
 	Version string
 	Open    func(ctx context.Context, lane string) (Consumer, error) // opens the consumer of a lane; required
 	Broker  Broker                                                   // required
-	Sealer  Sealer                                                    // required
+	Sealer  record.Sealer                                            // required
 	Vouches bool                                                     // the broker's permissions bind operators to the subjects of their orders
 	Crumbs  string                                                   // folder for what is known of a crash; "" keeps nothing
 

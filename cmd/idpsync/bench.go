@@ -19,8 +19,8 @@ import (
 
 	"github.com/idpsync/idpsync/providers/oidc/issuer"
 	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/directory"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -170,7 +170,7 @@ func (b *benchmark) sign(ctx context.Context, name string, n int) ([][]byte, err
 }
 
 func (b *benchmark) round(ctx context.Context, name string, bodies [][]byte) error {
-	out := make([]worker.Outgoing, len(bodies))
+	out := make([]record.Outgoing, len(bodies))
 	for i, body := range bodies {
 		out[i] = b.event("okta", fmt.Sprintf("%s-%d", name, i), body)
 	}
@@ -203,7 +203,7 @@ func (b *benchmark) round(ctx context.Context, name string, bodies [][]byte) err
 		if err != nil {
 			return err
 		}
-		outcomes[m.Header.Get(worker.HeaderOutcome)]++
+		outcomes[m.Header.Get(record.HeaderOutcome)]++
 	}
 	fmt.Fprintf(b.app.stdout, "idpsync n=%d mode=%s: %.0f events/s outcomes=%v worker_cpu_us_per_event=%.0f\n",
 		len(bodies), name, float64(len(bodies))/last.Last.Sub(started).Seconds(), outcomes, float64(cpu.Microseconds())/float64(len(bodies)))

@@ -15,7 +15,7 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/oidc/issuer"
 	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -127,10 +127,10 @@ func (b *benchmark) pace(ctx context.Context, name string) ([]time.Duration, err
 		if err != nil {
 			return nil, err
 		}
-		if got := m.Header.Get(worker.HeaderOutcome); got != "created" {
+		if got := m.Header.Get(record.HeaderOutcome); got != "created" {
 			return nil, fail(exitFailure, "see what the worker logged", "a login came out as %s; want created", got)
 		}
-		done[m.Header.Get(worker.HeaderEventID)] = time.Now()
+		done[m.Header.Get(record.HeaderEventID)] = time.Now()
 		if len(done) == len(bodies) {
 			break
 		}
@@ -217,10 +217,10 @@ func (b *benchmark) noise(ctx context.Context, token, api string) func() (answer
 
 func (b *benchmark) eventID(id string) string { return b.tenant + "-" + id }
 
-func (b *benchmark) event(source, id string, body []byte) worker.Outgoing {
-	return worker.Outgoing{
+func (b *benchmark) event(source, id string, body []byte) record.Outgoing {
+	return record.Outgoing{
 		Subject: "idpsync.login." + b.tenant + "." + source, Data: body,
-		Header: providers.Header{worker.HeaderEventID: {b.eventID(id)}},
+		Header: providers.Header{record.HeaderEventID: {b.eventID(id)}},
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -148,7 +149,7 @@ func TestForecastSaysWhatRunDoes(t *testing.T) {
 				if strings.Join(f.Policies, ",") != r.Policies {
 					t.Errorf("the forecast names the policies %q, and run %q", f.Policies, r.Policies)
 				}
-				if f.Outcome == worker.OutcomeRejected && steadyDemo(string(f.Body), "-") != steadyDemo(string(r.Body), "-") {
+				if f.Outcome == record.OutcomeRejected && steadyDemo(string(f.Body), "-") != steadyDemo(string(r.Body), "-") {
 					t.Errorf("the forecast says %s, and run %s", f.Body, r.Body)
 				}
 				if f.Repeat != sending.again {
@@ -160,7 +161,7 @@ func TestForecastSaysWhatRunDoes(t *testing.T) {
 						failing++
 					}
 				}
-				if (f.Outcome == worker.OutcomeRejected) != (failing > 0) {
+				if (f.Outcome == record.OutcomeRejected) != (failing > 0) {
 					t.Errorf("%s, with %d failed checks: %+v", f.Outcome, failing, f.Checks)
 				}
 				seen[r.Outcome] = true
@@ -177,7 +178,7 @@ func TestForecastSaysWhatRunDoes(t *testing.T) {
 // readForecast reads a forecast as the result that it foresees.
 func readForecast(f worker.Forecast) result {
 	return readResult(stream.Stored{Data: f.Body, Header: providers.Header{
-		worker.HeaderOutcome: {string(f.Outcome)}, worker.HeaderStatus: {strconv.Itoa(f.Status)}, worker.HeaderEventID: {f.EventID},
+		record.HeaderOutcome: {string(f.Outcome)}, record.HeaderStatus: {strconv.Itoa(f.Status)}, record.HeaderEventID: {f.EventID},
 	}})
 }
 

@@ -8,7 +8,7 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/saml/idp"
 	"github.com/idpsync/idpsync/providers/seal"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // paint colours a text where colours are shown.
@@ -49,13 +49,13 @@ func (m *demo) heading(s scene) {
 func (m *demo) show(n int, s sample, r result, fault string) {
 	mark, colour, what := "✓", "32", r.Outcome
 	switch {
-	case r.Outcome == string(worker.OutcomeRejected):
+	case r.Outcome == string(record.OutcomeRejected):
 		mark, colour, what = "✗", "31", r.verdict()
-	case r.Outcome != string(worker.OutcomeCreated):
+	case r.Outcome != string(record.OutcomeCreated):
 		mark, colour = "•", "36"
 	}
 	why := []string{r.person()}
-	if r.Outcome == string(worker.OutcomeRejected) {
+	if r.Outcome == string(record.OutcomeRejected) {
 		why = r.reasons()
 	}
 	fmt.Fprintf(m.app.stdout, "%3d. %s %s\n", n, s.title, m.paint("2", "["+s.id+"]"))
@@ -188,8 +188,8 @@ func (m *demo) hints() [][]hint {
 	headers := ` -H "Authorization: Bearer $(cat ` + file("admin.token") + `)" -H X-Tenant-ID:` + demoTenant
 	all = append(all, []hint{
 		{"the workers, with the plain nats client", broker + " micro ls"},
-		{"a login", broker + " pub " + worker.EventSubject(loginAt("okta")) + ` "{\"id_token\": \"$(cat ` + file("grace.jwt") + `)\"}"`},
-		{"a request", broker + " req " + worker.EventSubject(commandTo(doorRPC, providers.ShapeTenant)) + headers + ` "$(cat ` + file("bruno.json") + `)"`},
+		{"a login", broker + " pub " + record.EventSubject(loginAt("okta")) + ` "{\"id_token\": \"$(cat ` + file("grace.jwt") + `)\"}"`},
+		{"a request", broker + " req " + record.EventSubject(commandTo(doorRPC, providers.ShapeTenant)) + headers + ` "$(cat ` + file("bruno.json") + `)"`},
 		{"results as they come", broker + " sub 'idpsync.result.>'"},
 	}, []hint{
 		{"change the policy or the directory, then", me + " apply -f " + file("directory.yaml") + data},

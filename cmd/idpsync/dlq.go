@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -54,11 +54,11 @@ func readDeadLetter(m stream.Stored) deadLetter {
 	h := m.Header
 	return deadLetter{
 		Sequence: m.Sequence, Time: m.StoredAt, State: store.DeadLetterOpen,
-		Tenant: h.Get(worker.DeadLetterTenant), Source: h.Get(worker.DeadLetterSource),
-		Code: h.Get(worker.DeadLetterCode), Reason: h.Get(worker.DeadLetterReason), Class: h.Get(worker.DeadLetterClass),
-		Fingerprint: h.Get(worker.DeadLetterFingerprint), EventID: h.Get(worker.DeadLetterEventID),
-		Subject: h.Get(worker.DeadLetterSubjectHeader), StoredAt: h.Get(worker.DeadLetterTime), Hint: h.Get(worker.DeadLetterHint),
-		Attempts: h.Get(worker.DeadLetterAttempts), Parent: h.Get(worker.DeadLetterParent), Bytes: len(m.Data), stored: m,
+		Tenant: h.Get(record.DeadLetterTenant), Source: h.Get(record.DeadLetterSource),
+		Code: h.Get(record.DeadLetterCode), Reason: h.Get(record.DeadLetterReason), Class: h.Get(record.DeadLetterClass),
+		Fingerprint: h.Get(record.DeadLetterFingerprint), EventID: h.Get(record.DeadLetterEventID),
+		Subject: h.Get(record.DeadLetterSubjectHeader), StoredAt: h.Get(record.DeadLetterTime), Hint: h.Get(record.DeadLetterHint),
+		Attempts: h.Get(record.DeadLetterAttempts), Parent: h.Get(record.DeadLetterParent), Bytes: len(m.Data), stored: m,
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -36,7 +37,7 @@ type campaign struct {
 func newDLQReplayCommand(a *app) *cobra.Command {
 	s := dlqSelection{app: a}
 	var plan, yes bool
-	c := &campaign{app: a, action: worker.OrderReplay}
+	c := &campaign{app: a, action: record.OrderReplay}
 	cmd := &cobra.Command{
 		Use:   "replay [SEQUENCE...]",
 		Short: "Process dead letters again, under today's configuration and policies",
@@ -88,7 +89,7 @@ the others only if those succeed. It may be stopped at any time and started agai
 func newDLQDiscardCommand(a *app) *cobra.Command {
 	s := dlqSelection{app: a}
 	var yes bool
-	c := &campaign{app: a, action: worker.OrderDiscard}
+	c := &campaign{app: a, action: record.OrderDiscard}
 	cmd := &cobra.Command{
 		Use:   "discard [SEQUENCE...]",
 		Short: "Put dead letters aside that nobody will replay",
@@ -165,12 +166,12 @@ func (c *campaign) forecast(ctx context.Context, letters []deadLetter) (dlqForec
 		var previews []worker.Preview
 		var of []deadLetter
 		for _, l := range chunk {
-			if _, err := worker.Unseal(c.d.key, l.stored.Header, l.stored.Data); err != nil {
+			if _, err := record.Unseal(c.d.key, l.stored.Header, l.stored.Data); err != nil {
 				f.add(l, "refused: not a record of this deployment")
 				f.Unusable++
 				continue
 			}
-			letter := worker.Stored(l.stored)
+			letter := record.Stored(l.stored)
 			previews, of = append(previews, worker.Preview{Letter: &letter}), append(of, l)
 		}
 		forecasts, err := c.d.worker.Forecast(ctx, previews)
@@ -262,7 +263,7 @@ func (c *campaign) send(ctx context.Context, letters []deadLetter, outcomes map[
 		begin := time.Now()
 		byTenant := map[string][]uint64{}
 		for _, l := range chunk {
-			subject := worker.ReplaySubject(l.Tenant, c.d.cfg.operatorName())
+			subject := record.ReplaySubject(l.Tenant, c.d.cfg.operatorName())
 			byTenant[subject] = append(byTenant[subject], l.Sequence)
 		}
 		for subject, sequences := range byTenant {
@@ -284,11 +285,11 @@ func (c *campaign) send(ctx context.Context, letters []deadLetter, outcomes map[
 }
 
 func (c *campaign) order(ctx context.Context, subject string, sequences []uint64) error {
-	body, err := json.Marshal(worker.Order{Action: c.action, Sequences: sequences, Campaign: c.id, Who: c.who, Why: c.why})
+	body, err := json.Marshal(record.Order{Action: c.action, Sequences: sequences, Campaign: c.id, Who: c.who, Why: c.why})
 	if err != nil {
 		return err
 	}
-	_, err = stream.PublishEvent(ctx, c.d.conn, worker.Outgoing{
+	_, err = stream.PublishEvent(ctx, c.d.conn, record.Outgoing{
 		Subject: subject, Header: providers.Header{}, Data: body,
 	})
 	if err != nil {
@@ -363,8 +364,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 func failures(outcomes map[string]int) int {
 	n := 0
 	for word, count := range outcomes {
-		switch worker.Outcome(word) {
-		case worker.OutcomeCreated, worker.OutcomeExists, worker.OutcomeLinked, worker.OutcomeUpdated, "discarded":
+		switch record.Outcome(word) {
+		case record.OutcomeCreated, record.OutcomeExists, record.OutcomeLinked, record.OutcomeUpdated, "discarded":
 		default:
 			n += count
 		}

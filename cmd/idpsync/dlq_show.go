@@ -16,6 +16,7 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -45,7 +46,7 @@ so does output into a file or a pipe.`,
 		if err != nil {
 			return fail(exitPending, "idpsync dlq list shows what is there", "%w", err)
 		}
-		authentic, otherKey := worker.Authentic(d.key, worker.Stored(m))
+		authentic, otherKey := record.Authentic(d.key, record.Stored(m))
 		if !authentic && !otherKey {
 			return fail(exitFailure, "idpsync dlq list shows the dead letters of this deployment", "message %d is no dead letter that a worker wrote: its signature does not hold", m.Sequence)
 		}
@@ -63,17 +64,17 @@ so does output into a file or a pipe.`,
 			return err
 		}
 		for name, values := range m.Header {
-			if strings.HasPrefix(name, worker.DeadLetterPrefix) && name != worker.DeadLetterDetail {
+			if strings.HasPrefix(name, record.DeadLetterPrefix) && name != record.DeadLetterDetail {
 				shown.Record[name] = strings.Join(values, ", ")
 			}
 		}
-		if detail := m.Header.Get(worker.DeadLetterDetail); json.Valid([]byte(detail)) {
+		if detail := m.Header.Get(record.DeadLetterDetail); json.Valid([]byte(detail)) {
 			shown.Error = json.RawMessage(detail)
 		}
-		letter := worker.Stored(m)
+		letter := record.Stored(m)
 		forecasts, err := d.worker.Forecast(ctx, []worker.Preview{{Letter: &letter, Explain: true}})
 		switch {
-		case errors.Is(err, worker.ErrRecord):
+		case errors.Is(err, record.ErrRecord):
 			shown.Now = "refused: " + err.Error()
 		case err != nil:
 			return err
@@ -98,7 +99,7 @@ type shownDeadLetter struct {
 }
 
 func (a *app) showDeadLetter(d shownDeadLetter) error {
-	var body worker.ErrorBody
+	var body record.ErrorBody
 	if len(d.Error) > 0 {
 		_ = json.Unmarshal(d.Error, &body) // a record of another form shows no message
 	}
@@ -166,7 +167,7 @@ func (a *app) unseal(ctx context.Context, d *deployment, m stream.Stored, why st
 	if strings.TrimSpace(why) == "" {
 		return fail(exitUsage, "add --why 'the reason'", "unsealing is recorded, so it needs a reason")
 	}
-	o, err := worker.Unseal(d.key, m.Header, m.Data)
+	o, err := record.Unseal(d.key, m.Header, m.Data)
 	if err != nil {
 		return fail(exitFailure, "use the data directory, and so the seal key, of the deployment", "%w", err)
 	}
@@ -175,7 +176,7 @@ func (a *app) unseal(ctx context.Context, d *deployment, m stream.Stored, why st
 		return err
 	}
 	if err := d.store.Audit(ctx, store.AuditEntry{
-		At: a.now(), Tenant: m.Header.Get(worker.DeadLetterTenant), Who: worker.Operator{Said: operator()}.String(), Action: "deadletter.unseal",
+		At: a.now(), Tenant: m.Header.Get(record.DeadLetterTenant), Who: record.Operator{Said: operator()}.String(), Action: "deadletter.unseal",
 		Object: strconv.FormatUint(m.Sequence, 10), Detail: detail,
 	}); err != nil {
 		return fail(exitFailure, "", "it is not shown, as it could not be recorded: %w", err)

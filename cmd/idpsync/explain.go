@@ -19,6 +19,7 @@ import (
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/policy"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -93,13 +94,13 @@ func (x *explainer) run(ctx context.Context, c config, log *slog.Logger) error {
 		if err != nil {
 			return fail(exitPending, "idpsync dlq list shows what is there", "%w", err)
 		}
-		letter := worker.Stored(m)
+		letter := record.Stored(m)
 		preview = worker.Preview{Letter: &letter, Explain: true}
 	} else if err := x.read(&preview); err != nil {
 		return err
 	}
 	forecasts, err := d.worker.Forecast(ctx, []worker.Preview{preview})
-	if errors.Is(err, worker.ErrRecord) {
+	if errors.Is(err, record.ErrRecord) {
 		return fail(exitFailure, "use the data directory, and so the seal key, of the deployment", "%w", err)
 	}
 	if err != nil {
@@ -254,8 +255,8 @@ func (x *explainer) record(ctx context.Context, d *deployment) error {
 	row := rows[0]
 	e := explanation{
 		Forecast: worker.Forecast{
-			Tenant: row.TenantID, Source: row.Source, EventID: row.EventID, StoredAt: row.StoredAt, Outcome: worker.Outcome(row.Outcome),
-			Status: row.Status, Code: worker.Code(row.Code), Policies: row.Policies,
+			Tenant: row.TenantID, Source: row.Source, EventID: row.EventID, StoredAt: row.StoredAt, Outcome: record.Outcome(row.Outcome),
+			Status: row.Status, Code: record.Code(row.Code), Policies: row.Policies,
 			Checks: []providers.Check{
 				{Step: "ledger", Name: "processed", OK: true, Detail: row.At.UTC().Format(time.RFC3339Nano)},
 				{Step: "ledger", Name: "door", OK: true, Detail: row.Door},

@@ -3,7 +3,7 @@ package main
 import (
 	"fmt"
 
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -25,8 +25,8 @@ func (f *foreignCount) report() {
 
 // forged counts a dead letter that only looks like one, and reports whether it is that. One that names a key which the
 // deployment has no more is taken for genuine, and marked by [deadLetter.OtherKey].
-func (f *foreignCount) forged(v worker.Sealer, m stream.Stored) (forged, otherKey bool) {
-	authentic, otherKey := worker.Authentic(v, worker.Stored(m))
+func (f *foreignCount) forged(v record.Sealer, m stream.Stored) (forged, otherKey bool) {
+	authentic, otherKey := record.Authentic(v, record.Stored(m))
 	if !authentic && !otherKey {
 		f.add(m)
 		return true, false

@@ -18,6 +18,7 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/httpapi"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -134,7 +135,7 @@ func (d *deployment) answerRPC(ctx context.Context, r stream.Request) stream.Res
 	})
 	out := stream.Response{Status: a.Status, Header: h, Data: a.Body}
 	if a.Status >= 400 {
-		var body worker.ErrorBody
+		var body record.ErrorBody
 		if err := json.Unmarshal(a.Body, &body); err != nil {
 			d.log.Error("answer is not an error object", "status", a.Status, "error", err)
 		}

@@ -13,7 +13,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers/seal"
 	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 func newProveCommand(a *app) *cobra.Command {
@@ -87,7 +87,7 @@ func readExpected(name string) (map[string]bool, error) {
 		if !ok {
 			return nil, fail(exitUsage, "idpsync get tenants shows the ids", "%s:%d: %q is not the id of a tenant", name, n, parts[0])
 		}
-		ids[worker.EventName(store.EventKey{TenantID: tenant, Source: parts[1], EventID: parts[2]})] = false
+		ids[record.EventName(store.EventKey{TenantID: tenant, Source: parts[1], EventID: parts[2]})] = false
 	}
 	if err := lines.Err(); err != nil {
 		return nil, fail(exitFailure, "", "%s: %w", name, err)
@@ -148,7 +148,7 @@ func (a *app) prove(ctx context.Context, c config, p *proof, asJSON bool) (err e
 }
 
 // proofKey reads the seal key, which tells genuine dead letters from others. Without the file the form alone does.
-func proofKey(c config) (worker.Sealer, error) {
+func proofKey(c config) (record.Sealer, error) {
 	key, err := seal.ReadFile(c.sealKeyPath())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil

@@ -14,7 +14,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -33,7 +33,7 @@ const (
 type proof struct {
 	store    *store.Store
 	conn     *stream.Conn
-	key      worker.Sealer // nil: there is none
+	key      record.Sealer // nil: there is none
 	since    time.Time
 	limit    int
 	expected map[string]bool // event keys, true once found
@@ -195,7 +195,7 @@ func (p *proof) underway(origin string) bool {
 // found notes an event of the publisher's list, which knows nothing of scopes.
 func (p *proof) found(key store.EventKey) {
 	key.Scope = ""
-	name := worker.EventName(key)
+	name := record.EventName(key)
 	if _, ok := p.expected[name]; ok {
 		p.expected[name] = true
 	}
@@ -203,7 +203,7 @@ func (p *proof) found(key store.EventKey) {
 
 // foundName is found by what the id of a result calls the event.
 func (p *proof) foundName(name string) {
-	if key, ok := worker.ParseEventName(name); ok {
+	if key, ok := record.ParseEventName(name); ok {
 		p.found(key)
 	}
 }
@@ -236,7 +236,7 @@ func (p *proof) readResults(ctx context.Context) error {
 		}
 		bar.Add(1)
 		id := m.Header.Get("Nats-Msg-Id")
-		if m.Header.Get(worker.HeaderOutcome) == string(worker.OutcomeRejected) {
+		if m.Header.Get(record.HeaderOutcome) == string(record.OutcomeRejected) {
 			key, attempt := cutLast(id, 4) // attempt, and the three parts of the origin
 			_, origin := cutLast(id, 3)
 			if _, again := p.refused[attempt]; !again {
@@ -245,7 +245,7 @@ func (p *proof) readResults(ctx context.Context) error {
 			p.refused[attempt] = key
 			p.trace(origin, traceRefused)
 			p.foundName(key)
-			if letter := m.Header.Get(worker.HeaderDeadLetter); letter != "" {
+			if letter := m.Header.Get(record.HeaderDeadLetter); letter != "" {
 				p.promise[strings.TrimPrefix(letter, "dl/")] = key
 			} else if p.last[key] != "" { // the ledger would have answered, or refused another content under the same id
 				p.account.twice(key, "had an effect, and was rejected as a repeat afterwards")
@@ -279,29 +279,29 @@ func (p *proof) readLetters(ctx context.Context) error {
 		}
 		bar.Add(1)
 		if p.key != nil {
-			if authentic, otherKey := worker.Authentic(p.key, worker.Stored(m)); !authentic && !otherKey {
+			if authentic, otherKey := record.Authentic(p.key, record.Stored(m)); !authentic && !otherKey {
 				foreign(m)
 				continue
 			}
 		}
-		origin, attempt := m.Header.Get(worker.DeadLetterOrigin), letterAttempt(m.Header)
+		origin, attempt := m.Header.Get(record.DeadLetterOrigin), letterAttempt(m.Header)
 		if p.buried[origin+"/"+attempt] {
 			continue // one that was published again after the broker's memory of ids; readers take it for the same
 		}
 		p.account.DeadLetters++
 		p.buried[origin+"/"+attempt] = true
 		p.trace(origin, traceLetter)
-		id, err := url.PathUnescape(m.Header.Get(worker.DeadLetterEventID))
+		id, err := url.PathUnescape(m.Header.Get(record.DeadLetterEventID))
 		if err != nil {
-			id = m.Header.Get(worker.DeadLetterEventID)
+			id = m.Header.Get(record.DeadLetterEventID)
 		}
-		key := store.EventKey{TenantID: m.Header.Get(worker.DeadLetterTenant), Source: m.Header.Get(worker.DeadLetterSource), EventID: id}
+		key := store.EventKey{TenantID: m.Header.Get(record.DeadLetterTenant), Source: m.Header.Get(record.DeadLetterSource), EventID: id}
 		p.found(key)
-		if stored, err := time.Parse(time.RFC3339Nano, m.Header.Get(worker.DeadLetterTime)); err == nil {
+		if stored, err := time.Parse(time.RFC3339Nano, m.Header.Get(record.DeadLetterTime)); err == nil {
 			p.begin(origin, stored)
 		}
 		if _, told := p.refused[attempt+"/"+origin]; !told && !p.underway(origin) && !m.StoredAt.Before(p.floor()) {
-			p.account.residue(worker.EventName(key), "dead letter %d has no rejected result", m.Sequence)
+			p.account.residue(record.EventName(key), "dead letter %d has no rejected result", m.Sequence)
 		}
 	}
 	return nil
@@ -309,7 +309,7 @@ func (p *proof) readLetters(ctx context.Context) error {
 
 // letterAttempt is the replay count of a dead letter.
 func letterAttempt(h providers.Header) string {
-	if n := h.Get(worker.DeadLetterReplayCount); n != "" {
+	if n := h.Get(record.DeadLetterReplayCount); n != "" {
 		return n
 	}
 	return "0"
@@ -332,8 +332,8 @@ func (p *proof) readLedger(ctx context.Context) error {
 		bar.Add(1)
 		p.account.Ledger.Rows++
 		p.row(row)
-		if row.Outcome == string(worker.OutcomeCreated) && row.UserID != "" {
-			key := worker.EventName(row.Key())
+		if row.Outcome == string(record.OutcomeCreated) && row.UserID != "" {
+			key := record.EventName(row.Key())
 			if other := createdBy[row.UserID]; other != "" {
 				p.account.twice(key, "created user %s, as %s did", row.UserID, other)
 			}
@@ -344,7 +344,7 @@ func (p *proof) readLedger(ctx context.Context) error {
 
 // row accounts for a row of the ledger.
 func (p *proof) row(row store.Event) {
-	l, key := &p.account.Ledger, worker.EventName(row.Key())
+	l, key := &p.account.Ledger, record.EventName(row.Key())
 	id := key + "/" + strconv.Itoa(row.Attempt)
 	if row.Origin != "" {
 		if seq, ok := p.sequence(row.Origin); ok && p.traces[seq]&traceEffect != 0 {
@@ -387,7 +387,7 @@ func (p *proof) readUnknown(ctx context.Context) error {
 			continue
 		}
 		key, attempt := cutLast(id, 1)
-		if of, ok := worker.ParseEventName(key); ok && !p.since.IsZero() {
+		if of, ok := record.ParseEventName(key); ok && !p.since.IsZero() {
 			row, err := p.store.Event(ctx, of)
 			if err == nil && strconv.Itoa(row.Attempt) == attempt {
 				continue

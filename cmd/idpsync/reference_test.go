@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 const (
@@ -122,7 +123,7 @@ func writeSettings(b *bytes.Buffer) {
 func writeCodes(b *bytes.Buffer) {
 	b.WriteString("## Codes\n\nThe codes of the error object. An event with one that is not transient becomes a dead letter when it came through the\nbroker; an ordinary repeat (`user_exists`) does not.\n\n")
 	row := table(b, "code", "status", "transient")
-	for _, c := range worker.Codes() {
+	for _, c := range record.Codes() {
 		transient := "no"
 		if c.Transient() {
 			transient = "yes"

@@ -17,8 +17,8 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/seal"
 	"github.com/idpsync/idpsync/providers/wire"
-	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/directory/strictyaml"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -203,7 +203,7 @@ func (s *sending) run(cmd *cobra.Command) error {
 		s.header[providers.HeaderTenant] = []string{s.tenant}
 	}
 	s.header["Content-Type"] = []string{"application/json"}
-	s.header[worker.HeaderEventID] = []string{s.id}
+	s.header[record.HeaderEventID] = []string{s.id}
 	out := sent{EventID: s.id, Subject: s.subject}
 	switch s.door {
 	case doorHTTP:
@@ -258,7 +258,7 @@ func (s *sending) address() error {
 		return fail(exitUsage, "idpsync get tenants lists the ids", "--tenant %q is not the id of a tenant", s.tenant)
 	}
 	s.tenant = tenant
-	a := worker.Address{Shape: s.shape, Tenant: tenant, Source: s.source, Door: providers.DoorStream}
+	a := record.Address{Shape: s.shape, Tenant: tenant, Source: s.source, Door: providers.DoorStream}
 	switch s.via {
 	case "stream":
 	case "rpc":
@@ -268,7 +268,7 @@ func (s *sending) address() error {
 	default:
 		return fail(exitUsage, "one of stream, rpc, http", "--via cannot be %q", s.via)
 	}
-	if s.subject = worker.EventSubject(a); s.subject == "" {
+	if s.subject = record.EventSubject(a); s.subject == "" {
 		return fail(exitUsage, "idpsync get sources lists them", "--source %q is not the name of a source", s.source)
 	}
 	if s.id == "" {
@@ -290,7 +290,7 @@ func (s *sending) publish(ctx context.Context, c config, out *sent) error {
 	}
 	defer conn.Close()
 	since := s.app.now().Add(-time.Minute) // the two clocks may differ
-	sequence, err := stream.PublishEvent(ctx, conn, worker.Outgoing{Subject: s.subject, Header: s.header, Data: s.body})
+	sequence, err := stream.PublishEvent(ctx, conn, record.Outgoing{Subject: s.subject, Header: s.header, Data: s.body})
 	if err != nil {
 		return fail(exitFailure, "the event was not stored; run idpsync migrate if the streams do not exist", "%w", err)
 	}
@@ -308,7 +308,7 @@ func (s *sending) publish(ctx context.Context, c config, out *sent) error {
 		if err != nil {
 			return fail(exitFailure, "the event is stored; idpsync tail shows results as they come", "%w", err)
 		}
-		if m.Header.Get(worker.HeaderEventID) == s.id && s.mayHaveSent(m.Header.Get(worker.HeaderCredential)) {
+		if m.Header.Get(record.HeaderEventID) == s.id && s.mayHaveSent(m.Header.Get(record.HeaderCredential)) {
 			out.answered(m.Header, m.Data)
 			return nil
 		}
@@ -350,7 +350,7 @@ func (s *sending) patience() time.Duration {
 }
 
 func (o *sent) answered(h providers.Header, body []byte) {
-	o.Status, o.Outcome = h.Get(worker.HeaderStatus), h.Get(worker.HeaderOutcome)
+	o.Status, o.Outcome = h.Get(record.HeaderStatus), h.Get(record.HeaderOutcome)
 	if json.Valid(body) {
 		o.Body = body
 	}

@@ -11,7 +11,7 @@ import (
 	"strings"
 
 	"github.com/idpsync/idpsync/providers"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // post sends the command over HTTP. The token goes out over TLS, or to this machine alone.
@@ -54,7 +54,7 @@ func (s *sending) post(ctx context.Context, out *sent) error {
 		return fail(exitFailure, "check --http-url", "what answers there is not idpsync: %s", res.Status)
 	}
 	if out.Outcome == "" {
-		out.Outcome = string(worker.OutcomeRejected)
+		out.Outcome = string(record.OutcomeRejected)
 	}
 	return nil
 }

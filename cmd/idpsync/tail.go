@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -31,8 +31,8 @@ worker wrote are passed over, and counted at the end.`,
 			if err := checkTenant(f.Tenant); err != nil {
 				return err
 			}
-			switch worker.Outcome(f.Word) {
-			case "", worker.OutcomeCreated, worker.OutcomeExists, worker.OutcomeLinked, worker.OutcomeUpdated, worker.OutcomeRejected:
+			switch record.Outcome(f.Word) {
+			case "", record.OutcomeCreated, record.OutcomeExists, record.OutcomeLinked, record.OutcomeUpdated, record.OutcomeRejected:
 			default:
 				return fail(exitUsage, "one of created, exists, linked, updated, rejected", "--outcome cannot be %q", f.Word)
 			}
@@ -120,7 +120,7 @@ type result struct {
 	Body     json.RawMessage `json:"body"`
 
 	user  resultUser
-	fault worker.ErrorBody
+	fault record.ErrorBody
 }
 
 // resultUser is what both shapes of a user have in common, and enough to say who it is.
@@ -138,8 +138,8 @@ type resultUser struct {
 
 func readResult(m stream.Stored) result {
 	r := result{
-		Time: m.StoredAt, EventID: m.Header.Get(worker.HeaderEventID), Status: m.Header.Get(worker.HeaderStatus),
-		Outcome: m.Header.Get(worker.HeaderOutcome), Policies: m.Header.Get(worker.HeaderPolicies), Body: json.RawMessage(m.Data),
+		Time: m.StoredAt, EventID: m.Header.Get(record.HeaderEventID), Status: m.Header.Get(record.HeaderStatus),
+		Outcome: m.Header.Get(record.HeaderOutcome), Policies: m.Header.Get(record.HeaderPolicies), Body: json.RawMessage(m.Data),
 	}
 	if tokens := bytes.Split([]byte(m.Subject), []byte(".")); len(tokens) == 5 {
 		r.Tenant, r.Source = string(tokens[2]), string(tokens[3])
@@ -148,7 +148,7 @@ func readResult(m stream.Stored) result {
 		r.Body = json.RawMessage("null")
 		return r
 	}
-	if r.Outcome == string(worker.OutcomeRejected) {
+	if r.Outcome == string(record.OutcomeRejected) {
 		_ = json.Unmarshal(m.Data, &r.fault) // a body of another form shows no details
 	} else {
 		_ = json.Unmarshal(m.Data, &r.user)
@@ -160,9 +160,9 @@ func readResult(m stream.Stored) result {
 func (r result) line(colours bool) string {
 	mark, colour := "✓", "32"
 	switch {
-	case r.Outcome == string(worker.OutcomeRejected):
+	case r.Outcome == string(record.OutcomeRejected):
 		mark, colour = "✗", "31"
-	case r.Outcome != string(worker.OutcomeCreated):
+	case r.Outcome != string(record.OutcomeCreated):
 		mark, colour = "•", "36"
 	}
 	head := fmt.Sprintf("%s %s %-8s", mark, r.Status, r.Outcome)
@@ -174,7 +174,7 @@ func (r result) line(colours bool) string {
 
 // why says who it is about, or what was wrong.
 func (r result) why() string {
-	if r.Outcome == string(worker.OutcomeRejected) {
+	if r.Outcome == string(record.OutcomeRejected) {
 		s := string(r.fault.Code)
 		if reason, ok := r.fault.Details["reason"].(string); ok {
 			s += " (" + reason + ")"

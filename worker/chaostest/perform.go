@@ -13,7 +13,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -87,7 +87,7 @@ func (w *world) send(ctx context.Context, client *http.Client, e *event) error {
 			err = w.post(ctx, client, e, body)
 		} else {
 			short, cancel := context.WithTimeout(ctx, 3*time.Second)
-			seq, err = stream.PublishEvent(short, w.conn, worker.Outgoing{Subject: e.subject, Header: e.header, Data: body})
+			seq, err = stream.PublishEvent(short, w.conn, record.Outgoing{Subject: e.subject, Header: e.header, Data: body})
 			cancel()
 		}
 		if err == nil {

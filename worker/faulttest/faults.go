@@ -15,6 +15,7 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // What the process is told by its environment.
@@ -178,7 +179,7 @@ type publisher struct {
 	t *trigger
 }
 
-func (p *publisher) Publish(ctx context.Context, msgs []worker.Outgoing) []error {
+func (p *publisher) Publish(ctx context.Context, msgs []record.Outgoing) []error {
 	if p.t.due(InPublish) {
 		_ = p.Publisher.Publish(ctx, msgs[:(len(msgs)+1)/2])
 		die()

@@ -14,10 +14,11 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // Submit takes a command through the pipeline and waits for its answer; worker.Worker has it.
-type Submit func(ctx context.Context, s worker.Submission) (worker.Answer, providers.Header)
+type Submit func(ctx context.Context, s worker.Submission) (record.Answer, providers.Header)
 
 // Tenant finds the tenant of a request that names none, by its credential. Its errors are *providers.Error.
 type Tenant func(ctx context.Context, h providers.Header) (string, error)
@@ -142,7 +143,7 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, op operation) *r
 		return err
 	}
 	answer, header := h.submit(ctx, worker.Submission{
-		Subject: worker.EventSubject(worker.Address{Shape: op.shape, Door: providers.DoorRPC, Tenant: tenant}),
+		Subject: record.EventSubject(record.Address{Shape: op.shape, Door: providers.DoorRPC, Tenant: tenant}),
 		Door:    providers.DoorHTTP, Header: providers.Header(r.Header), Payload: body, ReceivedAt: received, EventID: key,
 	})
 	write(w, answer, header)

@@ -12,7 +12,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/wire"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
@@ -32,8 +32,8 @@ func TestSchemasNameTheMembersOfTheCode(t *testing.T) {
 		"organization role": {item("organization-user.json", "organizations"), wire.OrganizationRole{}},
 		"OIDC login":        {c.schemas["oidc-login.json"], wire.OIDCLogin{}},
 		"SAML login":        {c.schemas["saml-login.json"], wire.SAMLLogin{}},
-		"error":             {c.schemas["error.json"], worker.ErrorBody{}},
-		"replay order":      {c.schemas["replay-order.json"], worker.Order{}},
+		"error":             {c.schemas["error.json"], record.ErrorBody{}},
+		"replay order":      {c.schemas["replay-order.json"], record.Order{}},
 	} {
 		properties := pair.schema["properties"].(map[string]any)
 		var code []string
@@ -53,7 +53,7 @@ func TestSchemasNameTheCodesOfTheCode(t *testing.T) {
 	c := readContract(t)
 	for schema, property := range map[string]string{"error.json": "code", "dead-letter-headers.json": "Idpsync-Dl-Code"} {
 		codes := c.schemas[schema]["properties"].(map[string]any)[property].(map[string]any)["enum"].([]any)
-		for _, code := range worker.Codes() {
+		for _, code := range record.Codes() {
 			if !slices.Contains(codes, any(string(code))) {
 				t.Errorf("%s: got no %s among the values of %s, wanted every code", schema, code, property)
 			}
@@ -131,7 +131,7 @@ func TestMessagesOfTheBrokerFitTheirSchemas(t *testing.T) {
 		h := providers.Header{"traceparent": {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}}
 		maps.Copy(h, e.header)
 		h["Idpsync-Event-Id"] = []string{e.id}
-		if _, err := stream.PublishEvent(a.d.Ctx, a.d.Conn, worker.Outgoing{Subject: e.subject, Header: h, Data: e.body}); err != nil {
+		if _, err := stream.PublishEvent(a.d.Ctx, a.d.Conn, record.Outgoing{Subject: e.subject, Header: h, Data: e.body}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	xast "github.com/cedar-policy/cedar-go/x/exp/ast"
 
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // The literals are the schema's; the actions have no groups, so an action is in itself alone.
@@ -56,11 +57,11 @@ func applies(p *cedar.Policy, action cedar.EntityUID) bool {
 // on_denied_role says.
 //
 // Any error denies the whole request, also one that concerns a single role only.
-func (s *Set) Authorize(_ context.Context, req worker.AuthorizationRequest) worker.Decision {
+func (s *Set) Authorize(_ context.Context, req record.AuthorizationRequest) record.Decision {
 	return s.decide(req)
 }
 
-func (s *Set) decide(req worker.AuthorizationRequest) (d worker.Decision) {
+func (s *Set) decide(req record.AuthorizationRequest) (d record.Decision) {
 	defer func() {
 		if r := recover(); r != nil {
 			d = broken(fmt.Sprintf("panic while policies were evaluated: %v", r))
@@ -70,13 +71,13 @@ func (s *Set) decide(req worker.AuthorizationRequest) (d worker.Decision) {
 	if err != nil {
 		return broken(err.Error())
 	}
-	d = worker.Decision{Allow: true}
+	d = record.Decision{Allow: true}
 	create := s.ask(s.create, v, actionCreate, v.tenant.UID)
 	if len(create.failed) > 0 {
 		return create.failure()
 	}
 	if !create.allow {
-		return worker.Decision{Policies: sorted(create.policies), Notices: s.notices(create.policies)}
+		return record.Decision{Policies: sorted(create.policies), Notices: s.notices(create.policies)}
 	}
 	determining := create.policies
 	if req.Linking {
@@ -86,7 +87,7 @@ func (s *Set) decide(req worker.AuthorizationRequest) (d worker.Decision) {
 		}
 		determining = append(determining, link.policies...)
 		if !link.allow {
-			return worker.Decision{Policies: sorted(determining), Notices: s.notices(determining)}
+			return record.Decision{Policies: sorted(determining), Notices: s.notices(determining)}
 		}
 	}
 	for _, role := range req.Roles {
@@ -141,19 +142,19 @@ func (s *Set) ask(rs rules, v *view, action, resource cedar.EntityUID) answer {
 }
 
 // failure is the denial that every evaluation error is.
-func (a answer) failure() worker.Decision {
+func (a answer) failure() record.Decision {
 	d := broken(a.errors...)
 	d.Policies = sorted(a.failed)
 	return d
 }
 
 // broken is the denial of a request that could not be decided.
-func broken(reasons ...string) worker.Decision {
-	return worker.Decision{PolicyError: true, Policies: []string{}, Notices: []string{}, Errors: sorted(reasons)}
+func broken(reasons ...string) record.Decision {
+	return record.Decision{PolicyError: true, Policies: []string{}, Notices: []string{}, Errors: sorted(reasons)}
 }
 
-func (s *Set) denied(a answer, role, organization string) worker.DeniedGrant {
-	return worker.DeniedGrant{
+func (s *Set) denied(a answer, role, organization string) record.DeniedGrant {
+	return record.DeniedGrant{
 		Role: role, OrganizationID: organization, Policies: sorted(a.policies), Notices: s.notices(a.policies),
 	}
 }

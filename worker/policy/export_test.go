@@ -3,7 +3,7 @@ package policy
 import (
 	"github.com/cedar-policy/cedar-go"
 
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // CompileUnchecked compiles without the schema's check, for policies that a set must survive all the same.
@@ -16,7 +16,7 @@ func CompileUnchecked(files []File) (*Set, error) {
 }
 
 // LibraryAllows is what the library by itself says to CreateUser.
-func (s *Set) LibraryAllows(req worker.AuthorizationRequest) (bool, error) {
+func (s *Set) LibraryAllows(req record.AuthorizationRequest) (bool, error) {
 	v, err := s.view(req)
 	if err != nil {
 		return false, err
@@ -35,7 +35,7 @@ func (s *Set) WithPanic() *Set {
 }
 
 // Conforms checks all questions of a request against the schema.
-func (s *Set) Conforms(req worker.AuthorizationRequest) error {
+func (s *Set) Conforms(req record.AuthorizationRequest) error {
 	checks, err := newSchema()
 	if err != nil {
 		return err

@@ -16,7 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/idpsync/idpsync/providers"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -141,8 +141,8 @@ func TestDeployedBrokerGrantsWhatEachRoleNeeds(t *testing.T) {
 	s := deployed(t)
 	s.migrate()
 	ctx := within(t, time.Minute)
-	event := func(kind, tenant, source string) []worker.Outgoing {
-		return []worker.Outgoing{{Subject: "idpsync." + kind + "." + tenant + "." + source, Data: []byte("{}")}}
+	event := func(kind, tenant, source string) []record.Outgoing {
+		return []record.Outgoing{{Subject: "idpsync." + kind + "." + tenant + "." + source, Data: []byte("{}")}}
 	}
 	for name, tenant := range map[string]string{"acme": tenantA, "globex": tenantB} {
 		publish(t, s.as(name+"-login"), event("login", tenant, "okta"))
@@ -173,7 +173,7 @@ func TestDeployedBrokerGrantsWhatEachRoleNeeds(t *testing.T) {
 		}
 	}
 	publish(t, w, append(results(2, "r"), resultOf(tenantB, "of-globex")))
-	publish(t, w, []worker.Outgoing{letterOf(tenantA, "okta", worker.CodeMalformed, "d"), letterOf(tenantB, "okta", worker.CodeMalformed, "e")})
+	publish(t, w, []record.Outgoing{letterOf(tenantA, "okta", record.CodeMalformed, "d"), letterOf(tenantB, "okta", record.CodeMalformed, "e")})
 	if _, err := stream.Stranded(ctx, w, 0); err != nil {
 		t.Error(err)
 	}
@@ -197,7 +197,7 @@ func TestDeployedBrokerGrantsWhatEachRoleNeeds(t *testing.T) {
 	}
 
 	op := s.as("alice")
-	publish(t, op, []worker.Outgoing{{Subject: worker.ReplaySubject(tenantA, "alice"), Data: []byte("{}")}})
+	publish(t, op, []record.Outgoing{{Subject: record.ReplaySubject(tenantA, "alice"), Data: []byte("{}")}})
 	letters := func(c *stream.Conn, f stream.Filter) int {
 		n := 0
 		for _, err := range stream.DeadLetters(ctx, c, f) {
@@ -276,10 +276,10 @@ func acts() []act {
 			"idpsync.command."+tenant+".v1.users.create", "idpsync.command."+tenant+".users.create",
 			"idpsync.rpc."+tenant+".v1.users.create", "idpsync.rpc."+tenant+".users.create")
 		add("publish", nil, "idpsync.command."+tenant+".v1.users.delete", "idpsync.rpc."+tenant+".x")
-		add("publish", []string{"worker"}, worker.ResultSubject(tenant, "okta", worker.OutcomeCreated), worker.DeadLetterSubject(tenant, "okta", worker.CodeMalformed))
-		add("publish", []string{"alice"}, worker.ReplaySubject(tenant, "alice"))
-		add("publish", []string{"bob"}, worker.ReplaySubject(tenant, "bob"))
-		add("publish", nil, worker.ReplaySubject(tenant, "carol"), "idpsync.replay."+tenant)
+		add("publish", []string{"worker"}, record.ResultSubject(tenant, "okta", record.OutcomeCreated), record.DeadLetterSubject(tenant, "okta", record.CodeMalformed))
+		add("publish", []string{"alice"}, record.ReplaySubject(tenant, "alice"))
+		add("publish", []string{"bob"}, record.ReplaySubject(tenant, "bob"))
+		add("publish", nil, record.ReplaySubject(tenant, "carol"), "idpsync.replay."+tenant)
 		add("publish", []string{"worker"}, "_INBOX."+tenant+".admin.x")
 		for role, user := range map[string]string{"login": login, "waiting": waiting, "hr": hr, "admin": admin, "reader": reader} {
 			add("subscribe", []string{user}, "_INBOX."+tenant+"."+role+".>")

@@ -18,7 +18,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/idpsync/idpsync/providers"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // ServiceName is the name under which `nats micro ls` shows the workers.
@@ -201,7 +201,7 @@ func (s *Service) isInbox(reply, subject string) bool {
 	}
 	if tokens := strings.SplitN(reply, ".", 3); len(tokens) == 3 {
 		owner, named := providers.ParseUUID(tokens[1])
-		address, _ := worker.ParseSubject(subject) // the tenant is there even when the rest is wrong
+		address, _ := record.ParseSubject(subject) // the tenant is there even when the rest is wrong
 		if named && owner != address.Tenant || tokens[1] == operatorInbox {
 			return false
 		}

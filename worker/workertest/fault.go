@@ -10,6 +10,7 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -34,7 +35,7 @@ const (
 type Call struct {
 	Point    Point
 	Method   string            // of the store or the broker; ack, nak, term or in progress of a message
-	Outgoing []worker.Outgoing // of a publish
+	Outgoing []record.Outgoing // of a publish
 	Message  worker.Message    // that the broker is told about, or that was delivered
 	Delay    time.Duration     // of a nak
 	Source   providers.Source  // of a factory
@@ -65,17 +66,17 @@ type hooks struct {
 	dead bool
 	died chan struct{}
 
-	strays []worker.Stored
+	strays []record.Stored
 }
 
 // LooksStranded makes an event look stranded to the process once, when it asks the broker next.
-func (p *Process) LooksStranded(event worker.Stored) {
+func (p *Process) LooksStranded(event record.Stored) {
 	p.hooks.mu.Lock()
 	defer p.hooks.mu.Unlock()
 	p.hooks.strays = append(p.hooks.strays, event)
 }
 
-func (h *hooks) takeStrays() []worker.Stored {
+func (h *hooks) takeStrays() []record.Stored {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	strays := h.strays
@@ -125,7 +126,7 @@ type publisher struct {
 	hooks *hooks
 }
 
-func (p *publisher) Publish(ctx context.Context, msgs []worker.Outgoing) []error {
+func (p *publisher) Publish(ctx context.Context, msgs []record.Outgoing) []error {
 	if err := p.hooks.at(ctx, Call{Point: BeforePublish, Outgoing: msgs}); err != nil {
 		return each(err, len(msgs))
 	}
@@ -323,14 +324,14 @@ type broker struct {
 	hooks *hooks
 }
 
-func (b *broker) DeadLetter(ctx context.Context, sequence uint64) (worker.Stored, error) {
+func (b *broker) DeadLetter(ctx context.Context, sequence uint64) (record.Stored, error) {
 	if err := b.hooks.at(ctx, Call{Point: BeforeBroker, Method: "DeadLetter"}); err != nil {
-		return worker.Stored{}, err
+		return record.Stored{}, err
 	}
 	return b.Broker.DeadLetter(ctx, sequence)
 }
 
-func (b *broker) Stranded(ctx context.Context, limit int) ([]worker.Stored, time.Time, error) {
+func (b *broker) Stranded(ctx context.Context, limit int) ([]record.Stored, time.Time, error) {
 	if err := b.hooks.at(ctx, Call{Point: BeforeBroker, Method: "Stranded"}); err != nil {
 		return nil, time.Time{}, err
 	}

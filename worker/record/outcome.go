@@ -1,4 +1,4 @@
-package worker
+package record
 
 // Outcome is what happened to an event.
 type Outcome string

@@ -1,4 +1,4 @@
-package worker
+package record
 
 import (
 	"bytes"
@@ -11,8 +11,8 @@ import (
 // formatTime writes a time as RFC 3339 in UTC, to the microsecond that both databases keep.
 func formatTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000Z07:00") }
 
-// marshal encodes a value of our own, which cannot fail, without the escapes that JSON does not ask for.
-func marshal(v any) []byte {
+// Marshal encodes a value of our own, which cannot fail, without the escapes that JSON does not ask for.
+func Marshal(v any) []byte {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)

@@ -1,4 +1,4 @@
-package worker
+package record
 
 import (
 	"time"
@@ -76,4 +76,12 @@ type DeniedGrant struct {
 	OrganizationID string
 	Policies       []string
 	Notices        []string
+}
+
+// Name is the role as people read it: with its organization, if it is for one.
+func (d DeniedGrant) Name() string {
+	if d.OrganizationID == "" {
+		return d.Role
+	}
+	return d.Role + "@" + d.OrganizationID
 }

@@ -1,4 +1,4 @@
-package worker
+package record
 
 import (
 	"crypto/sha256"
@@ -35,8 +35,8 @@ const (
 	DeadLetterLastFailed     = DeadLetterPrefix + "Last-Failed"
 	DeadLetterWorker         = DeadLetterPrefix + "Worker"
 	DeadLetterVersion        = DeadLetterPrefix + "Version"
-	DeadLetterTrace          = DeadLetterPrefix + "Trace"       // W3C traceparent of the event
-	DeadLetterMAC            = DeadLetterPrefix + "Payload-Mac" // the same for the same body; nothing can be tried out against it
+	DeadLetterTrace          = DeadLetterPrefix + "Trace"        // W3C traceparent of the event
+	DeadLetterMAC            = DeadLetterPrefix + "Payload-Mac"  // the same for the same body; nothing can be tried out against it
 	DeadLetterParent         = DeadLetterPrefix + "Parent"       // sequence of the dead letter that was replayed
 	DeadLetterReplayCount    = DeadLetterPrefix + "Replay-Count" // replays so far
 )
@@ -90,10 +90,10 @@ func ParseDeadLetterID(id string) string { return strings.TrimPrefix(id, deadLet
 func (d *DeadLetter) Refused(r *Rejection) {
 	d.Code, d.Reason, d.Class, d.Hint = r.Code, r.Reason, r.Class(), r.Hint
 	d.Fingerprint = Fingerprint(d.Tenant, d.Source, r)
-	d.Detail = string(marshal(r.ErrorBody))
+	d.Detail = string(Marshal(r.ErrorBody))
 	if len(d.Detail) > maxDetail {
 		message := strings.ToValidUTF8(r.Message[:min(len(r.Message), maxDetail/4)], "")
-		d.Detail = string(marshal(ErrorBody{Code: r.Code, Message: message, Details: map[string]any{"truncated": true}, Notices: []string{}}))
+		d.Detail = string(Marshal(ErrorBody{Code: r.Code, Message: message, Details: map[string]any{"truncated": true}, Notices: []string{}}))
 	}
 }
 
@@ -231,4 +231,3 @@ func secretHeader(name string) bool {
 	}
 	return false
 }
-

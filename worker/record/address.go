@@ -1,4 +1,4 @@
-package worker
+package record
 
 import (
 	"errors"
@@ -110,17 +110,17 @@ func EventSubject(a Address) string {
 // ResultSubject returns idpsync.result.<tenant>.<source>.<outcome>. The tenant is written in lower case, so that one
 // filter finds all of them; a token that is not what it should be becomes an underscore.
 func ResultSubject(tenant, source string, outcome Outcome) string {
-	return "idpsync.result." + tenantToken(tenant) + "." + sourceToken(source) + "." + wordToken(string(outcome))
+	return "idpsync.result." + TenantToken(tenant) + "." + sourceToken(source) + "." + wordToken(string(outcome))
 }
 
 // DeadLetterSubject returns idpsync.deadletter.<tenant>.<source>.<code>, with tokens as in [ResultSubject].
 func DeadLetterSubject(tenant, source string, code Code) string {
-	return "idpsync.deadletter." + tenantToken(tenant) + "." + sourceToken(source) + "." + wordToken(string(code))
+	return "idpsync.deadletter." + TenantToken(tenant) + "." + sourceToken(source) + "." + wordToken(string(code))
 }
 
 // ReplaySubject returns idpsync.replay.<tenant>.<operator>, with tokens as in [ResultSubject].
 func ReplaySubject(tenant, operator string) string {
-	return "idpsync.replay." + tenantToken(tenant) + "." + sourceToken(operator)
+	return "idpsync.replay." + TenantToken(tenant) + "." + sourceToken(operator)
 }
 
 // ParseReplaySubject reads the subject of an order: idpsync.replay.<tenant>.<operator>, or the form without an operator that
@@ -146,7 +146,7 @@ func ParseReplaySubject(subject string) (tenant, operator string, err error) {
 // ValidOperator reports whether s can be the name of an operator in subjects: [a-z0-9-]{1,63}.
 func ValidOperator(s string) bool { return validSource(s) }
 
-func tenantToken(s string) string {
+func TenantToken(s string) string {
 	if id, ok := providers.ParseUUID(s); ok {
 		return id
 	}

@@ -1,4 +1,4 @@
-package worker
+package record
 
 import (
 	"encoding/json"
@@ -38,16 +38,16 @@ type Answer struct {
 	At      time.Time
 	UserID  string
 	Attempt int
-	answerHeaders
+	Decided
 	Scope      string // of the event id
 	Credential string // public id of the credential that sent the event, or ""
 
-	again   bool   // the ledger had it
-	message string // of a rejection: the message or request that was rejected
+	Repeat bool   // the ledger had it
+	CameIn string // of a rejection: the message or request that was rejected
 }
 
-// answerHeaders is what the ledger keeps beside the body: what makes the very same result again, and how it was decided.
-type answerHeaders struct {
+// Decided is what the ledger keeps beside the body: what makes the very same result again, and how it was decided.
+type Decided struct {
 	ContentLocation string   `json:"content_location,omitempty"`
 	Notices         []string `json:"notices,omitempty"`
 	Policies        []string `json:"policies,omitempty"`
@@ -58,31 +58,31 @@ type answerHeaders struct {
 	DeadLetter string                `json:"-"`
 }
 
-// answerOf is the answer that a rejection makes.
-func answerOf(r *Rejection, at time.Time) *Answer {
+// Rejected is the answer that a rejection makes.
+func Rejected(r *Rejection, at time.Time) *Answer {
 	return &Answer{
-		Status: r.Code.Status(), Outcome: OutcomeRejected, Body: marshal(r.ErrorBody), At: at,
-		answerHeaders: answerHeaders{Notices: r.Notices, Policies: r.Policies},
+		Status: r.Code.Status(), Outcome: OutcomeRejected, Body: Marshal(r.ErrorBody), At: at,
+		Decided: Decided{Notices: r.Notices, Policies: r.Policies},
 	}
 }
 
 // RecordedRequest returns what the policies were asked about an event of the ledger. Without an effect nothing is recorded.
 func RecordedRequest(row *store.Event) (AuthorizationRequest, bool) {
-	var h answerHeaders
+	var h Decided
 	if json.Unmarshal(row.ResultHeaders, &h) != nil || h.Request == nil {
 		return AuthorizationRequest{}, false
 	}
 	return *h.Request, true
 }
 
-// answerAgain is the answer that was given to an event of the ledger.
-func answerAgain(row *store.Event) (*Answer, error) {
+// ReadAnswer is the answer that was given to an event of the ledger.
+func ReadAnswer(row *store.Event) (*Answer, error) {
 	a := &Answer{
 		Status: row.Status, Outcome: Outcome(row.Outcome), Body: row.Result, At: row.At, UserID: row.UserID, Attempt: row.Attempt,
-		Scope: row.Scope, Credential: row.Credential, again: true,
+		Scope: row.Scope, Credential: row.Credential, Repeat: true,
 	}
 	if len(row.ResultHeaders) > 0 {
-		if err := json.Unmarshal(row.ResultHeaders, &a.answerHeaders); err != nil {
+		if err := json.Unmarshal(row.ResultHeaders, &a.Decided); err != nil {
 			return nil, fmt.Errorf("ledger row %s/%s/%s: headers: %w", row.TenantID, row.Source, row.EventID, err)
 		}
 	}
@@ -100,8 +100,8 @@ func (a *Answer) id(tenant, source, eventID string) string {
 		source = "_"
 	}
 	id := EventName(store.EventKey{TenantID: tenant, Source: source, EventID: eventID, Scope: a.Scope}) + "/" + strconv.Itoa(a.Attempt)
-	if a.message != "" {
-		id += "/" + a.message
+	if a.CameIn != "" {
+		id += "/" + a.CameIn
 	}
 	return id
 }
@@ -150,7 +150,7 @@ const maxListHeader = 8 << 10
 // listHeader returns a list as a JSON array, as much of it as fits.
 func listHeader(list []string) string {
 	for {
-		text := string(marshal(list))
+		text := string(Marshal(list))
 		if len(text) <= maxListHeader {
 			return text
 		}
@@ -158,8 +158,8 @@ func listHeader(list []string) string {
 	}
 }
 
-// outgoing is the result message of an event.
-func (a *Answer) outgoing(tenant, source, eventID string) Outgoing {
+// Result is the result message of an event.
+func (a *Answer) Result(tenant, source, eventID string) Outgoing {
 	return Outgoing{
 		Subject: ResultSubject(tenant, source, a.Outcome),
 		ID:      a.id(tenant, source, eventID),
@@ -170,4 +170,4 @@ func (a *Answer) outgoing(tenant, source, eventID string) Outgoing {
 
 // Refuse is the answer to a request that a front door could not hand in, from the error of a provider's check that it
 // made itself.
-func Refuse(err error, at time.Time) Answer { return *answerOf(rejectionOf(err), at) }
+func Refuse(err error, at time.Time) Answer { return *Rejected(RejectionOf(err), at) }

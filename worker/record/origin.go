@@ -1,4 +1,4 @@
-package worker
+package record
 
 import (
 	"strconv"
@@ -18,7 +18,9 @@ func (o Origin) Stored() bool { return o.Sequence > 0 }
 
 // String identifies the stored message, also across a stream that was created anew: stream, Unix time of the stream's
 // creation, sequence. [ParseOrigin] reads it.
-func (o Origin) String() string { return OriginPrefix(o.Stream, o.Created) + strconv.FormatUint(o.Sequence, 10) }
+func (o Origin) String() string {
+	return OriginPrefix(o.Stream, o.Created) + strconv.FormatUint(o.Sequence, 10)
+}
 
 // OriginPrefix begins the origins of all messages of a stream.
 func OriginPrefix(stream string, created time.Time) string {

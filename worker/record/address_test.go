@@ -1,4 +1,4 @@
-package worker_test
+package record_test
 
 import (
 	"errors"
@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/idpsync/idpsync/providers"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 const (
@@ -15,8 +15,8 @@ const (
 )
 
 func TestParseSubject(t *testing.T) {
-	login := worker.Address{Shape: providers.ShapeLogin, Door: providers.DoorStream, Tenant: lower, Source: "okta"}
-	for subject, want := range map[string]worker.Address{
+	login := record.Address{Shape: providers.ShapeLogin, Door: providers.DoorStream, Tenant: lower, Source: "okta"}
+	for subject, want := range map[string]record.Address{
 		"idpsync.login." + upper + ".okta":                      login,
 		"idpsync.login." + lower + ".okta":                      login,
 		"idpsync.feed." + upper + ".work-day1":                  {Shape: providers.ShapeFeed, Door: providers.DoorStream, Tenant: lower, Source: "work-day1"},
@@ -26,12 +26,12 @@ func TestParseSubject(t *testing.T) {
 		"idpsync.rpc." + upper + ".users.create":                {Shape: providers.ShapeOrganization, Door: providers.DoorRPC, Tenant: lower, Source: "admin"},
 		"idpsync.feed." + lower + "." + strings.Repeat("a", 63): {Shape: providers.ShapeFeed, Door: providers.DoorStream, Tenant: lower, Source: strings.Repeat("a", 63)},
 	} {
-		got, err := worker.ParseSubject(subject)
+		got, err := record.ParseSubject(subject)
 		if err != nil || got != want {
 			t.Errorf("%s: %+v, %v", subject, got, err)
 		}
-		back := worker.EventSubject(got)
-		if again, err := worker.ParseSubject(back); err != nil || again != want {
+		back := record.EventSubject(got)
+		if again, err := record.ParseSubject(back); err != nil || again != want {
 			t.Errorf("%s becomes %s: %+v, %v", subject, back, again, err)
 		}
 	}
@@ -61,8 +61,8 @@ func TestParseSubjectOfWhatItIsNot(t *testing.T) {
 		"idpsync.rpc." + lower:                                        {lower, "admin", "users.create"},
 		"idpsync.rpc.x.users.create":                                  {"", "admin", "not a UUID"},
 	} {
-		got, err := worker.ParseSubject(subject)
-		if !errors.Is(err, worker.ErrSubject) || !strings.Contains(err.Error(), want.text) || got.Tenant != want.tenant || got.Source != want.source {
+		got, err := record.ParseSubject(subject)
+		if !errors.Is(err, record.ErrSubject) || !strings.Contains(err.Error(), want.text) || got.Tenant != want.tenant || got.Source != want.source {
 			t.Errorf("%q: %+v, %v; want %+v", subject, got, err, want)
 		}
 	}
@@ -70,15 +70,15 @@ func TestParseSubjectOfWhatItIsNot(t *testing.T) {
 
 func TestSubjectsOfWhatIsWritten(t *testing.T) {
 	for _, test := range []struct{ got, want string }{
-		{worker.ResultSubject(upper, "okta", worker.OutcomeCreated), "idpsync.result." + lower + ".okta.created"},
-		{worker.ResultSubject("x", "", "no outcome"), "idpsync.result._._._"},
-		{worker.DeadLetterSubject(upper, "hr", worker.CodeEventIDConflict), "idpsync.deadletter." + lower + ".hr.event_id_conflict"},
-		{worker.DeadLetterSubject("*", ">", "a.b"), "idpsync.deadletter._._._"},
-		{worker.ReplaySubject(upper, "alice"), "idpsync.replay." + lower + ".alice"},
-		{worker.EventSubject(worker.Address{Shape: providers.ShapeLogin, Tenant: lower, Source: "Okta"}), ""},
-		{worker.EventSubject(worker.Address{Shape: providers.ShapeLogin, Tenant: "x", Source: "okta"}), ""},
-		{worker.EventSubject(worker.Address{Shape: providers.ShapeLogin, Door: providers.DoorRPC, Tenant: lower, Source: "okta"}), ""},
-		{worker.EventSubject(worker.Address{Tenant: lower, Source: "okta"}), ""},
+		{record.ResultSubject(upper, "okta", record.OutcomeCreated), "idpsync.result." + lower + ".okta.created"},
+		{record.ResultSubject("x", "", "no outcome"), "idpsync.result._._._"},
+		{record.DeadLetterSubject(upper, "hr", record.CodeEventIDConflict), "idpsync.deadletter." + lower + ".hr.event_id_conflict"},
+		{record.DeadLetterSubject("*", ">", "a.b"), "idpsync.deadletter._._._"},
+		{record.ReplaySubject(upper, "alice"), "idpsync.replay." + lower + ".alice"},
+		{record.EventSubject(record.Address{Shape: providers.ShapeLogin, Tenant: lower, Source: "Okta"}), ""},
+		{record.EventSubject(record.Address{Shape: providers.ShapeLogin, Tenant: "x", Source: "okta"}), ""},
+		{record.EventSubject(record.Address{Shape: providers.ShapeLogin, Door: providers.DoorRPC, Tenant: lower, Source: "okta"}), ""},
+		{record.EventSubject(record.Address{Tenant: lower, Source: "okta"}), ""},
 	} {
 		if test.got != test.want {
 			t.Errorf("%q, want %q", test.got, test.want)
@@ -91,8 +91,8 @@ func FuzzParseSubject(f *testing.F) {
 	f.Add("idpsync.login." + upper + ".okta")
 	f.Add("idpsync.rpc." + lower + ".v1.users.create")
 	f.Fuzz(func(t *testing.T, subject string) {
-		a, err := worker.ParseSubject(subject)
-		for _, s := range []string{worker.ResultSubject(a.Tenant, a.Source, "created"), worker.DeadLetterSubject(a.Tenant, a.Source, "malformed")} {
+		a, err := record.ParseSubject(subject)
+		for _, s := range []string{record.ResultSubject(a.Tenant, a.Source, "created"), record.DeadLetterSubject(a.Tenant, a.Source, "malformed")} {
 			if strings.Count(s, ".") != 4 || strings.ContainsAny(s, " *>\r\n") {
 				t.Fatalf("%q becomes %q", subject, s)
 			}
@@ -100,7 +100,7 @@ func FuzzParseSubject(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if again, err := worker.ParseSubject(worker.EventSubject(a)); err != nil || again != a {
+		if again, err := record.ParseSubject(record.EventSubject(a)); err != nil || again != a {
 			t.Fatalf("%q: %+v becomes %+v, %v", subject, a, again, err)
 		}
 	})
@@ -115,7 +115,7 @@ func TestParseReplaySubject(t *testing.T) {
 		"idpsync.replay._.alice":                                   {"", "alice"},
 		"idpsync.replay." + tenant + "." + strings.Repeat("a", 63): {tenant, strings.Repeat("a", 63)},
 	} {
-		if gotTenant, gotOperator, err := worker.ParseReplaySubject(subject); err != nil || gotTenant != want[0] || gotOperator != want[1] {
+		if gotTenant, gotOperator, err := record.ParseReplaySubject(subject); err != nil || gotTenant != want[0] || gotOperator != want[1] {
 			t.Errorf("%s is read as %q and %q with the error %v, want %q and %q", subject, gotTenant, gotOperator, err, want[0], want[1])
 		}
 	}
@@ -123,7 +123,7 @@ func TestParseReplaySubject(t *testing.T) {
 		"idpsync.replay", "idpsync.replay.acme.alice", "idpsync.replay." + tenant + ".Alice", "idpsync.replay." + tenant + ".", "idpsync.replay." + tenant + ".a.b",
 		"idpsync.replay." + tenant + "." + strings.Repeat("a", 64), "idpsync.replay." + tenant + ".a b", "idpsync.result." + tenant + ".alice",
 	} {
-		if _, _, err := worker.ParseReplaySubject(subject); !errors.Is(err, worker.ErrSubject) {
+		if _, _, err := record.ParseReplaySubject(subject); !errors.Is(err, record.ErrSubject) {
 			t.Errorf("%s is read with the error %v, want one of class ErrSubject", subject, err)
 		}
 	}

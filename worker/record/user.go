@@ -1,4 +1,4 @@
-package worker
+package record
 
 import (
 	"github.com/idpsync/idpsync/providers"
@@ -34,9 +34,9 @@ type organizationRole struct {
 	RoleID         string `json:"roleId"`
 }
 
-// userBody returns the user in the shape in which it was asked for. Asked holds the organizations as the sender wrote
+// UserBody returns the user in the shape in which it was asked for. Asked holds the organizations as the sender wrote
 // them; nil means those of the user.
-func userBody(shape providers.Shape, u *store.User, asked []providers.OrganizationRole) []byte {
+func UserBody(shape providers.Shape, u *store.User, asked []providers.OrganizationRole) []byte {
 	if shape == providers.ShapeOrganization {
 		b := organizationUser{
 			IdentityName: u.IdentityName, DisplayName: u.DisplayName, Organizations: []organizationRole{},
@@ -50,7 +50,7 @@ func userBody(shape providers.Shape, u *store.User, asked []providers.Organizati
 				b.Organizations = append(b.Organizations, organizationRole(o))
 			}
 		}
-		return marshal(b)
+		return Marshal(b)
 	}
 	b := tenantUser{
 		ID: u.ID, TenantID: u.TenantID, Email: u.Email, Name: u.Name, Roles: u.Roles, AuthProvider: u.AuthProvider,
@@ -59,5 +59,5 @@ func userBody(shape providers.Shape, u *store.User, asked []providers.Organizati
 	if b.Roles == nil {
 		b.Roles = []string{}
 	}
-	return marshal(b)
+	return Marshal(b)
 }

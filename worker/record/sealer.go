@@ -1,4 +1,4 @@
-package worker
+package record
 
 import (
 	"crypto/sha256"
@@ -40,7 +40,7 @@ func seal(v Sealer, out *Outgoing, secret providers.Header) error {
 		return fmt.Errorf("seal a dead letter: %w", err)
 	}
 	if len(secret) > 0 {
-		h, err := v.Seal(marshal(secret))
+		h, err := v.Seal(Marshal(secret))
 		if err != nil {
 			return fmt.Errorf("seal the headers of a dead letter: %w", err)
 		}

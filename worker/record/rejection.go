@@ -1,4 +1,4 @@
-package worker
+package record
 
 import (
 	"errors"
@@ -12,9 +12,9 @@ type Rejection struct {
 	Reason     string   // which check failed: details.reason, and Idpsync-Dl-Reason
 	Hint       string   // what the operator does next
 	DeadLetter bool     // false for an ordinary repeat, which is nobody's fault
-	directory  bool     // a newer directory might not refuse it
+	Directory  bool     // a newer directory might not refuse it
 	Policies   []string // ids of the policies that decided
-	cause      error
+	Cause      error
 }
 
 // Error implements error.
@@ -27,10 +27,10 @@ func (r *Rejection) Error() string {
 }
 
 // Unwrap returns the cause, for logs.
-func (r *Rejection) Unwrap() error { return r.cause }
+func (r *Rejection) Unwrap() error { return r.Cause }
 
-// reject makes a rejection that is dead-lettered when it came from a stream.
-func reject(code Code, reason, message string) *Rejection {
+// Reject makes a rejection that is dead-lettered when it came from a stream.
+func Reject(code Code, reason, message string) *Rejection {
 	r := &Rejection{
 		ErrorBody:  ErrorBody{Code: code, Message: message, Details: map[string]any{}, Notices: []string{}},
 		Reason:     reason,
@@ -42,9 +42,9 @@ func reject(code Code, reason, message string) *Rejection {
 	return r
 }
 
-// invalid makes the rejection of a request with faulty fields, all of them at once.
-func invalid(faults []providers.Fault) *Rejection {
-	r := reject(CodeInvalidInput, "", "The request has invalid fields; details.fields lists all of them.")
+// Invalid makes the rejection of a request with faulty fields, all of them at once.
+func Invalid(faults []providers.Fault) *Rejection {
+	r := Reject(CodeInvalidInput, "", "The request has invalid fields; details.fields lists all of them.")
 	r.Details["fields"] = faults
 	r.Hint = "Correct the sender, or the mapping of its source: idpsync explain --dead-letter shows what each field came from; then replay."
 	return r
@@ -64,12 +64,12 @@ func (r *Rejection) Class() string {
 	}
 }
 
-// rejectionOf is the one table from a provider's error classes to codes.
-func rejectionOf(err error) *Rejection {
+// RejectionOf is the one table from a provider's error classes to codes.
+func RejectionOf(err error) *Rejection {
 	var pe *providers.Error
 	if !errors.As(err, &pe) {
-		r := reject(CodeInternal, "provider", "The event could not be verified for a reason inside idpsync.")
-		r.cause = err
+		r := Reject(CodeInternal, "provider", "The event could not be verified for a reason inside idpsync.")
+		r.Cause = err
 		return r
 	}
 	code := CodeInternal
@@ -83,10 +83,10 @@ func rejectionOf(err error) *Rejection {
 	case errors.Is(pe.Class, providers.ErrUnavailable):
 		code = CodeUnavailable
 	}
-	r := reject(code, pe.Reason, pe.Message)
+	r := Reject(code, pe.Reason, pe.Message)
 	if pe.Field != "" {
 		r.Details["field"] = pe.Field
 	}
-	r.Hint, r.cause = pe.Hint, err
+	r.Hint, r.Cause = pe.Hint, err
 	return r
 }
