@@ -95,7 +95,7 @@ type Options struct {
 }
 
 // patience bounds a whole test: it is long, as a machine may be slow, and short enough to end before go test does.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // A Deployment is all that workers share. Its methods are for the test's goroutine.
 type Deployment struct {
