@@ -98,7 +98,7 @@ func (w *Worker) bringBack(ctx context.Context, ready <-chan struct{}) {
 // resume makes an event that waited undecided again.
 func (e *event) resume() {
 	e.wait = nil
-	e.request = providers.CreateUser{}
+	e.request = Request{}
 	if e.env.Trace.Enabled() {
 		e.env.Trace = &providers.Trace{}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker/record"
 )
@@ -209,21 +210,21 @@ func find(ctx context.Context, tx *store.Tx, lookups []store.Lookup) ([]store.Fo
 func lookupOf(e *event) store.Lookup {
 	l := store.Lookup{
 		Tenant: e.env.Tenant, Source: e.env.Source, EventID: e.env.EventID, Scope: e.scope(),
-		EmailKey: e.user.email.Key, IdentityNameKey: e.user.identityKey, NameSkeleton: e.user.nameSkeleton,
-		Owner: e.tenant.OwnerKey != "" && e.tenant.OwnerKey == e.user.email.Key,
+		EmailKey: e.request.Draft.Email.Key, IdentityNameKey: e.request.Draft.IdentityKey, NameSkeleton: e.request.Draft.NameSkeleton,
+		Owner: e.request.Tenant.OwnerKey != "" && e.request.Tenant.OwnerKey == e.request.Draft.Email.Key,
 	}
 	if e.cameBefore() {
 		l.Origin = e.storedAs()
 	}
-	if id := e.request.Identity; id != nil {
+	if id := e.request.Asked.Identity; id != nil {
 		l.Issuer, l.Subject = id.Issuer, id.Subject
-		if e.user.emailReserved {
-			l.WaitingEmailKey = e.user.email.Key
+		if e.request.Draft.EmailReserved {
+			l.WaitingEmailKey = e.request.Draft.Email.Key
 		}
 	} else {
-		l.OwnEmailKey = e.user.email.Key
+		l.OwnEmailKey = e.request.Draft.Email.Key
 	}
-	if u := e.request.UsedID; u != nil {
+	if u := e.request.Asked.UsedID; u != nil {
 		l.UsedID = u.ID
 	}
 	return l
@@ -256,46 +257,78 @@ func (p *plan) decide(ctx context.Context, i int, e *event, found store.Found) e
 		p.stale = append(p.stale, e)
 		return nil
 	}
-	if e.request.Identity != nil && found.ByIdentity == nil && p.batch.waiting[joinKey(e.env.Tenant, e.user.email.Key)] {
+	if e.request.Asked.Identity != nil && found.ByIdentity == nil && p.batch.waiting[joinKey(e.env.Tenant, e.request.Draft.Email.Key)] {
 		p.deferred = append(p.deferred, e) // how many wait with this address is told by the database alone
 		return nil
 	}
-	res, refusal := resolve(e.tenant, e.source, &e.request, &e.user, found)
+	res, refusal := e.request.Resolve(found)
 	e.traceIdentity(found, res, refusal)
 	if refusal != nil {
 		p.refusals[i] = refusal
 		return nil
 	}
-	if (res.outcome == record.OutcomeLinked || res.outcome == record.OutcomeUpdated) && p.batch.touched[res.user.ID] { // a user is written once in a transaction
+	if (res.Outcome == record.OutcomeLinked || res.Outcome == record.OutcomeUpdated) && p.batch.touched[res.User.ID] { // a user is written once in a transaction
 		p.deferred = append(p.deferred, e)
 		return nil
 	}
-	grants, judged, refusal := p.w.authorize(ctx, e, res, p.at)
-	e.traceDecision(judged.Decision, res.outcome == record.OutcomeLinked)
+	asked, decision := p.w.authorize(ctx, e, res, p.at)
+	e.traceDecision(decision, res.Outcome == record.OutcomeLinked)
+	grants, refusal := e.request.Permit(res, decision)
 	if refusal != nil {
 		p.refusals[i] = refusal
 		return nil
 	}
-	user, err := p.convert(e, res, grants)
+	user, effects, err := p.effects(e, res, grants)
 	if err != nil {
 		return err
 	}
-	answer := &record.Answer{Outcome: res.outcome, Status: 200, At: p.at, UserID: user.ID, Attempt: e.attempt, Scope: e.scope(), Credential: e.credential()}
-	if res.outcome == record.OutcomeCreated {
+	answer := &record.Answer{Outcome: res.Outcome, Status: 200, At: p.at, UserID: user.ID, Attempt: e.attempt, Scope: e.scope(), Credential: e.credential()}
+	if res.Outcome == record.OutcomeCreated {
 		answer.Status = 201
 	}
-	answer.Policies, answer.Notices, answer.Request = judged.Policies, judged.Notices, &judged.request
-	answer.Dropped = grants.dropped
-	answer.Body = record.UserBody(e.responseShape(), user, grants.asked())
-	if e.responseShape() == organizationShape {
+	answer.Policies, answer.Notices, answer.Request = decision.Policies, decision.Notices, &asked
+	answer.Dropped = grants.Dropped
+	shape := e.request.ResponseShape()
+	answer.Body = record.UserBody(shape, user, grants.Asked())
+	if shape == providers.ShapeOrganization {
 		answer.ContentLocation = user.IdentityName
 	}
 	p.answers[i] = answer
 	if e.env.Trace.Enabled() {
-		e.note(stepWrite, string(res.outcome), true, writes(e, res, grants))
+		e.note(stepWrite, string(res.Outcome), true, writes(&e.request, effects))
 	}
 	p.record(e, answer)
 	return nil
+}
+
+// authorize asks the policies, with all that is known of the request.
+func (w *Worker) authorize(ctx context.Context, e *event, res Resolution, at time.Time) (record.AuthorizationRequest, record.Decision) {
+	asked := e.request.Authorization(res, at.Sub(e.env.StoredAt))
+	d := w.authorizer.Authorize(ctx, asked)
+	if d.PolicyError {
+		w.log.Error("a policy could not be evaluated; the request is denied", "tenant", e.env.Tenant, "source", e.env.Source,
+			"event_id", e.env.EventID, "policies", d.Policies, "errors", d.Errors)
+	}
+	return asked, d
+}
+
+// effects adds what the request changes to what the transaction writes, and to what the rest of the batch sees.
+func (p *plan) effects(e *event, res Resolution, g Grants) (*store.User, []Effect, error) {
+	var id string
+	if res.Outcome == record.OutcomeCreated {
+		var err error
+		if id, err = p.w.newUserID(); err != nil {
+			return nil, nil, err
+		}
+	}
+	user, effects := e.request.Effects(res, g, id, p.at)
+	for _, effect := range effects {
+		effect.AddTo(&p.write)
+	}
+	if len(effects) > 0 {
+		p.batch.add(user, &e.request)
+	}
+	return user, effects, nil
 }
 
 // record adds the ledger row, and for an event that nobody will deliver again the outbox row.
@@ -307,7 +340,7 @@ func (p *plan) record(e *event, a *record.Answer) {
 	}
 	p.write.Events = append(p.write.Events, row)
 	p.batch.events[row.Key()] = &row
-	if u := e.request.UsedID; u != nil {
+	if u := e.request.Asked.UsedID; u != nil {
 		used := store.UsedID{TenantID: e.env.Tenant, Source: e.env.Source, ID: u.ID, EventID: e.env.EventID, Until: u.Until}
 		p.write.UsedIDs = append(p.write.UsedIDs, used)
 		p.batch.used[usedKey(e)] = &used
@@ -365,7 +398,7 @@ func newOverlay() overlay {
 func joinKey(parts ...string) string { return strings.Join(parts, "\x00") }
 
 func usedKey(e *event) string {
-	return joinKey(e.env.Tenant, e.env.Source, e.request.UsedID.ID)
+	return joinKey(e.env.Tenant, e.env.Source, e.request.Asked.UsedID.ID)
 }
 
 // over returns found with what the batch itself has added.
@@ -406,17 +439,17 @@ func (o *overlay) over(l store.Lookup, found store.Found) store.Found {
 	return found
 }
 
-// add notes a user that the batch creates or changes.
-func (o *overlay) add(u *store.User, e *event) {
-	if id := e.request.Identity; id != nil {
-		o.identities[joinKey(u.TenantID, id.Issuer, id.Subject)] = overlaidIdentity{u, store.FoundIdentity{Kind: string(e.source.Kind), Source: e.source.Name}}
+// add notes a user that the batch creates or changes for a request.
+func (o *overlay) add(u *store.User, r *Request) {
+	if id := r.Asked.Identity; id != nil {
+		o.identities[joinKey(u.TenantID, id.Issuer, id.Subject)] = overlaidIdentity{u, store.FoundIdentity{Kind: string(r.Source.Kind), Source: r.Source.Name}}
 	}
 	o.touched[u.ID] = true
 	if u.EmailReserved {
 		o.emails[joinKey(u.TenantID, u.EmailKey)] = u
 	} else {
 		o.ownEmails[joinKey(u.TenantID, u.CreatedBy, u.EmailKey)] = u
-		if waitsForLogin(u) {
+		if WaitsForLogin(u) {
 			o.waiting[joinKey(u.TenantID, u.EmailKey)] = true
 		}
 	}

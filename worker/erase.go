@@ -24,9 +24,9 @@ func (e *event) secretive() bool {
 	if strings.HasPrefix(e.subject, "idpsync.command.") {
 		return true
 	}
-	if e.request.Principal.Kind != "" { // it was read
-		bare := func(s providers.Secret) bool { return s != "" && !sealed(s) }
-		return bare(e.request.Password) || bare(e.request.PasswordHash)
+	if e.request.Asked.Principal.Kind != "" { // it was read
+		bare := func(s providers.Secret) bool { return s != "" && !Sealed(s) }
+		return bare(e.request.Asked.Password) || bare(e.request.Asked.PasswordHash)
 	}
 	return mentionsPassword(e.raw) || mentionsPassword(e.env.Payload)
 }

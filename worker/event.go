@@ -44,12 +44,9 @@ type event struct {
 
 	erasing bool // its stored message is being overwritten, beside the lanes
 
-	tenant   *Tenant
-	source   *Source
-	revision int64 // of the directory that the event was verified by
-	renewed  int   // how often it was verified again because the directory had changed
-	request  providers.CreateUser
-	user     draft // validated
+	revision int64   // of the directory that the event was verified by
+	renewed  int     // how often it was verified again because the directory had changed
+	request  Request // once it is verified
 
 	answer    *record.Answer    // an effect, or a repeat of one
 	rejection *record.Rejection // permanent

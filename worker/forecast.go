@@ -199,10 +199,10 @@ func forecastOf(e *event, now time.Time) Forecast {
 	e.tellRefusal()
 	f := Forecast{
 		Tenant: e.env.Tenant, Source: e.env.Source, Shape: e.env.Shape, EventID: e.env.EventID, Subject: e.subject,
-		StoredAt: e.env.StoredAt, Replayed: e.env.Replayed, Checks: e.env.Trace.Checks(), Request: seen(&e.request),
+		StoredAt: e.env.StoredAt, Replayed: e.env.Replayed, Checks: e.env.Trace.Checks(), Request: seen(&e.request.Asked),
 	}
-	if e.source != nil {
-		f.Kind = e.source.Kind
+	if e.request.Source != nil {
+		f.Kind = e.request.Source.Kind
 	}
 	a := e.answer
 	switch {

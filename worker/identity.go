@@ -11,11 +11,11 @@ import (
 )
 
 // A resolution says which user a request is about, and what is to be done.
-type resolution struct {
-	outcome record.Outcome // created, exists, updated or linked
-	user    *store.User    // the one who was there; nil when created
-	owner   bool           // the user becomes the tenant's owner
-	unnamed bool           // the identity name derived from the address is another user's, or looks like it
+type Resolution struct {
+	Outcome record.Outcome // created, exists, updated or linked
+	User    *store.User    // the one who was there; nil when created
+	Owner   bool           // the user becomes the tenant's owner
+	Unnamed bool           // the identity name derived from the address is another user's, or looks like it
 }
 
 // resolve applies the identity rules to a request and what the store has for it.
@@ -33,70 +33,70 @@ type resolution struct {
 //
 // Everything else that meets a reserved address, or a name that another user has or that looks like it, is a conflict,
 // and nothing is written. A name that was only derived from the address gives way.
-func resolve(t *Tenant, src *Source, req *providers.CreateUser, d *draft, found store.Found) (resolution, *record.Rejection) {
+func resolve(t *Rulebook, src *providers.Source, req *providers.CreateUser, d *Draft, found store.Found) (Resolution, *record.Rejection) {
 	if req.Identity == nil {
 		return resolveProvisioned(req, found)
 	}
 	owner := becomesOwner(t, d, found)
 	if u := found.ByIdentity; u != nil {
-		if !src.anchors(found.Identity, req.Identity.Issuer) {
-			return resolution{}, differentSource(src, found.Identity.Kind)
+		if !anchors(src, found.Identity, req.Identity.Issuer) {
+			return Resolution{}, differentSource(src, found.Identity.Kind)
 		}
 		if owner && u.EmailKey == t.OwnerKey && sameMailbox(t.Owner, u.Email) && (found.ByEmail == nil || found.ByEmail.ID == u.ID) {
-			return resolution{outcome: record.OutcomeUpdated, user: u, owner: true}, nil
+			return Resolution{Outcome: record.OutcomeUpdated, User: u, Owner: true}, nil
 		}
-		return resolution{outcome: record.OutcomeExists, user: u}, nil
+		return Resolution{Outcome: record.OutcomeExists, User: u}, nil
 	}
 	switch {
-	case d.refusal != nil:
-		return resolution{}, d.refusal
-	case !d.emailVerified && src.UnverifiedEmail != providers.AcceptUnverified:
-		return resolution{}, unverifiedEmail(src, d)
+	case d.Refusal != nil:
+		return Resolution{}, d.Refusal
+	case !d.EmailVerified && src.UnverifiedEmail != providers.AcceptUnverified:
+		return Resolution{}, unverifiedEmail(src, d)
 	}
 	if u := found.ByEmail; u != nil {
 		if r := takes(t, src, req, d, u); r != nil {
-			return resolution{}, r
+			return Resolution{}, r
 		}
-		return resolution{outcome: record.OutcomeLinked, user: u, owner: owner}, nil
+		return Resolution{Outcome: record.OutcomeLinked, User: u, Owner: owner}, nil
 	}
 	if u := found.Waiting; u != nil && takes(t, src, req, d, u) == nil {
-		return resolution{outcome: record.OutcomeLinked, user: u, owner: owner}, nil
+		return Resolution{Outcome: record.OutcomeLinked, User: u, Owner: owner}, nil
 	}
 	namesake := cmp.Or(found.ByIdentityName, found.BySkeleton)
 	if namesake != nil && req.IdentityName != "" {
-		return resolution{}, conflict("identityName", found.ByIdentityName == nil)
+		return Resolution{}, conflict("identityName", found.ByIdentityName == nil)
 	}
-	return resolution{outcome: record.OutcomeCreated, owner: owner, unnamed: namesake != nil}, nil
+	return Resolution{Outcome: record.OutcomeCreated, Owner: owner, Unnamed: namesake != nil}, nil
 }
 
 // resolveProvisioned is resolve for a command or feed, which has no identity of its own and makes no owner.
-func resolveProvisioned(req *providers.CreateUser, found store.Found) (resolution, *record.Rejection) {
+func resolveProvisioned(req *providers.CreateUser, found store.Found) (Resolution, *record.Rejection) {
 	if found.ByEmail != nil || found.ByOwnEmail != nil {
-		return resolution{}, repeated("email", false)
+		return Resolution{}, repeated("email", false)
 	}
 	namesake := cmp.Or(found.ByIdentityName, found.BySkeleton)
 	if namesake != nil && req.IdentityName != "" {
-		return resolution{}, repeated(fieldNames(req.Shape).identityName, found.ByIdentityName == nil)
+		return Resolution{}, repeated(fieldNames(req.Shape).identityName, found.ByIdentityName == nil)
 	}
-	return resolution{outcome: record.OutcomeCreated, unnamed: namesake != nil}, nil
+	return Resolution{Outcome: record.OutcomeCreated, Unnamed: namesake != nil}, nil
 }
 
 // anchors reports whether an identity under the issuer belongs to the trust anchor of the source. One whose kind is not
 // known yet, as a worker of an earlier version writes it, belongs to it when this very source made it.
-func (s *Source) anchors(id store.FoundIdentity, issuer string) bool {
+func anchors(s *providers.Source, id store.FoundIdentity, issuer string) bool {
 	mine := id.Kind == string(s.Kind) || id.Kind == "" && id.Source == s.Name
 	return mine && issuer == s.Issuer && issuer != ""
 }
 
 // becomesOwner reports whether a login proves the address that the directory names as the owner's, for a domain that its
 // source speaks for, in a tenant that has no owner yet.
-func becomesOwner(t *Tenant, d *draft, found store.Found) bool {
-	return d.emailVerified && d.emailReserved && t.OwnerKey != "" && d.email.Key == t.OwnerKey && sameMailbox(d.email.Given, t.Owner) && found.OwnerID == ""
+func becomesOwner(t *Rulebook, d *Draft, found store.Found) bool {
+	return d.EmailVerified && d.EmailReserved && t.OwnerKey != "" && d.Email.Key == t.OwnerKey && sameMailbox(d.Email.Given, t.Owner) && found.OwnerID == ""
 }
 
 // takes reports why a login may not have the user whose address it names; nil when it may.
-func takes(t *Tenant, src *Source, req *providers.CreateUser, d *draft, u *store.User) *record.Rejection {
-	provisioned := waitsForLogin(u) && (u.AuthProvider == req.AuthProvider || u.AuthProvider == "local")
+func takes(t *Rulebook, src *providers.Source, req *providers.CreateUser, d *Draft, u *store.User) *record.Rejection {
+	provisioned := WaitsForLogin(u) && (u.AuthProvider == req.AuthProvider || u.AuthProvider == "local")
 	linked := src.LinkByEmail == "verified" && u.EmailVerified && !u.IsOwner
 	switch {
 	case !provisioned && !linked && u.HasIdentity > 0:
@@ -104,13 +104,13 @@ func takes(t *Tenant, src *Source, req *providers.CreateUser, d *draft, u *store
 	case !provisioned && !linked:
 		return keptApart("The user with this e-mail address does not log in through sources of this kind.",
 			"The user's auth_provider is "+u.AuthProvider+"; decide whether the account is the same person's.")
-	case !sameMailbox(d.email.Given, u.Email):
+	case !sameMailbox(d.Email.Given, u.Email):
 		return keptApart("A user with an e-mail address that looks like this one exists already.", "Compare the two addresses letter by letter; correct one of them at its sender.")
-	case !d.emailVerified:
+	case !d.EmailVerified:
 		return keptApart("A user with this e-mail address exists already, and the login does not prove the address.",
 			"Have the identity provider send a proof of the address (email_verified as the boolean true, or trust_email with domains), then replay.")
-	case !d.emailReserved:
-		return keptApart("A user with this e-mail address exists already, and the source may not speak for addresses of "+d.email.Domain+".",
+	case !d.EmailReserved:
+		return keptApart("A user with this e-mail address exists already, and the source may not speak for addresses of "+d.Email.Domain+".",
 			"List the domain under domains of source "+src.Name+" if it may, then replay.")
 	}
 	if missing := ungrantable(t, src, u); len(missing) > 0 {
@@ -122,7 +122,7 @@ func takes(t *Tenant, src *Source, req *providers.CreateUser, d *draft, u *store
 
 // ungrantable returns the names of the roles of the user that the source cannot grant, those too that are withdrawn: they
 // return when they are declared again.
-func ungrantable(t *Tenant, src *Source, u *store.User) []string {
+func ungrantable(t *Rulebook, src *providers.Source, u *store.User) []string {
 	var missing []string
 	for _, name := range u.Roles {
 		if !slices.Contains(src.Grants, name) {
@@ -130,7 +130,7 @@ func ungrantable(t *Tenant, src *Source, u *store.User) []string {
 		}
 	}
 	for _, o := range u.Organizations {
-		role, ok := t.rolesByID[strings.ToLower(o.RoleID)]
+		role, ok := t.RolesByID[strings.ToLower(o.RoleID)]
 		if !ok || !slices.Contains(src.Grants, role.Name) {
 			missing = append(missing, cmp.Or(role.Name, o.RoleID))
 		}
@@ -142,9 +142,9 @@ func ungrantable(t *Tenant, src *Source, u *store.User) []string {
 	return slices.Compact(missing)
 }
 
-// waitsForLogin reports whether a user cannot log in yet: one without any identity, and without a password. A user of the
+// WaitsForLogin reports whether a user cannot log in yet: one without any identity, and without a password. A user of the
 // organization shape, which names no auth provider, is kept as local and takes the auth provider of the first login.
-func waitsForLogin(u *store.User) bool {
+func WaitsForLogin(u *store.User) bool {
 	return u.HasIdentity == 0 && (u.AuthProvider != "local" || u.PasswordHash == "")
 }
 
@@ -175,7 +175,7 @@ func keptApart(message, hint string) *record.Rejection {
 }
 
 // differentSource is the answer to a login whose identity belongs to a source of another kind, or to none that is known.
-func differentSource(src *Source, kind string) *record.Rejection {
+func differentSource(src *providers.Source, kind string) *record.Rejection {
 	r := record.Reject(record.CodeUserExists, "different_source", "The identity belongs to another source than the one that this login came from.")
 	r.Details["field"] = "identity"
 	r.Hint = "Two sources of different kinds use one issuer name; find out who answers under it. Nothing was let in."
@@ -186,11 +186,11 @@ func differentSource(src *Source, kind string) *record.Rejection {
 }
 
 // unverifiedEmail is the answer to a first login that does not prove its address.
-func unverifiedEmail(src *Source, d *draft) *record.Rejection {
+func unverifiedEmail(src *providers.Source, d *Draft) *record.Rejection {
 	r := record.Reject(record.CodeUnverifiedEmail, "", "The login does not prove its e-mail address, and its source accepts no others.")
 	r.Hint = "Have the identity provider send a proof of the address (email_verified as the boolean true); or set trust_email and domains, or unverified_email: accept, on source " + src.Name + ". Then replay."
-	if len(src.Domains) > 0 && !speaksFor(src, d.email.Domain) {
-		r.Hint = "The domain " + d.email.Domain + " is not among the domains of source " + src.Name + "; add it, or set unverified_email: accept, then replay."
+	if len(src.Domains) > 0 && !speaksFor(src, d.Email.Domain) {
+		r.Hint = "The domain " + d.Email.Domain + " is not among the domains of source " + src.Name + "; add it, or set unverified_email: accept, then replay."
 	}
 	return r
 }

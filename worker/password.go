@@ -16,12 +16,19 @@ const (
 // sealedPrefix begins a password or hash that only this deployment's seal key opens.
 const sealedPrefix = "sealed:"
 
-// checkPassword checks the password of a request and puts it into the draft: the plain one, still to be hashed, or the
+// Passwords is how a deployment takes passwords.
+type Passwords struct {
+	Unseal  func(sealed string) ([]byte, error) // opens sealed passwords; nil: there is no key
+	Durable bool                                // accept passwords in the clear in what the broker stores
+	Weak    bool                                // accept imported hashes below the least cost
+}
+
+// check checks the password of a request and puts it into the draft: the plain one, still to be hashed, or the
 // imported hash. In the tenant shape a local user needs exactly one of the two, and other users none. The organization
 // shape has neither.
 //
 // What a broker would store must not hold a password in the clear, unless the worker is configured to accept it.
-func (w *Worker) checkPassword(env *providers.Envelope, req *providers.CreateUser, d *draft) []providers.Fault {
+func (p Passwords) check(env *providers.Envelope, req *providers.CreateUser, d *Draft) []providers.Fault {
 	plain, imported := req.Password, req.PasswordHash
 	var faults []providers.Fault
 	fault := func(field, code, message string) {
@@ -51,16 +58,16 @@ func (w *Worker) checkPassword(env *providers.Envelope, req *providers.CreateUse
 	if len(faults) > 0 {
 		return faults
 	}
-	if plain != "" && env.Door == providers.DoorStream && !w.cfg.DurablePasswords && !sealed(plain) {
+	if plain != "" && env.Door == providers.DoorStream && !p.Durable && !Sealed(plain) {
 		fault("password", "not_allowed", "The broker stores this command, so its password must not be in the clear: seal it with idpsync seal, or send the command by HTTP or request-reply.")
 		return faults
 	}
-	plain, err := w.unseal(plain)
+	plain, err := p.unseal(plain)
 	if err != nil {
 		fault("password", "invalid", err.Error())
 		return faults
 	}
-	imported, err = w.unseal(imported)
+	imported, err = p.unseal(imported)
 	if err != nil {
 		fault("password_hash", "invalid", err.Error())
 		return faults
@@ -77,18 +84,19 @@ func (w *Worker) checkPassword(env *providers.Envelope, req *providers.CreateUse
 	}
 	if imported != "" {
 		err := checkPasswordHash(imported.Reveal())
-		if err == nil && !w.cfg.WeakHashes {
+		if err == nil && !p.Weak {
 			err = checkHashStrength(imported.Reveal())
 		}
 		if err != nil {
 			fault("password_hash", "invalid", "The password hash "+err.Error()+".")
 		}
 	}
-	d.password, d.passwordHash = plain, imported.Reveal()
+	d.Password, d.PasswordHash = plain, imported.Reveal()
 	return faults
 }
 
-func sealed(s providers.Secret) bool { return strings.HasPrefix(s.Reveal(), sealedPrefix) }
+// Sealed reports whether a password or hash is sealed.
+func Sealed(s providers.Secret) bool { return strings.HasPrefix(s.Reveal(), sealedPrefix) }
 
 // unsealError says why a sealed value could not be opened; it repeats nothing of the value.
 type unsealError string
@@ -96,14 +104,14 @@ type unsealError string
 func (e unsealError) Error() string { return string(e) }
 
 // unseal opens a sealed value and returns any other as it is.
-func (w *Worker) unseal(s providers.Secret) (providers.Secret, error) {
-	if !sealed(s) {
+func (p Passwords) unseal(s providers.Secret) (providers.Secret, error) {
+	if !Sealed(s) {
 		return s, nil
 	}
-	if w.cfg.Unseal == nil {
+	if p.Unseal == nil {
 		return "", unsealError("The value is sealed, and this deployment has no seal key.")
 	}
-	opened, err := w.cfg.Unseal(s.Reveal())
+	opened, err := p.Unseal(s.Reveal())
 	if err != nil || len(opened) == 0 {
 		return "", unsealError("The sealed value cannot be opened; seal it again with the public key that idpsync seal uses here.")
 	}

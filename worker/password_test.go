@@ -148,13 +148,13 @@ func TestOurHashesVerifyElsewhere(t *testing.T) {
 
 func TestPasswordRules(t *testing.T) {
 	const hash = "$2b$12$abcdefghijklmnopqrstuuabcdefghijklmnopqrstuvwxyzABCDE"
-	w := &Worker{cfg: Config{Unseal: func(s string) ([]byte, error) {
+	passwords := Passwords{Unseal: func(s string) ([]byte, error) {
 		plain, ok := strings.CutPrefix(s, "sealed:test:")
 		if !ok {
 			return nil, errors.New("not sealed for us")
 		}
 		return []byte(plain), nil
-	}}}
+	}}
 	local := func(password, hash providers.Secret) providers.CreateUser {
 		return providers.CreateUser{Shape: providers.ShapeTenant, AuthProvider: "local", Password: password, PasswordHash: hash}
 	}
@@ -198,10 +198,10 @@ func TestPasswordRules(t *testing.T) {
 		{"unknown auth provider", of("ldap", "correct horse", ""), providers.DoorHTTP, false, "", "", ""},
 		{"organization shape", organization, providers.DoorStream, false, "", "", ""},
 	} {
-		w.cfg.DurablePasswords = c.accept
-		var d draft
+		passwords.Durable = c.accept
+		var d Draft
 		got := ""
-		for _, f := range w.checkPassword(&providers.Envelope{Door: c.door}, &c.request, &d) {
+		for _, f := range passwords.check(&providers.Envelope{Door: c.door}, &c.request, &d) {
 			got += f.Field + " " + f.Code
 			for _, secret := range []string{"correct horse", "short", hash} {
 				if strings.Contains(f.Message, secret) && !strings.Contains(f.Message, "shorter") {
@@ -212,19 +212,23 @@ func TestPasswordRules(t *testing.T) {
 		if got != c.want {
 			t.Errorf("%s: faults %q, want %q", c.name, got, c.want)
 		}
-		if c.want == "" && (d.password != c.password || d.passwordHash != c.hash) {
-			t.Errorf("%s: draft has password %q and hash %q", c.name, d.password.Reveal(), d.passwordHash)
+		if c.want == "" && (d.Password != c.password || d.PasswordHash != c.hash) {
+			t.Errorf("%s: the draft has password %q and hash %q, want %q and %q", c.name, d.Password.Reveal(), d.PasswordHash, c.password.Reveal(), c.hash)
 		}
 	}
 }
 
 func TestPayloadHashOfAPasswordEvent(t *testing.T) {
 	at := func(body, password string) string {
-		e := &event{}
-		e.env = providers.Envelope{Tenant: "t", Source: "admin", EventID: "1", Payload: []byte(body)}
-		e.user.password = providers.Secret(password)
-		e.hashPassword()
-		return fmt.Sprintf("%x", e.hash)
+		r := Request{
+			Event: &providers.Envelope{Tenant: "t", Source: "admin", EventID: "1", Payload: []byte(body)},
+			Draft: Draft{Password: providers.Secret(password)},
+		}
+		hash, ok := r.HashPassword()
+		if !ok {
+			t.Fatal("a request with a password: got no hash, want one")
+		}
+		return fmt.Sprintf("%x", hash)
 	}
 	first := at(`{"email":"a@acme.example","name":"A","password":"correct horse"}`, "correct horse")
 	if again := at(`{"email":"a@acme.example","name":"A","password":"correct horse"}`, "correct horse"); again != first {

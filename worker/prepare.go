@@ -68,7 +68,7 @@ func (w *Worker) prepare(ctx context.Context, e *event) {
 func (w *Worker) judge(ctx context.Context, e *event) {
 	dir := w.directories.Current()
 	w.verify(ctx, dir, e)
-	if r := cmp.Or(e.rejection, e.user.refusal); r == nil || !r.Directory {
+	if r := cmp.Or(e.rejection, e.request.Draft.Refusal); r == nil || !r.Directory {
 		return
 	}
 	// The directory may have been changed after it was read here and before the event came.
@@ -86,7 +86,7 @@ func (w *Worker) judge(ctx context.Context, e *event) {
 // verify takes an event through verification, validation and role checks by the given directory.
 func (w *Worker) verify(ctx context.Context, dir *Directory, e *event) {
 	e.revision = dir.Revision
-	e.tenant, e.source, e.request, e.user = nil, nil, providers.CreateUser{}, draft{}
+	e.request = Request{}
 	tenant := dir.Tenant(e.env.Tenant)
 	if tenant == nil {
 		w.refuseStranger(ctx, e)
@@ -98,7 +98,7 @@ func (w *Worker) verify(ctx context.Context, dir *Directory, e *event) {
 		e.rejection.Hint = "Declare the source with idpsync apply, then replay."
 		return
 	}
-	e.tenant, e.source = tenant, src
+	e.request = Request{Tenant: &tenant.Rulebook, Source: &src.Source, Event: &e.env}
 	e.note(stepReceive, "source", true, string(src.Kind)+" source "+src.Name+" of tenant "+tenant.Name)
 	if src.Err != nil {
 		e.wait = &wait{reason: "source_misconfigured", cause: src.Err}
@@ -114,27 +114,25 @@ func (w *Worker) verify(ctx context.Context, dir *Directory, e *event) {
 		e.refuse(err)
 		return
 	}
-	e.request = req
+	e.request.Asked = req
 	if e.rejection = e.checkScope(); e.rejection != nil {
 		return
 	}
-	d, faults := validate(src, &req)
-	faults = append(faults, w.checkPassword(&e.env, &req, &d)...)
-	e.traceData(&d, faults)
-	var refusal *record.Rejection
+	faults, refusal := e.request.Check(w.passwords())
+	e.traceData(faults)
 	if len(faults) > 0 {
-		refusal = record.Invalid(faults)
-	} else if refusal = checkRoles(tenant, src, &req, &d); refusal != nil {
-		refusal = fromDirectory(refusal)
+		e.traceRoles(nil)
+	} else {
+		e.traceRoles(refusal)
 	}
-	e.traceRoles(&d, refusal)
-	e.user = d
 	if req.Identity == nil {
 		e.rejection = refusal
-		return
 	}
-	// A login is known by its identity first: what is wrong with its claims concerns only a user who has to be made of them.
-	e.user.refusal = refusal
+}
+
+// passwords is how this worker takes passwords.
+func (w *Worker) passwords() Passwords {
+	return Passwords{Unseal: w.cfg.Unseal, Durable: w.cfg.DurablePasswords, Weak: w.cfg.WeakHashes}
 }
 
 // carries reports whether a source of the kind may send events of the shape.

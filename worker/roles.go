@@ -14,22 +14,22 @@ import (
 //
 // An unknown role, an ungrantable one and another tenant's look alike in the answer. With no role claim the source's
 // default roles apply, else the tenant's, as far as the principal may grant them.
-func checkRoles(t *Tenant, src *Source, req *providers.CreateUser, d *draft) *record.Rejection {
+func checkRoles(t *Rulebook, src *providers.Source, req *providers.CreateUser, d *Draft) *record.Rejection {
 	if r := checkTenantRoles(t, src, req, d); r != nil {
 		return r
 	}
 	return checkOrganizations(t, req, d)
 }
 
-func checkTenantRoles(t *Tenant, src *Source, req *providers.CreateUser, d *draft) *record.Rejection {
+func checkTenantRoles(t *Rulebook, src *providers.Source, req *providers.CreateUser, d *Draft) *record.Rejection {
 	if !req.Roles.Present {
 		defaults := src.DefaultRoles
 		if len(defaults) == 0 {
 			defaults = t.DefaultRoles
 		}
 		for _, name := range defaults {
-			if role, ok := t.rolesByName[name]; ok && slices.Contains(req.Principal.Grants, name) {
-				d.roles = append(d.roles, role)
+			if role, ok := t.RolesByName[name]; ok && slices.Contains(req.Principal.Grants, name) {
+				d.Roles = append(d.Roles, role)
 			}
 		}
 		return nil
@@ -41,19 +41,19 @@ func checkTenantRoles(t *Tenant, src *Source, req *providers.CreateUser, d *draf
 			continue
 		}
 		seen[name] = true
-		role, ok := t.rolesByName[name]
+		role, ok := t.RolesByName[name]
 		if !ok || !slices.Contains(req.Principal.Grants, name) {
 			refused = append(refused, name)
 			continue
 		}
-		d.roles = append(d.roles, role)
+		d.Roles = append(d.Roles, role)
 	}
 	if len(refused) == 0 {
 		return nil
 	}
 	slices.Sort(refused)
-	if src.OnDeniedRole == "drop" {
-		d.dropped = refused
+	if src.OnDeniedRole == providers.DeniedRoleDrop {
+		d.Dropped = refused
 		return nil
 	}
 	r := record.Reject(record.CodeInvalidRoles, "", "Some roles do not exist in this tenant or cannot be granted by this caller: "+someOf(refused)+".")
@@ -79,13 +79,13 @@ type refusedOrganization struct {
 	RoleID         string `json:"roleId"`
 }
 
-func checkOrganizations(t *Tenant, req *providers.CreateUser, d *draft) *record.Rejection {
+func checkOrganizations(t *Rulebook, req *providers.CreateUser, d *Draft) *record.Rejection {
 	var refused []refusedOrganization
 	seen := map[[2]string]bool{}
 	for i, asked := range req.Organizations.Values {
 		organizationID, roleID := strings.ToLower(asked.OrganizationID), strings.ToLower(asked.RoleID)
-		org, known := t.organizations[organizationID]
-		role, assignable := t.rolesByID[roleID]
+		org, known := t.Organizations[organizationID]
+		role, assignable := t.RolesByID[roleID]
 		if !known || !assignable || !slices.Contains(req.Principal.Grants, role.Name) {
 			refused = append(refused, refusedOrganization{
 				Field: "organizations[" + strconv.Itoa(i) + "]", OrganizationID: asked.OrganizationID, RoleID: asked.RoleID,
@@ -94,7 +94,7 @@ func checkOrganizations(t *Tenant, req *providers.CreateUser, d *draft) *record.
 		}
 		if key := [2]string{organizationID, roleID}; !seen[key] {
 			seen[key] = true
-			d.organizations = append(d.organizations, organizationGrant{org, role, asked})
+			d.Organizations = append(d.Organizations, OrganizationGrant{org, role, asked})
 		}
 	}
 	if len(refused) == 0 {

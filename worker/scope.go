@@ -29,7 +29,7 @@ func scopeOf(shape providers.Shape, p *providers.Principal) string {
 }
 
 // scope is the scope of the event's id; "" until its sender is proved.
-func (e *event) scope() string { return scopeOf(e.env.Shape, &e.request.Principal) }
+func (e *event) scope() string { return scopeOf(e.env.Shape, &e.request.Asked.Principal) }
 
 // key is the key of the event in the ledger, once its sender is proved.
 func (e *event) key() store.EventKey {
@@ -38,7 +38,7 @@ func (e *event) key() store.EventKey {
 
 // credential is the public id of the credential that proved the event's sender, or "".
 func (e *event) credential() string {
-	if p := &e.request.Principal; p.Kind == providers.PrincipalCredential {
+	if p := &e.request.Asked.Principal; p.Kind == providers.PrincipalCredential {
 		return p.ID
 	}
 	return ""

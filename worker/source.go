@@ -31,16 +31,9 @@ func (d *Directory) Tenant(id string) *Tenant { return d.tenants[id] }
 
 // A Tenant is a tenant with all that belongs to it.
 type Tenant struct {
-	ID           string
-	Name         string
-	Owner        string // e-mail of the owner to be, as declared; "" for none
-	OwnerKey     string // its canonical form
-	DefaultRoles []string
+	Rulebook
 
-	rolesByName   map[string]store.Role // tenant scope
-	rolesByID     map[string]store.Role // organization scope
-	organizations map[string]store.Organization
-	sources       map[string]*Source
+	sources map[string]*Source
 }
 
 // Source returns the source called name, or nil.
@@ -205,9 +198,11 @@ func (d *Directories) build(rows store.Directory, old *Directory) *Directory {
 	next := &Directory{Revision: rows.Revision, tenants: make(map[string]*Tenant, len(rows.Tenants)), policies: rows.Policies}
 	for _, t := range rows.Tenants {
 		next.tenants[strings.ToLower(t.ID)] = &Tenant{
-			ID: strings.ToLower(t.ID), Name: t.Name, Owner: t.Owner, OwnerKey: t.OwnerKey, DefaultRoles: t.DefaultRoles,
-			rolesByName: map[string]store.Role{}, rolesByID: map[string]store.Role{},
-			organizations: map[string]store.Organization{}, sources: map[string]*Source{},
+			Rulebook: Rulebook{
+				ID: strings.ToLower(t.ID), Name: t.Name, Owner: t.Owner, OwnerKey: t.OwnerKey, DefaultRoles: t.DefaultRoles,
+				RolesByName: map[string]store.Role{}, RolesByID: map[string]store.Role{}, Organizations: map[string]store.Organization{},
+			},
+			sources: map[string]*Source{},
 		}
 	}
 	for _, r := range rows.Roles {
@@ -216,14 +211,14 @@ func (d *Directories) build(rows store.Directory, old *Directory) *Directory {
 			continue
 		}
 		if r.Scope == store.ScopeOrganization {
-			t.rolesByID[strings.ToLower(r.ID)] = r
+			t.RolesByID[strings.ToLower(r.ID)] = r
 		} else {
-			t.rolesByName[r.Name] = r
+			t.RolesByName[r.Name] = r
 		}
 	}
 	for _, o := range rows.Organizations {
 		if t := next.tenants[strings.ToLower(o.TenantID)]; t != nil {
-			t.organizations[strings.ToLower(o.ID)] = o
+			t.Organizations[strings.ToLower(o.ID)] = o
 		}
 	}
 	for _, s := range rows.Sources {

@@ -25,7 +25,8 @@ func (e *event) note(step, name string, ok bool, detail string) {
 }
 
 // traceData records what validation made of the request.
-func (e *event) traceData(d *draft, faults []providers.Fault) {
+func (e *event) traceData(faults []providers.Fault) {
+	d := &e.request.Draft
 	if !e.env.Trace.Enabled() {
 		return
 	}
@@ -36,26 +37,27 @@ func (e *event) traceData(d *draft, faults []providers.Fault) {
 		return
 	}
 	verified := "not verified"
-	if d.emailVerified {
+	if d.EmailVerified {
 		verified = "verified"
 	}
-	e.note(stepValidate, "email", true, d.email.Key+", "+verified)
-	e.note(stepValidate, "name", true, d.name)
-	e.note(stepValidate, "identity_name", true, d.identityName)
+	e.note(stepValidate, "email", true, d.Email.Key+", "+verified)
+	e.note(stepValidate, "name", true, d.Name)
+	e.note(stepValidate, "identity_name", true, d.IdentityName)
 }
 
 // traceRoles records the outcome of the role checks.
-func (e *event) traceRoles(d *draft, r *record.Rejection) {
+func (e *event) traceRoles(r *record.Rejection) {
+	d := &e.request.Draft
 	if !e.env.Trace.Enabled() {
 		return
 	}
-	for _, role := range d.roles {
+	for _, role := range d.Roles {
 		e.note(stepRoles, role.Name, true, "in the directory, and among the grants")
 	}
-	for _, o := range d.organizations {
-		e.note(stepRoles, o.role.Name+"@"+o.organization.Name, true, "in the directory, and among the grants")
+	for _, o := range d.Organizations {
+		e.note(stepRoles, o.Role.Name+"@"+o.Organization.Name, true, "in the directory, and among the grants")
 	}
-	for _, name := range d.dropped {
+	for _, name := range d.Dropped {
 		e.note(stepRoles, name, true, "unknown or not among the grants; dropped, as the source is configured to")
 	}
 	if r != nil {
@@ -64,7 +66,7 @@ func (e *event) traceRoles(d *draft, r *record.Rejection) {
 }
 
 // traceIdentity records which user the request is about.
-func (e *event) traceIdentity(found store.Found, res resolution, r *record.Rejection) {
+func (e *event) traceIdentity(found store.Found, res Resolution, r *record.Rejection) {
 	if !e.env.Trace.Enabled() {
 		return
 	}
@@ -79,7 +81,7 @@ func (e *event) traceIdentity(found store.Found, res resolution, r *record.Rejec
 		e.note(stepIdentity, string(r.Code), false, detail)
 		return
 	}
-	e.note(stepIdentity, string(res.outcome), true, detail)
+	e.note(stepIdentity, string(res.Outcome), true, detail)
 }
 
 // traceDecision records what the policies said.
@@ -105,21 +107,24 @@ func (e *event) traceDecision(d record.Decision, linking bool) {
 }
 
 // writes says what the decision writes, beside the ledger row.
-func writes(e *event, res resolution, g grants) string {
+func writes(r *Request, effects []Effect) string {
 	var rows []string
-	if res.outcome == record.OutcomeCreated {
-		rows = append(rows, "user")
+	owner := false
+	for _, effect := range effects {
+		switch x := effect.(type) {
+		case PutUser:
+			rows, owner = append(rows, "user"), x.User.IsOwner
+		case PatchUser:
+			owner = x.Patch.IsOwner != nil
+		case Link:
+			rows = append(rows, "identity")
+		case Grant:
+			rows = append(rows, "role "+r.Tenant.RoleName(x.RoleID))
+		case GrantInOrganization:
+			rows = append(rows, "role "+r.Tenant.RolesByID[strings.ToLower(x.RoleID)].Name+"@"+r.Tenant.Organizations[strings.ToLower(x.OrganizationID)].Name)
+		}
 	}
-	if e.request.Identity != nil && res.outcome != record.OutcomeExists {
-		rows = append(rows, "identity")
-	}
-	for _, r := range g.roles {
-		rows = append(rows, "role "+r.Name)
-	}
-	for _, o := range g.organizations {
-		rows = append(rows, "role "+o.role.Name+"@"+o.organization.Name)
-	}
-	if res.owner {
+	if owner {
 		rows = append(rows, "owner of the tenant")
 	}
 	return strings.Join(append(rows, "ledger row"), ", ")

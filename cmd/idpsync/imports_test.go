@@ -30,8 +30,8 @@ type arrow struct {
 // listed: they may import anything, and only tests import them.
 var arrows = []arrow{
 	{"cmd/idpsync", []string{"*"}, "it wires; nobody can import it"},
-	{"worker", []string{"providers", "providers/wire", "store", "worker/confusable"}, "the only place where what was proved meets what is kept"},
-	{"worker/confusable", nil, "compares names as they look, and knows nothing of whose they are"},
+	{"worker", []string{"providers", "providers/wire", "store", "worker/rules/confusable"}, "the only place where what was proved meets what is kept"},
+	{"worker/rules/confusable", nil, "compares names as they look, and knows nothing of whose they are"},
 	{"worker/directory", []string{"providers", "providers/mapping", "store", "worker", "worker/directory/strictyaml"}, "a declaration is checked with the code that will run it"},
 	{"worker/directory/strictyaml", nil, "reads a format, and knows nothing of what is written in it"},
 	{"worker/policy", []string{"providers", "worker", "worker/directory/strictyaml"}, "implements a contract of worker; policy cases are strict YAML"},
@@ -83,7 +83,7 @@ var fences = []fence{
 	{"golang.org/x/crypto", []string{"worker", "worker/stream"}, "password hashes: those of users, and that of the embedded broker's own user"},
 	{"golang.org/x/image", []string{"worker"}, "an avatar must be the image that it says it is"},
 	{"golang.org/x/net", []string{"worker"}, "e-mail domains are compared in IDNA form"},
-	{"golang.org/x/text", []string{"worker", "worker/confusable"}, "names and addresses are compared in NFC, folded, and as they look"},
+	{"golang.org/x/text", []string{"worker", "worker/rules/confusable"}, "names and addresses are compared in NFC, folded, and as they look"},
 }
 
 // imported is one import of a file of this module.

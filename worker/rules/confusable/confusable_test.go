@@ -5,7 +5,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"github.com/idpsync/idpsync/worker/confusable"
+	"github.com/idpsync/idpsync/worker/rules/confusable"
 )
 
 func TestNamesThatLookAlikeHaveOneSkeleton(t *testing.T) {

@@ -22,33 +22,36 @@ const (
 	maxFault = 100 // faults that are reported
 )
 
-// A draft is a request whose data passed validation, in the forms in which it will be kept.
-type draft struct {
-	email         Email
-	emailVerified bool   // proved by a source that may prove addresses of this domain
-	emailReserved bool   // the address is this user's alone in the tenant (see speaksFor)
-	identityName  string // "" when the user is to be named by id
-	identityKey   string // canonical form of identityName
-	nameSkeleton  string // what names that look like identityName share
-	name          string
-	displayName   string
-	firstName     string
-	lastName      string
-	avatar        string
-	password      providers.Secret // to be hashed
-	passwordHash  string
+// A Draft is a request whose data passed validation, in the forms in which it will be kept.
+type Draft struct {
+	Email         Email
+	EmailVerified bool   // proved by a source that may prove addresses of this domain
+	EmailReserved bool   // the address is this user's alone in the tenant (see speaksFor)
+	IdentityName  string // "" when the user is to be named by id
+	IdentityKey   string // canonical form of IdentityName
+	NameSkeleton  string // what names that look like IdentityName share
+	Name          string
+	DisplayName   string
+	FirstName     string
+	LastName      string
+	Avatar        string
+	Password      providers.Secret // to be hashed
+	PasswordHash  string
 
-	roles         []store.Role
-	organizations []organizationGrant
-	dropped       []string // role names that were asked for and left out, as the source is configured to
+	Roles         []store.Role
+	Organizations []OrganizationGrant
+	Dropped       []string // role names that were asked for and left out, as the source is configured to
 
-	refusal *record.Rejection // of a login whose user has to be created first: its claims make none
+	// Refusal is why no user can be made of a login's claims. It is kept here, as it concerns a login only when no user has
+	// its identity yet.
+	Refusal *record.Rejection
 }
 
-type organizationGrant struct {
-	organization store.Organization
-	role         store.Role
-	asked        providers.OrganizationRole // as the sender wrote it
+// An OrganizationGrant is a role in an organization that a request asks for and that its caller may grant.
+type OrganizationGrant struct {
+	Organization store.Organization
+	Role         store.Role
+	Asked        providers.OrganizationRole // as the sender wrote it
 }
 
 // validate checks the data of a verified request and derives what the other shape of the API needs. It reports all
@@ -59,10 +62,10 @@ type organizationGrant struct {
 // proved, or named by who may name it, and is not the name of another user; else it is the user's id.
 //
 // What can be read of the request is in the draft although other fields are at fault.
-func validate(src *Source, req *providers.CreateUser) (draft, []providers.Fault) {
+func validate(src *providers.Source, req *providers.CreateUser) (Draft, []providers.Fault) {
 	v := validation{faults: append([]providers.Fault(nil), req.Faults...)}
 	fields := fieldNames(req.Shape)
-	d := draft{avatar: req.Avatar}
+	d := Draft{Avatar: req.Avatar}
 
 	if email := v.present(fields.email, req.Email, true); email {
 		parsed, err := ParseEmail(req.Email)
@@ -71,10 +74,10 @@ func validate(src *Source, req *providers.CreateUser) (draft, []providers.Fault)
 		} else if err := checkScripts(localPart(norm.NFC.String(req.Email)), parsed.Domain); err != nil {
 			v.fault(fields.email, "mixed_scripts", "The e-mail address "+err.Error()+".")
 		}
-		d.email = parsed
+		d.Email = parsed
 	}
-	d.emailVerified = req.EmailVerified && provesDomain(src, d.email.Domain)
-	d.emailReserved = reserves(src, req, &d)
+	d.EmailVerified = req.EmailVerified && provesDomain(src, d.Email.Domain)
+	d.EmailReserved = reserves(src, req, &d)
 	organization := req.Shape == providers.ShapeOrganization
 	v.text(fields.name, req.Name, req.Shape == providers.ShapeTenant)
 	v.text(fields.identityName, req.IdentityName, organization)
@@ -107,44 +110,46 @@ func validate(src *Source, req *providers.CreateUser) (draft, []providers.Fault)
 			v.fault("avatar", "invalid", "The avatar "+err.Error()+".")
 		}
 	}
-	d.name = first(req.Name, req.DisplayName, strings.TrimSpace(req.FirstName+" "+req.LastName), req.Email)
-	d.displayName = first(req.DisplayName, d.name)
-	if d.identityName != "" {
-		d.identityKey = NameKey(d.identityName)
-		d.nameSkeleton = NameSkeleton(d.identityName)
+	d.Name = first(req.Name, req.DisplayName, strings.TrimSpace(req.FirstName+" "+req.LastName), req.Email)
+	d.DisplayName = first(req.DisplayName, d.Name)
+	if d.IdentityName != "" {
+		d.IdentityKey = NameKey(d.IdentityName)
+		d.NameSkeleton = NameSkeleton(d.IdentityName)
 	}
-	given, family := splitName(d.name)
-	d.firstName, d.lastName = first(req.FirstName, given), first(req.LastName, family)
+	given, family := splitName(d.Name)
+	d.FirstName, d.LastName = first(req.FirstName, given), first(req.LastName, family)
 	return d, v.faults[:min(len(v.faults), maxFault)]
 }
 
 // provesDomain reports whether a proof of the source counts for addresses of the domain. That of an OIDC source with no
 // domains counts for all; such a source speaks for none of them, see speaksFor.
-func provesDomain(src *Source, domain string) bool {
+func provesDomain(src *providers.Source, domain string) bool {
 	return len(src.Domains) == 0 && src.Kind == providers.KindOIDC || speaksFor(src, domain)
 }
 
 // speaksFor reports whether the directory lets the source speak for addresses of the domain: only then may a proof of
 // its lead to a user who is there already, make an owner, or reserve an address.
-func speaksFor(src *Source, domain string) bool { return slices.Contains(src.Domains, domain) }
+func speaksFor(src *providers.Source, domain string) bool {
+	return slices.Contains(src.Domains, domain)
+}
 
 // reserves reports whether the request's address is its user's alone: one that a command names, or a feed that is
 // trusted with its domain, or that a login proves for a domain of its source. Any other address may be the address of
 // several users, so that a claim without proof keeps nobody out.
-func reserves(src *Source, req *providers.CreateUser, d *draft) bool {
+func reserves(src *providers.Source, req *providers.CreateUser, d *Draft) bool {
 	if src.Kind == providers.KindCommand {
 		return true
 	}
-	return req.EmailVerified && speaksFor(src, d.email.Domain)
+	return req.EmailVerified && speaksFor(src, d.Email.Domain)
 }
 
 // identityName chooses the identity name and checks the one that the sender chose. A name in the form of an e-mail
 // address says who reads it there, so it must be the user's own: proved by a login, or named by a command or a feed that
 // is trusted with the address.
-func (v *validation) identityName(field string, src *Source, req *providers.CreateUser, d *draft) {
+func (v *validation) identityName(field string, src *providers.Source, req *providers.CreateUser, d *Draft) {
 	if req.IdentityName == "" {
-		if d.emailReserved {
-			d.identityName = req.Email
+		if d.EmailReserved {
+			d.IdentityName = req.Email
 		}
 		return
 	}
@@ -160,8 +165,8 @@ func (v *validation) identityName(field string, src *Source, req *providers.Crea
 		v.fault(field, "invalid", "The identity name holds nothing that can be seen.")
 		return
 	}
-	d.identityName = req.IdentityName
-	if at := strings.IndexByte(key, '@'); at > 0 && at < len(key)-1 && !(d.emailReserved && sameAddress(req.IdentityName, d.email)) {
+	d.IdentityName = req.IdentityName
+	if at := strings.IndexByte(key, '@'); at > 0 && at < len(key)-1 && !(d.EmailReserved && sameAddress(req.IdentityName, d.Email)) {
 		v.fault(field, "not_own_address", "An identity name in the form of an e-mail address must be the user's own address, proved by the login or sent by a command or a feed that is trusted with it.")
 	} else if err := checkScripts(norm.NFKC.String(req.IdentityName), ""); err != nil {
 		v.fault(field, "mixed_scripts", "The identity name "+err.Error()+".")
