@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/worker/rules"
 )
 
 // Bounds of what is set aside in memory; what is beyond is parked in the store.
@@ -98,7 +99,7 @@ func (w *Worker) bringBack(ctx context.Context, ready <-chan struct{}) {
 // resume makes an event that waited undecided again.
 func (e *event) resume() {
 	e.wait = nil
-	e.request = Request{}
+	e.request = rules.Request{}
 	if e.env.Trace.Enabled() {
 		e.env.Trace = &providers.Trace{}
 	}

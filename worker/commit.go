@@ -14,6 +14,7 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker/record"
+	"github.com/idpsync/idpsync/worker/rules"
 )
 
 // commit decides all undecided events in one transaction and makes the decisions durable. An error means that nothing
@@ -302,7 +303,7 @@ func (p *plan) decide(ctx context.Context, i int, e *event, found store.Found) e
 }
 
 // authorize asks the policies, with all that is known of the request.
-func (w *Worker) authorize(ctx context.Context, e *event, res Resolution, at time.Time) (record.AuthorizationRequest, record.Decision) {
+func (w *Worker) authorize(ctx context.Context, e *event, res rules.Resolution, at time.Time) (record.AuthorizationRequest, record.Decision) {
 	asked := e.request.Authorization(res, at.Sub(e.env.StoredAt))
 	d := w.authorizer.Authorize(ctx, asked)
 	if d.PolicyError {
@@ -313,7 +314,7 @@ func (w *Worker) authorize(ctx context.Context, e *event, res Resolution, at tim
 }
 
 // effects adds what the request changes to what the transaction writes, and to what the rest of the batch sees.
-func (p *plan) effects(e *event, res Resolution, g Grants) (*store.User, []Effect, error) {
+func (p *plan) effects(e *event, res rules.Resolution, g rules.Grants) (*store.User, []rules.Effect, error) {
 	var id string
 	if res.Outcome == record.OutcomeCreated {
 		var err error
@@ -440,7 +441,7 @@ func (o *overlay) over(l store.Lookup, found store.Found) store.Found {
 }
 
 // add notes a user that the batch creates or changes for a request.
-func (o *overlay) add(u *store.User, r *Request) {
+func (o *overlay) add(u *store.User, r *rules.Request) {
 	if id := r.Asked.Identity; id != nil {
 		o.identities[joinKey(u.TenantID, id.Issuer, id.Subject)] = overlaidIdentity{u, store.FoundIdentity{Kind: string(r.Source.Kind), Source: r.Source.Name}}
 	}
@@ -449,7 +450,7 @@ func (o *overlay) add(u *store.User, r *Request) {
 		o.emails[joinKey(u.TenantID, u.EmailKey)] = u
 	} else {
 		o.ownEmails[joinKey(u.TenantID, u.CreatedBy, u.EmailKey)] = u
-		if WaitsForLogin(u) {
+		if rules.WaitsForLogin(u) {
 			o.waiting[joinKey(u.TenantID, u.EmailKey)] = true
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/worker/rules"
 )
 
 // What the broker removes after an ack stays in its files until the last message of the same file is done, which an older
@@ -25,7 +26,7 @@ func (e *event) secretive() bool {
 		return true
 	}
 	if e.request.Asked.Principal.Kind != "" { // it was read
-		bare := func(s providers.Secret) bool { return s != "" && !Sealed(s) }
+		bare := func(s providers.Secret) bool { return s != "" && !rules.Sealed(s) }
 		return bare(e.request.Asked.Password) || bare(e.request.Asked.PasswordHash)
 	}
 	return mentionsPassword(e.raw) || mentionsPassword(e.env.Payload)

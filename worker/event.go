@@ -13,6 +13,7 @@ import (
 	"github.com/idpsync/idpsync/providers/wire"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker/record"
+	"github.com/idpsync/idpsync/worker/rules"
 )
 
 // maxEventID bounds an event id, in bytes: it becomes part of a message id and of a unique key.
@@ -44,9 +45,9 @@ type event struct {
 
 	erasing bool // its stored message is being overwritten, beside the lanes
 
-	revision int64   // of the directory that the event was verified by
-	renewed  int     // how often it was verified again because the directory had changed
-	request  Request // once it is verified
+	revision int64         // of the directory that the event was verified by
+	renewed  int           // how often it was verified again because the directory had changed
+	request  rules.Request // once it is verified
 
 	answer    *record.Answer    // an effect, or a repeat of one
 	rejection *record.Rejection // permanent

@@ -9,6 +9,7 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker/record"
+	"github.com/idpsync/idpsync/worker/rules"
 )
 
 // A Preview is an event to be looked at without processing it.
@@ -69,7 +70,7 @@ func seen(r *providers.CreateUser) *SeenRequest {
 		return nil
 	}
 	s := &SeenRequest{
-		Principal: r.Principal, AuthProvider: r.AuthProvider, Email: r.Email, EmailVerified: r.EmailVerified, Name: first(r.Name, r.DisplayName),
+		Principal: r.Principal, AuthProvider: r.AuthProvider, Email: r.Email, EmailVerified: r.EmailVerified, Name: rules.First(r.Name, r.DisplayName),
 		IdentityName: r.IdentityName, Organizations: r.Organizations.Values, Password: r.Password != "" || r.PasswordHash != "", Avatar: r.Avatar != "",
 	}
 	if r.Identity != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker/record"
+	"github.com/idpsync/idpsync/worker/rules"
 )
 
 // prepareAll takes every undecided event through verification, validation and role checks, on as many goroutines as
@@ -86,7 +87,7 @@ func (w *Worker) judge(ctx context.Context, e *event) {
 // verify takes an event through verification, validation and role checks by the given directory.
 func (w *Worker) verify(ctx context.Context, dir *Directory, e *event) {
 	e.revision = dir.Revision
-	e.request = Request{}
+	e.request = rules.Request{}
 	tenant := dir.Tenant(e.env.Tenant)
 	if tenant == nil {
 		w.refuseStranger(ctx, e)
@@ -98,7 +99,7 @@ func (w *Worker) verify(ctx context.Context, dir *Directory, e *event) {
 		e.rejection.Hint = "Declare the source with idpsync apply, then replay."
 		return
 	}
-	e.request = Request{Tenant: &tenant.Rulebook, Source: &src.Source, Event: &e.env}
+	e.request = rules.Request{Tenant: &tenant.Tenant, Source: &src.Source, Event: &e.env}
 	e.note(stepReceive, "source", true, string(src.Kind)+" source "+src.Name+" of tenant "+tenant.Name)
 	if src.Err != nil {
 		e.wait = &wait{reason: "source_misconfigured", cause: src.Err}
@@ -131,8 +132,8 @@ func (w *Worker) verify(ctx context.Context, dir *Directory, e *event) {
 }
 
 // passwords is how this worker takes passwords.
-func (w *Worker) passwords() Passwords {
-	return Passwords{Unseal: w.cfg.Unseal, Durable: w.cfg.DurablePasswords, Weak: w.cfg.WeakHashes}
+func (w *Worker) passwords() rules.Passwords {
+	return rules.Passwords{Unseal: w.cfg.Unseal, Durable: w.cfg.DurablePasswords, Weak: w.cfg.WeakHashes}
 }
 
 // carries reports whether a source of the kind may send events of the shape.

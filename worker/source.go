@@ -16,6 +16,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/rules"
 )
 
 // A Directory is one revision of the declared tenants, organizations, roles and sources, with a provider for each
@@ -31,7 +32,7 @@ func (d *Directory) Tenant(id string) *Tenant { return d.tenants[id] }
 
 // A Tenant is a tenant with all that belongs to it.
 type Tenant struct {
-	Rulebook
+	rules.Tenant
 
 	sources map[string]*Source
 }
@@ -198,7 +199,7 @@ func (d *Directories) build(rows store.Directory, old *Directory) *Directory {
 	next := &Directory{Revision: rows.Revision, tenants: make(map[string]*Tenant, len(rows.Tenants)), policies: rows.Policies}
 	for _, t := range rows.Tenants {
 		next.tenants[strings.ToLower(t.ID)] = &Tenant{
-			Rulebook: Rulebook{
+			Tenant: rules.Tenant{
 				ID: strings.ToLower(t.ID), Name: t.Name, Owner: t.Owner, OwnerKey: t.OwnerKey, DefaultRoles: t.DefaultRoles,
 				RolesByName: map[string]store.Role{}, RolesByID: map[string]store.Role{}, Organizations: map[string]store.Organization{},
 			},

@@ -6,6 +6,7 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker/record"
+	"github.com/idpsync/idpsync/worker/rules"
 )
 
 // The steps of a trace that this package makes, beside those of providers.
@@ -66,7 +67,7 @@ func (e *event) traceRoles(r *record.Rejection) {
 }
 
 // traceIdentity records which user the request is about.
-func (e *event) traceIdentity(found store.Found, res Resolution, r *record.Rejection) {
+func (e *event) traceIdentity(found store.Found, res rules.Resolution, r *record.Rejection) {
 	if !e.env.Trace.Enabled() {
 		return
 	}
@@ -107,20 +108,20 @@ func (e *event) traceDecision(d record.Decision, linking bool) {
 }
 
 // writes says what the decision writes, beside the ledger row.
-func writes(r *Request, effects []Effect) string {
+func writes(r *rules.Request, effects []rules.Effect) string {
 	var rows []string
 	owner := false
 	for _, effect := range effects {
 		switch x := effect.(type) {
-		case PutUser:
+		case rules.PutUser:
 			rows, owner = append(rows, "user"), x.User.IsOwner
-		case PatchUser:
+		case rules.PatchUser:
 			owner = x.Patch.IsOwner != nil
-		case Link:
+		case rules.Link:
 			rows = append(rows, "identity")
-		case Grant:
+		case rules.Grant:
 			rows = append(rows, "role "+r.Tenant.RoleName(x.RoleID))
-		case GrantInOrganization:
+		case rules.GrantInOrganization:
 			rows = append(rows, "role "+r.Tenant.RolesByID[strings.ToLower(x.RoleID)].Name+"@"+r.Tenant.Organizations[strings.ToLower(x.OrganizationID)].Name)
 		}
 	}

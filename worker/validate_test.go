@@ -14,6 +14,7 @@ import (
 	"github.com/idpsync/idpsync/providers/seal"
 	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/record"
+	"github.com/idpsync/idpsync/worker/rules"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
 
@@ -106,11 +107,11 @@ func TestAddressesThatNobodyReachesAreRefused(t *testing.T) {
 		"a\u202e@c.example", "a@c_d.example", "a@xn--a.example", "a@" + strings.Repeat("a", 64) + ".example", strings.Repeat("a", 65) + "@c.example",
 		"a@" + strings.Repeat("aaaaaaa.", 32) + "example", "a\x00@c.example", "a@b@c.example", "a..b@c.example", ".a@c.example", "\xff@c.example",
 	} {
-		if e, err := worker.ParseEmail(address); err == nil {
+		if e, err := rules.ParseEmail(address); err == nil {
 			t.Errorf("%q is taken for %+v", address, e)
 		}
 	}
-	for address, want := range map[string]worker.Email{
+	for address, want := range map[string]rules.Email{
 		"Ada@Acme.Example":                      {Given: "Ada@Acme.Example", Key: "ada@acme.example", Domain: "acme.example"},
 		"a+b@c.example":                         {Given: "a+b@c.example", Key: "a+b@c.example", Domain: "c.example"},
 		"o'brien@c.example":                     {Given: "o'brien@c.example", Key: "o'brien@c.example", Domain: "c.example"},
@@ -118,7 +119,7 @@ func TestAddressesThatNobodyReachesAreRefused(t *testing.T) {
 		strings.Repeat("a", 64) + "@c.example":  {Given: strings.Repeat("a", 64) + "@c.example", Key: strings.Repeat("a", 64) + "@c.example", Domain: "c.example"},
 		"a@" + strings.Repeat("a", 63) + ".com": {Given: "a@" + strings.Repeat("a", 63) + ".com", Key: "a@" + strings.Repeat("a", 63) + ".com", Domain: strings.Repeat("a", 63) + ".com"},
 	} {
-		if got, err := worker.ParseEmail(address); err != nil || got != want {
+		if got, err := rules.ParseEmail(address); err != nil || got != want {
 			t.Errorf("%q: %+v, %v", address, got, err)
 		}
 	}

@@ -13,8 +13,8 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/directory/strictyaml"
+	"github.com/idpsync/idpsync/worker/rules"
 )
 
 // A key of a source and the kinds that have it.
@@ -393,7 +393,7 @@ func (r *reader) domains(v strictyaml.Value, s *providers.Source) {
 	seen := map[string]bool{}
 	names, places := texts(v)
 	for i, name := range names {
-		domain, err := worker.CanonicalDomain(name)
+		domain, err := rules.CanonicalDomain(name)
 		switch {
 		case err != nil:
 			places[i].Fail("as in acme.example; subdomains are listed on their own", "%q %s", name, strings.Replace(err.Error(), "has a domain", "is a domain", 1))

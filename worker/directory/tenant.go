@@ -4,8 +4,8 @@ import (
 	"slices"
 
 	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/directory/strictyaml"
+	"github.com/idpsync/idpsync/worker/rules"
 )
 
 // tenantRoles are the names of a tenant's roles by scope.
@@ -42,7 +42,7 @@ func (r *reader) owner(v strictyaml.Value, t *store.Tenant) {
 		return
 	}
 	s := v.Text()
-	email, err := worker.ParseEmail(s)
+	email, err := rules.ParseEmail(s)
 	if err != nil {
 		if v.IsText() {
 			v.Fail("the e-mail address of a person", "owner %q %v", s, err)

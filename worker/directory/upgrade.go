@@ -10,7 +10,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/rules"
 )
 
 // UpgradeOptions are what an upgrade needs beside the store.
@@ -209,7 +209,7 @@ func (u *upgrade) decideReservations(ctx context.Context) error {
 }
 
 func (u *upgrade) decideSkeletons(ctx context.Context) error {
-	twins, err := u.st.DecideSkeletons(ctx, worker.NameSkeleton)
+	twins, err := u.st.DecideSkeletons(ctx, rules.NameSkeleton)
 	for _, t := range twins {
 		u.say(t.TenantID, "compare the two users: idpsync get users "+t.ID, "user %s: the identity name looks like that of another user", t.ID)
 	}

@@ -1,4 +1,4 @@
-package worker
+package rules
 
 import (
 	"slices"
@@ -110,14 +110,14 @@ func validate(src *providers.Source, req *providers.CreateUser) (Draft, []provid
 			v.fault("avatar", "invalid", "The avatar "+err.Error()+".")
 		}
 	}
-	d.Name = first(req.Name, req.DisplayName, strings.TrimSpace(req.FirstName+" "+req.LastName), req.Email)
-	d.DisplayName = first(req.DisplayName, d.Name)
+	d.Name = First(req.Name, req.DisplayName, strings.TrimSpace(req.FirstName+" "+req.LastName), req.Email)
+	d.DisplayName = First(req.DisplayName, d.Name)
 	if d.IdentityName != "" {
 		d.IdentityKey = NameKey(d.IdentityName)
 		d.NameSkeleton = NameSkeleton(d.IdentityName)
 	}
 	given, family := splitName(d.Name)
-	d.FirstName, d.LastName = first(req.FirstName, given), first(req.LastName, family)
+	d.FirstName, d.LastName = First(req.FirstName, given), First(req.LastName, family)
 	return d, v.faults[:min(len(v.faults), maxFault)]
 }
 
@@ -270,7 +270,7 @@ func disguising(r rune) bool {
 	return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || unicode.Is(unicode.Co, r) || r == '\u2028' || r == '\u2029'
 }
 
-func first(values ...string) string {
+func First(values ...string) string {
 	for _, s := range values {
 		if strings.TrimSpace(s) != "" {
 			return s

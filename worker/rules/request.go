@@ -1,4 +1,4 @@
-package worker
+package rules
 
 import (
 	"github.com/idpsync/idpsync/providers"
@@ -9,7 +9,7 @@ import (
 // A Request is a verified request beside what the directory knows of where it came from. The rules are its methods, in the
 // order in which they are applied: Check, Resolve, Authorization and Permit, Effects. None of them does any I/O.
 type Request struct {
-	Tenant *Rulebook
+	Tenant *Tenant
 	Source *providers.Source
 	Event  *providers.Envelope
 	Asked  providers.CreateUser // what the source proved

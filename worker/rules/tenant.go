@@ -1,4 +1,4 @@
-package worker
+package rules
 
 import (
 	"strings"
@@ -8,7 +8,7 @@ import (
 )
 
 // A Rulebook is what the rules know of a tenant: its declared owner, roles and organizations. It does not change.
-type Rulebook struct {
+type Tenant struct {
 	ID           string // lower-case UUID
 	Name         string
 	Owner        string // e-mail of the owner to be, as declared; "" for none
@@ -21,7 +21,7 @@ type Rulebook struct {
 }
 
 // RoleName returns the name of the tenant role with the id, or "".
-func (t *Rulebook) RoleName(id string) string {
+func (t *Tenant) RoleName(id string) string {
 	for name, r := range t.RolesByName {
 		if r.ID == id {
 			return name
@@ -31,7 +31,7 @@ func (t *Rulebook) RoleName(id string) string {
 }
 
 // rolesOf returns what a user may do already, with the names that the directory has for it.
-func (t *Rulebook) rolesOf(u *store.User) (roles []record.RequestedRole, organizations []record.RequestedOrganization) {
+func (t *Tenant) rolesOf(u *store.User) (roles []record.RequestedRole, organizations []record.RequestedOrganization) {
 	for _, name := range u.Roles {
 		r := t.RolesByName[name]
 		roles = append(roles, record.RequestedRole{Tenant: strings.ToLower(r.TenantID), ID: r.ID, Name: name})

@@ -1,4 +1,4 @@
-package worker
+package rules
 
 import (
 	"slices"
@@ -14,14 +14,14 @@ import (
 //
 // An unknown role, an ungrantable one and another tenant's look alike in the answer. With no role claim the source's
 // default roles apply, else the tenant's, as far as the principal may grant them.
-func checkRoles(t *Rulebook, src *providers.Source, req *providers.CreateUser, d *Draft) *record.Rejection {
+func checkRoles(t *Tenant, src *providers.Source, req *providers.CreateUser, d *Draft) *record.Rejection {
 	if r := checkTenantRoles(t, src, req, d); r != nil {
 		return r
 	}
 	return checkOrganizations(t, req, d)
 }
 
-func checkTenantRoles(t *Rulebook, src *providers.Source, req *providers.CreateUser, d *Draft) *record.Rejection {
+func checkTenantRoles(t *Tenant, src *providers.Source, req *providers.CreateUser, d *Draft) *record.Rejection {
 	if !req.Roles.Present {
 		defaults := src.DefaultRoles
 		if len(defaults) == 0 {
@@ -79,7 +79,7 @@ type refusedOrganization struct {
 	RoleID         string `json:"roleId"`
 }
 
-func checkOrganizations(t *Rulebook, req *providers.CreateUser, d *Draft) *record.Rejection {
+func checkOrganizations(t *Tenant, req *providers.CreateUser, d *Draft) *record.Rejection {
 	var refused []refusedOrganization
 	seen := map[[2]string]bool{}
 	for i, asked := range req.Organizations.Values {

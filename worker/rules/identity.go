@@ -1,4 +1,4 @@
-package worker
+package rules
 
 import (
 	"cmp"
@@ -33,7 +33,7 @@ type Resolution struct {
 //
 // Everything else that meets a reserved address, or a name that another user has or that looks like it, is a conflict,
 // and nothing is written. A name that was only derived from the address gives way.
-func resolve(t *Rulebook, src *providers.Source, req *providers.CreateUser, d *Draft, found store.Found) (Resolution, *record.Rejection) {
+func resolve(t *Tenant, src *providers.Source, req *providers.CreateUser, d *Draft, found store.Found) (Resolution, *record.Rejection) {
 	if req.Identity == nil {
 		return resolveProvisioned(req, found)
 	}
@@ -90,12 +90,12 @@ func anchors(s *providers.Source, id store.FoundIdentity, issuer string) bool {
 
 // becomesOwner reports whether a login proves the address that the directory names as the owner's, for a domain that its
 // source speaks for, in a tenant that has no owner yet.
-func becomesOwner(t *Rulebook, d *Draft, found store.Found) bool {
+func becomesOwner(t *Tenant, d *Draft, found store.Found) bool {
 	return d.EmailVerified && d.EmailReserved && t.OwnerKey != "" && d.Email.Key == t.OwnerKey && sameMailbox(d.Email.Given, t.Owner) && found.OwnerID == ""
 }
 
 // takes reports why a login may not have the user whose address it names; nil when it may.
-func takes(t *Rulebook, src *providers.Source, req *providers.CreateUser, d *Draft, u *store.User) *record.Rejection {
+func takes(t *Tenant, src *providers.Source, req *providers.CreateUser, d *Draft, u *store.User) *record.Rejection {
 	provisioned := WaitsForLogin(u) && (u.AuthProvider == req.AuthProvider || u.AuthProvider == "local")
 	linked := src.LinkByEmail == "verified" && u.EmailVerified && !u.IsOwner
 	switch {
@@ -122,7 +122,7 @@ func takes(t *Rulebook, src *providers.Source, req *providers.CreateUser, d *Dra
 
 // ungrantable returns the names of the roles of the user that the source cannot grant, those too that are withdrawn: they
 // return when they are declared again.
-func ungrantable(t *Rulebook, src *providers.Source, u *store.User) []string {
+func ungrantable(t *Tenant, src *providers.Source, u *store.User) []string {
 	var missing []string
 	for _, name := range u.Roles {
 		if !slices.Contains(src.Grants, name) {
