@@ -6,7 +6,6 @@ toolchain go1.26.11
 
 require (
 	cel.dev/cel-go v0.33.2
-	github.com/alexedwards/argon2id v1.0.0
 	github.com/beevik/etree v1.7.0
 	github.com/cedar-policy/cedar-go v1.9.0
 	github.com/coreos/go-oidc/v3 v3.21.0
