@@ -86,6 +86,19 @@ var fences = []fence{
 	{"golang.org/x/text", []string{"worker", "worker/rules/confusable"}, "names and addresses are compared in NFC, folded, and as they look"},
 }
 
+// An experiment says which file may import the experimental packages of a foreign module, and why no other.
+type experiment struct {
+	module  string
+	file    string
+	because string
+}
+
+// experiments lists the foreign modules whose experimental packages, those with x/exp in their path, are imported, and by
+// which file. It binds tests too: they break with the same release.
+var experiments = []experiment{
+	{"github.com/cedar-policy/cedar-go", "worker/policy/experimental.go", "any release of the library may change them, and then one file is to be changed"},
+}
+
 // imported is one import of a file of this module.
 type imported struct {
 	pkg, file, path string
@@ -202,6 +215,35 @@ func TestForeignModulesStayInsideTheirFences(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestExperimentalPackagesAreImportedByOneFile(t *testing.T) {
+	used := map[string]bool{}
+	for _, i := range importsOfModule(t) {
+		if !isExperimental(i.path) {
+			continue
+		}
+		row := slices.IndexFunc(experiments, func(e experiment) bool { return within(i.path, e.module) })
+		if row < 0 {
+			t.Errorf("%s imports %s, which is experimental and has no row in the table experiments: say which file needs it, and why", i.file, i.path)
+			continue
+		}
+		e := experiments[row]
+		used[e.module] = used[e.module] || i.file == e.file
+		if i.file != e.file {
+			t.Errorf("%s imports %s, which belongs into %s alone, because: %s", i.file, i.path, e.file, e.because)
+		}
+	}
+	for _, e := range experiments {
+		if !used[e.module] {
+			t.Errorf("the table experiments lets %s import experimental packages of %s, which it does not do", e.file, e.module)
+		}
+	}
+}
+
+// isExperimental reports whether a path is of golang.org/x/exp or has the x/exp of another module in it.
+func isExperimental(path string) bool {
+	return !within(path, modulePath) && strings.Contains(path+"/", "/x/exp/")
 }
 
 func TestBinaryHoldsNothingOfTesting(t *testing.T) {

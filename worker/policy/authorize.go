@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"github.com/cedar-policy/cedar-go"
-	xast "github.com/cedar-policy/cedar-go/x/exp/ast"
 
 	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/record"
@@ -39,16 +38,8 @@ func (rs rules) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] {
 // applies reports whether the scope of a policy leaves room for an action. A policy that has none for it cannot match
 // and cannot err, so it need not be asked.
 func applies(p *cedar.Policy, action cedar.EntityUID) bool {
-	switch sc := (*xast.Policy)(p.AST()).Action.(type) {
-	case xast.ScopeTypeEq:
-		return sc.Entity == action
-	case xast.ScopeTypeIn:
-		return sc.Entity == action
-	case xast.ScopeTypeInSet:
-		return slices.Contains(sc.Entities, action)
-	default:
-		return true
-	}
+	actions, all := scopeActions(p)
+	return all || slices.Contains(actions, action)
 }
 
 // Authorize implements [worker.Authorizer]: may the principal create the user in the tenant; if the request links, may it

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/cedar-policy/cedar-go"
-	xast "github.com/cedar-policy/cedar-go/x/exp/ast"
 
 	"github.com/idpsync/idpsync/worker/directory/strictyaml"
 )
@@ -65,17 +64,4 @@ func Warnings(files []File) strictyaml.Faults {
 		})
 	}
 	return out
-}
-
-// scopeActions returns the actions that the scope of a policy names; all is true when it names none.
-func scopeActions(p *cedar.Policy) (actions []cedar.EntityUID, all bool) {
-	switch sc := (*xast.Policy)(p.AST()).Action.(type) {
-	case xast.ScopeTypeEq:
-		return []cedar.EntityUID{sc.Entity}, false
-	case xast.ScopeTypeIn:
-		return []cedar.EntityUID{sc.Entity}, false
-	case xast.ScopeTypeInSet:
-		return sc.Entities, false
-	}
-	return nil, true
 }
