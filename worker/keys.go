@@ -83,24 +83,24 @@ func (k storedKeys) Observe(ctx context.Context, tenant, source, issuer string, 
 	return k.store.ObserveSourceKeys(ctx, tenant, source, issuer, row)
 }
 
-// followKeys has the providers take over what other workers learned of keys, and what operators banned, looking at every
-// interval until ctx ends.
-func (w *Worker) followKeys(ctx context.Context, interval time.Duration) {
+// FollowKeys has the providers take over what other workers learned of keys, and what operators banned, looking at every
+// interval until ctx ends. From time to time it tells when the keys of sources end.
+func (d *Directories) FollowKeys(ctx context.Context, interval time.Duration, ends func([]TrustEnd)) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	known := int64(-1) // histories that an older version wrote have revision 0
 	failed := false
 	var told time.Time // when the ends of keys were told last
 	for {
-		if now := w.now(); now.Sub(told) >= tellEnds || now.Before(told) {
+		if now := d.now(); now.Sub(told) >= tellEnds || now.Before(told) {
 			told = now
-			w.metrics.TrustExpires(w.directories.trustEnds())
+			ends(d.trustEnds())
 		}
-		revision, err := w.takeOverKeys(ctx, known)
+		revision, err := d.takeOverKeys(ctx, known)
 		if err == nil {
 			known = revision
 		} else if !failed && ctx.Err() == nil { // once for each time that the store goes away
-			w.log.Warn("changes of keys not read; they are read when the store is back", "error", err)
+			d.log.Warn("changes of keys not read; they are read when the store is back", "error", err)
 		}
 		failed = err != nil
 		select {
@@ -118,9 +118,10 @@ const (
 	keyReadRetry = 5 * time.Second  // after another worker was found to read it
 )
 
-// refreshKeys reads each issuer again at half of its source's key_staleness, so that a first login after a quiet night
-// finds keys that were seen lately. Of all workers the one that holds the lease does so.
-func (w *Worker) refreshKeys(ctx context.Context, interval time.Duration) {
+// RefreshKeys reads each issuer again at half of its source's key_staleness, so that a first login after a quiet night
+// finds keys that were seen lately. Of all workers the one that holds the lease does so; name is that of this one. Nothing
+// is read while away reports that the store is.
+func (d *Directories) RefreshKeys(ctx context.Context, name string, interval time.Duration, away func() bool) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	var readers sync.WaitGroup
@@ -133,15 +134,15 @@ func (w *Worker) refreshKeys(ctx context.Context, interval time.Duration) {
 			return
 		case <-tick.C:
 		}
-		now := w.now()
-		due := w.directories.keysDue(now)
+		now := d.now()
+		due := d.keysDue(now)
 		for id := range next {
 			if _, ok := due[id]; !ok {
 				delete(next, id)
 			}
 		}
 		for id, src := range due {
-			if now.Before(next[id]) && !now.Before(next[id].Add(-keyReadRetry)) || w.breaker.open() {
+			if now.Before(next[id]) && !now.Before(next[id].Add(-keyReadRetry)) || away() {
 				continue
 			}
 			select {
@@ -152,26 +153,26 @@ func (w *Worker) refreshKeys(ctx context.Context, interval time.Duration) {
 			next[id] = now.Add(keyReadRetry)
 			readers.Go(func() {
 				defer func() { <-free }()
-				w.readKeys(ctx, id, src)
+				d.readKeys(ctx, name, id, src)
 			})
 		}
 	}
 }
 
 // readKeys reads one issuer, if no other worker does.
-func (w *Worker) readKeys(ctx context.Context, id store.KeyHistoryID, src *Source) {
+func (d *Directories) readKeys(ctx context.Context, name string, id store.KeyHistoryID, src *Source) {
 	half := src.Staleness() / 2
-	claimed, err := w.store.ClaimKeyRead(ctx, id, w.cfg.Name, half, min(half, keyReadLease))
+	claimed, err := d.store.ClaimKeyRead(ctx, id, name, half, min(half, keyReadLease))
 	if err != nil || !claimed {
 		if err != nil && ctx.Err() == nil {
-			w.log.Debug("reading of keys not claimed", "source", src.Name, "error", err)
+			d.log.Debug("reading of keys not claimed", "source", src.Name, "error", err)
 		}
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, keyReadLease)
 	defer cancel()
 	if err := src.Provider.(providers.KeyHolder).ReadKeys(ctx); err != nil {
-		w.log.Debug("keys not read again", "tenant", id.Tenant, "source", src.Name, "error", err)
+		d.log.Debug("keys not read again", "tenant", id.Tenant, "source", src.Name, "error", err)
 	}
 }
 
@@ -211,16 +212,16 @@ func (d *Directories) trustEnds() []TrustEnd {
 }
 
 // takeOverKeys reloads the histories that changed after the revision since, and returns the newest revision.
-func (w *Worker) takeOverKeys(ctx context.Context, since int64) (int64, error) {
-	revision, err := w.store.KeysRevision(ctx)
+func (d *Directories) takeOverKeys(ctx context.Context, since int64) (int64, error) {
+	revision, err := d.store.KeysRevision(ctx)
 	if err != nil || revision == since {
 		return revision, err
 	}
-	changed, err := w.store.ChangedKeyHistories(ctx, since)
+	changed, err := d.store.ChangedKeyHistories(ctx, since)
 	if err != nil {
 		return since, err
 	}
-	dir := w.directories.Current()
+	dir := d.Current()
 	for _, id := range changed {
 		tenant := dir.Tenant(id.Tenant)
 		if tenant == nil {
@@ -237,4 +238,10 @@ func (w *Worker) takeOverKeys(ctx context.Context, since int64) (int64, error) {
 		}
 	}
 	return revision, nil
+}
+
+// A TrustEnd says when the keys of a source end.
+type TrustEnd struct {
+	Tenant, Source string
+	At             time.Time
 }

@@ -94,7 +94,7 @@ func (w *Worker) verify(ctx context.Context, dir *Directory, e *event) {
 		return
 	}
 	src := tenant.Source(e.env.Source)
-	if src == nil || !carries(src.Kind, e.env.Shape) {
+	if src == nil || !Carries(src.Kind, e.env.Shape) {
 		e.rejection = fromDirectory(record.Reject(record.CodeUnknownSource, "", "There is no such source in this tenant for events of this kind."))
 		e.rejection.Hint = "Declare the source with idpsync apply, then replay."
 		return
@@ -105,7 +105,7 @@ func (w *Worker) verify(ctx context.Context, dir *Directory, e *event) {
 		e.wait = &wait{reason: "source_misconfigured", cause: src.Err}
 		return
 	}
-	if age := w.now().Sub(e.env.StoredAt); age > src.maxAge() && !e.env.Replayed && (e.parked == nil || e.parked.Attempts == 0) {
+	if age := w.now().Sub(e.env.StoredAt); age > src.MaxAge() && !e.env.Replayed && (e.parked == nil || e.parked.Attempts == 0) {
 		e.rejection = record.Reject(record.CodeUnauthenticated, "event_too_old", "The event waited longer than its source allows before it was first processed.")
 		e.rejection.Hint = "Raise max_event_age of the source if events may wait that long; a replay is not bounded by it."
 		return
@@ -136,16 +136,19 @@ func (w *Worker) passwords() rules.Passwords {
 	return rules.Passwords{Unseal: w.cfg.Unseal, Durable: w.cfg.DurablePasswords, Weak: w.cfg.WeakHashes}
 }
 
-// carries reports whether a source of the kind may send events of the shape.
-func carries(k providers.Kind, s providers.Shape) bool {
-	switch s {
-	case providers.ShapeLogin:
-		return k == providers.KindOIDC || k == providers.KindSAML
-	case providers.ShapeFeed:
-		return k == providers.KindFeed
-	default:
-		return k == providers.KindCommand
+// refuseStranger rejects an event of a tenant that the directory does not have. Only who proves a right to know learns
+// that: a command is verified as if the tenant were there, so that an outsider finds no difference. Logins and feeds
+// come through the broker alone, whose permissions name the tenant.
+func (w *Worker) refuseStranger(ctx context.Context, e *event) {
+	if err := w.directories.VerifyStranger(ctx, e.env); err != nil {
+		e.refuse(err)
+		if e.rejection != nil {
+			e.rejection = fromDirectory(e.rejection)
+		}
+		return
 	}
+	e.rejection = fromDirectory(record.Reject(record.CodeUnknownTenant, "", "There is no such tenant."))
+	e.rejection.Hint = "Declare the tenant with idpsync apply, then replay."
 }
 
 // fromDirectory marks a rejection that another directory might not make.

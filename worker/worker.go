@@ -42,9 +42,6 @@ type Store interface {
 	SetInFlight(ctx context.Context, b store.InFlight) error
 	ClearInFlight(ctx context.Context, worker, stream string, sequence uint64) error
 	InFlight(ctx context.Context, worker string) ([]store.InFlight, error)
-	KeysRevision(ctx context.Context) (int64, error)
-	ChangedKeyHistories(ctx context.Context, since int64) ([]store.KeyHistoryID, error)
-	ClaimKeyRead(ctx context.Context, id store.KeyHistoryID, worker string, every, lease time.Duration) (bool, error)
 	DeadLetterState
 }
 
@@ -55,12 +52,6 @@ type Metrics interface {
 	Parked(events int)
 	Paused(paused bool) // the database is away
 	TrustExpires(ends []TrustEnd)
-}
-
-// A TrustEnd says when the keys of a source end.
-type TrustEnd struct {
-	Tenant, Source string
-	At             time.Time
 }
 
 // Config is how a worker works. A zero value of any field but the first ones has the default beside it.
@@ -206,8 +197,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	var background sync.WaitGroup
 	aside, stopAside := context.WithCancel(hard)
 	background.Go(func() { w.directories.Follow(aside, w.cfg.Refresh) })
-	background.Go(func() { w.followKeys(aside, w.cfg.Refresh) })
-	background.Go(func() { w.refreshKeys(aside, w.cfg.Refresh) })
+	background.Go(func() { w.directories.FollowKeys(aside, w.cfg.Refresh, w.metrics.TrustExpires) })
+	background.Go(func() { w.directories.RefreshKeys(aside, w.cfg.Name, w.cfg.Refresh, w.breaker.open) })
 	background.Go(func() { w.keepAlive(aside) })
 	background.Go(func() { w.sweep(aside) })
 

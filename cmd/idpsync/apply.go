@@ -18,7 +18,7 @@ import (
 	"github.com/idpsync/idpsync/providers/saml"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker/directory"
-	"github.com/idpsync/idpsync/worker/directory/strictyaml"
+	"github.com/idpsync/idpsync/worker/strictyaml"
 	"github.com/idpsync/idpsync/worker/policy"
 )
 

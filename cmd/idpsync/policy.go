@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/idpsync/idpsync/worker/directory/strictyaml"
+	"github.com/idpsync/idpsync/worker/strictyaml"
 	"github.com/idpsync/idpsync/worker/policy"
 )
 

@@ -17,7 +17,7 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/seal"
 	"github.com/idpsync/idpsync/providers/wire"
-	"github.com/idpsync/idpsync/worker/directory/strictyaml"
+	"github.com/idpsync/idpsync/worker/strictyaml"
 	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )

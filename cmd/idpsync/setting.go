@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/idpsync/idpsync/worker/directory/strictyaml"
+	"github.com/idpsync/idpsync/worker/strictyaml"
 	"github.com/idpsync/idpsync/worker/record"
 )
 

@@ -12,7 +12,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/worker/directory/strictyaml"
+	"github.com/idpsync/idpsync/worker/strictyaml"
 )
 
 // Options are the checks that need more than the file. Those not set are not made.

@@ -6,7 +6,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/mapping"
-	"github.com/idpsync/idpsync/worker/directory/strictyaml"
+	"github.com/idpsync/idpsync/worker/strictyaml"
 )
 
 // mapping reads and compiles the CEL expressions of a source, one for each field of a user. An empty expression

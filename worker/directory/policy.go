@@ -11,7 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/worker/directory/strictyaml"
+	"github.com/idpsync/idpsync/worker/strictyaml"
 )
 
 const policySuffix = ".cedar"

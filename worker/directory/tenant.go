@@ -4,7 +4,7 @@ import (
 	"slices"
 
 	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/worker/directory/strictyaml"
+	"github.com/idpsync/idpsync/worker/strictyaml"
 	"github.com/idpsync/idpsync/worker/rules"
 )
 

@@ -6,7 +6,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/worker/directory/strictyaml"
+	"github.com/idpsync/idpsync/worker/strictyaml"
 )
 
 // A placedSource is a source as it was read, with the place of its declaration and the name of its tenant.

@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/idpsync/idpsync/providers"
-	"github.com/idpsync/idpsync/worker/directory/strictyaml"
+	"github.com/idpsync/idpsync/worker/strictyaml"
 	"github.com/idpsync/idpsync/worker/record"
 )
 

@@ -17,7 +17,7 @@ import (
 
 	"github.com/cedar-policy/cedar-go"
 
-	"github.com/idpsync/idpsync/worker/directory/strictyaml"
+	"github.com/idpsync/idpsync/worker/strictyaml"
 )
 
 // Bounds of what is read, far above what anybody writes: the library's parser and checker recurse.

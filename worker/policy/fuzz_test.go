@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/idpsync/idpsync/providers"
-	"github.com/idpsync/idpsync/worker/directory/strictyaml"
+	"github.com/idpsync/idpsync/worker/strictyaml"
 	"github.com/idpsync/idpsync/worker/policy"
 	"github.com/idpsync/idpsync/worker/record"
 )

@@ -7,7 +7,7 @@ import (
 
 	"github.com/cedar-policy/cedar-go"
 
-	"github.com/idpsync/idpsync/worker/directory/strictyaml"
+	"github.com/idpsync/idpsync/worker/strictyaml"
 )
 
 var existing = regexp.MustCompile(`\bexisting\b`)

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/idpsync/idpsync/worker/directory/strictyaml"
+	"github.com/idpsync/idpsync/worker/strictyaml"
 )
 
 func TestHostileDocumentsAreRefused(t *testing.T) {

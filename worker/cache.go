@@ -1,67 +1,26 @@
 package worker
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/worker/rules"
 )
 
-// A Directory is one revision of the declared tenants, organizations, roles and sources, with a provider for each
-// source. It does not change.
-type Directory struct {
-	Revision int64
-	tenants  map[string]*Tenant
-	policies []store.Policy
-}
-
-// Tenant returns the tenant of the lower-case UUID id, or nil.
-func (d *Directory) Tenant(id string) *Tenant { return d.tenants[id] }
-
-// A Tenant is a tenant with all that belongs to it.
-type Tenant struct {
-	rules.Tenant
-
-	sources map[string]*Source
-}
-
-// Source returns the source called name, or nil.
-func (t *Tenant) Source(name string) *Source { return t.sources[name] }
-
-// A Source is a configured source with its provider. A source whose configuration does not work stays listed, with
-// the reason in Err, so that its events can be told apart from those of a source that nobody declared.
-type Source struct {
-	providers.Source
-	Provider providers.Provider
-	Err      error
-
-	config []byte
-}
-
-// maxAge is the greatest age of an event at first processing.
-func (s *Source) maxAge() time.Duration {
-	if s.MaxEventAge > 0 {
-		return s.MaxEventAge
-	}
-	return providers.DefaultMaxEventAge
-}
-
-// A DirectoryStore is where the directory is kept.
+// A DirectoryStore is where the directory and what is known of keys are kept; *store.Store is one.
 type DirectoryStore interface {
 	DirectoryRevision(ctx context.Context) (int64, error)
 	Directory(ctx context.Context) (store.Directory, error)
+	KeysRevision(ctx context.Context) (int64, error)
+	ChangedKeyHistories(ctx context.Context, since int64) ([]store.KeyHistoryID, error)
+	ClaimKeyRead(ctx context.Context, id store.KeyHistoryID, worker string, every, lease time.Duration) (bool, error)
 }
 
 // Directories keeps the newest directory in memory and follows its changes. It is safe for concurrent use.
@@ -195,99 +154,12 @@ func (d *Directories) Follow(ctx context.Context, interval time.Duration) {
 	}
 }
 
-func (d *Directories) build(rows store.Directory, old *Directory) *Directory {
-	next := &Directory{Revision: rows.Revision, tenants: make(map[string]*Tenant, len(rows.Tenants)), policies: rows.Policies}
-	for _, t := range rows.Tenants {
-		next.tenants[strings.ToLower(t.ID)] = &Tenant{
-			Tenant: rules.Tenant{
-				ID: strings.ToLower(t.ID), Name: t.Name, Owner: t.Owner, OwnerKey: t.OwnerKey, DefaultRoles: t.DefaultRoles,
-				RolesByName: map[string]store.Role{}, RolesByID: map[string]store.Role{}, Organizations: map[string]store.Organization{},
-			},
-			sources: map[string]*Source{},
-		}
+// VerifyStranger verifies a command of a tenant that the directory does not have, as if the tenant were there. Of other
+// events nothing can be verified without a source.
+func (d *Directories) VerifyStranger(ctx context.Context, env providers.Envelope) error {
+	if d.strangers == nil || !Carries(providers.KindCommand, env.Shape) {
+		return nil
 	}
-	for _, r := range rows.Roles {
-		t := next.tenants[strings.ToLower(r.TenantID)]
-		if t == nil {
-			continue
-		}
-		if r.Scope == store.ScopeOrganization {
-			t.RolesByID[strings.ToLower(r.ID)] = r
-		} else {
-			t.RolesByName[r.Name] = r
-		}
-	}
-	for _, o := range rows.Organizations {
-		if t := next.tenants[strings.ToLower(o.TenantID)]; t != nil {
-			t.Organizations[strings.ToLower(o.ID)] = o
-		}
-	}
-	for _, s := range rows.Sources {
-		if t := next.tenants[strings.ToLower(s.TenantID)]; t != nil {
-			t.sources[s.Name] = d.source(t.ID, s, old)
-		}
-	}
-	for _, t := range next.tenants {
-		d.checkAnchors(t)
-	}
-	if _, ok := d.factories[providers.KindCommand]; ok {
-		for _, t := range next.tenants {
-			admin := store.Source{TenantID: t.ID, Name: providers.AdminSource, Kind: string(providers.KindCommand), Config: []byte("{}")}
-			t.sources[providers.AdminSource] = d.source(t.ID, admin, old)
-		}
-	}
-	return next
-}
-
-// checkAnchors stops the SAML sources whose identities could be those of another source: apply refuses them, but a
-// database may have been filled by an older version or by other means.
-func (d *Directories) checkAnchors(t *Tenant) {
-	for name, s := range t.sources {
-		if s.Kind != providers.KindSAML || s.Err != nil {
-			continue
-		}
-		var err error
-		if s.Issuer == "" {
-			err = fmt.Errorf("source %s is not pinned to the entityID of its identity provider; run idpsync migrate, or apply the directory again", name)
-		}
-		for _, other := range t.sources {
-			if other.Name != name && s.Clashes(other.Source) {
-				err = fmt.Errorf("sources %s and %s have the same issuer %s; remove one of them", name, other.Name, s.Issuer)
-			}
-		}
-		if err == nil {
-			continue
-		}
-		if c, ok := s.Provider.(io.Closer); ok {
-			err = errors.Join(err, c.Close())
-		}
-		t.sources[name] = &Source{Source: s.Source, Err: err, config: s.config}
-		d.log.Error("source cannot work; its events wait", "tenant", t.ID, "source", name, "error", err)
-	}
-}
-
-func (d *Directories) source(tenant string, row store.Source, old *Directory) *Source {
-	if t := old.tenants[tenant]; t != nil {
-		if s := t.sources[row.Name]; s != nil && string(s.Kind) == row.Kind && s.Err == nil && bytes.Equal(s.config, row.Config) {
-			return s
-		}
-	}
-	s := &Source{config: row.Config}
-	if err := json.Unmarshal(row.Config, &s.Source); err != nil {
-		s.Err = fmt.Errorf("configuration of source %s: %w", row.Name, err)
-	}
-	s.Tenant, s.Name, s.Kind = tenant, row.Name, providers.Kind(row.Kind)
-	factory, ok := d.factories[s.Kind]
-	if !ok && s.Err == nil {
-		s.Err = fmt.Errorf("source %s is of kind %q, which this worker does not know; upgrade the worker", row.Name, row.Kind)
-	}
-	if s.Err == nil {
-		if s.Provider, s.Err = factory(s.Source, d.env); s.Err != nil {
-			s.Provider = nil
-		}
-	}
-	if s.Err != nil {
-		d.log.Error("source cannot work; its events wait", "tenant", tenant, "source", row.Name, "error", s.Err)
-	}
-	return s
+	_, err := d.strangers.Verify(ctx, env)
+	return err
 }
