@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/worker/directory"
 	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/rules"
 )
@@ -85,7 +86,7 @@ func (w *Worker) judge(ctx context.Context, e *event) {
 }
 
 // verify takes an event through verification, validation and role checks by the given directory.
-func (w *Worker) verify(ctx context.Context, dir *Directory, e *event) {
+func (w *Worker) verify(ctx context.Context, dir *directory.Directory, e *event) {
 	e.revision = dir.Revision
 	e.request = rules.Request{}
 	tenant := dir.Tenant(e.env.Tenant)
@@ -94,7 +95,7 @@ func (w *Worker) verify(ctx context.Context, dir *Directory, e *event) {
 		return
 	}
 	src := tenant.Source(e.env.Source)
-	if src == nil || !Carries(src.Kind, e.env.Shape) {
+	if src == nil || !directory.Carries(src.Kind, e.env.Shape) {
 		e.rejection = fromDirectory(record.Reject(record.CodeUnknownSource, "", "There is no such source in this tenant for events of this kind."))
 		e.rejection.Hint = "Declare the source with idpsync apply, then replay."
 		return

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/directory"
 	"github.com/idpsync/idpsync/worker/record"
 )
 
@@ -51,7 +52,7 @@ type Metrics interface {
 	Outcome(source, door, outcome, code string)
 	Parked(events int)
 	Paused(paused bool) // the database is away
-	TrustExpires(ends []TrustEnd)
+	TrustExpires(ends []directory.TrustEnd)
 }
 
 // Config is how a worker works. A zero value of any field but the first ones has the default beside it.
@@ -134,7 +135,7 @@ type Worker struct {
 	cfg         Config
 	store       Store
 	publisher   Publisher
-	directories *Directories
+	directories *directory.Cache
 	authorizer  Authorizer
 	metrics     Metrics
 	log         *slog.Logger
@@ -156,7 +157,7 @@ type Worker struct {
 
 // New returns a worker that is ready to Run. The store must be migrated, the streams and consumers must exist, and
 // directories must have been loaded once.
-func New(st Store, publisher Publisher, directories *Directories, authorizer Authorizer, cfg Config) (*Worker, error) {
+func New(st Store, publisher Publisher, directories *directory.Cache, authorizer Authorizer, cfg Config) (*Worker, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
@@ -312,4 +313,4 @@ func (noMetrics) Stage(string, int, time.Duration)           {}
 func (noMetrics) Outcome(source, door, outcome, code string) {}
 func (noMetrics) Parked(int)                                 {}
 func (noMetrics) Paused(bool)                                {}
-func (noMetrics) TrustExpires([]TrustEnd)                    {}
+func (noMetrics) TrustExpires([]directory.TrustEnd)          {}

@@ -19,7 +19,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers/oidc/issuer"
 	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/worker/directory"
+	"github.com/idpsync/idpsync/worker/directory/manifest"
 	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
@@ -132,7 +132,7 @@ func (b *benchmark) declare(ctx context.Context, st *store.Store, further string
     sources:
       - {name: okta, kind: oidc, issuer: %q, audiences: [idpsync], domains: [corp.example], default_roles: [user], grants: [user]}
 %s`, b.tenant, b.tenant[:8], b.issuer.URL(), further)
-	declared, err := directory.Parse("bench.yaml", []byte(text), directory.Options{})
+	declared, err := manifest.Parse("bench.yaml", []byte(text), manifest.Options{})
 	if err != nil {
 		return err
 	}
@@ -144,7 +144,7 @@ func (b *benchmark) declare(ctx context.Context, st *store.Store, further string
 	want.Tenants = append(want.Tenants, declared.Directory.Tenants...)
 	want.Roles = append(want.Roles, declared.Directory.Roles...)
 	want.Sources = append(want.Sources, declared.Directory.Sources...)
-	_, err = st.ApplyDirectory(ctx, have.Revision, directory.Complete(have, want), "bench", b.app.now())
+	_, err = st.ApplyDirectory(ctx, have.Revision, manifest.Complete(have, want), "bench", b.app.now())
 	return err
 }
 

@@ -15,7 +15,7 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/saml/idp"
 	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/worker/directory"
+	"github.com/idpsync/idpsync/worker/directory/manifest"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -127,7 +127,7 @@ func (m *demo) apply(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	plan, err := directory.NewPlan(have, declared)
+	plan, err := manifest.NewPlan(have, declared)
 	if err != nil {
 		return fmt.Errorf("the demo's directory: %w", err)
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/directory"
 	"github.com/idpsync/idpsync/worker/record"
 )
 
@@ -201,7 +201,7 @@ func writeMetrics(t *testing.T, b *bytes.Buffer) {
 	m := newMetrics()
 	m.Stage("commit", 1, 0)
 	m.Outcome("okta", "stream", "created", "")
-	m.TrustExpires([]worker.TrustEnd{{Tenant: "acme", Source: "adfs"}})
+	m.TrustExpires([]directory.TrustEnd{{Tenant: "acme", Source: "adfs"}})
 	families, err := m.registry.Gather()
 	if err != nil {
 		t.Fatal(err)

@@ -17,9 +17,9 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/seal"
 	"github.com/idpsync/idpsync/providers/wire"
-	"github.com/idpsync/idpsync/worker/strictyaml"
 	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
+	"github.com/idpsync/idpsync/worker/strictyaml"
 )
 
 // maxSent bounds what is sent, in bytes.

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/idpsync/idpsync/worker/strictyaml"
 	"github.com/idpsync/idpsync/worker/record"
+	"github.com/idpsync/idpsync/worker/strictyaml"
 )
 
 // off is the address of a listener that is not wanted.

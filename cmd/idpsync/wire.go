@@ -19,6 +19,7 @@ import (
 	"github.com/idpsync/idpsync/providers/seal"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/directory"
 	"github.com/idpsync/idpsync/worker/policy"
 	"github.com/idpsync/idpsync/worker/stream"
 )
@@ -124,9 +125,9 @@ type deployment struct {
 	conn        *stream.Conn
 	key         *seal.Key
 	env         providers.Environment
-	credentials *worker.Credentials
+	credentials *directory.Credentials
 	policies    *policy.Holder
-	directories *worker.Directories
+	directories *directory.Cache
 	metrics     *metrics
 	worker      *worker.Worker
 }
@@ -189,11 +190,11 @@ func (a *app) buildWorker(ctx context.Context, d *deployment, o deployOptions) (
 		return fmt.Errorf("built-in policies: %w", err)
 	}
 	d.policies = policy.NewHolder(builtin)
-	d.credentials = worker.NewCredentials(d.store, a.now, log)
+	d.credentials = directory.NewCredentials(d.store, a.now, log)
 	d.env = providers.Environment{
-		Keys: worker.NewKeys(d.store, d.brokerClock()), Credentials: d.credentials, HTTP: httpClient(), Now: a.now, Log: log,
+		Keys: directory.NewKeys(d.store, d.brokerClock()), Credentials: d.credentials, HTTP: httpClient(), Now: a.now, Log: log,
 	}
-	d.directories = worker.NewDirectories(d.store, factories(), d.env, d.reloadPolicies)
+	d.directories = directory.NewCache(d.store, factories(), d.env, d.reloadPolicies)
 	if err := d.directories.Reload(ctx); err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/directory"
 	"github.com/idpsync/idpsync/worker/record"
 )
 
@@ -87,7 +88,7 @@ func die() {
 }
 
 // New is worker.New with points around what the worker uses.
-func New(environ map[string]string, st *store.Store, p worker.Publisher, d *worker.Directories, a worker.Authorizer, c worker.Config) (*worker.Worker, error) {
+func New(environ map[string]string, st *store.Store, p worker.Publisher, d *directory.Cache, a worker.Authorizer, c worker.Config) (*worker.Worker, error) {
 	t := newTrigger(environ)
 	open := c.Open
 	c.Open = func(ctx context.Context, lane string) (worker.Consumer, error) {

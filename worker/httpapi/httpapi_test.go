@@ -20,6 +20,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/directory"
 	"github.com/idpsync/idpsync/worker/httpapi"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
@@ -52,7 +53,7 @@ func newAPIOf(t *testing.T, o workertest.Options, configure ...func(*worker.Conf
 	d := workertest.New(t, o)
 	p := d.Start(configure...)
 	auth := providers.Authentication{
-		Credentials: worker.NewCredentials(d.Store, d.Clock.Now, slog.New(slog.DiscardHandler)), Tokens: p.Directories,
+		Credentials: directory.NewCredentials(d.Store, d.Clock.Now, slog.New(slog.DiscardHandler)), Tokens: p.Directories,
 	}
 	return &api{
 		t: t, d: d, p: p, contract: readContract(t), admin: d.Credential(workertest.Acme, "user", "admin", "viewer"),

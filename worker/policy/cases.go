@@ -6,8 +6,8 @@ import (
 	"strings"
 
 	"github.com/idpsync/idpsync/providers"
-	"github.com/idpsync/idpsync/worker/strictyaml"
 	"github.com/idpsync/idpsync/worker/record"
+	"github.com/idpsync/idpsync/worker/strictyaml"
 )
 
 // A Verdict is a decision in one word.

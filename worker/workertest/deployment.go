@@ -25,7 +25,7 @@ import (
 	"github.com/idpsync/idpsync/providers/seal"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/store/storetest"
-	"github.com/idpsync/idpsync/worker/directory"
+	"github.com/idpsync/idpsync/worker/directory/manifest"
 	"github.com/idpsync/idpsync/worker/policy"
 	"github.com/idpsync/idpsync/worker/stream"
 )
@@ -248,7 +248,7 @@ func (d *Deployment) Apply(text string, policies ...policy.File) {
 			}
 		}
 	}
-	declared, err := directory.Parse(filepath.Join(folder, "directory.yaml"), []byte(d.addresses.Replace(text)), directory.Options{})
+	declared, err := manifest.Parse(filepath.Join(folder, "directory.yaml"), []byte(d.addresses.Replace(text)), manifest.Options{})
 	if err != nil {
 		d.T.Fatal(err)
 	}
@@ -256,7 +256,7 @@ func (d *Deployment) Apply(text string, policies ...policy.File) {
 	if err != nil {
 		d.T.Fatal(err)
 	}
-	plan, err := directory.NewPlan(have, declared)
+	plan, err := manifest.NewPlan(have, declared)
 	if err != nil {
 		d.T.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/directory"
 	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
@@ -152,9 +153,9 @@ type database struct {
 }
 
 var (
-	_ worker.Store           = (*database)(nil)
-	_ worker.DirectoryStore  = (*database)(nil)
-	_ worker.CredentialStore = (*database)(nil)
+	_ worker.Store              = (*database)(nil)
+	_ directory.Store           = (*database)(nil)
+	_ directory.CredentialStore = (*database)(nil)
 )
 
 // around runs one method between its points.

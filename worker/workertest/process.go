@@ -14,6 +14,7 @@ import (
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/store/storetest"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/directory"
 	"github.com/idpsync/idpsync/worker/policy"
 	"github.com/idpsync/idpsync/worker/stream"
 )
@@ -23,7 +24,7 @@ import (
 type Process struct {
 	*worker.Worker
 	Name        string
-	Directories *worker.Directories
+	Directories *directory.Cache
 	Policies    *policy.Holder
 	Metrics     *Metrics
 	Nap         time.Duration // the longest that a nak waits; set it before Run
@@ -101,7 +102,7 @@ func (p parts) clock(ctx context.Context) (time.Time, error) { return stream.Clo
 // An assembly is a worker with what belongs to it alone.
 type assembly struct {
 	Worker      *worker.Worker
-	Directories *worker.Directories
+	Directories *directory.Cache
 	Policies    *policy.Holder
 }
 
@@ -118,9 +119,9 @@ func (p parts) assemble(ctx context.Context, cfg worker.Config) (assembly, error
 		providers.KindOIDC: p.hooks.factory(oidc.New), providers.KindCommand: p.hooks.factory(command.New), providers.KindFeed: p.hooks.factory(feed.New),
 	}
 	env := providers.Environment{
-		Keys: worker.NewKeys(p.store, p.clock), Credentials: worker.NewCredentials(st, cfg.Now, cfg.Log), HTTP: p.http, Now: cfg.Now, Log: cfg.Log,
+		Keys: directory.NewKeys(p.store, p.clock), Credentials: directory.NewCredentials(st, cfg.Now, cfg.Log), HTTP: p.http, Now: cfg.Now, Log: cfg.Log,
 	}
-	a.Directories = worker.NewDirectories(st, factories, env, func(rows []store.Policy) error {
+	a.Directories = directory.NewCache(st, factories, env, func(rows []store.Policy) error {
 		files := make([]policy.File, len(rows))
 		for i, r := range rows {
 			files[i] = policy.File{Name: r.Name, Text: r.Text}

@@ -1,4 +1,4 @@
-package directory_test
+package manifest_test
 
 import (
 	"errors"
@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/idpsync/idpsync/providers"
-	"github.com/idpsync/idpsync/worker/directory"
+	"github.com/idpsync/idpsync/worker/directory/manifest"
 )
 
 // An identity belongs to an entityID, and the used ids of assertions to a source: no two sources may have one provider.
@@ -23,7 +23,7 @@ func TestTwoSourcesOfOneIdentityProviderAreRefused(t *testing.T) {
 		"another of a federation": {"metadata_url: https://idp.example/m, issuer: https://two.example, entity_id: https://sp.example, acs_url: https://sp.example/acs", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := directory.Parse("d.yaml", []byte(`
+			_, err := manifest.Parse("d.yaml", []byte(`
 tenants:
   - id: 2489E9AD-2EE2-8E00-8EC9-32D5F69181C0
     name: acme
@@ -31,7 +31,7 @@ tenants:
     sources:
       - {name: staff, kind: saml, metadata_url: https://idp.example/m, entity_id: https://sp.example, acs_url: https://sp.example/acs, trust_email: true, domains: [acme.example], grants: [user]}
       - {name: admins, kind: saml, `+c.second+`, trust_email: true, domains: [acme.example], grants: [admin], default_roles: [admin]}
-`), directory.Options{EntityID: entityID})
+`), manifest.Options{EntityID: entityID})
 			if refused := err != nil && strings.Contains(err.Error(), "the same issuer https://one.example"); refused != c.same || !c.same && err != nil {
 				t.Errorf("refused for the same identity provider: %v, wanted %v; the faults are: %v", refused, c.same, err)
 			}

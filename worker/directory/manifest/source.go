@@ -1,4 +1,4 @@
-package directory
+package manifest
 
 import (
 	"encoding/json"
@@ -13,8 +13,8 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/worker/strictyaml"
 	"github.com/idpsync/idpsync/worker/rules"
+	"github.com/idpsync/idpsync/worker/strictyaml"
 )
 
 // A key of a source and the kinds that have it.

@@ -1,4 +1,4 @@
-package worker_test
+package directory_test
 
 import (
 	"errors"
@@ -9,7 +9,7 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/store/storetest"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/directory"
 )
 
 // A worker that started without the operator's policies would let in whom they forbid.
@@ -17,7 +17,7 @@ func TestDirectoriesDoNotLoadAtFirstWithoutTheirPolicies(t *testing.T) {
 	t.Parallel()
 	st := storetest.Open(t, store.SQLite)
 	broken := errors.New("line 3: not a policy")
-	d := worker.NewDirectories(st, nil, providers.Environment{Now: time.Now, Log: slog.New(slog.DiscardHandler)}, func([]store.Policy) error { return broken })
+	d := directory.NewCache(st, nil, providers.Environment{Now: time.Now, Log: slog.New(slog.DiscardHandler)}, func([]store.Policy) error { return broken })
 	if err := d.Reload(t.Context()); !errors.Is(err, broken) {
 		t.Errorf("loaded: %v", err)
 	}

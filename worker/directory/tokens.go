@@ -1,4 +1,4 @@
-package worker
+package directory
 
 import (
 	"context"
@@ -12,13 +12,13 @@ import (
 	"github.com/idpsync/idpsync/providers/wire"
 )
 
-var _ providers.Tokens = (*Directories)(nil)
+var _ providers.Tokens = (*Cache)(nil)
 
 // VerifyToken implements [providers.Tokens]: it hands the token to the tenant's OIDC source that has commands: true and
 // issues tokens under the iss claim of this one. The claim is read unproved and only chooses who is asked, so that a
 // foreign token makes no source fetch keys. Of several such sources, which differ in their audiences, the first that
 // accepts the token wins.
-func (d *Directories) VerifyToken(ctx context.Context, tenant, token string, at time.Time, trace *providers.Trace) (providers.Principal, error) {
+func (d *Cache) VerifyToken(ctx context.Context, tenant, token string, at time.Time, trace *providers.Trace) (providers.Principal, error) {
 	var err error = &providers.Error{
 		Class: providers.ErrUnverified, Reason: providers.ReasonCredentialUnknown, Message: "The credential is not known.",
 		Hint: "A JWT is a credential only when it comes from an OIDC source of the tenant that has commands: true.",

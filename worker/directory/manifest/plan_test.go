@@ -1,4 +1,4 @@
-package directory_test
+package manifest_test
 
 import (
 	"encoding/json"
@@ -10,13 +10,13 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/worker/directory"
+	"github.com/idpsync/idpsync/worker/directory/manifest"
 )
 
 // declare parses a declaration of sources of one tenant; an empty list of sources declares none.
-func declare(t *testing.T, sources string, entityID func(providers.Source) (string, error)) directory.Declaration {
+func declare(t *testing.T, sources string, entityID func(providers.Source) (string, error)) manifest.Declaration {
 	t.Helper()
-	d, err := directory.Parse("d.yaml", []byte(tenant(sources)), directory.Options{EntityID: entityID})
+	d, err := manifest.Parse("d.yaml", []byte(tenant(sources)), manifest.Options{EntityID: entityID})
 	if err != nil {
 		t.Fatalf("parse the declaration: %v", err)
 	}
@@ -26,7 +26,7 @@ func declare(t *testing.T, sources string, entityID func(providers.Source) (stri
 // inForce is the directory that a declaration makes of nothing.
 func inForce(t *testing.T, sources string) store.Directory {
 	t.Helper()
-	p, err := directory.NewPlan(store.Directory{}, declare(t, sources, entityID))
+	p, err := manifest.NewPlan(store.Directory{}, declare(t, sources, entityID))
 	if err != nil {
 		t.Fatalf("plan the directory in force: %v", err)
 	}
@@ -102,7 +102,7 @@ func TestAPlanTellsWhatItMeansForIdentities(t *testing.T) {
 			if c.before != "" {
 				have = inForce(t, c.before)
 			}
-			p, err := directory.NewPlan(have, declare(t, c.after, entityID))
+			p, err := manifest.NewPlan(have, declare(t, c.after, entityID))
 			if err != nil {
 				t.Fatalf("plan: %v", err)
 			}
@@ -120,7 +120,7 @@ func TestAPlanTellsWhatItMeansForIdentities(t *testing.T) {
 }
 
 // meanings tells what a plan means for the identities, each in a line.
-func meanings(t *testing.T, p directory.Plan, groups []store.IdentityGroup) []string {
+func meanings(t *testing.T, p manifest.Plan, groups []store.IdentityGroup) []string {
 	t.Helper()
 	var lines []string
 	moved, adopted, orphaned := p.Identities(groups)
@@ -175,7 +175,7 @@ func TestAMoveTouchesNoIdentitiesOfSourcesThatShareTheAnchor(t *testing.T) {
 		"of a source that has left": {nil, false, "okta"},
 	} {
 		for _, anew := range []bool{false, true} {
-			m := directory.Moved{Tenant: acme, Source: "okta", From: from, To: to, Shared: c.shared, Changed: c.changed}
+			m := manifest.Moved{Tenant: acme, Source: "okta", From: from, To: to, Shared: c.shared, Changed: c.changed}
 			if got, want := m.Move(anew), (store.IdentityMove{Tenant: acme, From: from, To: to, Source: c.source, Anew: anew}); got != want {
 				t.Errorf("%s: the move is of source %q, anew %v; wanted source %q, anew %v, and the same anchors", name, got.Source, got.Anew, want.Source, want.Anew)
 			}
@@ -209,7 +209,7 @@ func TestAPlanKeepsThePinOfASourceWhoseMetadataCannotBeRead(t *testing.T) {
 				have = inForce(t, c.before)
 			}
 			unreachable := errors.New("connection refused")
-			p, err := directory.NewPlan(have, declare(t, c.after, func(providers.Source) (string, error) { return "", unreachable }))
+			p, err := manifest.NewPlan(have, declare(t, c.after, func(providers.Source) (string, error) { return "", unreachable }))
 			if !c.kept {
 				if !errors.Is(err, unreachable) || !strings.Contains(err.Error(), "its entityID is not known") {
 					t.Errorf("got %v, wanted it refused, since its entityID is not known", err)
@@ -224,7 +224,7 @@ func TestAPlanKeepsThePinOfASourceWhoseMetadataCannotBeRead(t *testing.T) {
 				t.Errorf("the plan means %q, wanted nothing for the identities", lines)
 			}
 			i := slices.IndexFunc(p.Directory.Sources, func(s store.Source) bool { return s.Name == "adfs" })
-			if a, err := directory.Anchor(p.Directory.Sources[i]); err != nil || a != (store.Anchor{Kind: "saml", Issuer: "https://one.example"}) {
+			if a, err := manifest.Anchor(p.Directory.Sources[i]); err != nil || a != (store.Anchor{Kind: "saml", Issuer: "https://one.example"}) {
 				t.Errorf("its anchor is %s %s, wanted that of before: %v", a.Kind, a.Issuer, err)
 			}
 			if len(p.Warnings) != 1 || !strings.Contains(p.Warnings[0], `source "adfs"`) || !strings.Contains(p.Warnings[0], "connection refused") || !strings.Contains(p.Warnings[0], "https://one.example") {
@@ -248,19 +248,19 @@ func TestAPlanRefusesSourcesThatCannotBeToldApart(t *testing.T) {
 		"a SAML source of that entityID":  {fmt.Sprintf(samlSource, "copy", "https://one.example"), true},
 		"one of another issuer":           {fmt.Sprintf(oidcSource, "okta", "https://two.example"), false},
 	} {
-		_, err := directory.NewPlan(have, declare(t, unnamed+c.other, unread))
+		_, err := manifest.NewPlan(have, declare(t, unnamed+c.other, unread))
 		if clash := err != nil && strings.Contains(err.Error(), "have the same issuer https://one.example"); clash != c.clash || !c.clash && err != nil {
 			t.Errorf("%s: refused for the same issuer: %v, wanted %v: %v", name, clash, c.clash, err)
 		}
 	}
 	two := have
 	two.Sources = slices.Concat(have.Sources, []store.Source{{TenantID: "3489e9ad-2ee2-8e00-8ec9-32d5f69181c0", Name: "okta", Kind: "oidc", Config: []byte(`{"issuer":"https://one.example"}`)}})
-	if _, err := directory.NewPlan(two, directory.Declaration{Directory: two}); err != nil {
+	if _, err := manifest.NewPlan(two, manifest.Declaration{Directory: two}); err != nil {
 		t.Errorf("sources of two tenants with one issuer: got %v, wanted no error", err)
 	}
 	broken := have
 	broken.Sources = []store.Source{{TenantID: acme, Name: "okta", Kind: "oidc", Config: []byte(`{`)}}
-	if _, err := directory.NewPlan(broken, declare(t, unnamed, entityID)); err == nil || !strings.Contains(err.Error(), "configuration of source okta") {
+	if _, err := manifest.NewPlan(broken, declare(t, unnamed, entityID)); err == nil || !strings.Contains(err.Error(), "configuration of source okta") {
 		t.Errorf("a configuration that is no JSON: got %v, wanted an error that names its source", err)
 	}
 }
@@ -317,7 +317,7 @@ func TestAPlanReservesAddressesWhenASourceBeginsToSpeakForThem(t *testing.T) {
 			if c.before != "" {
 				have = inForce(t, c.before)
 			}
-			p, err := directory.NewPlan(have, declare(t, c.after, entityID))
+			p, err := manifest.NewPlan(have, declare(t, c.after, entityID))
 			if err != nil {
 				t.Fatalf("plan: %v", err)
 			}

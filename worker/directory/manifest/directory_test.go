@@ -1,4 +1,4 @@
-package directory_test
+package manifest_test
 
 import (
 	"encoding/json"
@@ -13,9 +13,9 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/worker/directory"
-	"github.com/idpsync/idpsync/worker/strictyaml"
+	"github.com/idpsync/idpsync/worker/directory/manifest"
 	"github.com/idpsync/idpsync/worker/policy"
+	"github.com/idpsync/idpsync/worker/strictyaml"
 )
 
 func checkPolicies(rows []store.Policy) error {
@@ -28,7 +28,7 @@ func checkPolicies(rows []store.Policy) error {
 }
 
 func TestTheShippedExampleIsGood(t *testing.T) {
-	d, err := directory.Load("../../deploy/directory.example.yaml", directory.Options{CheckPolicies: checkPolicies})
+	d, err := manifest.Load("../../deploy/directory.example.yaml", manifest.Options{CheckPolicies: checkPolicies})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +44,7 @@ func TestTheWholeForm(t *testing.T) {
 	if err := os.Chmod("testdata/keys/sp.key", 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d, err := directory.Load("testdata/whole.yaml", directory.Options{CheckPolicies: checkPolicies})
+	d, err := manifest.Load("testdata/whole.yaml", manifest.Options{CheckPolicies: checkPolicies})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +87,7 @@ func TestFaults(t *testing.T) {
 	}
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".yaml"), func(t *testing.T) {
-			_, err := directory.Load(file, directory.Options{CheckPolicies: checkPolicies})
+			_, err := manifest.Load(file, manifest.Options{CheckPolicies: checkPolicies})
 			if _, ok := errors.AsType[strictyaml.Faults](err); !ok {
 				t.Fatalf("not refused with faults: %v", err)
 			}
@@ -98,7 +98,7 @@ func TestFaults(t *testing.T) {
 
 func TestAFileThatIsNotThere(t *testing.T) {
 	for _, file := range []string{"testdata/none.yaml", "testdata"} {
-		_, err := directory.Load(file, directory.Options{})
+		_, err := manifest.Load(file, manifest.Options{})
 		if err == nil || !strings.Contains(err.Error(), "cannot read "+file) {
 			t.Errorf("%s: %v", file, err)
 		}
@@ -116,9 +116,9 @@ func TestPrivateKeysOfOthersAreWarnedOf(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	d, err := directory.Parse(filepath.Join(folder, "d.yaml"), []byte(tenant(`
+	d, err := manifest.Parse(filepath.Join(folder, "d.yaml"), []byte(tenant(`
       - {name: adfs, kind: saml, metadata_file: idp.xml, entity_id: https://sp.example, acs_url: https://sp.example/acs,
-         key_file: sp.key, certificate_file: sp.crt, allow_sha1: true, trust_email: true, domains: [acme.example]}`)), directory.Options{})
+         key_file: sp.key, certificate_file: sp.crt, allow_sha1: true, trust_email: true, domains: [acme.example]}`)), manifest.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,9 +141,9 @@ func tenant(sources string) string {
 
 func TestCheckSourceIsAskedOfGoodSourcesOnly(t *testing.T) {
 	var asked []string
-	_, err := directory.Parse("d.yaml", []byte(tenant(`
+	_, err := manifest.Parse("d.yaml", []byte(tenant(`
       - {name: good, kind: oidc, issuer: https://a.example, audiences: [x]}
-      - {name: bad, kind: oidc, issuer: http://a.example, audiences: [x]}`)), directory.Options{
+      - {name: bad, kind: oidc, issuer: http://a.example, audiences: [x]}`)), manifest.Options{
 		CheckSource: func(s providers.Source) ([]string, error) {
 			asked = append(asked, s.Name)
 			return nil, errors.New("its moon is in the wrong house")
@@ -161,7 +161,7 @@ func TestCheckSourceIsAskedOfGoodSourcesOnly(t *testing.T) {
 func TestConfigIsDeterministic(t *testing.T) {
 	parse := func(sources string) []byte {
 		t.Helper()
-		d, err := directory.Parse("d.yaml", []byte(tenant(sources)), directory.Options{})
+		d, err := manifest.Parse("d.yaml", []byte(tenant(sources)), manifest.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -203,7 +203,7 @@ func TestMangledFiles(t *testing.T) {
 		for range 1 + i%4 {
 			data[random.IntN(len(data))] = pieces[random.IntN(len(pieces))]
 		}
-		d, err := directory.Parse("testdata/d.yaml", data, directory.Options{})
+		d, err := manifest.Parse("testdata/d.yaml", data, manifest.Options{})
 		if err != nil {
 			if _, ok := errors.AsType[strictyaml.Faults](err); !ok {
 				t.Fatalf("%T: %v\n%s", err, err, data)
@@ -211,7 +211,7 @@ func TestMangledFiles(t *testing.T) {
 			continue
 		}
 		read++
-		if changes := directory.Diff(d.Directory, directory.Complete(d.Directory, d.Directory)); len(changes) > 0 {
+		if changes := manifest.Diff(d.Directory, manifest.Complete(d.Directory, d.Directory)); len(changes) > 0 {
 			t.Fatalf("a directory differs from itself: %v\n%s", changes, data)
 		}
 	}

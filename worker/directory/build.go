@@ -1,4 +1,4 @@
-package worker
+package directory
 
 import (
 	"bytes"
@@ -13,7 +13,7 @@ import (
 	"github.com/idpsync/idpsync/worker/rules"
 )
 
-func (d *Directories) build(rows store.Directory, old *Directory) *Directory {
+func (d *Cache) build(rows store.Directory, old *Directory) *Directory {
 	next := &Directory{Revision: rows.Revision, tenants: make(map[string]*Tenant, len(rows.Tenants)), policies: rows.Policies}
 	for _, t := range rows.Tenants {
 		next.tenants[strings.ToLower(t.ID)] = &Tenant{
@@ -59,7 +59,7 @@ func (d *Directories) build(rows store.Directory, old *Directory) *Directory {
 
 // checkAnchors stops the SAML sources whose identities could be those of another source: apply refuses them, but a
 // database may have been filled by an older version or by other means.
-func (d *Directories) checkAnchors(t *Tenant) {
+func (d *Cache) checkAnchors(t *Tenant) {
 	for name, s := range t.sources {
 		if s.Kind != providers.KindSAML || s.Err != nil {
 			continue
@@ -84,7 +84,7 @@ func (d *Directories) checkAnchors(t *Tenant) {
 	}
 }
 
-func (d *Directories) source(tenant string, row store.Source, old *Directory) *Source {
+func (d *Cache) source(tenant string, row store.Source, old *Directory) *Source {
 	if t := old.tenants[tenant]; t != nil {
 		if s := t.sources[row.Name]; s != nil && string(s.Kind) == row.Kind && s.Err == nil && bytes.Equal(s.config, row.Config) {
 			return s
@@ -111,7 +111,7 @@ func (d *Directories) source(tenant string, row store.Source, old *Directory) *S
 }
 
 // forStrangers makes the provider that verifies the commands of tenants which the directory does not have.
-func (d *Directories) forStrangers() providers.Provider {
+func (d *Cache) forStrangers() providers.Provider {
 	factory, ok := d.factories[providers.KindCommand]
 	if !ok {
 		return nil

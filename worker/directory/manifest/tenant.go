@@ -1,11 +1,11 @@
-package directory
+package manifest
 
 import (
 	"slices"
 
 	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/worker/strictyaml"
 	"github.com/idpsync/idpsync/worker/rules"
+	"github.com/idpsync/idpsync/worker/strictyaml"
 )
 
 // tenantRoles are the names of a tenant's roles by scope.

@@ -1,4 +1,4 @@
-package worker
+package directory
 
 import (
 	"context"
@@ -15,7 +15,7 @@ import (
 )
 
 // A DirectoryStore is where the directory and what is known of keys are kept; *store.Store is one.
-type DirectoryStore interface {
+type Store interface {
 	DirectoryRevision(ctx context.Context) (int64, error)
 	Directory(ctx context.Context) (store.Directory, error)
 	KeysRevision(ctx context.Context) (int64, error)
@@ -23,9 +23,9 @@ type DirectoryStore interface {
 	ClaimKeyRead(ctx context.Context, id store.KeyHistoryID, worker string, every, lease time.Duration) (bool, error)
 }
 
-// Directories keeps the newest directory in memory and follows its changes. It is safe for concurrent use.
-type Directories struct {
-	store     DirectoryStore
+// Cache keeps the newest directory in memory and follows its changes. It is safe for concurrent use.
+type Cache struct {
+	store     Store
 	factories map[providers.Kind]providers.Factory
 	env       providers.Environment
 	policies  func([]store.Policy) error
@@ -39,10 +39,10 @@ type Directories struct {
 	mu      sync.Mutex   // one reload at a time
 }
 
-// NewDirectories makes a Directories that holds nothing until Reload. The policies function receives the policy files
+// NewCache makes a Directories that holds nothing until Reload. The policies function receives the policy files
 // of each new revision; when it fails, the policies in force stay.
-func NewDirectories(st DirectoryStore, factories map[providers.Kind]providers.Factory, env providers.Environment, policies func([]store.Policy) error) *Directories {
-	d := &Directories{store: st, factories: factories, env: env, policies: policies, log: env.Log, now: env.Now}
+func NewCache(st Store, factories map[providers.Kind]providers.Factory, env providers.Environment, policies func([]store.Policy) error) *Cache {
+	d := &Cache{store: st, factories: factories, env: env, policies: policies, log: env.Log, now: env.Now}
 	d.env.Tokens = d
 	if d.env.Breakers == nil {
 		d.env.Breakers = &providers.Breakers{}
@@ -53,11 +53,11 @@ func NewDirectories(st DirectoryStore, factories map[providers.Kind]providers.Fa
 }
 
 // Current returns the newest directory known.
-func (d *Directories) Current() *Directory { return d.current.Load() }
+func (d *Cache) Current() *Directory { return d.current.Load() }
 
 // Fresh returns a directory that is not older than the time at: before an event is refused for something that the
 // directory lacks, it must have been lacking when the event was stored.
-func (d *Directories) Fresh(ctx context.Context, at time.Time) (*Directory, error) {
+func (d *Cache) Fresh(ctx context.Context, at time.Time) (*Directory, error) {
 	if d.checked.Load() > at.UnixNano() {
 		return d.Current(), nil
 	}
@@ -69,7 +69,7 @@ func (d *Directories) Fresh(ctx context.Context, at time.Time) (*Directory, erro
 
 // Reload reads the directory if the store has a newer revision. Sources whose configuration did not change keep their
 // providers, and so what those have in memory.
-func (d *Directories) Reload(ctx context.Context) error {
+func (d *Cache) Reload(ctx context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	started := d.now()
@@ -106,7 +106,7 @@ func (d *Directories) Reload(ctx context.Context) error {
 
 // retire closes the providers that the next directory does not use any more. An event that one of them has in hand
 // waits and comes back to its successor.
-func (d *Directories) retire(old, next *Directory) {
+func (d *Cache) retire(old, next *Directory) {
 	for id, t := range old.tenants {
 		for name, s := range t.sources {
 			var successor *Source
@@ -126,14 +126,14 @@ func (d *Directories) retire(old, next *Directory) {
 }
 
 // Close closes all providers. It is called when nobody uses them any more.
-func (d *Directories) Close() {
+func (d *Cache) Close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.retire(d.Current(), &Directory{})
 }
 
 // Follow reloads the directory every interval until ctx ends.
-func (d *Directories) Follow(ctx context.Context, interval time.Duration) {
+func (d *Cache) Follow(ctx context.Context, interval time.Duration) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	failed := ""
@@ -156,7 +156,7 @@ func (d *Directories) Follow(ctx context.Context, interval time.Duration) {
 
 // VerifyStranger verifies a command of a tenant that the directory does not have, as if the tenant were there. Of other
 // events nothing can be verified without a source.
-func (d *Directories) VerifyStranger(ctx context.Context, env providers.Envelope) error {
+func (d *Cache) VerifyStranger(ctx context.Context, env providers.Envelope) error {
 	if d.strangers == nil || !Carries(providers.KindCommand, env.Shape) {
 		return nil
 	}

@@ -1,4 +1,4 @@
-package directory_test
+package manifest_test
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/store/storetest"
-	"github.com/idpsync/idpsync/worker/directory"
+	"github.com/idpsync/idpsync/worker/directory/manifest"
 )
 
 // A formerStore is a database that an earlier version has filled.
@@ -81,7 +81,7 @@ func (f *formerStore) exec(statement string) {
 // upgrade runs an upgrade and returns what it reports, each as the name of its tenant and what it says.
 func (f *formerStore) upgrade(entityID func(providers.Source) (string, error)) []string {
 	f.t.Helper()
-	report, err := directory.Upgrade(f.t.Context(), f.store, directory.UpgradeOptions{EntityID: entityID, Who: "ann", Now: func() time.Time { return storetest.Time }})
+	report, err := manifest.Upgrade(f.t.Context(), f.store, manifest.UpgradeOptions{EntityID: entityID, Who: "ann", Now: func() time.Time { return storetest.Time }})
 	if err != nil {
 		f.t.Fatalf("upgrade: %v", err)
 	}
@@ -199,7 +199,7 @@ func TestAnUpgradePinsSourcesToTheirEntityID(t *testing.T) {
 					f.t.Fatalf("read the directory: %v", err)
 				}
 				i := slices.IndexFunc(d.Sources, func(s store.Source) bool { return s.Name == "adfs" })
-				a, err := directory.Anchor(d.Sources[i])
+				a, err := manifest.Anchor(d.Sources[i])
 				if err != nil || a.Issuer != c.want || a.Kind != c.adfs.Kind {
 					f.t.Errorf("the source belongs to %s %q, wanted %s %q: %v", a.Kind, a.Issuer, c.adfs.Kind, c.want, err)
 				}

@@ -1,4 +1,4 @@
-package directory_test
+package manifest_test
 
 import (
 	"encoding/json"
@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/worker/directory"
+	"github.com/idpsync/idpsync/worker/directory/manifest"
 )
 
 const (
@@ -59,7 +59,7 @@ func after() store.Directory {
 
 func TestDiff(t *testing.T) {
 	have := before()
-	changes := directory.Diff(have, directory.Complete(have, after()))
+	changes := manifest.Diff(have, manifest.Complete(have, after()))
 	var plain, coloured strings.Builder
 	if err := changes.Render(&plain, false); err != nil {
 		t.Fatal(err)
@@ -89,7 +89,7 @@ func TestDiffOfEqualsIsEmpty(t *testing.T) {
 	for i := range want.Roles {
 		want.Roles[i].ID = "" // the file names no ids
 	}
-	changes := directory.Diff(have, directory.Complete(have, want))
+	changes := manifest.Diff(have, manifest.Complete(have, want))
 	if len(changes) > 0 {
 		t.Errorf("%+v", changes)
 	}
@@ -102,22 +102,22 @@ func TestDiffOfEqualsIsEmpty(t *testing.T) {
 // A role that is renamed by its id, while another takes the old name, keeps its id; the other gets one of its own.
 func TestCompleteLeavesTakenIDs(t *testing.T) {
 	have := store.Directory{Roles: []store.Role{{ID: "r1", TenantID: acme, Name: "user", Scope: store.ScopeTenant}}}
-	want := directory.Complete(have, store.Directory{Roles: []store.Role{
+	want := manifest.Complete(have, store.Directory{Roles: []store.Role{
 		{ID: "r1", TenantID: acme, Name: "member", Scope: store.ScopeTenant},
 		{TenantID: acme, Name: "user", Scope: store.ScopeTenant},
 	}})
 	if want.Roles[0].ID != "r1" || want.Roles[1].ID != "" {
 		t.Errorf("%+v", want.Roles)
 	}
-	changes := directory.Diff(have, want)
-	if len(changes) != 2 || changes.Count(directory.Change) != 1 || changes.Count(directory.Add) != 1 {
+	changes := manifest.Diff(have, want)
+	if len(changes) != 2 || changes.Count(manifest.Change) != 1 || changes.Count(manifest.Add) != 1 {
 		t.Errorf("%+v", changes)
 	}
 }
 
 func TestCompleteChangesNoneOfItsArguments(t *testing.T) {
 	have, want := before(), after()
-	directory.Complete(have, want)
+	manifest.Complete(have, want)
 	if want.Roles[0].ID != "" {
 		t.Error("the declared directory was changed")
 	}

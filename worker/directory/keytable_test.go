@@ -1,4 +1,4 @@
-package worker_test
+package directory_test
 
 import (
 	"context"
@@ -16,7 +16,7 @@ import (
 	"github.com/idpsync/idpsync/providers/providertest"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/store/storetest"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/directory"
 )
 
 // clocked is a store whose database has the time of the test.
@@ -65,7 +65,7 @@ func (s *keyScene) restart() {
 	s.t.Helper()
 	for i := range s.workers {
 		env, _, _ := providertest.Environment(s.t, s.clock)
-		env.Keys = worker.NewKeys(clocked{s.store, s.clock}, nil)
+		env.Keys = directory.NewKeys(clocked{s.store, s.clock}, nil)
 		if i == 0 {
 			env.Now = func() time.Time { return s.clock.Now().Add(s.wrong) }
 		}

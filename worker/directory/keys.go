@@ -1,4 +1,4 @@
-package worker
+package directory
 
 import (
 	"context"
@@ -85,7 +85,7 @@ func (k storedKeys) Observe(ctx context.Context, tenant, source, issuer string, 
 
 // FollowKeys has the providers take over what other workers learned of keys, and what operators banned, looking at every
 // interval until ctx ends. From time to time it tells when the keys of sources end.
-func (d *Directories) FollowKeys(ctx context.Context, interval time.Duration, ends func([]TrustEnd)) {
+func (d *Cache) FollowKeys(ctx context.Context, interval time.Duration, ends func([]TrustEnd)) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	known := int64(-1) // histories that an older version wrote have revision 0
@@ -121,7 +121,7 @@ const (
 // RefreshKeys reads each issuer again at half of its source's key_staleness, so that a first login after a quiet night
 // finds keys that were seen lately. Of all workers the one that holds the lease does so; name is that of this one. Nothing
 // is read while away reports that the store is.
-func (d *Directories) RefreshKeys(ctx context.Context, name string, interval time.Duration, away func() bool) {
+func (d *Cache) RefreshKeys(ctx context.Context, name string, interval time.Duration, away func() bool) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	var readers sync.WaitGroup
@@ -160,7 +160,7 @@ func (d *Directories) RefreshKeys(ctx context.Context, name string, interval tim
 }
 
 // readKeys reads one issuer, if no other worker does.
-func (d *Directories) readKeys(ctx context.Context, name string, id store.KeyHistoryID, src *Source) {
+func (d *Cache) readKeys(ctx context.Context, name string, id store.KeyHistoryID, src *Source) {
 	half := src.Staleness() / 2
 	claimed, err := d.store.ClaimKeyRead(ctx, id, name, half, min(half, keyReadLease))
 	if err != nil || !claimed {
@@ -177,7 +177,7 @@ func (d *Directories) readKeys(ctx context.Context, name string, id store.KeyHis
 }
 
 // keysDue returns the sources whose issuers were read, and not within half of what they are believed for.
-func (d *Directories) keysDue(now time.Time) map[store.KeyHistoryID]*Source {
+func (d *Cache) keysDue(now time.Time) map[store.KeyHistoryID]*Source {
 	due := map[store.KeyHistoryID]*Source{}
 	for id, t := range d.Current().tenants {
 		for name, s := range t.sources {
@@ -197,7 +197,7 @@ func (d *Directories) keysDue(now time.Time) map[store.KeyHistoryID]*Source {
 const tellEnds = 15 * time.Second
 
 // trustEnds returns when the keys of sources end, for those of which it is known.
-func (d *Directories) trustEnds() []TrustEnd {
+func (d *Cache) trustEnds() []TrustEnd {
 	var ends []TrustEnd
 	for id, t := range d.Current().tenants {
 		for name, s := range t.sources {
@@ -212,7 +212,7 @@ func (d *Directories) trustEnds() []TrustEnd {
 }
 
 // takeOverKeys reloads the histories that changed after the revision since, and returns the newest revision.
-func (d *Directories) takeOverKeys(ctx context.Context, since int64) (int64, error) {
+func (d *Cache) takeOverKeys(ctx context.Context, since int64) (int64, error) {
 	revision, err := d.store.KeysRevision(ctx)
 	if err != nil || revision == since {
 		return revision, err

@@ -1,4 +1,4 @@
-package worker_test
+package directory_test
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/store/storetest"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/directory"
 )
 
 // A watchedStore is a real store that counts its reads and can be away.
@@ -64,7 +64,7 @@ type credentialsWorld struct {
 	t           *testing.T
 	st          *watchedStore
 	clock       *steadyClock
-	credentials *worker.Credentials
+	credentials *directory.Credentials
 	stop        func()
 }
 
@@ -73,7 +73,7 @@ func newCredentialsWorld(t *testing.T) *credentialsWorld {
 	st := storetest.Open(t, store.SQLite)
 	storetest.Seed(t, st)
 	w := &credentialsWorld{t: t, st: &watchedStore{Store: st}, clock: &steadyClock{now: storetest.Time}}
-	w.credentials = worker.NewCredentials(w.st, w.clock.Now, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	w.credentials = directory.NewCredentials(w.st, w.clock.Now, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	return w
 }
 

@@ -1,4 +1,4 @@
-package directory_test
+package manifest_test
 
 import (
 	"os"
@@ -8,9 +8,9 @@ import (
 	"testing"
 
 	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/worker/directory"
-	"github.com/idpsync/idpsync/worker/strictyaml"
+	"github.com/idpsync/idpsync/worker/directory/manifest"
 	"github.com/idpsync/idpsync/worker/policy"
+	"github.com/idpsync/idpsync/worker/strictyaml"
 )
 
 func warnOfPolicies(rows []store.Policy) strictyaml.Faults {
@@ -23,7 +23,7 @@ func warnOfPolicies(rows []store.Policy) strictyaml.Faults {
 
 // testdata/warnings.yaml has each thing that is warned of, and its golden file what people read.
 func TestWarnings(t *testing.T) {
-	d, err := directory.Load("testdata/warnings.yaml", directory.Options{WarnOfPolicies: warnOfPolicies})
+	d, err := manifest.Load("testdata/warnings.yaml", manifest.Options{WarnOfPolicies: warnOfPolicies})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +49,7 @@ permit (principal, action == Action::"CreateUser", resource);
 	if err := os.WriteFile(filepath.Join(folder, "policies", "a.cedar"), []byte(rules), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d, err := directory.Parse(filepath.Join(folder, "d.yaml"), []byte(`
+	d, err := manifest.Parse(filepath.Join(folder, "d.yaml"), []byte(`
 tenants:
   - id: 2489E9AD-2EE2-8E00-8EC9-32D5F69181C0
     name: acme
@@ -68,7 +68,7 @@ tenants:
       - {name: okta, kind: oidc, issuer: https://acme.okta.example, audiences: [globex], domains: [globex.example], grants: [user]}
       - {name: adfs, kind: saml, metadata_url: https://idp.example/m, entity_id: https://sp.example, acs_url: https://sp.example/globex, trust_email: true, domains: [globex.example]}
 policies: policies/
-`), directory.Options{WarnOfPolicies: warnOfPolicies})
+`), manifest.Options{WarnOfPolicies: warnOfPolicies})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,8 +100,8 @@ func TestCommandsOfPublicIssuersAreWarnedOf(t *testing.T) {
 		"https://sts.windows.net/1b000000-0000-4000-8000-000000000001/",
 	}
 	for i, issuer := range slices.Concat(public, ownedByOne) {
-		d, err := directory.Parse("d.yaml", []byte(tenant(`
-      - {name: x, kind: oidc, issuer: "`+issuer+`", audiences: [x], commands: true, commands_claim: admin, domains: [acme.example]}`)), directory.Options{})
+		d, err := manifest.Parse("d.yaml", []byte(tenant(`
+      - {name: x, kind: oidc, issuer: "`+issuer+`", audiences: [x], commands: true, commands_claim: admin, domains: [acme.example]}`)), manifest.Options{})
 		if err != nil {
 			t.Errorf("%s is refused: %v", issuer, err)
 			continue

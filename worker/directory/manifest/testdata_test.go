@@ -1,4 +1,4 @@
-package directory_test
+package manifest_test
 
 import (
 	"flag"
