@@ -28,7 +28,7 @@ func checkPolicies(rows []store.Policy) error {
 }
 
 func TestTheShippedExampleIsGood(t *testing.T) {
-	d, err := manifest.Load("../../deploy/directory.example.yaml", manifest.Options{CheckPolicies: checkPolicies})
+	d, err := manifest.Load("../../../deploy/directory.example.yaml", manifest.Options{CheckPolicies: checkPolicies})
 	if err != nil {
 		t.Fatal(err)
 	}
