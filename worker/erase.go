@@ -29,7 +29,7 @@ func (e *event) secretive() bool {
 		bare := func(s providers.Secret) bool { return s != "" && !rules.Sealed(s) }
 		return bare(e.request.Asked.Password) || bare(e.request.Asked.PasswordHash)
 	}
-	return mentionsPassword(e.raw) || mentionsPassword(e.env.Payload)
+	return mentionsPassword(e.body) || mentionsPassword(e.env.Payload)
 }
 
 // mentionsPassword finds the member even where the body cannot be read. SCIM compares names without case.
@@ -56,16 +56,29 @@ func (w *Worker) erase(ctx context.Context, e *event) {
 		}
 		w.log.Warn("message with a secret not overwritten; it stays in the broker's files until they are removed", "stream_seq", e.origin.Sequence, "error", err)
 	}
-	if e.rejection != nil && e.rejection.DeadLetter {
-		w.told(e, e.message.Term(e.terminated()))
+	if e.deadLettered() {
+		w.checkDisposed(e, e.delivery.Term(e.termReason()))
 	} else {
-		w.told(e, e.message.Ack())
+		w.checkDisposed(e, e.delivery.Ack())
 	}
 	w.leases.drop([]*event{e})
 }
 
-// eraser erases what is handed over until the queue is closed.
-func (w *Worker) eraser(ctx context.Context) {
+// termReason is what the broker is told of a delivery that ended in a dead letter.
+func (e *event) termReason() string {
+	r := e.rejection()
+	return string(r.Code) + " " + r.Reason
+}
+
+// checkDisposed logs that the broker could not be told.
+func (w *Worker) checkDisposed(e *event, err error) {
+	if err != nil {
+		w.log.Warn("disposition not told; the event will be delivered again", "stream_seq", e.origin.Sequence, "error", err)
+	}
+}
+
+// eraseAll erases what is handed over until the queue is closed.
+func (w *Worker) eraseAll(ctx context.Context) {
 	for e := range w.erasing {
 		if ctx.Err() == nil {
 			w.erase(ctx, e)

@@ -116,7 +116,7 @@ func (w *Worker) preview(p Preview) (*event, error) {
 			return nil, err
 		}
 	} else {
-		e = &event{subject: p.Subject}
+		e = &event{message: message{subject: p.Subject}}
 		e.env = providers.Envelope{Door: p.Door, StoredAt: p.StoredAt, EventID: p.EventID}
 		e.open(p.Header, p.Data)
 		if e.env.Door == "" {
@@ -160,8 +160,7 @@ func (w *Worker) dryRun(ctx context.Context, events []*event) error {
 		case ctx.Err() != nil || errors.Is(err, store.ErrUnavailable):
 			return err
 		case len(open) == 1:
-			open[0].rejection = record.Reject(record.CodeInternal, "store", "The event could not be stored.")
-			open[0].rejection.Cause = err
+			open[0].reject(notStored(err))
 			return nil
 		default:
 			half := len(open) / 2
@@ -176,7 +175,7 @@ func (w *Worker) dryRun(ctx context.Context, events []*event) error {
 
 // tellRefusal notes the check that failed where the step that made it keeps no trace.
 func (e *event) tellRefusal() {
-	r := e.rejection
+	r := e.rejection()
 	if r == nil || slices.ContainsFunc(e.env.Trace.Checks(), func(c providers.Check) bool { return !c.OK }) {
 		return
 	}
@@ -205,15 +204,14 @@ func forecastOf(e *event, now time.Time) Forecast {
 	if e.request.Source != nil {
 		f.Kind = e.request.Source.Kind
 	}
-	a := e.answer
-	switch {
-	case e.wait != nil:
-		f.Waits = e.wait.reason
+	if v := e.waiting(); v != nil {
+		f.Waits = v.reason
 		return f
-	case e.rejection != nil:
-		a = record.Rejected(e.rejection, now)
-		f.Code, f.Reason, f.Hint = e.rejection.Code, e.rejection.Reason, e.rejection.Hint
 	}
-	f.Outcome, f.Status, f.Body, f.Policies, f.Notices, f.Repeat = a.Outcome, a.Status, a.Body, a.Policies, a.Notices, a.Repeat
+	if r := e.rejection(); r != nil {
+		f.Code, f.Reason, f.Hint = r.Code, r.Reason, r.Hint
+	}
+	a := e.answered(now)
+	f.Outcome, f.Status, f.Body, f.Policies, f.Notices, f.Repeat = a.Outcome, a.Status, a.Body, a.Policies, a.Notices, e.repeated()
 	return f
 }

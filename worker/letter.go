@@ -1,47 +1,47 @@
 package worker
 
 import (
-	"fmt"
-
+	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker/record"
 )
 
-// deadLetterID is the message id of the dead letter that an attempt at a stored message ended in.
-func (e *event) deadLetterID() string { return record.DeadLetterID(e.origin, e.attempt) }
+// maxReplays bounds the replays of one event, so that no cycle of tools can go on for ever.
+const maxReplays = 100
 
-// deadLetter makes the record of an event that could not be processed.
-func (w *Worker) deadLetter(e *event) (record.Outgoing, error) {
-	now := w.now()
-	d := record.DeadLetter{
-		Origin: e.origin, StoredAt: e.env.StoredAt, Subject: e.subject, EventID: e.env.EventID, Tenant: e.env.Tenant, Source: e.env.Source,
-		Attempts: 1, FirstFailed: now, LastFailed: now, Worker: w.cfg.Name, Version: w.cfg.Version, Trace: e.header.Get("traceparent"),
-		Replays: e.attempt,
-	}
-	if e.message != nil {
-		d.Attempts = int(e.message.Delivered()) //nolint:gosec // bounded by MaxDeliver
-	}
-	if e.parked != nil {
-		d.FirstFailed, d.Attempts = e.parked.FirstFailed, e.parked.Attempts+1
-	}
-	if e.replay != nil {
-		d.Parent = e.replay.letter
-	}
-	d.Refused(e.rejection)
-	return d.Write(w.cfg.Sealer, e.header, e.raw)
+// A replay says whose order brought a dead letter back.
+type replay struct {
+	order  record.Order
+	by     record.Operator
+	letter uint64 // its sequence
+	record record.DeadLetter
 }
 
-// logRejection writes what the log says of a rejection: never a value of the event.
-func (w *Worker) logRejection(e *event) {
-	r := e.rejection
-	attrs := []any{
-		"tenant", e.env.Tenant, "source", e.env.Source, "event_id", e.env.EventID, "door", e.env.Door,
-		"code", r.Code, "reason", r.Reason,
+// openDeadLetter makes a dead letter the event that it was: with its own id, its own stored time, and its own body.
+func (w *Worker) openDeadLetter(letter record.Stored) (*event, error) {
+	o, err := record.Unseal(w.cfg.Sealer, letter.Header, letter.Data)
+	if err != nil {
+		return nil, err
 	}
-	if e.origin.Sequence > 0 {
-		attrs = append(attrs, "stream_seq", e.origin.Sequence)
+	d, err := record.ReadDeadLetter(letter.Header)
+	if err != nil {
+		return nil, err
 	}
-	if r.Cause != nil && r.Code == record.CodeInternal {
-		attrs = append(attrs, "error", fmt.Sprint(r.Cause))
+	e := storedEvent(o.Subject, d.Origin, d.StoredAt)
+	e.attempt, e.env.Replayed = d.Replays+1, true
+	e.open(o.Header, o.Data)
+	if d.EventID != "" {
+		e.env.EventID, e.former = d.EventID, "" // what it was refused under, whatever its headers would name today
 	}
-	w.log.Info("event rejected", attrs...)
+	if e.attempt > maxReplays {
+		e.reject(record.Reject(record.CodeInternal, "replayed_too_often", "The event was replayed too often."))
+	}
+	return e, nil
+}
+
+// unopened is a dead letter by what its headers say, unproved.
+func unopened(letter record.Stored) *event {
+	d, _ := record.ReadDeadLetter(letter.Header) // what can be read of it is enough to put it aside
+	e := &event{message: message{subject: d.Subject, origin: d.Origin, attempt: 1}}
+	e.env = providers.Envelope{Tenant: d.Tenant, Source: d.Source, EventID: d.EventID}
+	return e
 }

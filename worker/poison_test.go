@@ -103,7 +103,7 @@ func TestEventThatKillsItsProcessIsFoundAndTheInnocentsAreUntouched(t *testing.T
 		if err != nil || len(rows) != 1 || rows[0].EventID != "killer" {
 			t.Errorf("breadcrumbs of the second: %+v, %v", rows, err)
 		}
-		d.Start(func(c *worker.Config) { c.Crumbs, c.AckWait = d.Crumbs(), lease })
+		d.Start(func(c *worker.Config) { c.Slots, c.AckWait = d.Slots(), lease })
 		wantRejected(t, d, "killer", record.CodeInternal, "crashed_worker")
 		if class := d.AwaitLetter("killer").Header.Get(record.DeadLetterClass); class != "crash" {
 			t.Errorf("class %s", class)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker/directory"
+	"github.com/idpsync/idpsync/worker/poison"
 	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/rules"
 )
@@ -22,8 +23,8 @@ func (w *Worker) prepareAll(ctx context.Context, events []*event) {
 	var wg sync.WaitGroup
 	var work func()
 	work = func() {
-		slot := w.crumbs.take()
-		defer w.crumbs.put(slot)
+		slot := w.guard.Slot()
+		defer slot.Release()
 		ended := true
 		defer func() {
 			if ended {
@@ -42,9 +43,9 @@ func (w *Worker) prepareAll(ctx context.Context, events []*event) {
 }
 
 // prepareIn prepares an event while its key stands in a slot.
-func (w *Worker) prepareIn(ctx context.Context, slot int64, e *event) {
-	w.crumbs.mark(slot, e)
-	defer w.crumbs.clear(slot)
+func (w *Worker) prepareIn(ctx context.Context, slot poison.Slot, e *event) {
+	slot.Set(e.origin)
+	defer slot.Clear()
 	w.prepare(ctx, e)
 }
 
@@ -58,8 +59,9 @@ func (w *Worker) prepare(ctx context.Context, e *event) {
 	defer func() {
 		if p := recover(); ended {
 			w.log.Error("panic while verifying an event", "subject", e.subject, "event_id", e.env.EventID, "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
-			e.rejection = record.Reject(record.CodeInternal, "panic", "The event made its verification fail in an unforeseen way.")
-			e.rejection.Hint = "Report the stack from the worker's log; the event can be replayed after an upgrade."
+			r := record.Reject(record.CodeInternal, "panic", "The event made its verification fail in an unforeseen way.")
+			r.Hint = "Report the stack from the worker's log; the event can be replayed after an upgrade."
+			e.reject(r)
 		}
 	}()
 	w.judge(ctx, e)
@@ -70,17 +72,17 @@ func (w *Worker) prepare(ctx context.Context, e *event) {
 func (w *Worker) judge(ctx context.Context, e *event) {
 	dir := w.directories.Current()
 	w.verify(ctx, dir, e)
-	if r := cmp.Or(e.rejection, e.request.Draft.Refusal); r == nil || !r.Directory {
+	if r := cmp.Or(e.rejection(), e.request.Draft.Refusal); r == nil || !r.Directory {
 		return
 	}
 	// The directory may have been changed after it was read here and before the event came.
 	fresh, err := w.directories.Fresh(ctx, e.asOf())
 	if err != nil {
-		e.rejection, e.wait = nil, &wait{reason: "directory_unavailable", cause: err}
+		e.wait("directory_unavailable", err)
 		return
 	}
 	if fresh != dir {
-		e.rejection = nil
+		e.verdict = nil
 		w.verify(ctx, fresh, e)
 	}
 }
@@ -96,19 +98,21 @@ func (w *Worker) verify(ctx context.Context, dir *directory.Directory, e *event)
 	}
 	src := tenant.Source(e.env.Source)
 	if src == nil || !directory.Carries(src.Kind, e.env.Shape) {
-		e.rejection = fromDirectory(record.Reject(record.CodeUnknownSource, "", "There is no such source in this tenant for events of this kind."))
-		e.rejection.Hint = "Declare the source with idpsync apply, then replay."
+		r := fromDirectory(record.Reject(record.CodeUnknownSource, "", "There is no such source in this tenant for events of this kind."))
+		r.Hint = "Declare the source with idpsync apply, then replay."
+		e.reject(r)
 		return
 	}
 	e.request = rules.Request{Tenant: &tenant.Tenant, Source: &src.Source, Event: &e.env}
 	e.note(stepReceive, "source", true, string(src.Kind)+" source "+src.Name+" of tenant "+tenant.Name)
 	if src.Err != nil {
-		e.wait = &wait{reason: "source_misconfigured", cause: src.Err}
+		e.wait("source_misconfigured", src.Err)
 		return
 	}
 	if age := w.now().Sub(e.env.StoredAt); age > src.MaxAge() && !e.env.Replayed && (e.parked == nil || e.parked.Attempts == 0) {
-		e.rejection = record.Reject(record.CodeUnauthenticated, "event_too_old", "The event waited longer than its source allows before it was first processed.")
-		e.rejection.Hint = "Raise max_event_age of the source if events may wait that long; a replay is not bounded by it."
+		r := record.Reject(record.CodeUnauthenticated, "event_too_old", "The event waited longer than its source allows before it was first processed.")
+		r.Hint = "Raise max_event_age of the source if events may wait that long; a replay is not bounded by it."
+		e.reject(r)
 		return
 	}
 	req, err := src.Provider.Verify(ctx, e.env)
@@ -117,7 +121,8 @@ func (w *Worker) verify(ctx context.Context, dir *directory.Directory, e *event)
 		return
 	}
 	e.request.Asked = req
-	if e.rejection = e.checkScope(); e.rejection != nil {
+	if r := e.checkScope(); r != nil {
+		e.reject(r)
 		return
 	}
 	faults, refusal := e.request.Check(w.passwords())
@@ -127,8 +132,8 @@ func (w *Worker) verify(ctx context.Context, dir *directory.Directory, e *event)
 	} else {
 		e.traceRoles(refusal)
 	}
-	if req.Identity == nil {
-		e.rejection = refusal
+	if req.Identity == nil && refusal != nil {
+		e.reject(refusal)
 	}
 }
 
@@ -143,13 +148,14 @@ func (w *Worker) passwords() rules.Passwords {
 func (w *Worker) refuseStranger(ctx context.Context, e *event) {
 	if err := w.directories.VerifyStranger(ctx, e.env); err != nil {
 		e.refuse(err)
-		if e.rejection != nil {
-			e.rejection = fromDirectory(e.rejection)
+		if r := e.rejection(); r != nil {
+			fromDirectory(r)
 		}
 		return
 	}
-	e.rejection = fromDirectory(record.Reject(record.CodeUnknownTenant, "", "There is no such tenant."))
-	e.rejection.Hint = "Declare the tenant with idpsync apply, then replay."
+	r := fromDirectory(record.Reject(record.CodeUnknownTenant, "", "There is no such tenant."))
+	r.Hint = "Declare the tenant with idpsync apply, then replay."
+	e.reject(r)
 }
 
 // fromDirectory marks a rejection that another directory might not make.
@@ -162,12 +168,12 @@ func fromDirectory(r *record.Rejection) *record.Rejection {
 func (e *event) refuse(err error) {
 	var pe *providers.Error
 	if errors.As(err, &pe) && errors.Is(pe.Class, providers.ErrUnavailable) {
-		e.wait = &wait{reason: pe.Reason, after: pe.RetryAfter, cause: err, ready: pe.Ready, away: pe.Away}
+		e.verdict = &deferred{reason: pe.Reason, after: pe.RetryAfter, cause: err, ready: pe.Ready, away: pe.Away}
 		return
 	}
 	if pe == nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
-		e.wait = &wait{reason: "interrupted", cause: err}
+		e.wait("interrupted", err)
 		return
 	}
-	e.rejection = record.RejectionOf(err)
+	e.reject(record.RejectionOf(err))
 }

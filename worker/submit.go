@@ -26,7 +26,7 @@ type Submission struct {
 // or unavailable; the command may still take effect, and sending it again under the same event id gives the true answer.
 func (w *Worker) Submit(ctx context.Context, s Submission) (record.Answer, providers.Header) {
 	reply := make(chan record.Answer, 1)
-	e := &event{subject: s.Subject, reply: reply}
+	e := &event{message: message{subject: s.Subject, transport: transport{reply: reply}}}
 	faulty := checkEventID(s.EventID)
 	if faulty != nil { // it is repeated nowhere
 		s.EventID = ""
@@ -41,7 +41,7 @@ func (w *Worker) Submit(ctx context.Context, s Submission) (record.Answer, provi
 	}
 	e.open(s.Header, s.Payload)
 	if faulty != nil {
-		e.rejection = record.Reject(record.CodeMalformed, "event_id", faulty.Error())
+		e.reject(record.Reject(record.CodeMalformed, "event_id", faulty.Error()))
 	}
 	if w.breaker.open() {
 		return w.refused(e, record.Reject(record.CodeUnavailable, "database", unreachable))
@@ -68,26 +68,8 @@ func (w *Worker) Submit(ctx context.Context, s Submission) (record.Answer, provi
 	}
 }
 
-const unreachable = "What is needed to decide the request cannot be reached; try again later."
-
 func (w *Worker) refused(e *event, r *record.Rejection) (record.Answer, providers.Header) {
 	a := record.Rejected(r, w.now())
 	a.CameIn = e.cameIn()
 	return *a, a.Headers(e.env.Tenant, e.env.Source, e.env.EventID)
-}
-
-// reply answers the events whose callers wait.
-func (w *Worker) reply(events []*event) {
-	for _, e := range events {
-		if e.reply == nil {
-			continue
-		}
-		if e.wait != nil {
-			r := record.Reject(record.CodeUnavailable, e.wait.reason, unreachable)
-			r.Cause = e.wait.cause
-			e.answer = record.Rejected(r, w.now())
-			e.answer.CameIn = e.cameIn()
-		}
-		e.reply <- *e.answer
-	}
 }

@@ -13,8 +13,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker/directory"
+	"github.com/idpsync/idpsync/worker/poison"
 	"github.com/idpsync/idpsync/worker/record"
 )
 
@@ -27,34 +27,6 @@ const (
 // DefaultLoops is the number of batches of one lane that are processed at a time.
 const DefaultLoops = 4
 
-// Store is what the worker needs of the store; *store.Store is one.
-type Store interface {
-	Batch(ctx context.Context, fn func(context.Context, *store.Tx) error) error
-	DryRun(ctx context.Context, fn func(context.Context, *store.Tx) error) error
-	Park(ctx context.Context, rows []store.Parked) error
-	Repark(ctx context.Context, rows []store.Parked) error
-	ClaimParked(ctx context.Context, worker string, limit int, now time.Time, lease time.Duration) ([]store.Parked, error)
-	DeleteParked(ctx context.Context, ids []int64) error
-	IsParked(ctx context.Context, key string) (bool, error)
-	ClaimOutbox(ctx context.Context, worker string, olderThan time.Time, limit int, now time.Time, lease time.Duration) ([]store.Outbox, error)
-	DeleteOutbox(ctx context.Context, ids []string) error
-	PruneUsedIDs(ctx context.Context, now time.Time) (int64, error)
-	Find(ctx context.Context, lookups []store.Lookup) ([]store.Found, error)
-	SetInFlight(ctx context.Context, b store.InFlight) error
-	ClearInFlight(ctx context.Context, worker, stream string, sequence uint64) error
-	InFlight(ctx context.Context, worker string) ([]store.InFlight, error)
-	DeadLetterState
-}
-
-// Metrics counts what the worker does. Implementations are safe for concurrent use.
-type Metrics interface {
-	Stage(name string, events int, took time.Duration) // prepare, commit, deliver
-	Outcome(source, door, outcome, code string)
-	Parked(events int)
-	Paused(paused bool) // the database is away
-	TrustExpires(ends []directory.TrustEnd)
-}
-
 // Config is how a worker works. A zero value of any field but the first ones has the default beside it.
 type Config struct {
 	Name    string // of this worker, unique among those of a deployment
@@ -63,7 +35,7 @@ type Config struct {
 	Broker  Broker                                                   // required
 	Sealer  record.Sealer                                            // required
 	Vouches bool                                                     // the broker's permissions bind operators to the subjects of their orders
-	Crumbs  string                                                   // folder for what is known of a crash; "" keeps nothing
+	Slots   string                                                   // folder for what this host's workers work on, as evidence of crashes; "" keeps nothing
 
 	Batch    int           // events in one transaction; 500
 	Loops    int           // batches of one lane processed at a time; DefaultLoops
@@ -141,16 +113,14 @@ type Worker struct {
 	log         *slog.Logger
 	now         func() time.Time
 
-	boot        string // id of this run
-	crumbs      *crumbs
-	dead        []corpse // processes whose crumbs were found
-	left        leftCrumbs
+	guard       *poison.Guard
 	breaker     *breaker
 	leases      *leases
 	submissions chan *event
 	hashing     chan *event
 	erasing     chan *event
 	aside       *aside
+	turns       chan struct{} // of bringBack
 	stopped     chan struct{}
 	orders      sparing // of the log of refused orders
 }
@@ -167,19 +137,19 @@ func New(st Store, publisher Publisher, directories *directory.Cache, authorizer
 		return nil, fmt.Errorf("make an id for this run: %w", err)
 	}
 	w := &Worker{
-		cfg: cfg, boot: boot.String(), store: st, publisher: publisher, directories: directories, authorizer: authorizer,
+		cfg: cfg, store: st, publisher: publisher, directories: directories, authorizer: authorizer,
 		metrics: cfg.Metrics, log: cfg.Log, now: cfg.Now,
 		breaker: newBreaker(), leases: newLeases(),
-		submissions: make(chan *event, cfg.Batch), hashing: make(chan *event, cfg.HashQueue), erasing: make(chan *event, eraseQueue), aside: newAside(),
+		submissions: make(chan *event, cfg.Batch), hashing: make(chan *event, cfg.HashQueue), erasing: make(chan *event, eraseQueue), aside: newAside(), turns: make(chan struct{}, asideTurns),
 		stopped: make(chan struct{}),
 	}
-	if cfg.Crumbs != "" {
-		// One slot for each goroutine that can verify at a time: those of both lanes, their suspects, relay, replays and what was set aside.
-		if w.crumbs, w.dead, err = openCrumbs(cfg.Crumbs, w.boot, (2*cfg.Loops+5)*cfg.Parallel); err != nil {
-			return nil, err
-		}
-	}
-	return w, nil
+	w.guard, err = poison.New(poison.Options{
+		// One slot for each goroutine that can verify at a time: those of both lanes, what is redelivered to each, relay, replays
+		// and what was set aside.
+		Folder: cfg.Slots, Slots: (2*cfg.Loops + 5) * cfg.Parallel,
+		Worker: cfg.Name, Boot: boot.String(), Store: st, Now: cfg.Now, Log: cfg.Log,
+	})
+	return w, err
 }
 
 // Run works until ctx ends, then drains: it stops pulling, finishes what it has, acknowledges, and returns nil. What is
@@ -187,9 +157,9 @@ func New(st Store, publisher Publisher, directories *directory.Cache, authorizer
 func (w *Worker) Run(ctx context.Context) error {
 	hard, cut := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cut(nil)
-	defer w.crumbs.close()
-	if err := w.accuse(ctx, w.dead); err != nil {
-		return fmt.Errorf("note what a dead worker had in hand: %w", err)
+	defer w.guard.Close()
+	if err := w.guard.Start(ctx); err != nil {
+		return fmt.Errorf("note which events a dead worker had in hand: %w", err)
 	}
 	lanes := []*lane{
 		{w: w, name: LaneLogins, batch: w.cfg.Batch, loops: w.cfg.Loops, queue: make(chan *event, w.cfg.Batch), again: make(chan *event, w.cfg.Batch), extra: w.submissions, log: w.log.With("lane", LaneLogins)},
@@ -221,20 +191,21 @@ func (w *Worker) Run(ctx context.Context) error {
 		}
 	})
 
-	var running, hashing sync.WaitGroup
+	var running, returning, hashing sync.WaitGroup
+	w.aside.begin = func(ready <-chan struct{}) { returning.Go(func() { w.bringBack(hard, ready) }) }
 	hashed := make(chan struct{})
 	for range w.cfg.HashWorkers {
 		hashing.Go(func() { w.hash(hard, hashed) })
 	}
 	var erasing sync.WaitGroup
-	erasing.Go(func() { w.eraser(hard) })
+	erasing.Go(func() { w.eraseAll(hard) })
 	for _, l := range lanes {
 		running.Go(func() { l.run(ctx, hard) })
 	}
 	running.Go(func() { w.relay(ctx, hard) })
 	running.Go(func() { w.replays(ctx, hard) })
 	running.Wait()
-	w.aside.group.Wait()
+	returning.Wait()
 	close(hashed)
 	hashing.Wait()
 	close(w.erasing)
@@ -253,7 +224,7 @@ var errDrainTimeout = errors.New("drain timeout")
 func (w *Worker) giveBack(hard context.Context) error {
 	left := w.leases.all()
 	for _, e := range left {
-		if err := e.message.NakWithDelay(0); err != nil {
+		if err := e.delivery.NakWithDelay(0); err != nil {
 			w.log.Debug("message not given back; the broker delivers it again after AckWait", "stream_seq", e.origin.Sequence, "error", err)
 		}
 	}
@@ -263,54 +234,3 @@ func (w *Worker) giveBack(hard context.Context) error {
 	}
 	return nil
 }
-
-// process takes a batch through the pipeline. Events with a password to hash go on by themselves.
-func (w *Worker) process(ctx context.Context, events []*event) {
-	start := time.Now()
-	w.prepareAll(ctx, events)
-	w.metrics.Stage("prepare", len(events), time.Since(start))
-	w.finish(ctx, w.divert(w.setAside(ctx, events)))
-}
-
-// finish commits and delivers prepared events. While the database is away it keeps them and tries again.
-func (w *Worker) finish(ctx context.Context, events []*event) {
-	if len(events) == 0 {
-		return
-	}
-	prepared := time.Now()
-	for try := 0; ; try++ {
-		err := w.decide(ctx, events)
-		if err == nil {
-			break
-		}
-		if ctx.Err() != nil {
-			w.acquit(ctx, events)
-			return // the messages go back to the broker
-		}
-		if w.breaker.trip() {
-			w.metrics.Paused(true)
-			w.log.Error("database away; pulling stops until it is back", "error", err)
-		}
-		if pause(ctx, w.delay(min(try, 3), 0)) != nil {
-			w.acquit(ctx, events)
-			return
-		}
-	}
-	if w.breaker.reset() {
-		w.metrics.Paused(false)
-		w.log.Info("database back; pulling goes on")
-	}
-	committed := time.Now()
-	w.metrics.Stage("commit", len(events), committed.Sub(prepared))
-	w.deliver(ctx, events)
-	w.leases.drop(notErasing(events))
-	w.metrics.Stage("deliver", len(events), time.Since(committed))
-}
-
-type noMetrics struct{}
-
-func (noMetrics) Stage(string, int, time.Duration)           {}
-func (noMetrics) Outcome(source, door, outcome, code string) {}
-func (noMetrics) Parked(int)                                 {}
-func (noMetrics) Paused(bool)                                {}
-func (noMetrics) TrustExpires([]directory.TrustEnd)          {}

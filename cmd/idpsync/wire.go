@@ -211,7 +211,7 @@ func (a *app) buildWorker(ctx context.Context, d *deployment, o deployOptions) (
 	}
 	var publisher worker.Publisher
 	if !o.offline {
-		wc.Crumbs = filepath.Join(c.DataDir, "crumbs")
+		wc.Slots = filepath.Join(c.DataDir, "crumbs")
 		publisher = stream.Publisher(d.conn)
 	}
 	d.worker, err = worker.New(d.store, publisher, d.directories, d.policies, wc)

@@ -12,6 +12,14 @@ const (
 	OutcomeRejected Outcome = "rejected" // 4xx or 5xx: nothing was written
 )
 
+// Status returns the HTTP status of an outcome that is no rejection; a rejection has that of its code.
+func (o Outcome) Status() int {
+	if o == OutcomeCreated {
+		return 201
+	}
+	return 200
+}
+
 // Code is the machine-readable code of an error object.
 type Code string
 

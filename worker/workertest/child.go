@@ -28,7 +28,7 @@ type orders struct {
 	URL     string // of the database
 	Path    string
 	Key     string // file
-	Crumbs  string
+	Slots   string
 	AckWait time.Duration
 	Killer  string // id of the event that ends the process while it is verified, as kill -9 does
 }
@@ -70,7 +70,7 @@ func (o orders) run(ctx context.Context) error {
 		return nil
 	}))
 	cfg := worker.Config{
-		Name: o.Name, Version: "test", Batch: 100, Sealer: key, Now: time.Now, Log: log, Crumbs: o.Crumbs, AckWait: o.AckWait,
+		Name: o.Name, Version: "test", Batch: 100, Sealer: key, Now: time.Now, Log: log, Slots: o.Slots, AckWait: o.AckWait,
 		Open: func(ctx context.Context, lane string) (worker.Consumer, error) {
 			return stream.Consumer(ctx, conn, lane, 100)
 		},
@@ -82,14 +82,14 @@ func (o orders) run(ctx context.Context) error {
 	return a.Worker.Run(ctx)
 }
 
-// Crumbs is the folder in which the processes of this host leave their evidence.
-func (d *Deployment) Crumbs() string { return filepath.Join(d.folder, "crumbs") }
+// Slots is the folder in which the processes of this host leave their evidence.
+func (d *Deployment) Slots() string { return filepath.Join(d.folder, "crumbs") }
 
 // RunUntilKilled runs a worker in a process of its own until the event called killer has ended it.
 func (d *Deployment) RunUntilKilled(name, killer string, ackWait time.Duration) {
 	d.T.Helper()
 	o := orders{
-		Name: name, Broker: d.BrokerURL(), URL: d.database.URL, Path: d.database.Path, Key: d.keyFile, Crumbs: d.Crumbs(), AckWait: ackWait, Killer: killer,
+		Name: name, Broker: d.BrokerURL(), URL: d.database.URL, Path: d.database.Path, Key: d.keyFile, Slots: d.Slots(), AckWait: ackWait, Killer: killer,
 	}
 	cmd := exec.CommandContext(d.Ctx, os.Args[0]) //nolint:gosec // this very binary
 	cmd.Env = append(os.Environ(), childEnv+"="+string(Payload(o)))

@@ -1,10 +1,6 @@
 package worker
 
-import (
-	"context"
-
-	"github.com/idpsync/idpsync/worker/record"
-)
+import "github.com/idpsync/idpsync/worker/record"
 
 // Hashing happens between preparing and committing, on goroutines of its own: a batch of logins never waits for a
 // password, and no more than a few hashes hold their memory at a time. Events with a password to hash leave their batch,
@@ -16,8 +12,8 @@ func (w *Worker) divert(events []*event) []*event {
 	var rest []*event
 	for i, e := range events {
 		// An order waits for its events, below the lanes; and one that is processed alone must not stand in a queue, where
-		// its breadcrumb would accuse it of what others do.
-		if e.replay != nil || e.crumbs {
+		// its marker would point at it for what others do.
+		if e.replay != nil || e.alone {
 			e.hashPassword()
 		}
 		if e.decided() || e.request.Draft.Password == "" {
@@ -35,9 +31,9 @@ func (w *Worker) divert(events []*event) []*event {
 		default:
 		}
 		if e.reply != nil {
-			e.rejection = record.Reject(record.CodeBusy, "hashing_busy", "The worker has more passwords to hash than it can take; try again later.")
+			e.reject(record.Reject(record.CodeBusy, "hashing_busy", "The worker has more passwords to hash than it can take; try again later."))
 		} else {
-			e.wait = &wait{reason: "hashing_busy"}
+			e.wait("hashing_busy", nil)
 		}
 		rest = append(rest, e)
 	}
@@ -45,31 +41,6 @@ func (w *Worker) divert(events []*event) []*event {
 		return events
 	}
 	return rest
-}
-
-// hash works on diverted events until stop is closed and none is left. Work ends at once when hard does.
-func (w *Worker) hash(hard context.Context, stop <-chan struct{}) {
-	for hard.Err() == nil {
-		select {
-		case e := <-w.hashing:
-			w.hashOne(hard, e)
-			continue
-		case <-hard.Done():
-			return
-		case <-stop:
-		}
-		select {
-		case e := <-w.hashing:
-			w.hashOne(hard, e)
-		default:
-			return
-		}
-	}
-}
-
-func (w *Worker) hashOne(ctx context.Context, e *event) {
-	e.hashPassword()
-	w.finish(ctx, []*event{e})
 }
 
 // hashPassword replaces the password of an event by its hash, if it has one.

@@ -5,61 +5,12 @@ import (
 	"errors"
 	"slices"
 
-	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker/record"
 )
 
 // LaneReplays is the durable consumer of operators' orders.
 const LaneReplays = "replays"
-
-// maxReplays bounds the replays of one event, so that no cycle of tools can go on for ever.
-const maxReplays = 100
-
-// A replay says whose order brought a dead letter back.
-type replay struct {
-	order  record.Order
-	by     record.Operator
-	letter uint64 // its sequence
-	record record.DeadLetter
-}
-
-// DeadLetterState is what the store says of a dead letter.
-type DeadLetterState interface {
-	DeadLetter(ctx context.Context, sequence uint64) (store.DeadLetter, error)
-	UpsertDeadLetters(ctx context.Context, rows []store.DeadLetter) error
-	Audit(ctx context.Context, e store.AuditEntry) error
-}
-
-// openDeadLetter makes a dead letter the event that it was: with its own id, its own stored time, and its own body.
-func (w *Worker) openDeadLetter(letter record.Stored) (*event, error) {
-	o, err := record.Unseal(w.cfg.Sealer, letter.Header, letter.Data)
-	if err != nil {
-		return nil, err
-	}
-	d, err := record.ReadDeadLetter(letter.Header)
-	if err != nil {
-		return nil, err
-	}
-	e := &event{subject: o.Subject, attempt: d.Replays + 1, origin: d.Origin}
-	e.env = providers.Envelope{Door: providers.DoorStream, StoredAt: d.StoredAt, Replayed: true, EventID: e.origin.EventID()}
-	e.open(o.Header, o.Data)
-	if d.EventID != "" {
-		e.env.EventID, e.former = d.EventID, "" // what it was refused under, whatever its headers would name today
-	}
-	if e.attempt > maxReplays {
-		e.rejection = record.Reject(record.CodeInternal, "replayed_too_often", "The event was replayed too often.")
-	}
-	return e, nil
-}
-
-// unopened is a dead letter by what its headers say, unproved.
-func unopened(letter record.Stored) *event {
-	d, _ := record.ReadDeadLetter(letter.Header) // what can be read of it is enough to put it aside
-	e := &event{subject: d.Subject, origin: d.Origin, attempt: 1}
-	e.env = providers.Envelope{Tenant: d.Tenant, Source: d.Source, EventID: d.EventID}
-	return e
-}
 
 // replays processes operators' orders, one at a time and below both lanes, until ctx ends.
 func (w *Worker) replays(ctx, hard context.Context) {
@@ -73,7 +24,7 @@ func (w *Worker) replays(ctx, hard context.Context) {
 				return
 			}
 			w.log.Warn("consumer of replays not opened; trying again", "error", err)
-			if pause(ctx, w.delay(try, 0)) != nil {
+			if pause(ctx, backoff(try, 0)) != nil {
 				return
 			}
 			try++
@@ -93,7 +44,7 @@ func (w *Worker) replays(ctx, hard context.Context) {
 				w.toldOrder(m, m.NakWithDelay(0))
 				continue
 			}
-			w.obey(hard, m)
+			w.carryOut(hard, m)
 		}
 		stop()
 	}
@@ -105,8 +56,8 @@ func (w *Worker) toldOrder(m Message, err error) {
 	}
 }
 
-// obey carries out one order. It may be delivered again at any point: what is done is found done.
-func (w *Worker) obey(ctx context.Context, m Message) {
+// carryOut carries out one order. It may be delivered again at any point: what is done is found done.
+func (w *Worker) carryOut(ctx context.Context, m Message) {
 	o, tenant, by, err := record.ReadOrder(m.Subject(), m.Data(), w.cfg.Vouches)
 	if err != nil {
 		if others, due := w.orders.due(w.now()); due { // who may not give orders can have as many put here as it likes
@@ -119,15 +70,10 @@ func (w *Worker) obey(ctx context.Context, m Message) {
 	o.Sequences = slices.Compact(o.Sequences) // a dead letter named twice is one
 	events, retry := w.gather(ctx, tenant, o, by)
 	if o.Action == record.OrderReplay && len(events) > 0 {
-		together, alone := events, []*event(nil)
 		if m.Delivered() > 1 {
-			together, alone = w.screen(ctx, events)
-		}
-		if len(together) > 0 {
-			w.process(ctx, together)
-		}
-		for _, e := range alone {
-			w.processAlone(ctx, e)
+			w.processAgain(ctx, events)
+		} else {
+			w.process(ctx, events)
 		}
 	}
 	for _, e := range events {
@@ -138,7 +84,7 @@ func (w *Worker) obey(ctx context.Context, m Message) {
 		retry = true
 	}
 	if retry && m.Delivered() < maxOrderDeliveries {
-		w.toldOrder(m, m.NakWithDelay(w.delay(int(m.Delivered()), 0))) //nolint:gosec // bounded by MaxDeliver
+		w.toldOrder(m, m.NakWithDelay(backoff(int(m.Delivered()), 0))) //nolint:gosec // bounded by MaxDeliver
 		return
 	}
 	w.toldOrder(m, m.AckSync(ctx))
@@ -215,8 +161,8 @@ func (w *Worker) closeDeadLetters(ctx context.Context, events []*event, o record
 		}
 		if o.Action == record.OrderDiscard {
 			row.State, row.Attempts = store.DeadLetterDiscarded, e.attempt-1
-		} else if row.Outcome = e.code(); row.Outcome == "" { // a second failure is a dead letter of its own, which names this one
-			row.Outcome = string(e.answer.Outcome)
+		} else if row.Outcome = string(e.code()); row.Outcome == "" { // a second failure is a dead letter of its own, which names this one
+			row.Outcome = string(e.answered(w.now()).Outcome)
 		}
 		rows = append(rows, row)
 		sequences[e.env.Tenant] = append(sequences[e.env.Tenant], row.Sequence)

@@ -28,7 +28,7 @@ func (l *lane) run(ctx, hard context.Context) {
 	for range l.loops {
 		loops.Go(func() { l.loop(hard) })
 	}
-	loops.Go(func() { l.suspects(hard) })
+	loops.Go(func() { l.redelivered(hard) })
 	l.feed(ctx, hard)
 	close(l.queue)
 	close(l.again)
@@ -48,7 +48,7 @@ func (l *lane) feed(ctx, hard context.Context) {
 				return
 			}
 			l.log.Warn("consumer not opened; trying again", "error", err)
-			if pause(ctx, l.w.delay(try, 0)) != nil {
+			if pause(ctx, backoff(try, 0)) != nil {
 				return
 			}
 			try++
@@ -135,23 +135,16 @@ func (l *lane) leave(hard context.Context, consumer Consumer) {
 }
 
 func (l *lane) queueOf(e *event) chan<- *event {
-	if e.message.Delivered() > 1 {
+	if e.delivery.Delivered() > 1 {
 		return l.again
 	}
 	return l.queue
 }
 
-// suspects processes events that were delivered before, until their queue is closed. Those that a crash points at are
-// processed alone.
-func (l *lane) suspects(hard context.Context) {
+// redelivered processes events that were delivered before, until their queue is closed.
+func (l *lane) redelivered(hard context.Context) {
 	for e := range l.again {
-		together, alone := l.w.screen(hard, fill([]*event{e}, l.again, l.batch))
-		if len(together) > 0 {
-			l.w.process(hard, together)
-		}
-		for _, e := range alone {
-			l.w.processAlone(hard, e)
-		}
+		l.w.processAgain(hard, fill([]*event{e}, l.again, l.batch))
 	}
 }
 
@@ -159,18 +152,9 @@ func (l *lane) suspects(hard context.Context) {
 // gigabytes on its way through the database driver.
 const maxBatchBytes = 16 << 20
 
-// bytesOf is the size of events.
-func bytesOf(batch []*event) int {
-	n := 0
-	for _, e := range batch {
-		n += len(e.raw)
-	}
-	return n
-}
-
 // fill adds to a batch what a queue holds now.
 func fill(batch []*event, queue <-chan *event, size int) []*event {
-	for n := bytesOf(batch); len(batch) < size && n < maxBatchBytes; n += len(batch[len(batch)-1].raw) {
+	for n := bytesOf(batch); len(batch) < size && n < maxBatchBytes; n += len(batch[len(batch)-1].body) {
 		select {
 		case e, ok := <-queue:
 			if !ok {
@@ -209,7 +193,7 @@ func (l *lane) collect(first *event) []*event {
 		defer timer.Stop()
 		late = timer.C
 	}
-	for bytes := len(first.raw); len(batch) < l.batch && bytes < maxBatchBytes; bytes += len(batch[len(batch)-1].raw) {
+	for bytes := len(first.body); len(batch) < l.batch && bytes < maxBatchBytes; bytes += len(batch[len(batch)-1].body) {
 		select {
 		case e, ok := <-l.queue:
 			if !ok {
@@ -236,16 +220,4 @@ func (l *lane) collect(first *event) []*event {
 		}
 	}
 	return batch
-}
-
-// pause waits, or returns ctx's error.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

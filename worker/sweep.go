@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 	"time"
 
@@ -10,14 +11,73 @@ import (
 	"github.com/idpsync/idpsync/worker/record"
 )
 
-// A Broker is what the worker asks of the broker beside its lanes. It is safe for concurrent use.
-type Broker interface {
-	// DeadLetter returns an entry of IDPSYNC_DEADLETTERS, or ErrNoMessage.
-	DeadLetter(ctx context.Context, sequence uint64) (record.Stored, error)
-	// Stranded returns at most limit events that are stored and will never be delivered, with when their stream was made.
-	Stranded(ctx context.Context, limit int) ([]record.Stored, time.Time, error)
-	// Remove deletes an event from its stream; that it is gone already is no error.
-	Remove(ctx context.Context, sequence uint64) error
+// Intervals of the sweep.
+const (
+	sweepInterval = 5 * time.Second
+	outboxAge     = 10 * time.Second // younger rows belong to the batch that made them
+	outboxLease   = time.Minute
+	pruneInterval = time.Hour
+)
+
+// sweep publishes results that were committed and never published, and forgets used ids that no longer matter, until
+// ctx ends. Several workers may sweep at once.
+func (w *Worker) sweep(ctx context.Context) {
+	tick := time.NewTicker(sweepInterval)
+	defer tick.Stop()
+	pruned := w.now()
+	var stranded map[string]bool // at the last look
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if w.breaker.open() {
+			continue
+		}
+		w.guard.Sweep(ctx)
+		w.sweepOutbox(ctx)
+		stranded = w.sweepStranded(ctx, stranded)
+		if now := w.now(); now.Sub(pruned) >= pruneInterval {
+			pruned = now
+			if _, err := w.store.PruneUsedIDs(ctx, now); err != nil && ctx.Err() == nil {
+				w.log.Warn("used ids not pruned", "error", err)
+			}
+		}
+	}
+}
+
+func (w *Worker) sweepOutbox(ctx context.Context) {
+	now := w.now()
+	rows, err := w.store.ClaimOutbox(ctx, w.cfg.Name, now.Add(-outboxAge), w.cfg.Batch, now, outboxLease)
+	if err != nil {
+		if ctx.Err() == nil {
+			w.log.Warn("outbox not read", "error", err)
+		}
+		return
+	}
+	if len(rows) == 0 {
+		return
+	}
+	out := make([]record.Outgoing, 0, len(rows))
+	for _, row := range rows {
+		var h providers.Header
+		if err := json.Unmarshal(row.Headers, &h); err != nil {
+			w.log.Error("outbox row unreadable; it stays", "id", row.ID, "error", err)
+			continue
+		}
+		out = append(out, record.Outgoing{Subject: row.Subject, ID: row.ID, Header: h, Data: row.Body})
+	}
+	errs := w.publisher.Publish(ctx, out)
+	var done []string
+	for i, o := range out {
+		if errs == nil || errs[i] == nil {
+			done = append(done, o.ID)
+		}
+	}
+	if err := w.store.DeleteOutbox(ctx, done); err != nil {
+		w.log.Warn("outbox not cleared; its results are published again under the same ids", "error", err)
+	}
 }
 
 // sweepStranded deals with events that the broker has stored and will never deliver again: those that were delivered as
@@ -37,13 +97,12 @@ func (w *Worker) sweepStranded(ctx context.Context, before map[string]bool) map[
 	}
 	events := make([]*event, 0, len(stored))
 	for _, m := range stored {
-		e := &event{subject: m.Subject, origin: record.Origin{Stream: m.Stream, Created: created, Sequence: m.Sequence}}
+		e := storedEvent(m.Subject, record.Origin{Stream: m.Stream, Created: created, Sequence: m.Sequence}, m.StoredAt)
 		if seen[e.origin.String()] = true; !before[e.origin.String()] {
 			continue
 		}
-		e.env = providers.Envelope{Door: providers.DoorStream, StoredAt: m.StoredAt, EventID: e.origin.EventID()}
 		e.open(m.Header, m.Data)
-		if err := w.settleStray(ctx, e); err != nil {
+		if err := w.settleStranded(ctx, e); err != nil {
 			w.log.Warn("stranded event not looked up; it stays", "stream_seq", m.Sequence, "error", err)
 			continue
 		}
@@ -52,7 +111,7 @@ func (w *Worker) sweepStranded(ctx context.Context, before map[string]bool) map[
 	if len(events) == 0 {
 		return seen
 	}
-	w.log.Error("events are stored and will not be delivered again; those that had no fate become dead letters", "count", len(events))
+	w.log.Error("events are stored and will not be delivered again; those whose end is not known become dead letters", "count", len(events))
 	w.deliver(ctx, slices.DeleteFunc(slices.Clone(events), func(e *event) bool { return e.told }))
 	for _, e := range events {
 		if !e.told {
@@ -65,9 +124,9 @@ func (w *Worker) sweepStranded(ctx context.Context, before map[string]bool) map[
 	return seen
 }
 
-// settleStray finds out what became of a stranded event. The broker, when it crashes, may forget that it removed a message
+// settleStranded finds out what became of a stranded event. The broker, when it crashes, may forget that it removed a message
 // that was acknowledged: then the event had its effect, is parked, or was refused as an ordinary repeat.
-func (w *Worker) settleStray(ctx context.Context, e *event) error {
+func (w *Worker) settleStranded(ctx context.Context, e *event) error {
 	if e.env.Tenant == "" || e.env.Source == "" { // it can't have had an effect
 		return nil
 	}
@@ -81,14 +140,14 @@ func (w *Worker) settleStray(ctx context.Context, e *event) error {
 		return err
 	}
 	if row := found[0].Brought; row != nil {
-		return w.answerStray(ctx, e, row)
+		return w.answerStranded(ctx, e, row)
 	}
-	if e.rejection != nil {
+	if e.rejection() != nil {
 		return nil
 	}
 	// The ids of logins have no scope, so that their sender need not be proved.
 	if row := found[0].Event; row != nil && e.env.Shape == providers.ShapeLogin && slices.Equal(row.PayloadHash, e.hash[:]) {
-		return w.answerStray(ctx, e, row)
+		return w.answerStranded(ctx, e, row)
 	}
 	if e.told, err = w.store.IsParked(ctx, e.origin.String()); err != nil || e.told {
 		return err
@@ -96,17 +155,19 @@ func (w *Worker) settleStray(ctx context.Context, e *event) error {
 	if done, err := w.settleRepeat(ctx, e); err != nil || done {
 		return err
 	}
-	e.rejection = record.Reject(record.CodeInternal, "stranded", "The event was delivered as often as the broker allows and never finished.")
-	e.rejection.Hint = "Look for what kept workers from finishing at that time; then replay."
+	r := record.Reject(record.CodeInternal, "stranded", "The event was delivered as often as the broker allows and never finished.")
+	r.Hint = "Look for what kept workers from finishing at that time; then replay."
+	e.reject(r)
 	return nil
 }
 
-// answerStray gives a stranded event the answer of its row in the ledger, and notes that its message repeated it.
-func (w *Worker) answerStray(ctx context.Context, e *event, row *store.Event) (err error) {
-	if e.answer, err = record.ReadAnswer(row); err != nil {
+// answerStranded gives a stranded event the answer of its row in the ledger, and notes that its message repeated it.
+func (w *Worker) answerStranded(ctx context.Context, e *event, row *store.Event) error {
+	again, err := record.ReadAnswer(row)
+	if err != nil {
 		return err
 	}
-	e.rejection = nil
+	e.verdict = repeat{again}
 	return w.store.Batch(ctx, func(ctx context.Context, tx *store.Tx) error {
 		p := w.newPlan(nil)
 		p.repeat(e, row)
@@ -118,8 +179,8 @@ func (w *Worker) answerStray(ctx context.Context, e *event, row *store.Event) (e
 // that another message brought, or of a user who is there. One that may have ended a worker is not tried.
 func (w *Worker) settleRepeat(ctx context.Context, e *event) (bool, error) {
 	together, _ := w.screen(ctx, []*event{e})
-	if len(together) == 0 || e.rejection != nil {
-		return e.rejection != nil, nil
+	if len(together) == 0 || e.decided() {
+		return e.decided(), nil
 	}
 	trial := *e
 	w.prepareSettled(ctx, []*event{&trial})
@@ -133,13 +194,13 @@ func (w *Worker) settleRepeat(ctx context.Context, e *event) (bool, error) {
 			return false, err
 		}
 		if row := trial.earlier(&found[0]); row != nil {
-			return true, w.answerStray(ctx, e, row)
+			return true, w.answerStranded(ctx, e, row)
 		}
 		return false, nil
 	}
-	if trial.rejection == nil || trial.rejection.DeadLetter {
+	if r := trial.rejection(); r == nil || r.DeadLetter {
 		return false, nil
 	}
-	e.rejection = trial.rejection
+	e.verdict = trial.verdict
 	return true, nil
 }

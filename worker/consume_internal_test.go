@@ -112,19 +112,18 @@ func TestBreakerHoldsWhoeverWaitsUntilItIsReset(t *testing.T) {
 }
 
 func TestDelaysGrowAreSpreadAndStayBounded(t *testing.T) {
-	w := &Worker{}
 	for attempts, ceiling := range map[int]time.Duration{
 		-1: time.Second, 0: time.Second, 1: 2 * time.Second, 3: 8 * time.Second, 5: 32 * time.Second, 6: time.Minute, 25: time.Minute, 1 << 40: time.Minute,
 	} {
 		var least, most time.Duration = time.Hour, 0
 		for range 200 {
-			d := w.delay(attempts, 0)
+			d := backoff(attempts, 0)
 			least, most = min(least, d), max(most, d)
 		}
 		if least < 250*time.Millisecond || most >= ceiling+250*time.Millisecond || most-least < ceiling/2 {
 			t.Errorf("attempt %d: from %v to %v, the ceiling is %v", attempts, least, most, ceiling)
 		}
-		if d := w.delay(attempts, time.Hour); d < time.Hour || d >= time.Hour+ceiling {
+		if d := backoff(attempts, time.Hour); d < time.Hour || d >= time.Hour+ceiling {
 			t.Errorf("attempt %d, at least an hour: %v", attempts, d)
 		}
 	}
