@@ -149,7 +149,7 @@ func (w *Worker) refuseStranger(ctx context.Context, e *event) {
 	if err := w.directories.VerifyStranger(ctx, e.env); err != nil {
 		e.refuse(err)
 		if r := e.rejection(); r != nil {
-			fromDirectory(r)
+			r.Directory = true
 		}
 		return
 	}

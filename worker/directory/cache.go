@@ -14,7 +14,7 @@ import (
 	"github.com/idpsync/idpsync/store"
 )
 
-// A DirectoryStore is where the directory and what is known of keys are kept; *store.Store is one.
+// A Store is where the directory and what is known of keys are kept; *store.Store is one.
 type Store interface {
 	DirectoryRevision(ctx context.Context) (int64, error)
 	Directory(ctx context.Context) (store.Directory, error)

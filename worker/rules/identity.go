@@ -10,7 +10,7 @@ import (
 	"github.com/idpsync/idpsync/worker/record"
 )
 
-// A resolution says which user a request is about, and what is to be done.
+// A Resolution says which user a request is about, and what is to be done.
 type Resolution struct {
 	Outcome record.Outcome // created, exists, updated or linked
 	User    *store.User    // the one who was there; nil when created

@@ -7,7 +7,7 @@ import (
 	"github.com/idpsync/idpsync/worker/record"
 )
 
-// A Rulebook is what the rules know of a tenant: its declared owner, roles and organizations. It does not change.
+// A Tenant is what the rules know of a tenant: its declared owner, roles and organizations. It does not change.
 type Tenant struct {
 	ID           string // lower-case UUID
 	Name         string
