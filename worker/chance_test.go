@@ -22,7 +22,7 @@ func TestOneDeathIsChance(t *testing.T) {
 		if r := d.Await("e1"); r.Status != 201 {
 			t.Errorf("%s", r.Data)
 		}
-		d.Eventually("for the breadcrumbs to be swept", func() bool { return d.Counts().InFlight == 0 })
+		d.Eventually("for the in-flight markers to be cleared", func() bool { return d.Counts().InFlight == 0 })
 		if letters := d.AllLetters(); len(letters) != 0 {
 			t.Errorf("dead letters: %+v", letters)
 		}

@@ -101,7 +101,7 @@ func TestEventThatKillsItsProcessIsFoundAndTheInnocentsAreUntouched(t *testing.T
 		d.RunUntilKilled("second", "killer", lease) // alone in its hands
 		rows, err := d.Store.InFlight(d.Ctx, "second")
 		if err != nil || len(rows) != 1 || rows[0].EventID != "killer" {
-			t.Errorf("breadcrumbs of the second: %+v, %v", rows, err)
+			t.Errorf("markers of the second: %+v, %v", rows, err)
 		}
 		d.Start(func(c *worker.Config) { c.Slots, c.AckWait = d.Slots(), lease })
 		wantRejected(t, d, "killer", record.CodeInternal, "crashed_worker")
@@ -116,7 +116,7 @@ func TestEventThatKillsItsProcessIsFoundAndTheInnocentsAreUntouched(t *testing.T
 		if letters := d.AllLetters(); len(letters) != 1 {
 			t.Errorf("%d dead letters", len(letters))
 		}
-		d.Eventually("for the breadcrumbs to be swept", func() bool { return d.Counts().InFlight == 0 })
+		d.Eventually("for the in-flight markers to be cleared", func() bool { return d.Counts().InFlight == 0 })
 	})
 }
 
@@ -144,7 +144,7 @@ func TestEventThatWasAloneInTheHandsOfADeadWorkerIsTheCulprit(t *testing.T) {
 				t.Errorf("%s: %s", id, r.Data)
 			}
 		}
-		d.Eventually("for the breadcrumb to be swept", func() bool { return d.Counts().InFlight == 0 })
+		d.Eventually("for the in-flight markers to be cleared", func() bool { return d.Counts().InFlight == 0 })
 	})
 }
 
@@ -169,7 +169,7 @@ func TestEventDeliveredOftenIsProcessedAloneAndCreates(t *testing.T) {
 	if batches := p.Metrics.Batches("prepare"); !slices.Equal(batches, []int{1, 1}) {
 		t.Errorf("%v", batches)
 	}
-	d.Eventually("for the breadcrumbs to be swept", func() bool { return d.Counts().InFlight == 0 })
+	d.Eventually("for the in-flight markers to be cleared", func() bool { return d.Counts().InFlight == 0 })
 }
 
 func TestWorkerThatIsOutOfTimeAccusesNobody(t *testing.T) {
@@ -232,8 +232,8 @@ func TestDrainIsBoundedForParkedEventsToo(t *testing.T) {
 	}
 }
 
-// The database is away just when the breadcrumbs of an event are removed that is decided and gone.
-func TestBreadcrumbsThatCouldNotBeRemovedAreSweptLater(t *testing.T) {
+// The database is away just when the markers of an event are removed that is decided and gone.
+func TestMarkersThatCouldNotBeClearedAreSweptLater(t *testing.T) {
 	workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
 		seq := d.Publish(okta, "e", d.Login(d.Person("p")))
 		if err := d.Store.SetInFlight(d.Ctx, store.InFlight{Worker: "?suspect", Stream: stream.StreamEvents, Sequence: seq, At: time.Now()}); err != nil {
@@ -262,7 +262,7 @@ func TestBreadcrumbsThatCouldNotBeRemovedAreSweptLater(t *testing.T) {
 		if r := d.Await("e"); r.Status != 201 {
 			t.Errorf("the login is answered %d %s; want 201", r.Status, r.Data)
 		}
-		d.Eventually("for the breadcrumbs to be swept", func() bool { return d.Counts().InFlight == 0 })
+		d.Eventually("for the in-flight markers to be cleared", func() bool { return d.Counts().InFlight == 0 })
 		if failed.Load() < 3 {
 			t.Errorf("removing failed %d times, want 3: the test shows nothing", failed.Load())
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/saml"
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/assemble"
 	"github.com/idpsync/idpsync/worker/directory/manifest"
 	"github.com/idpsync/idpsync/worker/policy"
 	"github.com/idpsync/idpsync/worker/strictyaml"
@@ -279,7 +280,7 @@ func (a *app) declaration(ctx context.Context, file string) (manifest.Declaratio
 
 // checkSource makes the provider of a source, which contacts nobody, and throws it away.
 func (a *app) checkSource(s providers.Source) (warnings []string, err error) {
-	factory, ok := factories()[s.Kind]
+	factory, ok := assemble.Factories()[s.Kind]
 	if !ok {
 		return nil, fmt.Errorf("this version of idpsync knows no sources of kind %s", s.Kind)
 	}

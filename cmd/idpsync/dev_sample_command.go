@@ -126,7 +126,7 @@ func (m *demo) rpcScene() scene {
 func (m *demo) commandScene() scene {
 	sealed := m.command(doorStream, "command-2", "The password sealed: only the workers can open it", employee("Quinn Baker", nil), "created")
 	sealed.body = func() ([]byte, error) {
-		password, err := seal.Text(m.deploy.key.KeyID(), []byte(demoPassword))
+		password, err := seal.Text(m.deploy.Key.KeyID(), []byte(demoPassword))
 		if err != nil {
 			return nil, err
 		}

@@ -128,7 +128,7 @@ func TestForecastSaysWhatRunDoes(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				forecasts, err := m.deploy.worker.Forecast(t.Context(), []worker.Preview{{
+				forecasts, err := m.deploy.Worker.Forecast(t.Context(), []worker.Preview{{
 					Subject: sending.subject, Header: sending.header, Data: sending.body, StoredAt: time.Now(), EventID: s.id, Door: ways[s.door], Explain: true,
 				}})
 				if err != nil {

@@ -37,7 +37,7 @@ func (m *demo) intro() {
   data              %s
 
 Each sample says who comes in and how; the line below it, what became of it and why.
-`, demoTenant, m.issuer.URL(), demoIDP, m.deploy.server.URL(), address(m.http), address(m.metric), m.cfg.DataDir)
+`, demoTenant, m.issuer.URL(), demoIDP, m.deploy.Server.URL(), address(m.http), address(m.metric), m.cfg.DataDir)
 }
 
 // heading begins a scene.
@@ -131,7 +131,7 @@ func (m *demo) writeSamples() error {
 	if err != nil {
 		return err
 	}
-	password, err := seal.Text(m.deploy.key.KeyID(), []byte(demoPassword))
+	password, err := seal.Text(m.deploy.Key.KeyID(), []byte(demoPassword))
 	if err != nil {
 		return err
 	}
@@ -184,7 +184,7 @@ func (m *demo) hints() [][]hint {
 			{"what the policy forbids", m.curl(providers.ShapeTenant, "carl.json")},
 		})
 	}
-	broker := "nats --server " + m.deploy.server.URL()
+	broker := "nats --server " + m.deploy.Server.URL()
 	headers := ` -H "Authorization: Bearer $(cat ` + file("admin.token") + `)" -H X-Tenant-ID:` + demoTenant
 	all = append(all, []hint{
 		{"the workers, with the plain nats client", broker + " micro ls"},

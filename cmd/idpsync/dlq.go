@@ -128,7 +128,7 @@ func (s *dlqSelection) find(ctx context.Context, d *deployment, now time.Time) (
 	if err := s.check(); err != nil {
 		return nil, err
 	}
-	states, err := deadLetterStates(ctx, d.store)
+	states, err := deadLetterStates(ctx, d.Store)
 	if err != nil {
 		return nil, err
 	}
@@ -139,11 +139,11 @@ func (s *dlqSelection) find(ctx context.Context, d *deployment, now time.Time) (
 	defer foreign.report()
 	s.filter.Foreign = foreign.add
 	letters := []deadLetter{}
-	for m, err := range stream.DeadLetters(ctx, d.conn, s.filter) {
+	for m, err := range stream.DeadLetters(ctx, d.Conn, s.filter) {
 		if err != nil {
 			return nil, fail(exitFailure, "run idpsync migrate if the streams do not exist", "%w", err)
 		}
-		forged, otherKey := foreign.forged(d.key, m)
+		forged, otherKey := foreign.forged(d.Key, m)
 		if forged {
 			continue
 		}
@@ -337,11 +337,11 @@ func newDLQWatchCommand(a *app) *cobra.Command {
 		foreign := foreignCount{app: a, what: "dead letters"}
 		defer foreign.report()
 		s.filter.Foreign = foreign.add
-		for m, err := range stream.WatchDeadLetters(ctx, d.conn, s.filter) {
+		for m, err := range stream.WatchDeadLetters(ctx, d.Conn, s.filter) {
 			if err != nil {
 				return err
 			}
-			if forged, _ := foreign.forged(d.key, m); forged {
+			if forged, _ := foreign.forged(d.Key, m); forged {
 				continue
 			}
 			if l := readDeadLetter(m); s.matches(l, a.now()) {

@@ -166,7 +166,7 @@ func (c *campaign) forecast(ctx context.Context, letters []deadLetter) (dlqForec
 		var previews []worker.Preview
 		var of []deadLetter
 		for _, l := range chunk {
-			if _, err := record.Unseal(c.d.key, l.stored.Header, l.stored.Data); err != nil {
+			if _, err := record.Unseal(c.d.Key, l.stored.Header, l.stored.Data); err != nil {
 				f.add(l, "refused: not a record of this deployment")
 				f.Unusable++
 				continue
@@ -174,7 +174,7 @@ func (c *campaign) forecast(ctx context.Context, letters []deadLetter) (dlqForec
 			letter := record.Stored(l.stored)
 			previews, of = append(previews, worker.Preview{Letter: &letter}), append(of, l)
 		}
-		forecasts, err := c.d.worker.Forecast(ctx, previews)
+		forecasts, err := c.d.Worker.Forecast(ctx, previews)
 		if err != nil {
 			return f, err
 		}
@@ -289,7 +289,7 @@ func (c *campaign) order(ctx context.Context, subject string, sequences []uint64
 	if err != nil {
 		return err
 	}
-	_, err = stream.PublishEvent(ctx, c.d.conn, record.Outgoing{
+	_, err = stream.PublishEvent(ctx, c.d.Conn, record.Outgoing{
 		Subject: subject, Header: providers.Header{}, Data: body,
 	})
 	if err != nil {
@@ -306,14 +306,14 @@ func (c *campaign) await(ctx context.Context, chunk []deadLetter, outcomes map[s
 	}
 	warned, asked := time.Now().Add(15*time.Second), time.Now().Add(time.Second)
 	for len(open) > 0 {
-		rows, err := c.d.store.DeadLetters(ctx, store.DeadLetterFilter{After: chunk[0].Sequence - 1, Campaign: c.id, Limit: 10 * maxBurst})
+		rows, err := c.d.Store.DeadLetters(ctx, store.DeadLetterFilter{After: chunk[0].Sequence - 1, Campaign: c.id, Limit: 10 * maxBurst})
 		if err != nil {
 			return err
 		}
 		if now := time.Now(); now.After(asked) { // somebody else's order may have come first
 			asked = now.Add(time.Second)
 			for seq := range open {
-				r, err := c.d.store.DeadLetter(ctx, seq)
+				r, err := c.d.Store.DeadLetter(ctx, seq)
 				if err != nil && !errors.Is(err, store.ErrNotFound) {
 					return err
 				}

@@ -42,11 +42,11 @@ so does output into a file or a pipe.`,
 		if err := s.arguments(args); err != nil {
 			return err
 		}
-		m, err := stream.DeadLetter(ctx, d.conn, s.sequences[0])
+		m, err := stream.DeadLetter(ctx, d.Conn, s.sequences[0])
 		if err != nil {
 			return fail(exitPending, "idpsync dlq list shows what is there", "%w", err)
 		}
-		authentic, otherKey := record.Authentic(d.key, record.Stored(m))
+		authentic, otherKey := record.Authentic(d.Key, record.Stored(m))
 		if !authentic && !otherKey {
 			return fail(exitFailure, "idpsync dlq list shows the dead letters of this deployment", "message %d is no dead letter that a worker wrote: its signature does not hold", m.Sequence)
 		}
@@ -55,7 +55,7 @@ so does output into a file or a pipe.`,
 		}
 		shown := shownDeadLetter{deadLetter: readDeadLetter(m), Record: map[string]string{}}
 		shown.OtherKey = otherKey
-		row, err := d.store.DeadLetter(ctx, m.Sequence)
+		row, err := d.Store.DeadLetter(ctx, m.Sequence)
 		switch {
 		case err == nil:
 			shown.State, shown.Outcome = row.State, row.Outcome
@@ -72,7 +72,7 @@ so does output into a file or a pipe.`,
 			shown.Error = json.RawMessage(detail)
 		}
 		letter := record.Stored(m)
-		forecasts, err := d.worker.Forecast(ctx, []worker.Preview{{Letter: &letter, Explain: true}})
+		forecasts, err := d.Worker.Forecast(ctx, []worker.Preview{{Letter: &letter, Explain: true}})
 		switch {
 		case errors.Is(err, record.ErrRecord):
 			shown.Now = "refused: " + err.Error()
@@ -167,7 +167,7 @@ func (a *app) unseal(ctx context.Context, d *deployment, m stream.Stored, why st
 	if strings.TrimSpace(why) == "" {
 		return fail(exitUsage, "add --why 'the reason'", "unsealing is recorded, so it needs a reason")
 	}
-	o, err := record.Unseal(d.key, m.Header, m.Data)
+	o, err := record.Unseal(d.Key, m.Header, m.Data)
 	if err != nil {
 		return fail(exitFailure, "use the data directory, and so the seal key, of the deployment", "%w", err)
 	}
@@ -175,7 +175,7 @@ func (a *app) unseal(ctx context.Context, d *deployment, m stream.Stored, why st
 	if err != nil {
 		return err
 	}
-	if err := d.store.Audit(ctx, store.AuditEntry{
+	if err := d.Store.Audit(ctx, store.AuditEntry{
 		At: a.now(), Tenant: m.Header.Get(record.DeadLetterTenant), Who: record.Operator{Said: operator()}.String(), Action: "deadletter.unseal",
 		Object: strconv.FormatUint(m.Sequence, 10), Detail: detail,
 	}); err != nil {

@@ -90,7 +90,7 @@ func (x *explainer) run(ctx context.Context, c config, log *slog.Logger) error {
 	}
 	preview := worker.Preview{Subject: x.subject, Header: providers.Header{}, Explain: true, EventID: "explain", StoredAt: x.app.now()}
 	if x.letter > 0 {
-		m, err := stream.DeadLetter(ctx, d.conn, x.letter)
+		m, err := stream.DeadLetter(ctx, d.Conn, x.letter)
 		if err != nil {
 			return fail(exitPending, "idpsync dlq list shows what is there", "%w", err)
 		}
@@ -99,14 +99,14 @@ func (x *explainer) run(ctx context.Context, c config, log *slog.Logger) error {
 	} else if err := x.read(&preview); err != nil {
 		return err
 	}
-	forecasts, err := d.worker.Forecast(ctx, []worker.Preview{preview})
+	forecasts, err := d.Worker.Forecast(ctx, []worker.Preview{preview})
 	if errors.Is(err, record.ErrRecord) {
 		return fail(exitFailure, "use the data directory, and so the seal key, of the deployment", "%w", err)
 	}
 	if err != nil {
 		return err
 	}
-	return x.print(d.policies.Set(), forecasts[0])
+	return x.print(d.Policies.Set(), forecasts[0])
 }
 
 func (x *explainer) read(p *worker.Preview) (err error) {
@@ -234,7 +234,7 @@ func (x *explainer) record(ctx context.Context, d *deployment) error {
 	if len(parts) != 3 {
 		return fail(exitUsage, "as in 2489e9ad-2ee2-8e00-8ec9-32d5f69181c0/okta/login-1", "--event %q is not TENANT/SOURCE/ID", x.event)
 	}
-	rows, err := d.store.Events(ctx, store.EventFilter{Tenant: parts[0], Source: parts[1], EventID: parts[2]})
+	rows, err := d.Store.Events(ctx, store.EventFilter{Tenant: parts[0], Source: parts[1], EventID: parts[2]})
 	if err != nil {
 		return err
 	}
@@ -274,5 +274,5 @@ func (x *explainer) record(ctx context.Context, d *deployment) error {
 	if json.Valid(row.Result) {
 		e.Forecast.Body = row.Result
 	}
-	return x.print(d.policies.Set(), e.Forecast)
+	return x.print(d.Policies.Set(), e.Forecast)
 }

@@ -73,19 +73,6 @@ func checkTenant(id string) error {
 	return nil
 }
 
-// connect reaches the broker that the configuration names, for a verb.
-func (a *app) connect(ctx context.Context, c config) (*stream.Conn, error) {
-	o, err := c.brokerOptions(a.logger(c))
-	if err != nil {
-		return nil, err
-	}
-	conn, err := stream.Connect(ctx, o)
-	if err != nil {
-		return nil, fail(exitFailure, "check --nats-url, or --data-dir for the embedded broker", "%w", err)
-	}
-	return conn, nil
-}
-
 func (a *app) tail(ctx context.Context, conn *stream.Conn, read func(context.Context, *stream.Conn, stream.Filter) iter.Seq2[stream.Stored, error], f stream.Filter, asJSON bool) error {
 	colours := a.colours(a.stdout)
 	foreign := foreignCount{app: a, what: "results"}

@@ -10,7 +10,7 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
-	"github.com/idpsync/idpsync/worker/directory"
+	"github.com/idpsync/idpsync/worker/assemble"
 	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
@@ -66,6 +66,7 @@ type hooks struct {
 	hook Hook
 	dead bool
 	died chan struct{}
+	conn *stream.Conn // an outsider's, for strays
 
 	strays []record.Stored
 }
@@ -121,6 +122,16 @@ func (h *hooks) at(ctx context.Context, c Call) error {
 	return nil
 }
 
+// around puts the points around the parts of a process, but for its consumers.
+func (h *hooks) around() assemble.Around {
+	return assemble.Around{
+		Store:     func(st *store.Store) assemble.Store { return &database{st, h} },
+		Publisher: func(p worker.Publisher) worker.Publisher { return &publisher{p, h} },
+		Broker:    func(b worker.Broker) worker.Broker { return &broker{b, h} },
+		Factory:   h.factory,
+	}
+}
+
 // A publisher is a process's publisher with points around it.
 type publisher struct {
 	worker.Publisher
@@ -152,11 +163,7 @@ type database struct {
 	hooks *hooks
 }
 
-var (
-	_ worker.Store              = (*database)(nil)
-	_ directory.Store           = (*database)(nil)
-	_ directory.CredentialStore = (*database)(nil)
-)
+var _ assemble.Store = (*database)(nil)
 
 // around runs one method between its points.
 func around[T any](ctx context.Context, d *database, method string, call func() (T, error)) (T, error) {
@@ -321,7 +328,6 @@ func (h *hooks) factory(inner providers.Factory) providers.Factory {
 // A broker is what the worker reads of the broker beside its lanes.
 type broker struct {
 	worker.Broker
-	conn  *stream.Conn
 	hooks *hooks
 }
 
@@ -341,7 +347,7 @@ func (b *broker) Stranded(ctx context.Context, limit int) ([]record.Stored, time
 	if err != nil || len(strays) == 0 {
 		return found, created, err
 	}
-	state, err := stream.ReadState(ctx, b.conn)
+	state, err := stream.ReadState(ctx, b.hooks.conn)
 	if err != nil {
 		return nil, time.Time{}, err
 	}
