@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"context"
 	"slices"
-	"strings"
 
 	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/rules"
 )
 
@@ -22,7 +22,7 @@ const eraseQueue = 256
 
 // secretive reports whether the stored message holds a secret that must not stay in the broker's files.
 func (e *event) secretive() bool {
-	if strings.HasPrefix(e.subject, "idpsync.command.") {
+	if record.BranchCommands.Holds(e.subject) {
 		return true
 	}
 	if e.request.Asked.Principal.Kind != "" { // it was read

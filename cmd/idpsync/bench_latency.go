@@ -190,7 +190,7 @@ func (b *benchmark) noise(ctx context.Context, token, api string) func() (answer
 	})
 	for range hungClients {
 		every(clientInterval, func(int) error {
-			r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+api+"/v1/users", bytes.NewReader([]byte(`{}`)))
+			r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+api+httpPath(providers.ShapeTenant), bytes.NewReader([]byte(`{}`)))
 			if err != nil {
 				return err
 			}
@@ -219,7 +219,7 @@ func (b *benchmark) eventID(id string) string { return b.tenant + "-" + id }
 
 func (b *benchmark) event(source, id string, body []byte) record.Outgoing {
 	return record.Outgoing{
-		Subject: "idpsync.login." + b.tenant + "." + source, Data: body,
+		Subject: record.EventSubject(record.Address{Action: record.ActionCreate, Shape: providers.ShapeLogin, Door: providers.DoorStream, Tenant: b.tenant, Source: source}), Data: body,
 		Header: providers.Header{record.HeaderEventID: {b.eventID(id)}},
 	}
 }

@@ -32,10 +32,8 @@ func commandTo(d door, shape providers.Shape) record.Address {
 
 // httpPath is the path of the API for commands of a shape.
 func httpPath(shape providers.Shape) string {
-	if shape == providers.ShapeOrganization {
-		return "/users"
-	}
-	return "/v1/users"
+	route, _ := record.Routes().Find(record.ActionCreate, shape)
+	return route.Path
 }
 
 // bearer returns the headers by which a sender of acme proves itself.

@@ -190,7 +190,7 @@ func (m *demo) hints() [][]hint {
 		{"the workers, with the plain nats client", broker + " micro ls"},
 		{"a login", broker + " pub " + record.EventSubject(loginAt("okta")) + ` "{\"id_token\": \"$(cat ` + file("grace.jwt") + `)\"}"`},
 		{"a request", broker + " req " + record.EventSubject(commandTo(doorRPC, providers.ShapeTenant)) + headers + ` "$(cat ` + file("bruno.json") + `)"`},
-		{"results as they come", broker + " sub 'idpsync.result.>'"},
+		{"results as they come", broker + " sub '" + record.BranchResults.All() + "'"},
 	}, []hint{
 		{"change the policy or the directory, then", me + " apply -f " + file("directory.yaml") + data},
 	})

@@ -258,7 +258,7 @@ func (s *sending) address() error {
 		return fail(exitUsage, "idpsync get tenants lists the ids", "--tenant %q is not the id of a tenant", s.tenant)
 	}
 	s.tenant = tenant
-	a := record.Address{Shape: s.shape, Tenant: tenant, Source: s.source, Door: providers.DoorStream}
+	a := record.Address{Action: record.ActionCreate, Shape: s.shape, Tenant: tenant, Source: s.source, Door: providers.DoorStream}
 	switch s.via {
 	case "stream":
 	case "rpc":

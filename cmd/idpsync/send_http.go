@@ -23,13 +23,13 @@ func (s *sending) post(ctx context.Context, out *sent) error {
 	if u.Scheme == "http" && !loopback(u.Hostname()) {
 		return fail(exitUsage, "use https; http is for this machine alone", "the token would travel to %s in the clear", u.Host)
 	}
-	path := "/v1/users"
-	if s.shape == providers.ShapeOrganization {
-		path = "/users"
+	route, ok := record.Routes().Find(record.ActionCreate, s.shape)
+	if !ok || route.Path == "" {
+		return fail(exitUsage, "one of stream, rpc", "what has the shape %s cannot be sent over HTTP", s.shape)
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.patience())
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimRight(u.String(), "/")+path, bytes.NewReader(s.body))
+	req, err := http.NewRequestWithContext(ctx, route.Method, strings.TrimRight(u.String(), "/")+route.Path, bytes.NewReader(s.body))
 	if err != nil {
 		return fail(exitUsage, "", "%w", err)
 	}

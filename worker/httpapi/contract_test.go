@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,6 +15,8 @@ import (
 	"github.com/getkin/kin-openapi/openapi3filter"
 	"github.com/getkin/kin-openapi/routers"
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 const deploy = "../../deploy/"
@@ -143,6 +146,26 @@ func TestOpenAPIIsValid(t *testing.T) {
 				t.Errorf("status %s of %s has the content %v, wanted application/json with a schema", status, path, response.Value.Content)
 			}
 		}
+	}
+}
+
+// TestOpenAPIHasTheRoutes compares the paths and methods with those that are served.
+func TestOpenAPIHasTheRoutes(t *testing.T) {
+	var got, want []string
+	for path, item := range readContract(t).api.Paths.Map() {
+		for method := range item.Operations() {
+			got = append(got, method+" "+path)
+		}
+	}
+	for _, r := range record.Routes() {
+		if r.Path != "" {
+			want = append(want, r.Method+" "+r.Path)
+		}
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("openapi.yaml describes %q, want what the table of routes has: %q", got, want)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
@@ -40,8 +41,7 @@ func refused(status int, code record.Code, message string, details map[string]an
 
 // Refusals that hold nothing of the request. They are not changed.
 var (
-	errNotFound = refused(http.StatusNotFound, codeNotFound, "There is no such path; users are created by POST /v1/users and POST /users.", nil)
-	errMethod   = refused(http.StatusMethodNotAllowed, codeMethod, "Only POST is allowed here.", nil)
+	errNotFound = refused(http.StatusNotFound, codeNotFound, "There is no such path; users are created by "+creating()+".", nil)
 	errBusy     = refused(http.StatusTooManyRequests, record.CodeBusy, "The worker has more to do than it can take; try again later.", nil)
 	errInternal = refused(http.StatusInternalServerError, record.CodeInternal, "The request failed for a reason inside idpsync.", map[string]any{"reason": "panic"})
 	errBody     = refused(http.StatusRequestTimeout, codeTimeout, "The body did not arrive whole.", nil)
@@ -52,6 +52,25 @@ var (
 	errTenantMissing   = refused(http.StatusBadRequest, record.CodeMalformed, "The header X-Tenant-ID is required.", map[string]any{"reason": providers.ReasonTenantHeader, "field": providers.HeaderTenant})
 	errTenantForm      = refused(http.StatusBadRequest, record.CodeMalformed, "The header X-Tenant-ID must appear once and be a UUID of 36 characters.", map[string]any{"reason": providers.ReasonTenantHeader, "field": providers.HeaderTenant})
 )
+
+// creating lists the ways to create a user.
+func creating() string {
+	var ways []string
+	for _, r := range record.Routes() {
+		if r.Action == record.ActionCreate && r.Path != "" {
+			ways = append(ways, r.Method+" "+r.Path)
+		}
+	}
+	return strings.Join(ways, " and ")
+}
+
+func errMethod(allowed []string) *refusal {
+	verb := "is"
+	if len(allowed) > 1 {
+		verb = "are"
+	}
+	return refused(http.StatusMethodNotAllowed, codeMethod, "Only "+strings.Join(allowed, " and ")+" "+verb+" allowed here.", nil)
+}
 
 func errTooLarge(limit int64) *refusal {
 	return refused(http.StatusRequestEntityTooLarge, codeTooLarge, fmt.Sprintf("The body is larger than %d bytes.", limit), map[string]any{"limit": limit})

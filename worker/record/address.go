@@ -13,6 +13,7 @@ var ErrSubject = errors.New("not a subject that idpsync reads")
 
 // An Address is what the subject of an event says about it.
 type Address struct {
+	Action Action // "" is taken for [ActionCreate] where a subject is made
 	Shape  providers.Shape
 	Door   providers.Door // stream or rpc
 	Tenant string         // lower-case UUID; "" when the token is not a UUID
@@ -28,106 +29,33 @@ type Address struct {
 //
 // A tenant is a UUID in any case, a source is [a-z0-9-]{1,63}. On an error of class [ErrSubject] the address holds
 // what could be read nevertheless, so that a dead letter can still be filed under its tenant.
-func ParseSubject(subject string) (Address, error) {
-	tokens := strings.Split(subject, ".")
-	if len(tokens) < 2 || tokens[0] != "idpsync" {
-		return Address{}, fmt.Errorf("%w: it does not begin with idpsync", ErrSubject)
-	}
-	var a Address
-	switch tokens[1] {
-	case "login":
-		a.Shape, a.Door = providers.ShapeLogin, providers.DoorStream
-	case "feed":
-		a.Shape, a.Door = providers.ShapeFeed, providers.DoorStream
-	case "command":
-		a.Door = providers.DoorStream
-	case "rpc":
-		a.Door = providers.DoorRPC
-	default:
-		return Address{}, fmt.Errorf("%w: its second token is none of login, feed, command and rpc", ErrSubject)
-	}
-	if len(tokens) < 3 {
-		return a, fmt.Errorf("%w: it has no tenant", ErrSubject)
-	}
-	a.Tenant, _ = providers.ParseUUID(tokens[2])
-	rest := tokens[3:]
+func ParseSubject(subject string) (Address, error) { return routes.ParseSubject(subject) }
 
-	var err error
-	if a.Shape == "" {
-		a.Source = providers.AdminSource
-		switch strings.Join(rest, ".") {
-		case "v1.users.create":
-			a.Shape = providers.ShapeTenant
-		case "users.create":
-			a.Shape = providers.ShapeOrganization
-		default:
-			err = fmt.Errorf("%w: after the tenant it must end with v1.users.create or users.create", ErrSubject)
-		}
-	} else {
-		if len(rest) > 0 && validSource(rest[0]) {
-			a.Source = rest[0]
-		}
-		switch {
-		case len(rest) == 0:
-			err = fmt.Errorf("%w: it has no source", ErrSubject)
-		case len(rest) > 1:
-			err = fmt.Errorf("%w: it has tokens after the source", ErrSubject)
-		case a.Source == "":
-			err = fmt.Errorf("%w: its source is not 1 to 63 of a-z, 0-9 and hyphen", ErrSubject)
-		}
-	}
-	if a.Tenant == "" {
-		err = fmt.Errorf("%w: its tenant is not a UUID", ErrSubject)
-	}
-	return a, err
-}
-
-// EventSubject returns the subject on which an event of the given shape is published, or requested through the rpc door.
-// It returns "" for an address that has no such subject.
-func EventSubject(a Address) string {
-	tenant, ok := providers.ParseUUID(a.Tenant)
-	if !ok {
-		return ""
-	}
-	kind := "command"
-	if a.Door == providers.DoorRPC {
-		kind = "rpc"
-	}
-	switch a.Shape {
-	case providers.ShapeTenant:
-		return "idpsync." + kind + "." + tenant + ".v1.users.create"
-	case providers.ShapeOrganization:
-		return "idpsync." + kind + "." + tenant + ".users.create"
-	case providers.ShapeLogin, providers.ShapeFeed:
-		if a.Door == providers.DoorRPC || !validSource(a.Source) {
-			return ""
-		}
-		return "idpsync." + string(a.Shape) + "." + tenant + "." + a.Source
-	}
-	return ""
-}
+// EventSubject returns the subject on which an event of the given action and shape is published, or requested through the
+// rpc door. It returns "" for an address that has no such subject.
+func EventSubject(a Address) string { return routes.EventSubject(a) }
 
 // ResultSubject returns idpsync.result.<tenant>.<source>.<outcome>. The tenant is written in lower case, so that one
 // filter finds all of them; a token that is not what it should be becomes an underscore.
 func ResultSubject(tenant, source string, outcome Outcome) string {
-	return "idpsync.result." + TenantToken(tenant) + "." + sourceToken(source) + "." + wordToken(string(outcome))
+	return BranchResults.Of(TenantToken(tenant), sourceToken(source), wordToken(string(outcome)))
 }
 
 // DeadLetterSubject returns idpsync.deadletter.<tenant>.<source>.<code>, with tokens as in [ResultSubject].
 func DeadLetterSubject(tenant, source string, code Code) string {
-	return "idpsync.deadletter." + TenantToken(tenant) + "." + sourceToken(source) + "." + wordToken(string(code))
+	return BranchDeadLetters.Of(TenantToken(tenant), sourceToken(source), wordToken(string(code)))
 }
 
 // ReplaySubject returns idpsync.replay.<tenant>.<operator>, with tokens as in [ResultSubject].
 func ReplaySubject(tenant, operator string) string {
-	return "idpsync.replay." + TenantToken(tenant) + "." + sourceToken(operator)
+	return BranchReplays.Of(TenantToken(tenant), sourceToken(operator))
 }
 
 // ParseReplaySubject reads the subject of an order: idpsync.replay.<tenant>.<operator>, or the form without an operator that
 // older versions use. The tenant is "" for dead letters of none; an operator is [a-z0-9-]{1,63}.
 func ParseReplaySubject(subject string) (tenant, operator string, err error) {
 	tokens := strings.Split(subject, ".")
-	if len(tokens) < 3 || len(tokens) > 4 || tokens[0] != "idpsync" || tokens[1] != "replay" {
+	if len(tokens) < 3 || len(tokens) > 4 || !BranchReplays.Holds(subject) {
 		return "", "", fmt.Errorf("%w: it is not idpsync.replay.<tenant>.<operator>", ErrSubject)
 	}
 	tenant, ok := providers.ParseUUID(tokens[2])

@@ -15,24 +15,24 @@ const (
 )
 
 func TestParseSubject(t *testing.T) {
-	login := record.Address{Shape: providers.ShapeLogin, Door: providers.DoorStream, Tenant: lower, Source: "okta"}
+	login := record.Address{Action: record.ActionCreate, Shape: providers.ShapeLogin, Door: providers.DoorStream, Tenant: lower, Source: "okta"}
 	for subject, want := range map[string]record.Address{
 		"idpsync.login." + upper + ".okta":                      login,
 		"idpsync.login." + lower + ".okta":                      login,
-		"idpsync.feed." + upper + ".work-day1":                  {Shape: providers.ShapeFeed, Door: providers.DoorStream, Tenant: lower, Source: "work-day1"},
-		"idpsync.command." + upper + ".v1.users.create":         {Shape: providers.ShapeTenant, Door: providers.DoorStream, Tenant: lower, Source: "admin"},
-		"idpsync.command." + upper + ".users.create":            {Shape: providers.ShapeOrganization, Door: providers.DoorStream, Tenant: lower, Source: "admin"},
-		"idpsync.rpc." + upper + ".v1.users.create":             {Shape: providers.ShapeTenant, Door: providers.DoorRPC, Tenant: lower, Source: "admin"},
-		"idpsync.rpc." + upper + ".users.create":                {Shape: providers.ShapeOrganization, Door: providers.DoorRPC, Tenant: lower, Source: "admin"},
-		"idpsync.feed." + lower + "." + strings.Repeat("a", 63): {Shape: providers.ShapeFeed, Door: providers.DoorStream, Tenant: lower, Source: strings.Repeat("a", 63)},
+		"idpsync.feed." + upper + ".work-day1":                  {Action: record.ActionCreate, Shape: providers.ShapeFeed, Door: providers.DoorStream, Tenant: lower, Source: "work-day1"},
+		"idpsync.command." + upper + ".v1.users.create":         {Action: record.ActionCreate, Shape: providers.ShapeTenant, Door: providers.DoorStream, Tenant: lower, Source: "admin"},
+		"idpsync.command." + upper + ".users.create":            {Action: record.ActionCreate, Shape: providers.ShapeOrganization, Door: providers.DoorStream, Tenant: lower, Source: "admin"},
+		"idpsync.rpc." + upper + ".v1.users.create":             {Action: record.ActionCreate, Shape: providers.ShapeTenant, Door: providers.DoorRPC, Tenant: lower, Source: "admin"},
+		"idpsync.rpc." + upper + ".users.create":                {Action: record.ActionCreate, Shape: providers.ShapeOrganization, Door: providers.DoorRPC, Tenant: lower, Source: "admin"},
+		"idpsync.feed." + lower + "." + strings.Repeat("a", 63): {Action: record.ActionCreate, Shape: providers.ShapeFeed, Door: providers.DoorStream, Tenant: lower, Source: strings.Repeat("a", 63)},
 	} {
 		got, err := record.ParseSubject(subject)
 		if err != nil || got != want {
-			t.Errorf("%s: %+v, %v", subject, got, err)
+			t.Errorf("%s is read as %+v with the error %v, want %+v", subject, got, err, want)
 		}
 		back := record.EventSubject(got)
 		if again, err := record.ParseSubject(back); err != nil || again != want {
-			t.Errorf("%s becomes %s: %+v, %v", subject, back, again, err)
+			t.Errorf("%s is written again as %s, which is read as %+v with the error %v, want %+v", subject, back, again, err, want)
 		}
 	}
 }
@@ -43,7 +43,7 @@ func TestParseSubjectOfWhatItIsNot(t *testing.T) {
 		"":                                    {"", "", "begin with idpsync"},
 		"idpsync":                             {"", "", "begin with idpsync"},
 		"other.login." + lower + ".okta":      {"", "", "begin with idpsync"},
-		"idpsync.result." + lower + ".okta.x": {"", "", "none of"},
+		"idpsync.result." + lower + ".okta.x": {"", "", "none of login, feed, command and rpc"},
 		"idpsync.login":                       {"", "", "no tenant"},
 		"idpsync.login." + lower:              {lower, "", "no source"},
 		"idpsync.login." + lower + ".okta.x":  {lower, "okta", "after the source"},
@@ -56,14 +56,14 @@ func TestParseSubjectOfWhatItIsNot(t *testing.T) {
 		"idpsync.login." + strings.ReplaceAll(lower, "-", "") + ".a":  {"", "a", "not a UUID"},
 		"idpsync.login." + strings.Replace(lower, "-", "0", 1) + ".a": {"", "a", "not a UUID"},
 		"idpsync.login." + strings.Replace(lower, "2", "g", 1) + ".a": {"", "a", "not a UUID"},
-		"idpsync.command." + lower + ".v2.users.create":               {lower, "admin", "users.create"},
+		"idpsync.command." + lower + ".v2.users.create":               {lower, "admin", "must end with v1.users.create or users.create"},
 		"idpsync.command." + lower + ".users.create.now":              {lower, "admin", "users.create"},
 		"idpsync.rpc." + lower:                                        {lower, "admin", "users.create"},
 		"idpsync.rpc.x.users.create":                                  {"", "admin", "not a UUID"},
 	} {
 		got, err := record.ParseSubject(subject)
 		if !errors.Is(err, record.ErrSubject) || !strings.Contains(err.Error(), want.text) || got.Tenant != want.tenant || got.Source != want.source {
-			t.Errorf("%q: %+v, %v; want %+v", subject, got, err, want)
+			t.Errorf("%q is read as %+v with the error %v, want tenant %q, source %q and an error that says %q", subject, got, err, want.tenant, want.source, want.text)
 		}
 	}
 }
@@ -81,7 +81,7 @@ func TestSubjectsOfWhatIsWritten(t *testing.T) {
 		{record.EventSubject(record.Address{Tenant: lower, Source: "okta"}), ""},
 	} {
 		if test.got != test.want {
-			t.Errorf("%q, want %q", test.got, test.want)
+			t.Errorf("the subject is %q, want %q", test.got, test.want)
 		}
 	}
 }

@@ -38,8 +38,8 @@ type Filter struct {
 	Foreign func(Stored)
 }
 
-// subject returns the filter as a subject below prefix.
-func (f Filter) subject(prefix string) string {
+// subject returns the filter as a subject of a branch.
+func (f Filter) subject(branch record.Branch) string {
 	token := func(s string) string {
 		if s == "" {
 			return "*"
@@ -52,31 +52,31 @@ func (f Filter) subject(prefix string) string {
 		}, strings.ToLower(s))
 	}
 	if f.Tenant == "" && f.Source == "" && f.Word == "" {
-		return prefix + ".>"
+		return branch.All()
 	}
-	return prefix + "." + token(f.Tenant) + "." + token(f.Source) + "." + token(f.Word)
+	return branch.Of(token(f.Tenant), token(f.Source), token(f.Word))
 }
 
 // DeadLetters returns the dead letters that f chooses, oldest first, and ends with the last one that was there when it
 // began. An error ends it too and comes last.
 func DeadLetters(ctx context.Context, c *Conn, f Filter) iter.Seq2[Stored, error] {
-	return read(ctx, c, StreamDeadLetters, f.subject("idpsync.deadletter"), f, false, record.IsDeadLetter)
+	return read(ctx, c, StreamDeadLetters, f.subject(record.BranchDeadLetters), f, false, record.IsDeadLetter)
 }
 
 // WatchDeadLetters is [DeadLetters] that goes on with new ones until ctx ends, which is no error.
 func WatchDeadLetters(ctx context.Context, c *Conn, f Filter) iter.Seq2[Stored, error] {
-	return read(ctx, c, StreamDeadLetters, f.subject("idpsync.deadletter"), f, true, record.IsDeadLetter)
+	return read(ctx, c, StreamDeadLetters, f.subject(record.BranchDeadLetters), f, true, record.IsDeadLetter)
 }
 
 // Results returns the results that f chooses, oldest first, and ends with the last one that was there when it began.
 func Results(ctx context.Context, c *Conn, f Filter) iter.Seq2[Stored, error] {
-	return read(ctx, c, StreamResults, f.subject("idpsync.result"), f, false, record.IsResult)
+	return read(ctx, c, StreamResults, f.subject(record.BranchResults), f, false, record.IsResult)
 }
 
 // Tail is [Results] that goes on with new ones until ctx ends, which is no error. With neither Since nor After it begins
 // with the next one.
 func Tail(ctx context.Context, c *Conn, f Filter) iter.Seq2[Stored, error] {
-	return read(ctx, c, StreamResults, f.subject("idpsync.result"), f, true, record.IsResult)
+	return read(ctx, c, StreamResults, f.subject(record.BranchResults), f, true, record.IsResult)
 }
 
 // scan returns what s holds on the filters from one sequence to another, both included, filter by filter.
