@@ -9,16 +9,13 @@ import (
 	"github.com/idpsync/idpsync/worker/record"
 )
 
-// LaneReplays is the durable consumer of operators' orders.
-const LaneReplays = "replays"
-
 // replays processes operators' orders, one at a time and below both lanes, until ctx ends.
 func (w *Worker) replays(ctx, hard context.Context) {
 	for try := 0; ctx.Err() == nil; {
 		if err := w.breaker.wait(ctx); err != nil {
 			return
 		}
-		consumer, err := w.cfg.Open(ctx, LaneReplays)
+		consumer, err := w.cfg.Open(ctx, record.LaneReplays)
 		if err != nil {
 			if ctx.Err() != nil {
 				return

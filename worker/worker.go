@@ -18,12 +18,6 @@ import (
 	"github.com/idpsync/idpsync/worker/record"
 )
 
-// Lanes: the names of the durable consumers.
-const (
-	LaneLogins = "logins" // logins and commands
-	LaneFeeds  = "feeds"
-)
-
 // DefaultLoops is the number of batches of one lane that are processed at a time.
 const DefaultLoops = 4
 
@@ -162,8 +156,8 @@ func (w *Worker) Run(ctx context.Context) error {
 		return fmt.Errorf("note which events a dead worker had in hand: %w", err)
 	}
 	lanes := []*lane{
-		{w: w, name: LaneLogins, batch: w.cfg.Batch, loops: w.cfg.Loops, queue: make(chan *event, w.cfg.Batch), again: make(chan *event, w.cfg.Batch), extra: w.submissions, log: w.log.With("lane", LaneLogins)},
-		{w: w, name: LaneFeeds, batch: w.cfg.Batch, linger: w.cfg.Linger, loops: w.cfg.Loops, queue: make(chan *event, w.cfg.Batch), again: make(chan *event, w.cfg.Batch), log: w.log.With("lane", LaneFeeds)},
+		{w: w, name: record.LaneLogins, batch: w.cfg.Batch, loops: w.cfg.Loops, queue: make(chan *event, w.cfg.Batch), again: make(chan *event, w.cfg.Batch), extra: w.submissions, log: w.log.With("lane", record.LaneLogins)},
+		{w: w, name: record.LaneFeeds, batch: w.cfg.Batch, linger: w.cfg.Linger, loops: w.cfg.Loops, queue: make(chan *event, w.cfg.Batch), again: make(chan *event, w.cfg.Batch), log: w.log.With("lane", record.LaneFeeds)},
 	}
 	var background sync.WaitGroup
 	aside, stopAside := context.WithCancel(hard)
