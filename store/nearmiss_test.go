@@ -139,7 +139,7 @@ func nearKey() row {
 
 func nearHistory() row {
 	return row{"key_histories", map[string]any{
-		"tenant_id": nearTenant, "source": "m", "issuer": "m", "asked_at": storetest.Time, "valid_until": nil, "revision": 5, "claimed_by": "", "claimed_until": nil,
+		"tenant_id": nearTenant, "source": "m", "issuer": "m", "asked_at": storetest.Time, "valid_until": nil, "revision": 0, "claimed_by": "", "claimed_until": nil,
 	}}
 }
 
@@ -242,6 +242,10 @@ func runNearMisses(t *testing.T, cases []nearMiss) {
 			t.Parallel()
 			o := storetest.Migrated(t, kind)
 			s, db := storetest.OpenOptions(t, o), storetest.Database(t, o)
+			declare := store.Directory{Tenants: []store.Tenant{{ID: lowTenant}, {ID: nearTenant}, {ID: highTenant}}}
+			if _, err := s.ApplyDirectory(t.Context(), 0, declare, "ann", storetest.Time); err != nil {
+				t.Fatalf("declare the tenants: %v", err)
+			}
 			for _, c := range cases {
 				check := func(there string, rows []row, want string) {
 					t.Helper()
