@@ -65,7 +65,7 @@ func TestEveryFieldOfABatchComesBack(t *testing.T) {
 		e := storetest.Event(u, "event/1")
 		e.Result = []byte("{\"b\":1,  \"a\":\"\\u00e9\",\n\"raw\":\xff\x00\x01}") // kept as bytes, even when it is no text
 		e.Scope, e.Credential = "credential/HR \"import\"", "c1"
-		e.Code, e.Attempt, e.Door, e.Origin, e.Policies = "user_exists", 3, "http", "IDPSYNC_EVENTS/1800000000/7", []string{"a", "b\"c"}
+		e.Attempt, e.Door, e.Origin, e.Policies = 3, "http", "IDPSYNC_EVENTS/1800000000/7", []string{"a", "b\"c"}
 		e.StoredAt, e.At = storetest.Time.Add(-time.Hour), storetest.Time.Add(time.Microsecond)
 		d := storetest.Identity(u, "Sub|ject")
 		used := store.UsedID{TenantID: u.TenantID, Source: "adfs", ID: "_assertion", EventID: e.EventID, Until: storetest.Time.Add(time.Hour)}
