@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/url"
@@ -77,7 +78,7 @@ func migrationFiles(t *testing.T, kind string) []string {
 func TestADatabaseWithoutSchemaIsUnavailable(t *testing.T) {
 	t.Parallel()
 	s := storetest.OpenOptions(t, storetest.Empty(t, store.Postgres))
-	if _, err := s.Directory(t.Context()); !store.IsUnavailable(err) {
+	if _, err := s.Directory(t.Context()); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -183,7 +184,7 @@ func TestALostServerIsUnavailableUntilItIsBack(t *testing.T) {
 		l.cut(true)
 		return tx.Write(ctx, storetest.Creates(0, 5))
 	})
-	if !store.IsUnavailable(err) {
+	if !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("a batch whose connection was cut: %v", err)
 	}
 	for name, op := range map[string]func() error{
@@ -194,7 +195,7 @@ func TestALostServerIsUnavailableUntilItIsBack(t *testing.T) {
 		"claim":  func() error { _, err := s.ClaimParked(t.Context(), "a", 1, storetest.Time, time.Minute); return err },
 		"reopen": func() error { _, err := store.Open(t.Context(), o); return err },
 	} {
-		if err := op(); !store.IsUnavailable(err) {
+		if err := op(); !errors.Is(err, store.ErrUnavailable) {
 			t.Errorf("%s while the server is gone: %v", name, err)
 		}
 	}
@@ -222,7 +223,7 @@ func TestAServerThatEndsASessionIsUnavailable(t *testing.T) {
 		}
 		return tx.Write(ctx, storetest.Creates(0, 5))
 	})
-	if !store.IsUnavailable(err) {
+	if !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("got %v", err)
 	}
 	mustWrite(t, s, storetest.Creates(0, 5)) // the next one has a new session
@@ -244,7 +245,7 @@ func TestADatabaseThatRefusesConnectionsIsUnavailable(t *testing.T) {
 	}
 	open := func(what string, u *url.URL) {
 		t.Helper()
-		if _, err := store.Open(t.Context(), store.Options{URL: u.String()}); !store.IsUnavailable(err) {
+		if _, err := store.Open(t.Context(), store.Options{URL: u.String()}); !errors.Is(err, store.ErrUnavailable) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}

@@ -377,7 +377,7 @@ func TestABatchThatFailsOrPanicsLeavesNothing(t *testing.T) {
 			_, err := tx.Find(ctx, []store.Lookup{{Tenant: storetest.Acme, EmailKey: "x"}})
 			return err
 		})
-		if !errors.Is(err, context.Canceled) || store.IsUnavailable(err) {
+		if !errors.Is(err, context.Canceled) || errors.Is(err, store.ErrUnavailable) {
 			t.Errorf("a cancelled batch: %v", err)
 		}
 		counts, err := s.Counts(t.Context())
