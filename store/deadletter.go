@@ -10,7 +10,6 @@ import (
 // The states of a dead letter.
 const (
 	DeadLetterOpen      = "open"
-	DeadLetterReplaying = "replaying"
 	DeadLetterReplayed  = "replayed"
 	DeadLetterDiscarded = "discarded"
 )
