@@ -231,8 +231,9 @@ func TestWhatWaitsIsClaimedAndEndedWithoutNearRows(t *testing.T) {
 	claimOutbox := list(func(ctx context.Context, s *store.Store) ([]store.Outbox, error) {
 		return s.ClaimOutbox(ctx, "ann", after(now), 9, now, time.Minute)
 	}, func(o store.Outbox) string { return o.ID })
-	parkedLeft := list(func(ctx context.Context, s *store.Store) ([]store.ParkedCount, error) { return s.ParkedCounts(ctx) },
-		func(c store.ParkedCount) string { return c.Reason })
+	parkedLeft := list(func(ctx context.Context, s *store.Store) ([]store.Parked, error) {
+		return s.ClaimParked(ctx, "ann", 9, after(now), time.Minute)
+	}, func(p store.Parked) string { return p.Reason })
 	outboxLeft := list(func(ctx context.Context, s *store.Store) ([]string, error) { return s.OutboxAfter(ctx, "", 9) }, func(id string) string { return id })
 	lettersLeft := list(func(ctx context.Context, s *store.Store) ([]store.DeadLetter, error) {
 		return s.DeadLetters(ctx, store.DeadLetterFilter{})

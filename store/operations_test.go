@@ -63,12 +63,6 @@ func TestParkedEventsComeBackWhenTheyAreDue(t *testing.T) {
 		equal(t, "error of Repark", s.Repark(ctx, []store.Parked{later}), nil)
 		equal(t, "error of deleting", s.DeleteParked(ctx, []int64{got[1].ID, 999}), nil)
 		equal(t, "error of deleting nothing", s.DeleteParked(ctx, nil), nil)
-		counts, err := s.ParkedCounts(ctx)
-		equal(t, "error of ParkedCounts", err, nil)
-		equal(t, "counts", counts, []store.ParkedCount{
-			{Tenant: storetest.Acme, Source: storetest.SourceLogins, Reason: "issuer_unreachable", Count: 1, OldestStoredAt: storetest.Time.Add(-time.Hour)},
-			{Tenant: storetest.Acme, Source: storetest.SourceLogins, Reason: "still_unreachable", Count: 1, OldestStoredAt: storetest.Time.Add(-time.Hour)},
-		})
 		equal(t, "reparked", claim("a", time.Hour-time.Second)[0].Key, "stream/3")
 		last := claim("a", time.Hour)
 		equal(t, "reparked", last, []store.Parked{later})
@@ -185,13 +179,12 @@ func TestDeadLettersKeepTheirState(t *testing.T) {
 				State: store.DeadLetterOpen, CreatedAt: storetest.Time, UpdatedAt: storetest.Time,
 			}
 		}
-		equal(t, "error of OpenDeadLetters", s.OpenDeadLetters(ctx, []store.DeadLetter{row(3), row(1), row(2)}), nil)
-		equal(t, "error of opening no dead letter", s.OpenDeadLetters(ctx, nil), nil)
+		equal(t, "error of UpsertDeadLetters of new ones", s.UpsertDeadLetters(ctx, []store.DeadLetter{row(3), row(1), row(2)}), nil)
+		equal(t, "error of UpsertDeadLetters of none", s.UpsertDeadLetters(ctx, nil), nil)
 		done := row(2)
 		done.State, done.Who, done.Why, done.Campaign, done.Parent, done.Attempts = store.DeadLetterReplayed, "ann", "key fixed", "c1", 1, 2
 		done.Outcome, done.UpdatedAt, done.CreatedAt = "created", storetest.Time.Add(time.Hour), storetest.Time.Add(time.Hour)
 		equal(t, "error of UpsertDeadLetters", s.UpsertDeadLetters(ctx, []store.DeadLetter{done}), nil)
-		equal(t, "error of opening one that is replayed", s.OpenDeadLetters(ctx, []store.DeadLetter{row(2)}), nil)
 		late := row(2)
 		late.State, late.Campaign = store.DeadLetterDiscarded, "c2"
 		equal(t, "error of discarding what was replayed", s.UpsertDeadLetters(ctx, []store.DeadLetter{late}), nil)
