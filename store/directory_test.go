@@ -130,6 +130,9 @@ func TestWhatIsWithdrawnComesBackWithItsGrants(t *testing.T) {
 
 		apply(t, s, 3, store.Directory{})
 		equal(t, "nothing is declared", directory(t, s), store.Directory{Revision: 4})
+		counts, err := s.Counts(t.Context())
+		equal(t, "error of Counts", err, nil)
+		equal(t, "count of tenants, all withdrawn", counts.Tenants, int64(0))
 		names, _ = roles()
 		equal(t, "roles", names, []string(nil))
 		apply(t, s, 4, storetest.Directory())
