@@ -141,6 +141,47 @@ func TestWhatIsWithdrawnComesBackWithItsGrants(t *testing.T) {
 	})
 }
 
+// What is withdrawn is one row: others of the same tenant, and those of the same id or name in another one, stay declared.
+func TestWithdrawingLeavesNearRowsDeclared(t *testing.T) {
+	t.Parallel()
+	all := store.Directory{
+		Tenants:  []store.Tenant{{ID: storetest.Acme, Name: "acme"}, {ID: storetest.Globex, Name: "globex"}},
+		Policies: []store.Policy{{Name: "a", Text: "a"}, {Name: "b", Text: "b"}},
+	}
+	for _, tenant := range []string{storetest.Acme, storetest.Globex} {
+		all.Roles = append(all.Roles, store.Role{ID: storetest.AcmeAdmin, TenantID: tenant, Name: "admin", Scope: store.ScopeTenant},
+			store.Role{ID: storetest.AcmeUser, TenantID: tenant, Name: "user", Scope: store.ScopeTenant})
+		all.Organizations = append(all.Organizations, store.Organization{ID: storetest.AcmeSales, TenantID: tenant}, store.Organization{ID: storetest.AcmeSupport, TenantID: tenant})
+		all.Sources = append(all.Sources, store.Source{TenantID: tenant, Name: "a", Kind: "oidc", Config: []byte("{}")}, store.Source{TenantID: tenant, Name: "b", Kind: "oidc", Config: []byte("{}")})
+	}
+	storetest.Each(t, func(t *testing.T, open func() *store.Store) {
+		s := open()
+		revision := apply(t, s, 0, all)
+		for _, c := range []struct {
+			name     string
+			withdraw func(d *store.Directory)
+		}{
+			{"a role", func(d *store.Directory) { d.Roles = d.Roles[1:] }},
+			{"an organization", func(d *store.Directory) { d.Organizations = d.Organizations[1:] }},
+			{"a source", func(d *store.Directory) { d.Sources = d.Sources[1:] }},
+			{"a policy", func(d *store.Directory) { d.Policies = d.Policies[1:] }},
+			{"a tenant", func(d *store.Directory) {
+				d.Tenants, d.Roles, d.Organizations, d.Sources = d.Tenants[1:], d.Roles[2:], d.Organizations[2:], d.Sources[2:]
+			}},
+		} {
+			less := all
+			c.withdraw(&less)
+			revision = apply(t, s, revision, less)
+			less.Revision = revision
+			equal(t, "the directory without "+c.name, directory(t, s), less)
+			revision = apply(t, s, revision, all)
+			again := all
+			again.Revision = revision
+			equal(t, "the directory with "+c.name+" declared again", directory(t, s), again)
+		}
+	})
+}
+
 func TestRolesChangeNamesAndIds(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, open func() *store.Store) {

@@ -132,10 +132,22 @@ func TestMovedAndPinnedIdentitiesAreNoNearOnes(t *testing.T) {
 		}
 		return strings.Join(words, ", "), nil
 	})
+	counted := func(ctx context.Context, s *store.Store) (string, error) {
+		c, err := s.CountIdentities(ctx, store.IdentityMove{Tenant: nearTenant, From: from, To: to})
+		return fmt.Sprintf("%d identities, %d of owners", c.Identities, c.Owners), err
+	}
 	anchor := slices.Concat(otherTenants(), []miss{{column: "kind", value: "feed"}}, around("issuer", "l", "n"))
 	twin := nearIdentity().with("issuer", "z")
 	runNearMisses(t, []nearMiss{
 		{lookup: "the identities that are moved", row: nearIdentity(), misses: anchor, want: "moved", look: moved(store.IdentityMove{To: to})},
+		{
+			lookup: "the user whose identity would be moved", row: namelessUser().with("is_owner", true), beside: []row{nearIdentity()}, want: "1 identities, 1 of owners",
+			none: "0 identities, 0 of owners", misses: slices.Concat(otherTenants(), around("id", lowID, highID)), look: counted,
+		},
+		{
+			lookup: "the owner whose identity would be moved", row: namelessUser().with("is_owner", true), beside: []row{nearIdentity()}, want: "1 identities, 1 of owners",
+			none: "1 identities, 0 of owners", misses: []miss{{column: "is_owner", value: false}}, look: counted,
+		},
 		{
 			lookup: "the identity under the new anchor, which keeps one from being moved", row: twin, beside: []row{nearIdentity()}, want: "moved", none: "moved, moved",
 			misses: slices.Concat(otherTenants(), around("subject", "l", "n")), look: moved(store.IdentityMove{To: to}),
