@@ -310,3 +310,90 @@ func TestWhatWaitsIsClaimedAndEndedWithoutNearRows(t *testing.T) {
 		},
 	})
 }
+
+func TestReservationsAndSkeletonsTakeNoNearUsers(t *testing.T) {
+	tenants := []string{lowTenant, nearTenant, highTenant}
+	// users says something of every user, with the number of the tenant.
+	users := func(word func(u store.User) string) look {
+		return func(ctx context.Context, s *store.Store) (string, error) {
+			var words []string
+			for i, tenant := range tenants {
+				all, err := s.Users(ctx, store.UserFilter{Tenant: tenant})
+				if err != nil {
+					return "", err
+				}
+				for _, u := range all {
+					if w := word(u); w != "" {
+						words = append(words, fmt.Sprintf("%s in tenant %d", w, i+1))
+					}
+				}
+			}
+			return strings.Join(words, ", "), nil
+		}
+	}
+	reserve := func(r store.Reservation) look {
+		r.Tenant, r.Source, r.Domains = nearTenant, "m", []string{"x.example"}
+		return effect(func(ctx context.Context, s *store.Store) error {
+			d, err := s.Directory(ctx)
+			if err != nil {
+				return err
+			}
+			d.Tenants[0].Name += "'"
+			_, err = s.ApplyDirectory(ctx, d.Revision, d, "ann", storetest.Time, r)
+			return err
+		}, users(func(u store.User) string { return map[bool]string{true: "reserved " + u.ID}[u.EmailReserved] }))
+	}
+	const theReserved = "reserved " + nearID + " in tenant 2"
+	loose := nearUser().with("email_reserved", false)
+	double := loose.with("id", lowID, "created_at", before(storetest.Time), "identity_name_key", nil, "name_skeleton", nil)
+	source := slices.Concat(otherTenants(), around("created_by", "l", "n"), []miss{{column: "email_key", value: "m@l.example"}, {column: "email_key", value: "m@n.x.example"}})
+	decide := func(ctx context.Context, s *store.Store) (string, error) {
+		var asked []string
+		_, err := s.DecideReservations(ctx, func(tenants []string) []store.Reservation {
+			asked = tenants
+			return nil
+		})
+		return strings.Join(asked, ", "), err
+	}
+	skeletons := effect(func(ctx context.Context, s *store.Store) error {
+		_, err := s.DecideSkeletons(ctx, strings.ToLower)
+		return err
+	}, users(func(u store.User) string { return "name " + u.IdentityName + " with skeleton " + u.NameSkeleton }))
+	nameless := namelessUser()
+	runNearMisses(t, []nearMiss{
+		{lookup: "the user whose address is reserved", row: loose, misses: source, want: theReserved, look: reserve(store.Reservation{})},
+		{
+			lookup: "the user whose proved address is reserved", row: loose, misses: append(source, miss{column: "email_verified", value: false}), want: theReserved,
+			look: reserve(store.Reservation{Proved: true}),
+		},
+		{
+			lookup: "the user from before whose address is reserved", row: loose.with("email_reserved", nil), misses: append(source, miss{column: "email_reserved", value: false}),
+			want: theReserved, look: reserve(store.Reservation{Undecided: true}),
+		},
+		{
+			lookup: "the link by which a source proves an address", row: nearIdentity(), beside: []row{loose.with("created_by", "other")}, want: theReserved,
+			misses: slices.Concat(otherTenants(), around("user_id", lowID, highID), around("source", "l", "n")), look: reserve(store.Reservation{Proved: true}),
+		},
+		{
+			lookup: "the user of the same id in another tenant, who gets nothing", row: loose.with("tenant_id", highTenant), beside: []row{loose}, want: theReserved,
+			misses: []miss{{column: "tenant_id", value: lowTenant}}, none: theReserved, look: reserve(store.Reservation{}),
+		},
+		{
+			lookup: "the earlier user of the address, who gets it in place of a later one", row: double, beside: []row{loose}, want: "reserved " + lowID + " in tenant 2",
+			none: theReserved, misses: otherTenants(), look: reserve(store.Reservation{}),
+		},
+		{
+			lookup: "the user for whom the address is reserved already", row: double.with("email_reserved", true, "created_by", "other"), beside: []row{loose},
+			want: "reserved " + lowID + " in tenant 2", look: reserve(store.Reservation{}),
+		},
+		{
+			lookup: "a tenant with undecided users", row: nameless.with("email_reserved", nil), beside: []row{nameless.with("tenant_id", lowTenant, "email_reserved", nil)},
+			want: lowTenant + ", " + nearTenant, none: lowTenant, misses: []miss{{column: "email_reserved", value: false}}, look: decide,
+		},
+		{
+			lookup: "the user who gets a skeleton, beside one of the same id in another tenant", row: nameless.with("identity_name", "M"),
+			beside: []row{nameless.with("tenant_id", highTenant, "identity_name", "H")}, look: skeletons,
+			want: "name M with skeleton m in tenant 2, name H with skeleton h in tenant 3",
+		},
+	})
+}
