@@ -365,6 +365,15 @@ func TestFindMissesNearRowsOfTheLedger(t *testing.T) {
 			want:   `event m of source m in scope "" of tenant ` + nearTenant + `, from "m"`,
 		},
 		{
+			lookup: "an event by its key, and by the message that brought it", row: nearEvent(), beside: sendersOf(), want: theEvent, misses: around("scope", "l", "n"),
+			look: lookUp(byKey("m", "m"), func(f store.Found) string { return sayEvent(f.Event) }),
+		},
+		{
+			lookup: "an event of no scope, and by the message that brought it", row: nearEvent().with("scope", ""), beside: sendersOf(), misses: around("scope", "l", "n"),
+			look: lookUp(byKey("m", "m"), func(f store.Found) string { return sayEvent(f.Unscoped) }),
+			want: `event m of source m in scope "" of tenant ` + nearTenant + `, from "m"`,
+		},
+		{
 			lookup: "the event that a message brought, of another scope", row: nearEvent().with("scope", "n"), beside: sendersOf(),
 			misses: slices.Concat(key, around("origin", "l", "n")),
 			look:   lookUp(byKey("m", "m"), func(f store.Found) string { return sayEvent(f.Brought) }),

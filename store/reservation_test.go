@@ -337,3 +337,29 @@ func TestSkeletonsThatAnotherProcessDecidesMakeNoTwins(t *testing.T) {
 		}
 	})
 }
+
+// A name that looks like another one is told of by the process that decides so, and by no other.
+func TestATwinThatAnotherProcessDecidesIsToldOfOnce(t *testing.T) {
+	t.Parallel()
+	eachWithDatabase(t, func(t *testing.T, s *store.Store, db *sql.DB) {
+		w := storetest.Creates(0, 2)
+		w.Users[0].IdentityName, w.Users[1].IdentityName = "Grace", "grace"
+		mustWrite(t, s, w)
+		mustExec(t, db, `update users set name_skeleton = null`)
+		inner, raced := 0, false
+		twins, err := s.DecideSkeletons(t.Context(), func(name string) string {
+			if !raced {
+				raced = true
+				twins, err := s.DecideSkeletons(t.Context(), strings.ToLower)
+				if err != nil {
+					t.Errorf("the other process decides: got the error %v, wanted none", err)
+				}
+				inner = len(twins)
+			}
+			return strings.ToLower(name)
+		})
+		if err != nil || inner != 1 || len(twins) != 0 {
+			t.Errorf("twins: got %d by the other process, then %d and the error %v, wanted 1 and then none", inner, len(twins), err)
+		}
+	})
+}
