@@ -116,9 +116,9 @@ func (s *dlqSelection) arguments(args []string) error {
 // check refuses what no dead letter can be, lest it be taken for there being none.
 func (s *dlqSelection) check() error {
 	switch s.state {
-	case store.DeadLetterOpen, store.DeadLetterReplaying, store.DeadLetterReplayed, store.DeadLetterDiscarded, "all":
+	case store.DeadLetterOpen, store.DeadLetterReplayed, store.DeadLetterDiscarded, "all":
 	default:
-		return fail(exitUsage, "one of open, replaying, replayed, discarded, all", "--state cannot be %q", s.state)
+		return fail(exitUsage, "one of open, replayed, discarded, all", "--state cannot be %q", s.state)
 	}
 	return checkTenant(s.filter.Tenant)
 }
@@ -219,7 +219,7 @@ func newDLQListCommand(a *app) *cobra.Command {
 		Args:    cobra.NoArgs,
 	}
 	s.flags(cmd)
-	cmd.Flags().StringVar(&s.state, "state", store.DeadLetterOpen, "open, replaying, replayed, discarded or all")
+	cmd.Flags().StringVar(&s.state, "state", store.DeadLetterOpen, "open, replayed, discarded or all")
 	cmd.Flags().IntVar(&limit, "limit", 0, "the latest so many; 0 for all")
 	jsonFlag(cmd, &asJSON)
 	return a.dlqVerb(cmd, func(ctx context.Context, d *deployment, _ []string) error {
@@ -293,7 +293,7 @@ func newDLQGroupsCommand(a *app) *cobra.Command {
 		Args:  cobra.NoArgs,
 	}
 	s.flags(cmd)
-	cmd.Flags().StringVar(&s.state, "state", store.DeadLetterOpen, "open, replaying, replayed, discarded or all")
+	cmd.Flags().StringVar(&s.state, "state", store.DeadLetterOpen, "open, replayed, discarded or all")
 	jsonFlag(cmd, &asJSON)
 	return a.dlqVerb(cmd, func(ctx context.Context, d *deployment, _ []string) error {
 		letters, err := s.find(ctx, d, a.now())

@@ -321,7 +321,7 @@ func (c *campaign) await(ctx context.Context, chunk []deadLetter, outcomes map[s
 			}
 		}
 		for _, r := range rows {
-			if !open[r.Sequence] || r.State == store.DeadLetterOpen || r.State == store.DeadLetterReplaying {
+			if !open[r.Sequence] || r.State == store.DeadLetterOpen {
 				continue
 			}
 			delete(open, r.Sequence)

@@ -256,7 +256,7 @@ func (x *explainer) record(ctx context.Context, d *deployment) error {
 	e := explanation{
 		Forecast: worker.Forecast{
 			Tenant: row.TenantID, Source: row.Source, EventID: row.EventID, StoredAt: row.StoredAt, Outcome: record.Outcome(row.Outcome),
-			Status: row.Status, Code: record.Code(row.Code), Policies: row.Policies,
+			Status: row.Status, Policies: row.Policies,
 			Checks: []providers.Check{
 				{Step: "ledger", Name: "processed", OK: true, Detail: row.At.UTC().Format(time.RFC3339Nano)},
 				{Step: "ledger", Name: "door", OK: true, Detail: row.Door},
