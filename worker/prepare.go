@@ -103,7 +103,7 @@ func (w *Worker) verify(ctx context.Context, dir *directory.Directory, e *event)
 		e.reject(r)
 		return
 	}
-	e.request = rules.Request{Tenant: &tenant.Tenant, Source: &src.Source, Event: &e.env}
+	e.request = rules.Request{Action: e.address.Action, Tenant: &tenant.Tenant, Source: &src.Source, Event: &e.env}
 	e.note(stepReceive, "source", true, string(src.Kind)+" source "+src.Name+" of tenant "+tenant.Name)
 	if src.Err != nil {
 		e.wait("source_misconfigured", src.Err)

@@ -39,7 +39,7 @@ func (a *app) parts(c config, log *slog.Logger) assemble.Options {
 		Store: store.Options{URL: c.DatabaseURL, Log: log, FullSync: c.Durability == "power", MaxConns: 2*worker.DefaultLoops + 4},
 		Worker: worker.Config{
 			Name: c.workerName(), Version: version, Batch: c.BatchSize, Parallel: c.Concurrency, AckWait: stream.AckWait,
-			Slots:           filepath.Join(c.DataDir, "crumbs"),
+			Slots:            filepath.Join(c.DataDir, "crumbs"),
 			DurablePasswords: c.DurablePasswords == "accept", WeakHashes: c.WeakHashes == "accept",
 			Vouches:     !c.embedded(), // the embedded broker has one user
 			LoginBudget: c.LoginsBudget, FeedBudget: c.FeedsBudget, DrainTimeout: c.DrainTimeout,

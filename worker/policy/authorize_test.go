@@ -3,6 +3,7 @@ package policy_test
 import (
 	"encoding/json"
 	"math/rand/v2"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -449,4 +450,18 @@ func many(n int) map[string]any {
 		m[strings.Repeat("a", i+1)] = "x"
 	}
 	return m
+}
+
+// TestEveryActionIsInTheSchema asks the schema for the action of every route.
+func TestEveryActionIsInTheSchema(t *testing.T) {
+	text, err := os.ReadFile("idpsync.cedarschema")
+	if err != nil {
+		t.Fatal(err)
+	}
+	schema := string(text)
+	for _, a := range record.Actions() {
+		if !strings.Contains(schema, "action "+a.Cedar()+" ") {
+			t.Errorf("action %s of %s: got none in the schema, want it", a.Cedar(), a)
+		}
+	}
 }

@@ -11,6 +11,8 @@ import (
 	xschema "github.com/cedar-policy/cedar-go/x/exp/schema"
 	"github.com/cedar-policy/cedar-go/x/exp/schema/resolved"
 	"github.com/cedar-policy/cedar-go/x/exp/schema/validate"
+
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // The library has the trees of policies, and schemas, only in packages that it calls experimental: any release may change
@@ -71,7 +73,7 @@ func (s *schema) attributeNames(typ cedar.EntityType) []string {
 func (s *schema) contextNames() []string { return names(s.context()) }
 
 func (s *schema) context() resolved.RecordType {
-	return s.resolved.Actions[actionCreate].AppliesTo.Context // the same for all actions
+	return s.resolved.Actions[actionOf(record.ActionCreate)].AppliesTo.Context // the same for all actions
 }
 
 func names(r resolved.RecordType) []string {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/cedar-policy/cedar-go"
 
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/strictyaml"
 )
 
@@ -33,7 +34,7 @@ func Warnings(files []File) strictyaml.Faults {
 			}
 			switch actions, all := scopeActions(p); {
 			case all:
-			case len(actions) == 1 && actions[0] == actionCreate:
+			case len(actions) == 1 && actions[0] == actionOf(record.ActionCreate):
 				id := string(p.Annotations()["id"])
 				if id == "" {
 					id = fmt.Sprintf("%s:%d", f.Name, n+1)

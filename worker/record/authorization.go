@@ -9,6 +9,7 @@ import (
 // AuthorizationRequest is all that policies may know of a validated request: who asks, to create whom, with what. Its
 // JSON form is kept in the ledger, so that other policies can be asked later; it holds no address and no secret.
 type AuthorizationRequest struct {
+	Action     Action              `json:"action,omitempty"` // "" is taken for [ActionCreate]
 	Tenant     string              `json:"tenant,omitempty"` // lower-case UUID
 	TenantName string              `json:"tenant_name,omitempty"`
 	Principal  providers.Principal `json:"principal,omitempty"`

@@ -16,6 +16,18 @@ type Action string
 // ActionCreate asks for a user who may be there already; what logins and feeds then change is part of it.
 const ActionCreate Action = "create"
 
+// Actions returns all actions.
+func Actions() []Action { return []Action{ActionCreate} }
+
+// Cedar is the name by which policies know the action: Action::"CreateUser".
+func (a Action) Cedar() string {
+	switch a {
+	case ActionCreate, "": // the ledger's older rows name none
+		return "CreateUser"
+	}
+	return ""
+}
+
 // A Branch is the first two tokens of subjects, which say what their messages are.
 type Branch string
 

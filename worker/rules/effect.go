@@ -1,12 +1,6 @@
 package rules
 
-import (
-	"slices"
-	"time"
-
-	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/worker/record"
-)
+import "github.com/idpsync/idpsync/store"
 
 // An Effect is one change that a request makes. Effects are data: the transaction writes them, and the events behind it in
 // the same batch see them. The effects are [PutUser], [PatchUser], [Grant], [GrantInOrganization] and [Link].
@@ -48,76 +42,3 @@ func (e GrantInOrganization) AddTo(w *store.Write) {
 
 // AddTo implements [Effect].
 func (e Link) AddTo(w *store.Write) { w.Identities = append(w.Identities, store.Identity(e)) }
-
-// Effects returns the user that the request is about, as it is afterwards, and what makes it so. At is the time of the
-// transaction, and id what a new user is called by.
-func (r *Request) Effects(res Resolution, g Grants, id string, at time.Time) (*store.User, []Effect) {
-	switch res.Outcome {
-	case record.OutcomeCreated:
-		return r.create(res, g, id, at)
-	case record.OutcomeUpdated, record.OutcomeLinked:
-		return r.change(res, at)
-	default:
-		return res.User, nil
-	}
-}
-
-func (r *Request) create(res Resolution, g Grants, id string, at time.Time) (*store.User, []Effect) {
-	d := &r.Draft
-	u := &store.User{
-		ID: id, TenantID: r.Tenant.ID, Email: d.Email.Given, EmailKey: d.Email.Key, EmailVerified: d.EmailVerified, EmailReserved: d.EmailReserved,
-		IdentityName: d.IdentityName, IdentityNameKey: d.IdentityKey, NameSkeleton: d.NameSkeleton, Name: d.Name, DisplayName: d.DisplayName,
-		FirstName: d.FirstName, LastName: d.LastName, AuthProvider: r.Asked.AuthProvider, Avatar: d.Avatar, IsOwner: res.Owner,
-		PasswordHash: d.PasswordHash, CreatedBy: r.Source.Name, CreatedAt: at, UpdatedAt: at,
-	}
-	if res.Unnamed || d.IdentityName == "" {
-		u.IdentityName, u.IdentityNameKey = id, NameKey(id)
-		u.NameSkeleton = NameSkeleton(id)
-	}
-	effects := []Effect{PutUser{u}}
-	for _, role := range g.Roles {
-		u.Roles = append(u.Roles, role.Name)
-		effects = append(effects, Grant{TenantID: u.TenantID, UserID: id, RoleID: role.ID, Source: r.Source.Name, EventID: r.Event.EventID, At: at})
-	}
-	slices.Sort(u.Roles)
-	for _, o := range g.Organizations {
-		u.Organizations = append(u.Organizations, store.UserOrganization{OrganizationID: o.Organization.ID, RoleID: o.Role.ID})
-		effects = append(effects, GrantInOrganization{
-			TenantID: u.TenantID, UserID: id, OrganizationID: o.Organization.ID, RoleID: o.Role.ID,
-			Source: r.Source.Name, EventID: r.Event.EventID, At: at,
-		})
-	}
-	return u, append(effects, r.link(u, at)...)
-}
-
-// change changes a user who was there: the login gets the user, unless it had the user before, and makes the user the
-// owner, if it does. The login proved the address, and the roles stay as they are.
-func (r *Request) change(res Resolution, at time.Time) (*store.User, []Effect) {
-	u := *res.User
-	verified := true
-	patch := store.UserUpdate{TenantID: u.TenantID, UserID: u.ID, Revision: u.Revision, UpdatedAt: at, EmailVerified: &verified, EmailReserved: &verified}
-	u.EmailVerified, u.EmailReserved, u.UpdatedAt = true, true, at
-	if res.Owner {
-		patch.IsOwner, u.IsOwner = &verified, true
-	}
-	if WaitsForLogin(&u) && u.AuthProvider == "local" {
-		patch.AuthProvider, u.AuthProvider = &r.Asked.AuthProvider, r.Asked.AuthProvider
-	}
-	effects := []Effect{PatchUser{&u, patch}}
-	if res.Outcome == record.OutcomeLinked {
-		effects = append(effects, r.link(&u, at)...)
-	}
-	return &u, effects
-}
-
-// link gives the user the identity that the request proves, if it proves one.
-func (r *Request) link(u *store.User, at time.Time) []Effect {
-	id := r.Asked.Identity
-	if id == nil {
-		return nil
-	}
-	u.HasIdentity++
-	return []Effect{Link{
-		TenantID: u.TenantID, Kind: string(r.Source.Kind), Issuer: id.Issuer, Subject: id.Subject, UserID: u.ID, Source: r.Source.Name, CreatedAt: at,
-	}}
-}

@@ -29,7 +29,7 @@ type orders struct {
 	URL     string // of the database
 	Path    string
 	Key     string // file
-	Slots  string
+	Slots   string
 	AckWait time.Duration
 	Killer  string // id of the event that ends the process while it is verified, as kill -9 does
 }
