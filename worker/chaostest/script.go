@@ -10,6 +10,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/oidc/issuer"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // What is expected of an event.
@@ -53,7 +54,12 @@ type event struct {
 	left  int      // sends to come
 }
 
-func (e *event) key() string { return e.tenant + "/" + e.source + "/" + e.id }
+func (e *event) key() string { return trailOf(e.tenant, e.source, e.id) }
+
+// subject is where events of a shape are published.
+func subject(shape providers.Shape, tenant, source string) string {
+	return record.EventSubject(record.Address{Shape: shape, Door: providers.DoorStream, Tenant: tenant, Source: source})
+}
 
 // payload is the event's content, which is the same at each sending.
 func (e *event) payload() ([]byte, error) {
@@ -169,7 +175,7 @@ func (s *script) next(at int) {
 	case n < 79:
 		e := s.login(s.stranger(nil), nil, rejected, "")
 		e.source = "nobody"
-		e.subject = "idpsync.login." + e.tenant + ".nobody"
+		e.subject = subject(providers.ShapeLogin, e.tenant, e.source)
 		s.send(e)
 	case n < 81:
 		e := s.feed(s.stranger(nil), rejected, "unauthenticated")
@@ -184,7 +190,7 @@ func (s *script) next(at int) {
 	case n < 98:
 		p := s.stranger(nil)
 		e := s.command(p)
-		e.subject = "idpsync.command." + p.tenant + ".v1.users.create"
+		e.subject = subject(providers.ShapeTenant, p.tenant, "")
 		s.maybeAgain(e, at)
 	default:
 		s.send(s.command(s.stranger(nil)))
@@ -239,7 +245,7 @@ func (s *script) login(p *person, sign signer, f fate, code string) *event {
 		p.login = true
 	}
 	e := s.event(p, f, code)
-	e.source, e.subject = p.source, "idpsync.login."+p.tenant+"."+p.source
+	e.source, e.subject = p.source, subject(providers.ShapeLogin, p.tenant, p.source)
 	e.make = func() ([]byte, error) {
 		claims := p.issuer.Claims(p.email, audience)
 		claims["email"], claims["email_verified"], claims["name"] = p.email, true, "Person "+p.email
@@ -259,7 +265,7 @@ func userBody(p *person) ([]byte, error) {
 func (s *script) feed(p *person, f fate, code string) *event {
 	e := s.event(p, f, code)
 	e.source = feedOf(p.tenant)
-	e.subject = "idpsync.feed." + p.tenant + "." + e.source
+	e.subject = subject(providers.ShapeFeed, p.tenant, e.source)
 	e.header["Authorization"] = []string{"Bearer " + s.w.feeds[p.tenant]}
 	e.make = func() ([]byte, error) { return userBody(p) }
 	return e
