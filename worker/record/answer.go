@@ -101,7 +101,9 @@ func (a *Answer) id(tenant, source, eventID string) string {
 }
 
 // ResultID is the message id of the result of an attempt that was no rejection.
-func ResultID(k store.EventKey, attempt int) string { return EventName(k) + "/" + strconv.Itoa(attempt) }
+func ResultID(k store.EventKey, attempt int) string {
+	return EventName(k) + "/" + strconv.Itoa(attempt)
+}
 
 // Headers returns the headers of the answer to the event of the given tenant, source and id, with CloudEvents
 // attributes in the binary mode of the NATS binding.
