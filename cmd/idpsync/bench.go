@@ -214,6 +214,17 @@ func (b *benchmark) round(ctx context.Context, name string, bodies [][]byte) err
 	return nil
 }
 
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // results is the state of the stream of results. Asking for it costs the broker less than reading what it holds.
 func (b *benchmark) results(ctx context.Context) (stream.StreamState, error) {
 	state, err := stream.ReadState(ctx, b.conn)
