@@ -14,13 +14,13 @@ import (
 )
 
 // What is expected of an event.
-type fate int
+type expectation int
 
 const (
-	effect   fate = iota // it has its effect
-	taken                // it has its effect, or somebody was earlier: an ordinary rejection
-	rejected             // a dead letter
-	poisoned             // the dead letter of one that ends workers
+	effect   expectation = iota // it has its effect
+	taken                       // it has its effect, or somebody was earlier: an ordinary rejection
+	rejected                    // a dead letter
+	poisoned                    // the dead letter of one that ends workers
 )
 
 // poisonID is the event that ends workers.
@@ -38,7 +38,7 @@ type event struct {
 	tenant, source, id string
 	subject            string // "" goes by HTTP
 	person             *person
-	fate               fate
+	want               expectation
 	code               string // of a rejection
 	header             providers.Header
 	make               func() ([]byte, error)
@@ -116,7 +116,7 @@ func newScript(o options, w *world) *script {
 		}
 		if at == poison {
 			e := s.login(s.stranger(nil), nil, effect, "")
-			e.id, e.fate, e.code = poisonID, poisoned, "internal"
+			e.id, e.want, e.code = poisonID, poisoned, "internal"
 			e.header["ce-id"] = []string{poisonID}
 			s.send(e)
 			continue
@@ -226,9 +226,9 @@ func (s *script) strangerOf(tenant, source string, i *issuer.Issuer) *person {
 	return p
 }
 
-func (s *script) event(p *person, f fate, code string) *event {
+func (s *script) event(p *person, f expectation, code string) *event {
 	s.serial++
-	e := &event{tenant: p.tenant, person: p, fate: f, code: code, id: fmt.Sprintf("%s/%d", []string{"login", "ev", "msg 1"}[s.rng.IntN(3)], s.serial)}
+	e := &event{tenant: p.tenant, person: p, want: f, code: code, id: fmt.Sprintf("%s/%d", []string{"login", "ev", "msg 1"}[s.rng.IntN(3)], s.serial)}
 	e.header = providers.Header{"ce-id": {e.id}, "ce-source": {"/chaos"}, "ce-type": {"chaos.event"}, "ce-specversion": {"1.0"}}
 	s.events = append(s.events, e)
 	return e
@@ -237,7 +237,7 @@ func (s *script) event(p *person, f fate, code string) *event {
 type signer func(p *person, claims map[string]any) (string, error)
 
 // login makes a login, signed by the person's issuer unless another signer is given.
-func (s *script) login(p *person, sign signer, f fate, code string) *event {
+func (s *script) login(p *person, sign signer, f expectation, code string) *event {
 	if sign == nil {
 		sign = func(p *person, c map[string]any) (string, error) { return p.issuer.Sign(c) }
 	}
@@ -262,7 +262,7 @@ func userBody(p *person) ([]byte, error) {
 	return json.Marshal(map[string]any{"email": p.email, "name": "Person " + p.email, "auth_provider": "oidc", "roles": []string{"user"}})
 }
 
-func (s *script) feed(p *person, f fate, code string) *event {
+func (s *script) feed(p *person, f expectation, code string) *event {
 	e := s.event(p, f, code)
 	e.source = feedOf(p.tenant)
 	e.subject = subject(providers.ShapeFeed, p.tenant, e.source)

@@ -141,7 +141,7 @@ func (v *verdict) judgeEvent(key string, all []*event, t *trail, want, first map
 		v.judgeConflict(all, t, lost, doubled)
 		return
 	}
-	switch e.fate {
+	switch e.want {
 	case effect:
 		if t.hash == "" {
 			lost("it had no effect; %d rejections, dead letters %v", len(t.refusals), t.letters)
@@ -166,11 +166,11 @@ func (v *verdict) judgeEvent(key string, all []*event, t *trail, want, first map
 		if t.hash != "" {
 			doubled("it had an effect")
 		}
-		if n := t.buried(e); n < len(e.seqs) {
+		if n := t.deadLettered(e); n < len(e.seqs) {
 			lost("it was stored %d times and has %d dead letters, %d rejections", len(e.seqs), n, len(t.refusals))
 		}
 		for _, l := range t.letters {
-			if e.code != "" && l.code != e.code || e.fate == poisoned && l.reason != "crashed_worker" {
+			if e.code != "" && l.code != e.code || e.want == poisoned && l.reason != "crashed_worker" {
 				v.other = append(v.other, fmt.Sprintf("%s: dead letter of code %s (%s), want %s", key, l.code, l.reason, e.code))
 			}
 		}
@@ -190,19 +190,19 @@ func (v *verdict) judgeConflict(all []*event, t *trail, lost, doubled func(strin
 		}
 	}
 	for _, e := range all {
-		buried := t.buried(e)
+		deadLettered := t.deadLettered(e)
 		if hex.EncodeToString(e.hash[:]) == t.hash {
-			if buried > 0 {
-				doubled("an effect and %d dead letters of one content", buried)
+			if deadLettered > 0 {
+				doubled("an effect and %d dead letters of one content", deadLettered)
 			}
-		} else if buried < len(e.seqs) {
-			lost("the other content was stored %d times and has %d dead letters", len(e.seqs), buried)
+		} else if deadLettered < len(e.seqs) {
+			lost("the other content was stored %d times and has %d dead letters", len(e.seqs), deadLettered)
 		}
 	}
 }
 
-// buried counts the sendings of an event that have a dead letter.
-func (t *trail) buried(e *event) int {
+// deadLettered counts the sendings of an event that have a dead letter.
+func (t *trail) deadLettered(e *event) int {
 	n := 0
 	for _, seq := range e.seqs {
 		if slices.ContainsFunc(t.letters, func(l letter) bool { return l.seq == seq }) {
@@ -255,11 +255,11 @@ func (v *verdict) judgeRest(ctx context.Context, w *world) error {
 	}
 	defer func() { _ = rows.Close() }()
 	for rows.Next() {
-		var crumb string
-		if err := rows.Scan(&crumb); err != nil {
+		var marker string
+		if err := rows.Scan(&marker); err != nil {
 			return err
 		}
-		v.other = append(v.other, "breadcrumb: "+crumb)
+		v.other = append(v.other, "in-flight marker: "+marker)
 	}
 	if err := rows.Err(); err != nil {
 		return err

@@ -28,7 +28,7 @@ type Options struct {
 	Sealer   record.Sealer                               // tells genuine dead letters from others; nil: their form alone does
 	Since    time.Time                                   // only events stored since; zero: all
 	Expected []store.EventKey                            // what was published, without scopes; nil: there is no list
-	Progress func(label string) (add func(), end func()) // told how far the reading of one list is; nil: nobody is told
+	Progress func(label string) (add func(), end func()) // begins to show how far the reading of one list is; may be nil
 }
 
 // Store is the part of the database that a proof reads.

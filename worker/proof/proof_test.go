@@ -235,28 +235,55 @@ func TestWhatDoesNotAddUpIsFound(t *testing.T) {
 		unaccounted, duplicated []string
 	}{
 		"a message that left no trace": {func(s *site) { s.next() }, []string{"IDPSYNC_EVENTS/1793491200/2 left the stream, and nothing tells what became of it"}, nil},
-		"an effect without a result": {func(s *site) { s.rows = append(s.rows, s.row(s.next(), "x", "")) },
-			[]string{name + "x had its effect, and its result was never published"}, nil},
-		"a result that is owed": {func(s *site) { s.rows, s.outbox = append(s.rows, s.row(s.next(), "x", "")), []string{name + "x/0"} }, nil, nil},
-		"a result without an effect": {func(s *site) { s.publish(record.Answer{Outcome: record.OutcomeCreated}, "x") },
-			[]string{name + "x has a result, and the ledger knows nothing of its effect"}, nil},
-		"a dead letter without a result": {func(s *site) { s.letter(s.next(), "x/y") }, []string{name + "x/y dead letter 1 has no rejected result"}, nil},
-		"a result without its dead letter": {func(s *site) { s.reject("x"); s.letters = nil },
-			[]string{name + "x was rejected, and its dead letter IDPSYNC_EVENTS/1793491200/2/0 is not there"}, nil},
-		"two results of one event": {func(s *site) { s.publish(record.Answer{Outcome: record.OutcomeUpdated, Attempt: 1}, "good") },
-			[]string{name + "good has a result, and the ledger knows nothing of its effect"}, []string{name + "good has two results: " + name + "good/0 and " + name + "good/1"}},
-		"an effect and a dead letter": {func(s *site) { s.letter(s.origin(1), "good") },
-			[]string{name + "good dead letter 1 has no rejected result"}, []string{name + "good had an effect and a dead letter in the same attempt"}},
-		"an effect and a rejection": {func(s *site) {
-			s.publish(record.Answer{Outcome: record.OutcomeRejected, CameIn: s.next().String()}, "good")
+		"an effect without a result": {
+			func(s *site) { s.rows = append(s.rows, s.row(s.next(), "x", "")) },
+			[]string{name + "x had its effect, and its result was never published"},
+			nil,
 		},
-			nil, []string{name + "good had an effect, and was rejected as a repeat afterwards"}},
-		"two effects of one message": {func(s *site) { s.effect("x", ""); s.rows[1].Origin = s.rows[0].Origin; s.last-- },
-			nil, []string{name + "x is the second event that the message IDPSYNC_EVENTS/1793491200/1 brought"}},
-		"another result than the ledger's": {func(s *site) { s.rows[0].Result = []byte(`{"id":1}`) },
-			nil, []string{name + "good has a result that is not the one of the ledger"}},
-		"a user who was created twice": {func(s *site) { s.effect("x", ""); s.rows[0].UserID, s.rows[1].UserID = "u1", "u1" },
-			nil, []string{name + "x created user u1, as " + name + "good did"}},
+		"a result that is owed": {func(s *site) { s.rows, s.outbox = append(s.rows, s.row(s.next(), "x", "")), []string{name + "x/0"} }, nil, nil},
+		"a result without an effect": {
+			func(s *site) { s.publish(record.Answer{Outcome: record.OutcomeCreated}, "x") },
+			[]string{name + "x has a result, and the ledger knows nothing of its effect"},
+			nil,
+		},
+		"a dead letter without a result": {func(s *site) { s.letter(s.next(), "x/y") }, []string{name + "x/y dead letter 1 has no rejected result"}, nil},
+		"a result without its dead letter": {
+			func(s *site) { s.reject("x"); s.letters = nil },
+			[]string{name + "x was rejected, and its dead letter IDPSYNC_EVENTS/1793491200/2/0 is not there"},
+			nil,
+		},
+		"two results of one event": {
+			func(s *site) { s.publish(record.Answer{Outcome: record.OutcomeUpdated, Attempt: 1}, "good") },
+			[]string{name + "good has a result, and the ledger knows nothing of its effect"},
+			[]string{name + "good has two results: " + name + "good/0 and " + name + "good/1"},
+		},
+		"an effect and a dead letter": {
+			func(s *site) { s.letter(s.origin(1), "good") },
+			[]string{name + "good dead letter 1 has no rejected result"},
+			[]string{name + "good had an effect and a dead letter in the same attempt"},
+		},
+		"an effect and a rejection": {
+			func(s *site) {
+				s.publish(record.Answer{Outcome: record.OutcomeRejected, CameIn: s.next().String()}, "good")
+			},
+			nil,
+			[]string{name + "good had an effect, and was rejected as a repeat afterwards"},
+		},
+		"two effects of one message": {
+			func(s *site) { s.effect("x", ""); s.rows[1].Origin = s.rows[0].Origin; s.last-- },
+			nil,
+			[]string{name + "x is the second event that the message IDPSYNC_EVENTS/1793491200/1 brought"},
+		},
+		"another result than the ledger's": {
+			func(s *site) { s.rows[0].Result = []byte(`{"id":1}`) },
+			nil,
+			[]string{name + "good has a result that is not the one of the ledger"},
+		},
+		"a user who was created twice": {
+			func(s *site) { s.effect("x", ""); s.rows[0].UserID, s.rows[1].UserID = "u1", "u1" },
+			nil,
+			[]string{name + "x created user u1, as " + name + "good did"},
+		},
 	} {
 		s := newSite(t)
 		s.effect("good", "")

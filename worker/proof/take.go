@@ -359,16 +359,16 @@ func (p *taking) row(row store.Event) {
 		}
 	}
 	p.found(row.Key())
-	told := p.effects[id]
-	if told != nil {
-		told.known = true
+	published := p.effects[id]
+	if published != nil {
+		published.known = true
 	}
 	switch {
-	case told != nil && len(row.Result) == 0: // the ledger keeps nothing of a user who was forgotten
+	case published != nil && len(row.Result) == 0: // the ledger keeps nothing of a user who was forgotten
 		l.Told++
-	case told != nil:
+	case published != nil:
 		l.Told++
-		if told.body != sha256.Sum256(row.Result) {
+		if published.body != sha256.Sum256(row.Result) {
 			p.account.duplicated(key, "has a result that is not the one of the ledger")
 		}
 	case p.owed[id], p.underway(origin):
@@ -385,19 +385,19 @@ func (p *taking) row(row store.Event) {
 // readUnknown looks up the effects that results tell of and that the ledger's part that was read does not have.
 func (p *taking) readUnknown(ctx context.Context) error {
 	for _, id := range slices.Sorted(maps.Keys(p.effects)) {
-		told := p.effects[id]
-		if told.known {
+		published := p.effects[id]
+		if published.known {
 			continue
 		}
 		if !p.Since.IsZero() {
-			row, err := p.Store.Event(ctx, told.event)
-			if err == nil && row.Attempt == told.attempt {
+			row, err := p.Store.Event(ctx, published.event)
+			if err == nil && row.Attempt == published.attempt {
 				continue
 			} else if err != nil && !errors.Is(err, store.ErrNotFound) {
 				return err
 			}
 		}
-		p.account.unaccounted(record.EventName(told.event), "has a result, and the ledger knows nothing of its effect")
+		p.account.unaccounted(record.EventName(published.event), "has a result, and the ledger knows nothing of its effect")
 	}
 	return nil
 }

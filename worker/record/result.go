@@ -116,7 +116,7 @@ func ReadResult(m Stored) (Result, error) {
 }
 
 // readCameIn takes the message or request that was rejected off the end of an id. An event id may hold slashes and any words
-// itself, so that only the end of an id can be told.
+// itself, so an id is read from its end.
 func (r *Result) readCameIn(id string) (rest string, ok bool) {
 	head, last, _ := cutLast(id)
 	head, middle, ok := cutLast(head)

@@ -30,8 +30,8 @@ type Campaign struct {
 	Rate     float64 // at most so many dead letters a second; 0: as fast as it goes
 	Canary   int     // so many first, and the others only if none of these fails again; 0: all at once
 
-	Done    func(n int)    // told how many more are dealt with; nil: nobody is told
-	Waiting func(open int) // told now and then how many are still with the workers; nil: nobody is told
+	Done    func(n int)    // called with how many more are dealt with; may be nil
+	Waiting func(open int) // called now and then with how many are still with the workers; may be nil
 }
 
 // Outcomes counts what became of dead letters: an outcome, the code of a second failure, or discarded.

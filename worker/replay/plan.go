@@ -31,7 +31,7 @@ type Prediction struct {
 // planChunk bounds what a forecaster is asked at once, and so what one rolled-back transaction holds.
 const planChunk = 2000
 
-// Forecast makes a plan for dead letters. Done, which may be nil, is told how many more it has looked at.
+// Forecast makes a plan for dead letters. Done, which may be nil, is called with how many more it has looked at.
 func Forecast(ctx context.Context, f Forecaster, sealer record.Sealer, letters []Letter, done func(n int)) (Plan, error) {
 	p := Plan{Total: len(letters), Words: map[string]int{}}
 	for chunk := range slices.Chunk(letters, planChunk) {
