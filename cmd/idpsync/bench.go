@@ -203,11 +203,26 @@ func (b *benchmark) round(ctx context.Context, name string, bodies [][]byte) err
 		if err != nil {
 			return err
 		}
-		outcomes[m.Header.Get(record.HeaderOutcome)]++
+		r, err := record.ReadResult(record.Stored(m))
+		if err != nil {
+			return err
+		}
+		outcomes[string(r.Outcome)]++
 	}
 	fmt.Fprintf(b.app.stdout, "idpsync n=%d mode=%s: %.0f events/s outcomes=%v worker_cpu_us_per_event=%.0f\n",
 		len(bodies), name, float64(len(bodies))/last.Last.Sub(started).Seconds(), outcomes, float64(cpu.Microseconds())/float64(len(bodies)))
 	return nil
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // results is the state of the stream of results. Asking for it costs the broker less than reading what it holds.

@@ -127,10 +127,15 @@ func (b *benchmark) pace(ctx context.Context, name string) ([]time.Duration, err
 		if err != nil {
 			return nil, err
 		}
-		if got := m.Header.Get(record.HeaderOutcome); got != "created" {
-			return nil, fail(exitFailure, "see what the worker logged", "a login came out as %s; want created", got)
+		at := time.Now()
+		r, err := record.ReadResult(record.Stored(m))
+		if err != nil {
+			return nil, err
 		}
-		done[m.Header.Get(record.HeaderEventID)] = time.Now()
+		if r.Outcome != record.OutcomeCreated {
+			return nil, fail(exitFailure, "see what the worker logged", "a login came out as %s; want created", r.Outcome)
+		}
+		done[r.Event.EventID] = at
 		if len(done) == len(bodies) {
 			break
 		}

@@ -182,7 +182,7 @@ func (p *player) call(ctx context.Context, s posted) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	return p.answered(s, header, data), nil
+	return p.answered(s, record.ReadReply(header), data), nil
 }
 
 func (p *player) post(ctx context.Context, s posted) (result, error) {
@@ -203,15 +203,15 @@ func (p *player) post(ctx context.Context, s posted) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	header := providers.Header(res.Header)
-	header[record.HeaderStatus] = []string{fmt.Sprint(res.StatusCode)}
-	return p.answered(s, header, data), nil
+	reply := record.ReadReply(providers.Header(res.Header))
+	reply.Status = res.StatusCode
+	return p.answered(s, reply, data), nil
 }
 
 // answered reads an answer as the result that it is.
-func (p *player) answered(s posted, header providers.Header, data []byte) result {
-	r := readResult(stream.Stored{StoredAt: p.app.now(), Header: header, Data: data})
-	r.Tenant, r.Source = demoTenant, s.to.Source
+func (p *player) answered(s posted, reply record.Reply, data []byte) result {
+	r := resultOf(reply, data)
+	r.Time, r.Tenant, r.Source = p.app.now(), demoTenant, s.to.Source
 	return r
 }
 
@@ -242,7 +242,11 @@ func (p *player) only(ctx context.Context, s posted) (result, error) {
 		if err != nil {
 			return result{}, err
 		}
-		if r := readResult(msg); r.EventID == s.id {
+		r, err := readResult(msg)
+		if err != nil {
+			return result{}, err
+		}
+		if r.EventID == s.id {
 			found = append(found, r)
 		}
 	}
@@ -258,8 +262,12 @@ func (p *player) read(ctx context.Context, since time.Time) error {
 		if err != nil {
 			return err
 		}
+		r, err := readResult(msg)
+		if err != nil {
+			return err
+		}
 		select {
-		case p.results <- readResult(msg):
+		case p.results <- r:
 		case <-ctx.Done():
 			return nil
 		}

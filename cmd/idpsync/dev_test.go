@@ -6,7 +6,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -14,7 +13,6 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/record"
-	"github.com/idpsync/idpsync/worker/stream"
 )
 
 // TestDevOnce runs the demo twice in one folder and compares what it shows with a golden file.
@@ -177,9 +175,7 @@ func TestForecastSaysWhatRunDoes(t *testing.T) {
 
 // readForecast reads a forecast as the result that it foresees.
 func readForecast(f worker.Forecast) result {
-	return readResult(stream.Stored{Data: f.Body, Header: providers.Header{
-		record.HeaderOutcome: {string(f.Outcome)}, record.HeaderStatus: {strconv.Itoa(f.Status)}, record.HeaderEventID: {f.EventID},
-	}})
+	return resultOf(record.Reply{Outcome: f.Outcome, Status: f.Status, EventID: f.EventID}, f.Body)
 }
 
 // TestLinesToTryByHand starts the demo as people do, and pastes every line that it prints into a shell.

@@ -17,6 +17,7 @@ import (
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/record"
+	"github.com/idpsync/idpsync/worker/replay"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -42,19 +43,18 @@ so does output into a file or a pipe.`,
 		if err := s.arguments(args); err != nil {
 			return err
 		}
-		m, err := stream.DeadLetter(ctx, d.Conn, s.sequences[0])
+		m, err := stream.DeadLetter(ctx, d.Conn, s.chosen.Sequences[0])
 		if err != nil {
 			return fail(exitPending, "idpsync dlq list shows what is there", "%w", err)
 		}
-		authentic, otherKey := record.Authentic(d.Key, record.Stored(m))
-		if !authentic && !otherKey {
+		letter, genuine := replay.Read(d.Key, record.Stored(m))
+		if !genuine {
 			return fail(exitFailure, "idpsync dlq list shows the dead letters of this deployment", "message %d is no dead letter that a worker wrote: its signature does not hold", m.Sequence)
 		}
 		if unseal {
-			return a.unseal(ctx, d, m, why, raw || !isTerminal(a.stdout), asJSON)
+			return a.unseal(ctx, d, letter, why, raw || !isTerminal(a.stdout), asJSON)
 		}
-		shown := shownDeadLetter{deadLetter: readDeadLetter(m), Record: map[string]string{}}
-		shown.OtherKey = otherKey
+		shown := shownDeadLetter{deadLetter: shown(letter), Record: map[string]string{}}
 		row, err := d.Store.DeadLetter(ctx, m.Sequence)
 		switch {
 		case err == nil:
@@ -68,11 +68,10 @@ so does output into a file or a pipe.`,
 				shown.Record[name] = strings.Join(values, ", ")
 			}
 		}
-		if detail := m.Header.Get(record.DeadLetterDetail); json.Valid([]byte(detail)) {
-			shown.Error = json.RawMessage(detail)
+		if json.Valid([]byte(letter.Detail)) {
+			shown.Error = json.RawMessage(letter.Detail)
 		}
-		letter := record.Stored(m)
-		forecasts, err := d.Worker.Forecast(ctx, []worker.Preview{{Letter: &letter, Explain: true}})
+		forecasts, err := d.Worker.Forecast(ctx, []worker.Preview{{Letter: &letter.Message, Explain: true}})
 		switch {
 		case errors.Is(err, record.ErrRecord):
 			shown.Now = "refused: " + err.Error()
@@ -163,11 +162,11 @@ func (a *app) showDeadLetter(d shownDeadLetter) error {
 }
 
 // unseal shows the event of a dead letter as it was sent, once that is on record.
-func (a *app) unseal(ctx context.Context, d *deployment, m stream.Stored, why string, raw, asJSON bool) error {
+func (a *app) unseal(ctx context.Context, d *deployment, l replay.Letter, why string, raw, asJSON bool) error {
 	if strings.TrimSpace(why) == "" {
 		return fail(exitUsage, "add --why 'the reason'", "unsealing is recorded, so it needs a reason")
 	}
-	o, err := record.Unseal(d.Key, m.Header, m.Data)
+	o, err := record.Unseal(d.Key, l.Message.Header, l.Message.Data)
 	if err != nil {
 		return fail(exitFailure, "use the data directory, and so the seal key, of the deployment", "%w", err)
 	}
@@ -176,8 +175,8 @@ func (a *app) unseal(ctx context.Context, d *deployment, m stream.Stored, why st
 		return err
 	}
 	if err := d.Store.Audit(ctx, store.AuditEntry{
-		At: a.now(), Tenant: m.Header.Get(record.DeadLetterTenant), Who: record.Operator{Said: operator()}.String(), Action: "deadletter.unseal",
-		Object: strconv.FormatUint(m.Sequence, 10), Detail: detail,
+		At: a.now(), Tenant: l.Tenant, Who: record.Operator{Said: operator()}.String(), Action: "deadletter.unseal",
+		Object: strconv.FormatUint(l.Sequence(), 10), Detail: detail,
 	}); err != nil {
 		return fail(exitFailure, "", "it is not shown, as it could not be recorded: %w", err)
 	}

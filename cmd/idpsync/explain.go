@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -230,16 +231,16 @@ func (e explanation) tree(w io.Writer, colours bool) error {
 
 // record shows what the ledger says of an event.
 func (x *explainer) record(ctx context.Context, d *deployment) error {
-	parts := strings.SplitN(x.event, "/", 3)
-	if len(parts) != 3 {
+	key, ok := record.ParseEventName(x.event)
+	if !ok {
 		return fail(exitUsage, "as in 2489e9ad-2ee2-8e00-8ec9-32d5f69181c0/okta/login-1", "--event %q is not TENANT/SOURCE/ID", x.event)
 	}
-	rows, err := d.Store.Events(ctx, store.EventFilter{Tenant: parts[0], Source: parts[1], EventID: parts[2]})
+	rows, err := d.Store.Events(ctx, store.EventFilter{Tenant: key.TenantID, Source: key.Source, EventID: key.EventID})
 	if err != nil {
 		return err
 	}
-	if x.scope != "" {
-		rows = slices.DeleteFunc(rows, func(e store.Event) bool { return e.Scope != x.scope })
+	if scope := cmp.Or(x.scope, key.Scope); scope != "" {
+		rows = slices.DeleteFunc(rows, func(e store.Event) bool { return e.Scope != scope })
 	}
 	switch len(rows) {
 	case 0:

@@ -43,6 +43,8 @@ var arrows = []arrow{
 	{"worker/strictyaml", nil, "reads a format, and knows nothing of what is written in it"},
 	{"worker/policy", []string{"providers", "worker", "worker/record", "worker/strictyaml"}, "implements a contract of worker; policy cases are strict YAML"},
 	{"worker/stream", []string{"providers", "worker", "worker/record"}, "implements the contracts of worker over JetStream"},
+	{"worker/proof", []string{"store", "worker/record", "worker/stream"}, "proves by what broker and database hold, and so must not know what a worker does"},
+	{"worker/replay", []string{"store", "worker/record"}, "sends orders and watches states; whoever carries them out may import it"},
 	{"worker/httpapi", []string{"providers", "worker", "worker/record"}, "a front door submits to worker and stores nothing itself"},
 	{"providers", nil, "the contract of every provider; a leaf, so that nothing unverified can reach the store through it"},
 	{"providers/keyring", []string{"providers"}, "decides what is known of keys, and knows neither tokens nor assertions"},

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -308,8 +309,9 @@ func (s *sending) publish(ctx context.Context, c config, out *sent) error {
 		if err != nil {
 			return fail(exitFailure, "the event is stored; idpsync tail shows results as they come", "%w", err)
 		}
-		if m.Header.Get(record.HeaderEventID) == s.id && s.mayHaveSent(m.Header.Get(record.HeaderCredential)) {
-			out.answered(m.Header, m.Data)
+		r, err := record.ReadResult(record.Stored(m))
+		if err == nil && r.Event.EventID == s.id && s.mayHaveSent(r.Credential) { // what cannot be read is no worker's
+			out.answered(r.Reply, r.Body)
 			return nil
 		}
 	}
@@ -337,7 +339,7 @@ func (s *sending) call(ctx context.Context, c config, out *sent) error {
 	if err != nil {
 		return fail(exitFailure, "send it again under the same id, --id "+s.id, "%w", err)
 	}
-	out.answered(header, data)
+	out.answered(record.ReadReply(header), data)
 	return nil
 }
 
@@ -349,8 +351,11 @@ func (s *sending) patience() time.Duration {
 	return 30 * time.Second
 }
 
-func (o *sent) answered(h providers.Header, body []byte) {
-	o.Status, o.Outcome = h.Get(record.HeaderStatus), h.Get(record.HeaderOutcome)
+func (o *sent) answered(r record.Reply, body []byte) {
+	o.Outcome = string(r.Outcome)
+	if r.Status > 0 {
+		o.Status = strconv.Itoa(r.Status)
+	}
 	if json.Valid(body) {
 		o.Body = body
 	}

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 
 	"github.com/idpsync/idpsync/providers"
@@ -48,8 +47,9 @@ func (s *sending) post(ctx context.Context, out *sent) error {
 	if err != nil {
 		return fail(exitFailure, "send it again with --id "+s.id, "the answer did not arrive whole: %w", err)
 	}
-	out.answered(providers.Header(res.Header), body)
-	out.Status = strconv.Itoa(res.StatusCode)
+	reply := record.ReadReply(providers.Header(res.Header))
+	reply.Status = res.StatusCode
+	out.answered(reply, body)
 	if out.Body == nil {
 		return fail(exitFailure, "check --http-url", "what answers there is not idpsync: %s", res.Status)
 	}

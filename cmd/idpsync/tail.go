@@ -1,12 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"iter"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -82,7 +83,11 @@ func (a *app) tail(ctx context.Context, conn *stream.Conn, read func(context.Con
 		if err != nil {
 			return fail(exitFailure, "run idpsync migrate if the streams do not exist", "%w", err)
 		}
-		r := readResult(m)
+		r, err := readResult(m)
+		if err != nil {
+			foreign.add(m)
+			continue
+		}
 		if asJSON {
 			err = json.NewEncoder(a.stdout).Encode(r)
 		} else {
@@ -123,22 +128,32 @@ type resultUser struct {
 	Organizations []json.RawMessage `json:"organizations"`
 }
 
-func readResult(m stream.Stored) result {
+// readResult reads a published result. Errors are of class [record.ErrResult].
+func readResult(m stream.Stored) (result, error) {
+	published, err := record.ReadResult(record.Stored(m))
+	if err != nil {
+		return result{}, err
+	}
+	r := resultOf(published.Reply, published.Body)
+	r.Time, r.EventID = m.StoredAt, published.Event.EventID
+	r.Tenant, r.Source = record.TenantToken(published.Event.TenantID), record.SourceToken(published.Event.Source)
+	return r, nil
+}
+
+// resultOf is an answer as the result that it is.
+func resultOf(reply record.Reply, body []byte) result {
 	r := result{
-		Time: m.StoredAt, EventID: m.Header.Get(record.HeaderEventID), Status: m.Header.Get(record.HeaderStatus),
-		Outcome: m.Header.Get(record.HeaderOutcome), Policies: m.Header.Get(record.HeaderPolicies), Body: json.RawMessage(m.Data),
+		EventID: reply.EventID, Status: strconv.Itoa(reply.Status), Outcome: string(reply.Outcome), Policies: strings.Join(reply.Policies, ","),
+		Body: json.RawMessage(body),
 	}
-	if tokens := bytes.Split([]byte(m.Subject), []byte(".")); len(tokens) == 5 {
-		r.Tenant, r.Source = string(tokens[2]), string(tokens[3])
-	}
-	if !json.Valid(m.Data) {
+	if !json.Valid(body) {
 		r.Body = json.RawMessage("null")
 		return r
 	}
-	if r.Outcome == string(record.OutcomeRejected) {
-		_ = json.Unmarshal(m.Data, &r.fault) // a body of another form shows no details
+	if reply.Outcome == record.OutcomeRejected {
+		_ = json.Unmarshal(body, &r.fault) // a body of another form shows no details
 	} else {
-		_ = json.Unmarshal(m.Data, &r.user)
+		_ = json.Unmarshal(body, &r.user)
 	}
 	return r
 }

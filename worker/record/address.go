@@ -38,17 +38,17 @@ func EventSubject(a Address) string { return routes.EventSubject(a) }
 // ResultSubject returns idpsync.result.<tenant>.<source>.<outcome>. The tenant is written in lower case, so that one
 // filter finds all of them; a token that is not what it should be becomes an underscore.
 func ResultSubject(tenant, source string, outcome Outcome) string {
-	return BranchResults.Of(TenantToken(tenant), sourceToken(source), wordToken(string(outcome)))
+	return BranchResults.Of(TenantToken(tenant), SourceToken(source), wordToken(string(outcome)))
 }
 
 // DeadLetterSubject returns idpsync.deadletter.<tenant>.<source>.<code>, with tokens as in [ResultSubject].
 func DeadLetterSubject(tenant, source string, code Code) string {
-	return BranchDeadLetters.Of(TenantToken(tenant), sourceToken(source), wordToken(string(code)))
+	return BranchDeadLetters.Of(TenantToken(tenant), SourceToken(source), wordToken(string(code)))
 }
 
 // ReplaySubject returns idpsync.replay.<tenant>.<operator>, with tokens as in [ResultSubject].
 func ReplaySubject(tenant, operator string) string {
-	return BranchReplays.Of(TenantToken(tenant), sourceToken(operator))
+	return BranchReplays.Of(TenantToken(tenant), SourceToken(operator))
 }
 
 // ParseReplaySubject reads the subject of an order: idpsync.replay.<tenant>.<operator>, or the form without an operator that
@@ -74,6 +74,7 @@ func ParseReplaySubject(subject string) (tenant, operator string, err error) {
 // ValidOperator reports whether s can be the name of an operator in subjects: [a-z0-9-]{1,63}.
 func ValidOperator(s string) bool { return validSource(s) }
 
+// TenantToken is a tenant as a token of a subject: "_" when it is not a UUID.
 func TenantToken(s string) string {
 	if id, ok := providers.ParseUUID(s); ok {
 		return id
@@ -81,7 +82,8 @@ func TenantToken(s string) string {
 	return "_"
 }
 
-func sourceToken(s string) string {
+// SourceToken is a source, or an operator, as a token of a subject: "_" when it is not the name of one.
+func SourceToken(s string) string {
 	if validSource(s) {
 		return s
 	}

@@ -93,17 +93,16 @@ func ReadAnswer(row *store.Event) (*Answer, error) {
 // replays it. That of a rejection names the message or request too: the same event id may be sent again in another one,
 // and what becomes of that one must not be taken for a duplicate. So does the scope of the event id, if it has one.
 func (a *Answer) id(tenant, source, eventID string) string {
-	if tenant == "" {
-		tenant = "_"
-	}
-	if source == "" {
-		source = "_"
-	}
-	id := EventName(store.EventKey{TenantID: tenant, Source: source, EventID: eventID, Scope: a.Scope}) + "/" + strconv.Itoa(a.Attempt)
+	id := ResultID(store.EventKey{TenantID: known(tenant), Source: known(source), EventID: eventID, Scope: a.Scope}, a.Attempt)
 	if a.CameIn != "" {
 		id += "/" + a.CameIn
 	}
 	return id
+}
+
+// ResultID is the message id of the result of an attempt that was no rejection.
+func ResultID(k store.EventKey, attempt int) string {
+	return EventName(k) + "/" + strconv.Itoa(attempt)
 }
 
 // Headers returns the headers of the answer to the event of the given tenant, source and id, with CloudEvents

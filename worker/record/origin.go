@@ -42,3 +42,8 @@ func ParseOrigin(text string) Origin {
 func (o Origin) EventID() string {
 	return strconv.FormatInt(o.Created.Unix(), 10) + "-" + strconv.FormatUint(o.Sequence, 10)
 }
+
+// In reports whether the message was stored in the stream of that name that was created then.
+func (o Origin) In(stream string, created time.Time) bool {
+	return o.Stored() && o.Stream == stream && o.Created.Unix() == created.Unix()
+}
