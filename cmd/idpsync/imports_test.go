@@ -30,11 +30,12 @@ type arrow struct {
 // listed: they may import anything, and only tests import them.
 var arrows = []arrow{
 	{"cmd/idpsync", []string{"*"}, "it wires; nobody can import it"},
-	{"worker", []string{"providers", "providers/wire", "store", "worker/directory", "worker/record", "worker/rules"}, "the pipeline; what it decides, and in which form that is kept, is said below it"},
+	{"worker", []string{"providers", "providers/wire", "store", "worker/directory", "worker/poison", "worker/record", "worker/rules"}, "the pipeline; what it decides, and in which form that is kept, is said below it"},
 	{"worker/assemble", []string{
 		"providers", "providers/command", "providers/feed", "providers/oidc", "providers/saml", "providers/seal", "store",
 		"worker", "worker/directory", "worker/directory/manifest", "worker/policy", "worker/stream",
 	}, "the one composition root, of the command, the tests and the chaos runs; it alone knows all kinds of providers"},
+	{"worker/poison", []string{"store", "worker/record"}, "evidence of crashes; what an event is and what becomes of it is the pipeline's business"},
 	{"worker/record", []string{"providers", "providers/wire", "store"}, "every format that leaves a worker is written and read by one type"},
 	{"worker/rules", []string{"providers", "providers/wire", "store", "worker/record", "worker/rules/confusable"}, "the only bridge between what was proved and what is kept; it does no I/O"},
 	{"worker/rules/confusable", nil, "compares names as they look, and knows nothing of whose they are"},
