@@ -147,8 +147,10 @@ func asyncAPIOf(t *testing.T, table record.Table) []byte {
 			parameters = append(parameters, member{Key: p, Value: reference("#/components/parameters/" + p)})
 		}
 		shared = append(shared, member{Key: c.id, Value: object{
-			{Key: "address", Value: c.address()}, {Key: "description", Value: c.about},
-			{Key: "messages", Value: content(c)}, {Key: "parameters", Value: parameters},
+			{Key: "address", Value: c.address()},
+			{Key: "description", Value: c.about},
+			{Key: "messages", Value: content(c)},
+			{Key: "parameters", Value: parameters},
 		}})
 		action := "send"
 		if c.receives {
@@ -175,7 +177,8 @@ func asyncAPIOf(t *testing.T, table record.Table) []byte {
 	if err := yaml.NewEncoder(&b, yaml.Indent(2), yaml.IndentSequence(true)).Encode(object{
 		{Key: "asyncapi", Value: "3.0.0"},
 		{Key: "info", Value: object{
-			{Key: "title", Value: "idpsync"}, {Key: "version", Value: "1"},
+			{Key: "title", Value: "idpsync"},
+			{Key: "version", Value: "1"},
 			{Key: "description", Value: "The subjects of idpsync on NATS, as a worker sees them: it receives events, requests and orders, and sends results and dead letters. " +
 				"Events may also be CloudEvents 1.0, in binary or structured mode; the payload is then their data. openapi.yaml describes the same commands over HTTP."},
 			{Key: "license", Value: object{{Key: "name", Value: "Apache-2.0"}}},
