@@ -135,7 +135,7 @@ func writeCodes(b *bytes.Buffer) {
 
 func writeMessages(t *testing.T, b *bytes.Buffer) {
 	t.Helper()
-	b.WriteString("## Messages\n\nThe JSON Schemas are in [schemas](schemas); [openapi.yaml](openapi.yaml) describes the HTTP API with them.\n\n")
+	b.WriteString("## Messages\n\nThe JSON Schemas are in [schemas](schemas); [openapi.yaml](openapi.yaml) describes the HTTP API with them, and\n[asyncapi.yaml](asyncapi.yaml) the subjects on NATS.\n\n")
 	files, err := filepath.Glob(schemaFolder + "*.json")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no schemas: %v", err)
