@@ -132,7 +132,7 @@ func (b *benchmark) declare(ctx context.Context, st *store.Store, further string
     sources:
       - {name: okta, kind: oidc, issuer: %q, audiences: [idpsync], domains: [corp.example], default_roles: [user], grants: [user]}
 %s`, b.tenant, b.tenant[:8], b.issuer.URL(), further)
-	declared, err := manifest.Parse("bench.yaml", []byte(text), manifest.Options{})
+	declared, err := manifest.Parse("bench.yaml", []byte(text), manifest.Options{Kinds: kinds()})
 	if err != nil {
 		return err
 	}

@@ -76,14 +76,15 @@ func listSources(d store.Directory, tenants map[string]string) listing {
 	l := listing{heading: []string{"TENANT", "NAME", "KIND", "FROM", "GRANTS", "DOMAINS", "SUBJECT"}}
 	for _, s := range d.Sources {
 		items = append(items, item{s.TenantID, s.Name, s.Kind, s.Config})
-		var c providers.Source
+		kind, _ := kinds().Of(providers.Kind(s.Kind))
 		from := "unreadable configuration"
-		if err := json.Unmarshal(s.Config, &c); err == nil {
-			from = origins(c, providers.Kind(s.Kind))
+		c, err := kinds().Source(s.TenantID, s.Name, kind.Kind, s.Config)
+		if err == nil && kind.Origin != nil {
+			from = kind.Origin(c)
 		}
-		verb := "login"
-		if s.Kind == string(providers.KindFeed) {
-			verb = "feed"
+		verb := "feed"
+		if kind.Login() {
+			verb = "login"
 		}
 		l.rows = append(l.rows, []string{
 			tenants[s.TenantID], s.Name, s.Kind, from, names(c.Grants), names(c.Domains), "idpsync." + verb + "." + s.TenantID + "." + s.Name,
@@ -91,20 +92,6 @@ func listSources(d store.Directory, tenants map[string]string) listing {
 	}
 	l.items = items
 	return l
-}
-
-// origins says where the events of a source come from.
-func origins(c providers.Source, kind providers.Kind) string {
-	switch {
-	case kind == providers.KindOIDC:
-		return c.Issuer
-	case c.MetadataURL != "":
-		return c.MetadataURL
-	case kind == providers.KindSAML:
-		return fmt.Sprintf("metadata (%d bytes)", len(c.Metadata))
-	default:
-		return "format " + c.Format
-	}
 }
 
 func listPolicies(d store.Directory, _ map[string]string) listing {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -37,11 +36,10 @@ func newSAMLMetadataCommand(a *app) *cobra.Command {
 				if row.Name != source || row.Kind != string(providers.KindSAML) || (id != "" && !strings.EqualFold(row.TenantID, id)) {
 					continue
 				}
-				var src providers.Source
-				if err := json.Unmarshal(row.Config, &src); err != nil {
+				src, err := kinds().Source(row.TenantID, row.Name, providers.KindSAML, row.Config)
+				if err != nil {
 					return fail(exitFailure, "apply the directory again", "source %s cannot be read: %w", source, err)
 				}
-				src.Tenant, src.Name, src.Kind = row.TenantID, row.Name, providers.KindSAML
 				found = append(found, src)
 			}
 			switch len(found) {

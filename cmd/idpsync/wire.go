@@ -24,13 +24,21 @@ import (
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
-// factories is the list of providers: one line for each kind of source.
-func factories() map[providers.Kind]providers.Factory {
-	return map[providers.Kind]providers.Factory{
-		providers.KindOIDC:    oidc.New,
-		providers.KindSAML:    saml.New,
-		providers.KindFeed:    feed.New,
-		providers.KindCommand: command.New,
+// kinds is the list of providers: one line for each kind of source.
+func kinds() providers.Kinds {
+	return providers.Kinds{
+		oidc.Kind(),
+		saml.Kind(),
+		feed.Kind(),
+		command.Kind(),
+	}
+}
+
+// issuerReader returns how the issuers of sources are read whose identity providers name themselves.
+func issuerReader(ctx context.Context) func(providers.Source) (string, error) {
+	return func(s providers.Source) (string, error) {
+		kind, _ := kinds().Of(s.Kind)
+		return kind.Pin.Read(ctx, s, &http.Client{})
 	}
 }
 
@@ -81,10 +89,10 @@ func (a *app) openStore(ctx context.Context, c config, log *slog.Logger) (*store
 // what an operator has yet to settle, which not every command has to.
 func (a *app) bringUp(ctx context.Context, st *store.Store, log *slog.Logger, standing bool) error {
 	report, err := a.upgrade(ctx, st, func(s providers.Source) (string, error) {
-		if s.Metadata == "" {
+		if kind, _ := kinds().Of(s.Kind); kind.Pin.URL(s) != "" {
 			return "", errors.New("its metadata are read by idpsync migrate and idpsync apply alone")
 		}
-		return saml.EntityID(ctx, s, &http.Client{})
+		return issuerReader(ctx)(s)
 	})
 	for _, r := range report {
 		if r.Standing && !standing {
@@ -194,7 +202,7 @@ func (a *app) buildWorker(ctx context.Context, d *deployment, o deployOptions) (
 	d.env = providers.Environment{
 		Keys: directory.NewKeys(d.store, d.brokerClock()), Credentials: d.credentials, HTTP: httpClient(), Now: a.now, Log: log,
 	}
-	d.directories = directory.NewCache(d.store, factories(), d.env, d.reloadPolicies)
+	d.directories = directory.NewCache(d.store, kinds(), d.env, d.reloadPolicies)
 	if err := d.directories.Reload(ctx); err != nil {
 		return err
 	}

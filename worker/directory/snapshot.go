@@ -36,8 +36,12 @@ type Source struct {
 	Provider providers.Provider
 	Err      error
 
+	kind   *providers.Descriptor
 	config []byte
 }
+
+// Carries reports whether the source may send events of the shape.
+func (s *Source) Carries(shape providers.Shape) bool { return s.kind.Carries(shape) }
 
 // MaxAge is the greatest age of an event at first processing.
 func (s *Source) MaxAge() time.Duration {

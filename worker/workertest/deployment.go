@@ -248,7 +248,7 @@ func (d *Deployment) Apply(text string, policies ...policy.File) {
 			}
 		}
 	}
-	declared, err := manifest.Parse(filepath.Join(folder, "directory.yaml"), []byte(d.addresses.Replace(text)), manifest.Options{})
+	declared, err := manifest.Parse(filepath.Join(folder, "directory.yaml"), []byte(d.addresses.Replace(text)), manifest.Options{Kinds: kinds()})
 	if err != nil {
 		d.T.Fatal(err)
 	}

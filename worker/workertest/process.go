@@ -88,6 +88,9 @@ func (d *Deployment) Process(configure ...func(*worker.Config)) *Process {
 	return p
 }
 
+// kinds are the kinds of source that deployments of tests have.
+func kinds() providers.Kinds { return providers.Kinds{oidc.Kind(), feed.Kind(), command.Kind()} }
+
 // parts are what a worker is put together from.
 type parts struct {
 	store *store.Store
@@ -115,13 +118,14 @@ func (p parts) assemble(ctx context.Context, cfg worker.Config) (assembly, error
 	a := assembly{Policies: policy.NewHolder(builtin)}
 	st := &database{p.store, p.hooks}
 	cfg.Broker = &broker{stream.Broker(p.conn), p.conn, p.hooks}
-	factories := map[providers.Kind]providers.Factory{
-		providers.KindOIDC: p.hooks.factory(oidc.New), providers.KindCommand: p.hooks.factory(command.New), providers.KindFeed: p.hooks.factory(feed.New),
+	all := kinds()
+	for i := range all {
+		all[i].New = p.hooks.factory(all[i].New)
 	}
 	env := providers.Environment{
 		Keys: directory.NewKeys(p.store, p.clock), Credentials: directory.NewCredentials(st, cfg.Now, cfg.Log), HTTP: p.http, Now: cfg.Now, Log: cfg.Log,
 	}
-	a.Directories = directory.NewCache(st, factories, env, func(rows []store.Policy) error {
+	a.Directories = directory.NewCache(st, all, env, func(rows []store.Policy) error {
 		files := make([]policy.File, len(rows))
 		for i, r := range rows {
 			files[i] = policy.File{Name: r.Name, Text: r.Text}
