@@ -37,6 +37,8 @@ type Descriptor struct {
 	// Config makes the configuration that sources of this kind have of their own, with its defaults: a pointer to a
 	// struct with JSON names that no field of Source has. It is kept beside those of Source, in one JSON object.
 	Config func() any
+	// Shown says which values of Config are shown to people in another way than as they are, by their JSON names.
+	Shown map[string]Shown
 	// Settings are the keys of a declared source that belong to this kind.
 	Settings []Setting
 	// Check reports what a declared source lacks, and what makes sense only together, when all of its settings were read.
@@ -73,6 +75,15 @@ type Pin struct {
 	// Key and Hint are where the declaration is at fault, and what to do, when what the source holds cannot be read.
 	Key, Hint string
 }
+
+// Shown is a way in which a value of a configuration is shown to people.
+type Shown int
+
+// The ways to show a value.
+const (
+	ShownDuration Shown = iota + 1 // nanoseconds, as in 90m
+	ShownDigest                    // a long text, by its size and digest
+)
 
 // A Conflict is why one of several sources must not be declared beside another.
 type Conflict struct {

@@ -191,7 +191,7 @@ func checkPurpose(purpose providers.Purpose, t store.Tenant, sources []store.Sou
 			fit = append(fit, s.Name)
 		case s.Name == name:
 			return fmt.Errorf("--for %s: %s is a source of kind %s; feed:NAME names one of kind %s, login:SOURCE one of kind %s", purpose, name, s.Kind,
-				strings.Join(all.Carrying(providers.ShapeFeed).Names(), " or "), strings.Join(all.Carrying(providers.ShapeLogin).Names(), " or "))
+				strings.Join(all.Carrying(providers.ShapeFeed).Names(), " or "), strings.Join(loginKinds(), " or "))
 		}
 	}
 	hint := "declare it and apply the directory"

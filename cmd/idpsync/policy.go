@@ -80,7 +80,7 @@ func (a *app) testPolicies(file, folder string, asJSON bool) error {
 	if err != nil {
 		return fail(exitUsage, "name a file of cases; idpsync help policy test shows its form", "read cases: %w", err)
 	}
-	cases, err := policy.ReadCases(file, data)
+	cases, err := policy.ReadCases(kinds(), file, data)
 	if err != nil {
 		return fail(exitUsage, "mend the file of cases; nothing was tried", "%w", err)
 	}

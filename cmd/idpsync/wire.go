@@ -34,6 +34,9 @@ func kinds() providers.Kinds {
 	}
 }
 
+// loginKinds are the names of the kinds whose sources send logins.
+func loginKinds() []string { return kinds().Carrying(providers.ShapeLogin).Names() }
+
 // issuerReader returns how the issuers of sources are read whose identity providers name themselves.
 func issuerReader(ctx context.Context) func(providers.Source) (string, error) {
 	return func(s providers.Source) (string, error) {

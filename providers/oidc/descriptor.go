@@ -46,6 +46,7 @@ func Kind() providers.Descriptor {
 	return providers.Descriptor{
 		Kind: providers.KindOIDC, Title: "OIDC", New: New, Shapes: []providers.Shape{providers.ShapeLogin},
 		Config: func() any { return &Config{} },
+		Shown:  map[string]providers.Shown{"max_token_life": providers.ShownDuration},
 		Settings: []providers.Setting{
 			{Key: "issuer", Read: readIssuer},
 			{Key: "audiences", Read: readAudiences},

@@ -39,6 +39,7 @@ func Kind() providers.Descriptor {
 	return providers.Descriptor{
 		Kind: providers.KindSAML, Title: "SAML", New: New, Shapes: []providers.Shape{providers.ShapeLogin},
 		Config: func() any { return &Config{} },
+		Shown:  map[string]providers.Shown{"metadata": providers.ShownDigest},
 		Settings: []providers.Setting{
 			{Key: "issuer", Read: func(v providers.Value, s *providers.Source) { s.Issuer = entityURI(v) }},
 			{Key: "metadata_file", Read: readMetadataFile},

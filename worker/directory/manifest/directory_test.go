@@ -212,7 +212,7 @@ func TestMangledFiles(t *testing.T) {
 			continue
 		}
 		read++
-		if changes := manifest.Diff(d.Directory, manifest.Complete(d.Directory, d.Directory)); len(changes) > 0 {
+		if changes := manifest.Diff(kinds(), d.Directory, manifest.Complete(d.Directory, d.Directory)); len(changes) > 0 {
 			t.Fatalf("a directory differs from itself: %v\n%s", changes, data)
 		}
 	}

@@ -158,7 +158,7 @@ func NewPlan(have store.Directory, declared Declaration) (Plan, error) {
 	if err := clashes(p.kinds, after); err != nil {
 		return p, err
 	}
-	p.Changes = Diff(have, p.Directory)
+	p.Changes = Diff(p.kinds, have, p.Directory)
 	p.before, p.after, p.written = before, after, declared.written
 	for _, s := range after {
 		old, _ := named(before, s.Tenant, s.Name)
