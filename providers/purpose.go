@@ -21,15 +21,15 @@ func FeedPurpose(source string) Purpose { return Purpose(feedPurpose + source) }
 // LoginPurpose is the purpose of handing in the logins of a source.
 func LoginPurpose(source string) Purpose { return Purpose(loginPurpose + source) }
 
-// Source returns the source that the purpose names and the kinds that it may be of; none for commands.
-func (p Purpose) Source() (name string, kinds []Kind) {
+// Source returns the source that the purpose names and the shape that its events have; none for commands.
+func (p Purpose) Source() (name string, shape Shape) {
 	if name, ok := strings.CutPrefix(string(p), feedPurpose); ok {
-		return name, []Kind{KindFeed}
+		return name, ShapeFeed
 	}
 	if name, ok := strings.CutPrefix(string(p), loginPurpose); ok {
-		return name, []Kind{KindOIDC, KindSAML}
+		return name, ShapeLogin
 	}
-	return "", nil
+	return "", ""
 }
 
 // serves reports whether a credential made for p may be used for need.

@@ -1,16 +1,9 @@
 package providers
 
-import "time"
-
-// Kind is the kind of a source, and so the code that verifies its events.
-type Kind string
-
-// The kinds of source.
-const (
-	KindOIDC    Kind = "oidc"
-	KindSAML    Kind = "saml"
-	KindFeed    Kind = "feed"
-	KindCommand Kind = "command" // the built-in source "admin" of every tenant; never declared
+import (
+	"bytes"
+	"encoding/json"
+	"time"
 )
 
 // AdminSource is the name under which the commands of a tenant appear.
@@ -19,41 +12,23 @@ const AdminSource = "admin"
 // DeniedRoleDrop has roles that may not be granted left out, instead of refusing the request.
 const DeniedRoleDrop = "drop"
 
-// A Source is a configured instance that events come from, as a provider sees it. It is the JSON kept in the store's
-// sources table; a field that is not set is left out.
+// A Source is a configured instance that events come from, as a provider sees it. Written as JSON it is what the store's
+// sources table keeps; a field that is not set is left out. It is read with [Kinds.Source], which knows what Config is.
 type Source struct {
 	Tenant string `json:"-"` // lower-case UUID; the row's own column
 	Name   string `json:"-"`
 	Kind   Kind   `json:"-"`
 
-	Issuer     string   `json:"issuer,omitempty"`     // OIDC: exactly the iss claim; SAML: the entityID of the IdP, as written or read by apply
-	Audiences  []string `json:"audiences,omitempty"`  // OIDC: client ids; a token must be for one of them
-	Algorithms []string `json:"algorithms,omitempty"` // OIDC: JWS algorithms; empty means RS256
-	Commands   bool     `json:"commands,omitempty"`   // OIDC: its tokens may also carry admin commands, if one of the next two says which
+	// Config is what its kind alone has, made by the Config of its [Descriptor]. It is not changed once it is here.
+	Config any `json:"-"`
 
-	CommandAudiences []string      `json:"command_audiences,omitempty"` // OIDC: tokens for these may carry commands; no logins are taken for them
-	CommandsClaim    string        `json:"commands_claim,omitempty"`    // OIDC: "name" or "name=value": the claim that a token must have to carry commands
-	MaxTokenLife     time.Duration `json:"max_token_life,omitempty"`    // OIDC: the greatest exp minus iat; zero means DefaultMaxTokenLife
-	SingleUse        bool          `json:"single_use,omitempty"`        // OIDC: a token is good for one event; it needs a jti
-
-	Metadata        string `json:"metadata,omitempty"`         // SAML: the IdP's metadata document itself
-	MetadataURL     string `json:"metadata_url,omitempty"`     // SAML: where it is refreshed from
-	EntityID        string `json:"entity_id,omitempty"`        // SAML: our own
-	ACSURL          string `json:"acs_url,omitempty"`          // SAML: our own assertion consumer service
-	KeyFile         string `json:"key_file,omitempty"`         // SAML: absolute path of our private key, for encrypted assertions
-	CertificateFile string `json:"certificate_file,omitempty"` // SAML: absolute path of its certificate
-	IDPInitiated    bool   `json:"idp_initiated,omitempty"`    // SAML: responses to no request are welcome
-	AllowSHA1       bool   `json:"allow_sha1,omitempty"`       // SAML: accept RSA-SHA1, for an IdP that cannot do better
-
-	AllowExpiredCertificates bool `json:"allow_expired_certificates,omitempty"` // SAML: what the metadata publish counts, not the dates in certificates
-
-	Format string `json:"format,omitempty"` // feed: user or scim
+	Issuer string `json:"issuer,omitempty"` // whose word its logins are: the iss of its tokens, or how its identity provider names itself
 
 	Domains     []string `json:"domains,omitempty"`       // e-mail domains that it may speak for, in canonical form
 	TrustEmail  bool     `json:"trust_email,omitempty"`   // its e-mail addresses in Domains count as proved, whatever its claims say
 	LinkByEmail string   `json:"link_by_email,omitempty"` // "" or "verified"
 
-	UnverifiedEmail string `json:"unverified_email,omitempty"` // OIDC and SAML: "" (refuse) or AcceptUnverified
+	UnverifiedEmail string `json:"unverified_email,omitempty"` // of logins: "" (refuse) or AcceptUnverified
 
 	Mapping map[string]string `json:"mapping,omitempty"` // field to CEL expression; a field not set has its kind's default
 
@@ -62,12 +37,9 @@ type Source struct {
 	OnDeniedRole string        `json:"on_denied_role,omitempty"` // "" (reject) or DeniedRoleDrop
 	MaxEventAge  time.Duration `json:"max_event_age,omitempty"`  // zero means DefaultMaxEventAge
 
-	KeyStaleness time.Duration `json:"key_staleness,omitempty"` // OIDC and SAML: how long before an event its key may have been seen last; zero means DefaultKeyStaleness
+	KeyStaleness time.Duration `json:"key_staleness,omitempty"` // of kinds that hold keys: how long before an event its key may have been seen last; zero means DefaultKeyStaleness
 	KeyGrace     time.Duration `json:"key_grace,omitempty"`     // the same: and how much longer while the issuer cannot be asked; zero means DefaultKeyGrace
 }
-
-// TokenLife is the greatest life of a token.
-func (s *Source) TokenLife() time.Duration { return or(s.MaxTokenLife, DefaultMaxTokenLife) }
 
 // Staleness is how long before an event its key may have been seen last.
 func (s *Source) Staleness() time.Duration { return or(s.KeyStaleness, DefaultKeyStaleness) }
@@ -82,17 +54,35 @@ func or(d, otherwise time.Duration) time.Duration {
 	return otherwise
 }
 
-// Clashes reports whether two sources of one tenant could not be told apart by their issuer, under which their identities
-// are kept: sources of different kinds, as a SAML identity provider chooses its own name, and two of SAML.
-func (s Source) Clashes(other Source) bool {
-	return s.Issuer != "" && s.Issuer == other.Issuer && (s.Kind != other.Kind || s.Kind == KindSAML)
+// MarshalJSON writes one object: the issuer, what belongs to the source's kind, and the rest.
+func (s Source) MarshalJSON() ([]byte, error) {
+	type fields Source // without this method
+	rest := fields(s)
+	rest.Issuer = ""
+	var out bytes.Buffer
+	out.WriteByte('{')
+	for _, part := range []any{fields{Issuer: s.Issuer}, s.Config, rest} {
+		if part == nil {
+			continue
+		}
+		text, err := json.Marshal(part)
+		if err != nil {
+			return nil, err
+		}
+		if text = text[1 : len(text)-1]; len(text) == 0 {
+			continue
+		}
+		if out.Len() > 1 {
+			out.WriteByte(',')
+		}
+		out.Write(text)
+	}
+	out.WriteByte('}')
+	return out.Bytes(), nil
 }
 
 // AcceptUnverified is the UnverifiedEmail of a source whose logins may create users with addresses that are not proved.
 const AcceptUnverified = "accept"
-
-// DefaultMaxTokenLife bounds a token's life, exp minus iat, when its source sets nothing else.
-const DefaultMaxTokenLife = 24 * time.Hour
 
 // DefaultMaxEventAge bounds an event's age at first processing when its source sets nothing else.
 const DefaultMaxEventAge = 7 * 24 * time.Hour

@@ -15,7 +15,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/idpsync/idpsync/providers"
-	"github.com/idpsync/idpsync/providers/saml"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker/assemble"
 	"github.com/idpsync/idpsync/worker/directory/manifest"
@@ -256,8 +255,7 @@ func (v *applyVerb) finish(report applied, err error) error {
 // declaration reads a directory file with all checks that can be made without a database.
 func (a *app) declaration(ctx context.Context, file string) (manifest.Declaration, error) {
 	o := manifest.Options{
-		CheckSource: a.checkSource, CheckPolicies: checkPolicies, WarnOfPolicies: warnOfPolicies,
-		EntityID: func(s providers.Source) (string, error) { return saml.EntityID(ctx, s, &http.Client{}) },
+		Kinds: assemble.Kinds(), CheckSource: a.checkSource, ReadIssuer: issuerReader(ctx), CheckPolicies: checkPolicies, WarnOfPolicies: warnOfPolicies,
 	}
 	var d manifest.Declaration
 	var err error
@@ -280,11 +278,11 @@ func (a *app) declaration(ctx context.Context, file string) (manifest.Declaratio
 
 // checkSource makes the provider of a source, which contacts nobody, and throws it away.
 func (a *app) checkSource(s providers.Source) (warnings []string, err error) {
-	factory, ok := assemble.Factories()[s.Kind]
+	kind, ok := assemble.Kinds().Of(s.Kind)
 	if !ok {
 		return nil, fmt.Errorf("this version of idpsync knows no sources of kind %s", s.Kind)
 	}
-	p, err := factory(s, providers.Environment{
+	p, err := kind.New(s, providers.Environment{
 		Keys: noKeys{}, Credentials: noCredentials{}, HTTP: &http.Client{}, Now: a.now, Log: newLogger(io.Discard, nil, "text"),
 	})
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers/oidc/issuer"
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/assemble"
 	"github.com/idpsync/idpsync/worker/directory/manifest"
 	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
@@ -132,7 +133,7 @@ func (b *benchmark) declare(ctx context.Context, st *store.Store, further string
     sources:
       - {name: okta, kind: oidc, issuer: %q, audiences: [idpsync], domains: [corp.example], default_roles: [user], grants: [user]}
 %s`, b.tenant, b.tenant[:8], b.issuer.URL(), further)
-	declared, err := manifest.Parse("bench.yaml", []byte(text), manifest.Options{})
+	declared, err := manifest.Parse("bench.yaml", []byte(text), manifest.Options{Kinds: assemble.Kinds()})
 	if err != nil {
 		return err
 	}

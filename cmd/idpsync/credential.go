@@ -13,6 +13,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/assemble"
 	"github.com/idpsync/idpsync/worker/strictyaml"
 )
 
@@ -175,20 +176,23 @@ func checkPurpose(purpose providers.Purpose, t store.Tenant, sources []store.Sou
 	if purpose == providers.PurposeCommands {
 		return nil
 	}
-	name, kinds := purpose.Source()
+	name, shape := purpose.Source()
 	if name == "" {
 		return fmt.Errorf("--for cannot be %q: it is commands, feed:NAME, or login:SOURCE", printable(string(purpose)))
 	}
 	var fit []string
+	all := assemble.Kinds()
 	for _, s := range sources {
+		kind, _ := all.Of(providers.Kind(s.Kind))
 		switch {
-		case slices.Contains(kinds, providers.Kind(s.Kind)):
+		case kind.Carries(shape):
 			if s.Name == name {
 				return nil
 			}
 			fit = append(fit, s.Name)
 		case s.Name == name:
-			return fmt.Errorf("--for %s: %s is a source of kind %s; feed:NAME names one of kind feed, login:SOURCE one of kind oidc or saml", purpose, name, s.Kind)
+			return fmt.Errorf("--for %s: %s is a source of kind %s; feed:NAME names one of kind %s, login:SOURCE one of kind %s", purpose, name, s.Kind,
+				strings.Join(all.Carrying(providers.ShapeFeed).Names(), " or "), strings.Join(loginKinds(), " or "))
 		}
 	}
 	hint := "declare it and apply the directory"

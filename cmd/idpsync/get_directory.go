@@ -7,6 +7,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/assemble"
 	"github.com/idpsync/idpsync/worker/record"
 )
 
@@ -77,14 +78,15 @@ func listSources(d store.Directory, tenants map[string]string) listing {
 	l := listing{heading: []string{"TENANT", "NAME", "KIND", "FROM", "GRANTS", "DOMAINS", "SUBJECT"}}
 	for _, s := range d.Sources {
 		items = append(items, item{s.TenantID, s.Name, s.Kind, s.Config})
-		var c providers.Source
+		kind, _ := assemble.Kinds().Of(providers.Kind(s.Kind))
 		from := "unreadable configuration"
-		if err := json.Unmarshal(s.Config, &c); err == nil {
-			from = origins(c, providers.Kind(s.Kind))
+		c, err := assemble.Kinds().Source(s.TenantID, s.Name, kind.Kind, s.Config)
+		if err == nil && kind.Origin != nil {
+			from = kind.Origin(c)
 		}
-		to := record.Address{Action: record.ActionCreate, Shape: providers.ShapeLogin, Door: providers.DoorStream, Tenant: s.TenantID, Source: s.Name}
-		if s.Kind == string(providers.KindFeed) {
-			to.Shape = providers.ShapeFeed
+		to := record.Address{Action: record.ActionCreate, Shape: providers.ShapeFeed, Door: providers.DoorStream, Tenant: s.TenantID, Source: s.Name}
+		if kind.Login() {
+			to.Shape = providers.ShapeLogin
 		}
 		l.rows = append(l.rows, []string{
 			tenants[s.TenantID], s.Name, s.Kind, from, names(c.Grants), names(c.Domains), record.EventSubject(to),
@@ -92,20 +94,6 @@ func listSources(d store.Directory, tenants map[string]string) listing {
 	}
 	l.items = items
 	return l
-}
-
-// origins says where the events of a source come from.
-func origins(c providers.Source, kind providers.Kind) string {
-	switch {
-	case kind == providers.KindOIDC:
-		return c.Issuer
-	case c.MetadataURL != "":
-		return c.MetadataURL
-	case kind == providers.KindSAML:
-		return fmt.Sprintf("metadata (%d bytes)", len(c.Metadata))
-	default:
-		return "format " + c.Format
-	}
 }
 
 func listPolicies(d store.Directory, _ map[string]string) listing {

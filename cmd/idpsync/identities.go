@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -114,7 +115,7 @@ another person's.`,
 	f := cmd.Flags()
 	f.StringVar(&v.tenant, "tenant", "", "id or name of the tenant")
 	f.StringVar(&v.from, "from", "", "issuer or entityID that the identities have now")
-	f.StringVar(&v.kind, "kind", "", "kind that they have now: oidc, saml or unknown (default that of the source)")
+	f.StringVar(&v.kind, "kind", "", "kind that they have now: "+strings.Join(loginKinds(), ", ")+" or unknown (default that of the source)")
 	f.StringVar(&v.source, "to", "", "name of the source that they are to belong to")
 	yesFlag(cmd, &v.yes)
 	jsonFlag(cmd, &v.json)
@@ -162,14 +163,14 @@ func (v *identitiesMoveVerb) run(ctx context.Context, st *store.Store, d store.D
 		return err
 	}
 	m := store.IdentityMove{Tenant: t.ID, From: store.Anchor{Kind: to.Kind, Issuer: v.from}, To: to}
-	switch v.kind {
-	case "":
-	case "unknown":
+	switch {
+	case v.kind == "":
+	case v.kind == "unknown":
 		m.From.Kind = ""
-	case "oidc", "saml":
+	case slices.Contains(loginKinds(), v.kind):
 		m.From.Kind = v.kind
 	default:
-		return fail(exitUsage, "oidc, saml or unknown", "--kind cannot be %q", v.kind)
+		return fail(exitUsage, strings.Join(loginKinds(), ", ")+" or unknown", "--kind cannot be %q", v.kind)
 	}
 	if others := sourcesWith(d, t, m.From); len(others) > 0 && m.From != m.To {
 		return fail(exitUsage, "change their issuer with idpsync apply --move-identities instead", "source %s has the issuer %s, and its users log in with these identities", names(others), v.from)
@@ -229,7 +230,7 @@ func directoryAnchor(d store.Directory, t store.Tenant, name string) (store.Anch
 			return anchor, err
 		}
 		if anchor.Issuer == "" {
-			return anchor, fail(exitUsage, "name a source of kind oidc or saml", "source %s has no issuer", name)
+			return anchor, fail(exitUsage, "name a source of kind "+strings.Join(loginKinds(), " or "), "source %s has no issuer", name)
 		}
 		return anchor, nil
 	}

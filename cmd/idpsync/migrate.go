@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,8 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/idpsync/idpsync/providers"
-	"github.com/idpsync/idpsync/providers/saml"
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/assemble"
 	"github.com/idpsync/idpsync/worker/directory/manifest"
 	"github.com/idpsync/idpsync/worker/stream"
 	"github.com/idpsync/idpsync/worker/strictyaml"
@@ -198,15 +197,15 @@ func (v *migrateVerb) schema(ctx context.Context, c config) (r *schemaReport, er
 		return r, fail(exitFailure, "nothing of the failed step was kept; remove the cause and run it again", "the schema cannot be migrated: %w", err)
 	}
 	r.Version = done.Version
-	report, err := v.app.upgrade(ctx, st, func(s providers.Source) (string, error) { return saml.EntityID(ctx, s, &http.Client{}) })
+	report, err := v.app.upgrade(ctx, st, issuerReader(ctx))
 	r.Accounts = append(r.Accounts, report...)
 	return r, err
 }
 
 // upgrade does what a new schema needs of rows that an older version has written. The entityID of a SAML source's identity
 // provider is found by entityID.
-func (a *app) upgrade(ctx context.Context, st *store.Store, entityID func(providers.Source) (string, error)) ([]manifest.Upgraded, error) {
-	report, err := manifest.Upgrade(ctx, st, manifest.UpgradeOptions{EntityID: entityID, Who: operator(), Now: a.now})
+func (a *app) upgrade(ctx context.Context, st *store.Store, readIssuer func(providers.Source) (string, error)) ([]manifest.Upgraded, error) {
+	report, err := manifest.Upgrade(ctx, st, manifest.UpgradeOptions{Kinds: assemble.Kinds(), ReadIssuer: readIssuer, Who: operator(), Now: a.now})
 	if err != nil {
 		return report, fail(exitFailure, "nothing of the failed step was kept; remove the cause and run idpsync migrate again", "%w", err)
 	}

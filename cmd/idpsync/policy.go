@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/idpsync/idpsync/worker/assemble"
 	"github.com/idpsync/idpsync/worker/policy"
 	"github.com/idpsync/idpsync/worker/strictyaml"
 )
@@ -80,7 +81,7 @@ func (a *app) testPolicies(file, folder string, asJSON bool) error {
 	if err != nil {
 		return fail(exitUsage, "name a file of cases; idpsync help policy test shows its form", "read cases: %w", err)
 	}
-	cases, err := policy.ReadCases(file, data)
+	cases, err := policy.ReadCases(assemble.Kinds(), file, data)
 	if err != nil {
 		return fail(exitUsage, "mend the file of cases; nothing was tried", "%w", err)
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -10,6 +9,7 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/saml"
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/assemble"
 )
 
 func newSAMLMetadataCommand(a *app) *cobra.Command {
@@ -37,11 +37,10 @@ func newSAMLMetadataCommand(a *app) *cobra.Command {
 				if row.Name != source || row.Kind != string(providers.KindSAML) || (id != "" && !strings.EqualFold(row.TenantID, id)) {
 					continue
 				}
-				var src providers.Source
-				if err := json.Unmarshal(row.Config, &src); err != nil {
+				src, err := assemble.Kinds().Source(row.TenantID, row.Name, providers.KindSAML, row.Config)
+				if err != nil {
 					return fail(exitFailure, "apply the directory again", "source %s cannot be read: %w", source, err)
 				}
-				src.Tenant, src.Name, src.Kind = row.TenantID, row.Name, providers.KindSAML
 				found = append(found, src)
 			}
 			switch len(found) {

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/assemble"
@@ -30,6 +31,17 @@ type deployment struct {
 	log     *slog.Logger
 	now     func() time.Time
 	metrics *metrics
+}
+
+// loginKinds are the names of the kinds whose sources send logins.
+func loginKinds() []string { return assemble.Kinds().Carrying(providers.ShapeLogin).Names() }
+
+// issuerReader returns how the issuers of sources are read whose identity providers name themselves.
+func issuerReader(ctx context.Context) func(providers.Source) (string, error) {
+	return func(s providers.Source) (string, error) {
+		kind, _ := assemble.Kinds().Of(s.Kind)
+		return kind.Pin.Read(ctx, s, &http.Client{})
+	}
 }
 
 // parts says what a deployment of this configuration is made of, but for the broker.

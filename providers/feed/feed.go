@@ -35,12 +35,12 @@ func New(src providers.Source, env providers.Environment) (providers.Provider, e
 	if env.Credentials == nil {
 		return nil, errors.New("feeds need credentials to be proved by")
 	}
-	switch src.Format {
+	switch format := configOf(src).Format; format {
 	case "", FormatUser:
 	case FormatSCIM:
 		return nil, errors.New("format: scim cannot be read by this version; use format: user, whose body is that of POST /v1/users or POST /users")
 	default:
-		return nil, fmt.Errorf("format: %q is not known; use user", src.Format)
+		return nil, fmt.Errorf("format: %q is not known; use user", format)
 	}
 	return &provider{source: src, auth: providers.Authentication{Credentials: env.Credentials, Purpose: providers.FeedPurpose(src.Name)}}, nil
 }

@@ -36,7 +36,7 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	env, _, credentials := providertest.Environment(t, providertest.NewClock())
 	w := &world{env: env, credentials: credentials, source: providers.Source{
-		Tenant: providertest.Tenant, Name: "workday", Kind: providers.KindFeed, Format: "user", Grants: []string{"user", "guest", "viewer"},
+		Tenant: providertest.Tenant, Name: "workday", Kind: providers.KindFeed, Config: &feed.Config{Format: "user"}, Grants: []string{"user", "guest", "viewer"},
 	}}
 	w.add(t, providers.FeedPurpose("workday"))
 	return w
@@ -184,12 +184,12 @@ func TestTrustEmailSaysThatAddressesAreVerified(t *testing.T) {
 func TestFormatsThatCannotBeRead(t *testing.T) {
 	w := newWorld(t)
 	for format, want := range map[string]string{"scim": "scim cannot be read by this version", "csv": `"csv" is not known`} {
-		w.source.Format = format
+		w.source.Config = &feed.Config{Format: format}
 		if _, err := feed.New(w.source, w.env); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("format %s: %v, want an error with %q", format, err, want)
 		}
 	}
-	w.source.Format, w.source.Kind = "", providers.KindOIDC
+	w.source.Config, w.source.Kind = nil, providers.KindOIDC
 	if _, err := feed.New(w.source, w.env); err == nil {
 		t.Error("a source of another kind was taken")
 	}

@@ -14,15 +14,17 @@ import (
 	"github.com/idpsync/idpsync/providers"
 )
 
-// Vars are the variables of one event; those of other kinds stay zero.
+// Vars are the variables of one event; those of other vocabularies stay zero.
 type Vars struct {
-	Claims   map[string]any // oidc; values as wire.Claims makes them
-	Resource map[string]any // feed; values as wire.Resource makes them
+	Claims   map[string]any // values as wire.Claims makes them
+	Resource map[string]any // likewise
 
-	Attributes   map[string][]string // saml
+	Attributes   map[string][]string
 	NameID       string
 	NameIDFormat string
 	SessionIndex string
+
+	Own map[string]any // the variables of a vocabulary that a kind brought along, by name
 }
 
 // ResolveName implements the variable look-up of CEL.
@@ -41,7 +43,8 @@ func (v *Vars) ResolveName(name string) (any, bool) {
 	case "session_index":
 		return v.SessionIndex, true
 	}
-	return nil, false
+	own, ok := v.Own[name]
+	return own, ok
 }
 
 // Parent implements the variable look-up of CEL.
@@ -62,7 +65,7 @@ func (m *Mapping) Apply(ctx context.Context, vars *Vars, r *providers.CreateUser
 			return err
 		}
 		if e.field == "roles" && state != failed {
-			if marker := overage(m.kind, e, vars); marker != "" {
+			if marker := overage(e, vars); marker != "" {
 				v, state = marker, failed
 			}
 		}
@@ -91,7 +94,7 @@ func (m *Mapping) Apply(ctx context.Context, vars *Vars, r *providers.CreateUser
 	case m.trusted:
 		r.EmailVerified = r.Email != ""
 		trace.Add(providers.Check{Step: "map", Name: "email_verified", OK: true, Detail: trusted})
-	case !m.proof.counts && m.kind != providers.KindFeed && trace.Enabled():
+	case !m.proof.counts && m.login && trace.Enabled():
 		trace.Add(providers.Check{Step: "map", Name: "email_verified", OK: true, Detail: m.proof.detail()})
 	}
 	return nil
@@ -212,13 +215,9 @@ func (e *entry) selected(vars *Vars) (any, state, bool) {
 	if !e.plain {
 		return nil, absent, false
 	}
-	var object map[string]any
-	switch e.chains[0].root {
-	case "claims":
-		object = vars.Claims
-	case "resource":
-		object = vars.Resource
-	default:
+	root, _ := vars.ResolveName(e.chains[0].root)
+	object, ok := root.(map[string]any)
+	if !ok {
 		return nil, absent, false
 	}
 	path := e.chains[0].path

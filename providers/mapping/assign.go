@@ -150,25 +150,21 @@ const entraGroups = "http://schemas.microsoft.com/ws/2008/06/identity/claims/gro
 
 // overage returns a message when the issuer left out, for its size, a claim that the mapping of roles reads. That is
 // not absence: the user has more groups than fit.
-func overage(kind providers.Kind, e *entry, vars *Vars) string {
+func overage(e *entry, vars *Vars) string {
 	const message = "the issuer left the groups claim out because it is too long; have it send only the groups of this application, or application roles"
-	switch kind {
-	case providers.KindOIDC:
-		if left, ok := vars.Claims["_claim_names"].(map[string]any); ok {
-			for name := range left {
-				if slices.Contains(e.reads, name) {
-					return message
-				}
-			}
-		}
-		if has, ok := vars.Claims["hasgroups"]; ok && has != false && slices.Contains(e.reads, "groups") {
-			return message
-		}
-	case providers.KindSAML:
-		for _, link := range []string{entraGroups + ".link", "http://schemas.microsoft.com/claims/groups.link"} {
-			if _, ok := vars.Attributes[link]; ok && slices.Contains(e.reads, entraGroups) {
+	if left, ok := vars.Claims["_claim_names"].(map[string]any); ok {
+		for name := range left {
+			if slices.Contains(e.reads, name) {
 				return message
 			}
+		}
+	}
+	if has, ok := vars.Claims["hasgroups"]; ok && has != false && slices.Contains(e.reads, "groups") {
+		return message
+	}
+	for _, link := range []string{entraGroups + ".link", "http://schemas.microsoft.com/claims/groups.link"} {
+		if _, ok := vars.Attributes[link]; ok && slices.Contains(e.reads, entraGroups) {
+			return message
 		}
 	}
 	return ""

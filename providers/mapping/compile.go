@@ -23,7 +23,7 @@ const (
 
 // A Mapping is the compiled mapping of one source. It is safe for concurrent use.
 type Mapping struct {
-	kind    providers.Kind
+	login   bool // of a source of logins
 	entries []entry
 	trusted bool   // trust_email: its addresses are proved whatever the claims say
 	proof   proof  // by its claims
@@ -85,37 +85,31 @@ func (e *LintError) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Compile compiles the mapping of a source of the given kind; a field that exprs does not have gets its default. It
-// takes milliseconds, so it is done once per source. The error is a *[LintError] with all faults.
-func Compile(kind providers.Kind, exprs map[string]string) (*Mapping, error) {
-	return CompileSource(providers.Source{Kind: kind, Mapping: exprs})
-}
-
-// CompileSource is Compile for a source as configured. What compiles can be used; [Mapping.Lint] says what should not
-// be applied all the same.
-func CompileSource(src providers.Source) (*Mapping, error) {
-	base, variables := defaults(src.Kind)
-	if variables == nil {
-		return nil, &LintError{[]Problem{{Field: "kind", Message: fmt.Sprintf("a source of kind %q has no mapping", src.Kind)}}}
+// Compile compiles the mapping of a source of the given kind; a field that it does not map has the default of the kind's
+// vocabulary. It takes milliseconds, so it is done once per source. What compiles can be used; [Mapping.Lint] says what
+// should not be applied all the same. The error is a *[LintError] with all faults.
+func Compile(kind *providers.Descriptor, src providers.Source) (*Mapping, error) {
+	if kind.Mapping == nil {
+		return nil, &LintError{[]Problem{{Field: "kind", Message: fmt.Sprintf("a source of kind %q has no mapping", kind.Kind)}}}
 	}
-	env, err := cel.NewCustomEnv(append(variables,
+	env, err := cel.NewCustomEnv(append(variables(kind.Mapping),
 		cel.StdLib(), cel.OptionalTypes(), ext.Strings(), ext.Sets(), ext.Lists(ext.ListsMaxRangeSize(maxRange)),
 		ext.TwoVarComprehensions(), cel.ParserExpressionSizeLimit(maxExpression), cel.DefaultUTCTimeZone(true),
 	)...)
 	if err != nil {
 		return nil, fmt.Errorf("building the CEL environment: %w", err)
 	}
-	m := &Mapping{kind: src.Kind, trusted: trusts(src)}
+	m := &Mapping{login: kind.Login(), trusted: trusts(src)}
 	problems := unknownFields(src.Mapping)
 	for _, f := range fields {
 		expr, own := src.Mapping[f.name]
 		if !own {
-			expr = base[f.name]
+			expr = kind.Mapping.Defaults[f.name]
 		}
 		if strings.TrimSpace(expr) == "" {
 			continue
 		}
-		e, found := compileField(env, src.Kind, f.name, f.want, expr)
+		e, found := compileField(env, kind, f.name, f.want, expr)
 		problems = append(problems, found...)
 		if len(found) == 0 {
 			m.entries = append(m.entries, e)
@@ -124,7 +118,7 @@ func CompileSource(src providers.Source) (*Mapping, error) {
 	if len(problems) > 0 {
 		return nil, &LintError{problems}
 	}
-	m.proof = proofOf(env, src, m.entry("email"), m.entry("email_verified"))
+	m.proof = proofOf(env, kind, src, m.entry("email"), m.entry("email_verified"))
 	if e := m.entry("subject"); e != nil {
 		m.subject = subjectWarning(e.tree.Expr())
 	}
@@ -177,21 +171,21 @@ func fieldNames() string {
 	return strings.Join(all, ", ")
 }
 
-func compileField(env *cel.Env, kind providers.Kind, field string, want result, expr string) (entry, []Problem) {
+func compileField(env *cel.Env, kind *providers.Descriptor, field string, want result, expr string) (entry, []Problem) {
 	if len(expr) > maxExpression {
 		return entry{}, []Problem{{Field: field, Message: fmt.Sprintf("is longer than %d bytes", maxExpression)}}
 	}
-	if want == boolean && kind != providers.KindOIDC {
-		return entry{}, []Problem{{Field: field, Message: "cannot be mapped for a source of kind " + string(kind), Hint: "set trust_email: true and domains"}}
+	if want == boolean && !kind.Mapping.Vouches {
+		return entry{}, []Problem{{Field: field, Message: "cannot be mapped for a source of kind " + string(kind.Kind), Hint: "set trust_email: true and domains"}}
 	}
-	if field == "subject" && kind != providers.KindSAML {
-		return entry{}, []Problem{{Field: field, Message: "cannot be mapped for a source of kind " + string(kind), Hint: "an OIDC identity is always the sub claim"}}
+	if field == "subject" && kind.Mapping.Subject != "" {
+		return entry{}, []Problem{{Field: field, Message: "cannot be mapped for a source of kind " + string(kind.Kind), Hint: kind.Mapping.Subject}}
 	}
 	checked, issues := env.Compile(expr)
 	if issues.Err() != nil {
 		problems := make([]Problem, 0, len(issues.Errors()))
 		for _, e := range issues.Errors() {
-			problems = append(problems, Problem{Field: field, Column: e.Location.Column() + 1, Message: e.Message, Hint: hint(kind, e.Message)})
+			problems = append(problems, Problem{Field: field, Column: e.Location.Column() + 1, Message: e.Message, Hint: hint(kind.Mapping, e.Message)})
 		}
 		return entry{}, problems
 	}
@@ -204,7 +198,7 @@ func compileField(env *cel.Env, kind providers.Kind, field string, want result, 
 	}
 	tree := checked.NativeRep()
 	native := tree.Expr()
-	e := entry{field: field, want: want, source: expr, program: program, tree: tree, reads: keysOf(native), chains: chainsOf(native), short: shortcutOf(expr)}
+	e := entry{field: field, want: want, source: expr, program: program, tree: tree, reads: keysOf(native), chains: chainsOf(native, kind.Mapping), short: shortcutOf(expr)}
 	if whole, ok := selection(native); ok {
 		e.plain, e.chains = true, []chain{whole}
 	}
@@ -214,13 +208,9 @@ func compileField(env *cel.Env, kind providers.Kind, field string, want result, 
 	return e, nil
 }
 
-func hint(kind providers.Kind, message string) string {
+func hint(v *providers.Vocabulary, message string) string {
 	if strings.HasPrefix(message, "undeclared reference") {
-		return map[providers.Kind]string{
-			providers.KindOIDC: "the variable is claims, as in claims.email",
-			providers.KindSAML: `the variables are attributes, name_id, name_id_format and session_index, as in attributes["mail"][0]`,
-			providers.KindFeed: "the variable is resource, as in resource.userName",
-		}[kind]
+		return v.Hint
 	}
 	if strings.HasPrefix(message, "Syntax error") {
 		return "mappings are CEL expressions; a string stands in quotes, and a name with other signs than letters is written claims[\"…\"]"
@@ -283,12 +273,11 @@ func selection(e ast.Expr) (chain, bool) {
 }
 
 // chainsOf returns every chain in the expression that starts at a variable of the source, not of a comprehension.
-func chainsOf(e ast.Expr) []chain {
+func chainsOf(e ast.Expr, v *providers.Vocabulary) []chain {
 	var all []chain
 	ast.PostOrderVisit(e, ast.NewExprVisitor(func(e ast.Expr) {
 		if c, ok := selection(e); ok {
-			switch c.root {
-			case "claims", "resource", "attributes":
+			if slices.ContainsFunc(v.Variables, func(v providers.Variable) bool { return v.Name == c.root && v.Type != providers.VariableText }) {
 				all = append(all, c)
 			}
 		}

@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"maps"
 	"strings"
 
 	"cel.dev/cel-go/cel"
@@ -40,7 +41,7 @@ func (r result) String() string {
 	return [...]string{"a string", "a boolean", "a list of strings or one string", "a list of objects with organizationId and roleId"}[r]
 }
 
-var oidcDefaults = map[string]string{
+var claimsDefaults = map[string]string{
 	"email":          "claims.email",
 	"email_verified": "claims.email_verified",
 	"name":           "claims.name",
@@ -60,7 +61,7 @@ var (
 	samlLastName  = []string{"sn", "surname", "lastName", claimsURI + "surname", "urn:oid:2.5.4.4"}
 )
 
-var samlDefaults = map[string]string{
+var attributeDefaults = map[string]string{
 	"email":      firstOf(samlMail) + `.or(name_id_format == "` + emailFormat + `" ? optional.of(name_id) : optional.none())`,
 	"name":       firstOf(samlName),
 	"first_name": firstOf(samlFirstName),
@@ -81,7 +82,7 @@ func firstOf(attributes []string) string {
 	return b.String()
 }
 
-var feedDefaults = map[string]string{
+var resourceDefaults = map[string]string{
 	"email": `(resource.?emails.orValue([]).filter(e, e.?primary.orValue(false) == true) + ` +
 		`resource.?emails.orValue([]))[?0].?value`,
 	"name":          "resource.?displayName.or(resource.?name.?formatted)",
@@ -92,31 +93,50 @@ var feedDefaults = map[string]string{
 	"roles":         "resource.roles.map(r, r.value)",
 }
 
-// defaults returns the expressions and the variables of a kind, or nil for a kind without a mapping.
-func defaults(kind providers.Kind) (exprs map[string]string, variables []cel.EnvOption) {
-	object := cel.MapType(cel.StringType, cel.DynType)
-	switch kind {
-	case providers.KindOIDC:
-		return oidcDefaults, []cel.EnvOption{cel.Variable("claims", object)}
-	case providers.KindSAML:
-		return samlDefaults, []cel.EnvOption{
-			cel.Variable("attributes", cel.MapType(cel.StringType, cel.ListType(cel.StringType))),
-			cel.Variable("name_id", cel.StringType),
-			cel.Variable("name_id_format", cel.StringType),
-			cel.Variable("session_index", cel.StringType),
-		}
-	case providers.KindFeed:
-		return feedDefaults, []cel.EnvOption{cel.Variable("resource", object)}
+// Claims is the vocabulary of sources that send the claims of a token.
+func Claims() *providers.Vocabulary {
+	return &providers.Vocabulary{
+		Variables: []providers.Variable{{Name: "claims", Type: providers.VariableObject}},
+		Hint:      "the variable is claims, as in claims.email",
+		Defaults:  maps.Clone(claimsDefaults), Vouches: true, Subject: subjectIsSub,
 	}
-	return nil, nil
 }
 
-// Defaults returns a copy of the expressions that a source of this kind has for the fields that it does not map.
-func Defaults(kind providers.Kind) map[string]string {
-	exprs, _ := defaults(kind)
-	out := make(map[string]string, len(exprs))
-	for field, expr := range exprs {
-		out[field] = expr
+// Attributes is the vocabulary of sources that send the attributes of an assertion.
+func Attributes() *providers.Vocabulary {
+	return &providers.Vocabulary{
+		Variables: []providers.Variable{
+			{Name: "attributes", Type: providers.VariableLists},
+			{Name: "name_id", Type: providers.VariableText},
+			{Name: "name_id_format", Type: providers.VariableText},
+			{Name: "session_index", Type: providers.VariableText},
+		},
+		Hint:     `the variables are attributes, name_id, name_id_format and session_index, as in attributes["mail"][0]`,
+		Defaults: maps.Clone(attributeDefaults),
 	}
-	return out
+}
+
+// Resource is the vocabulary of sources that send SCIM resources.
+func Resource() *providers.Vocabulary {
+	return &providers.Vocabulary{
+		Variables: []providers.Variable{{Name: "resource", Type: providers.VariableObject}},
+		Hint:      "the variable is resource, as in resource.userName",
+		Defaults:  maps.Clone(resourceDefaults), Subject: subjectIsSub,
+	}
+}
+
+const subjectIsSub = "an OIDC identity is always the sub claim"
+
+// variables declares what a vocabulary speaks of.
+func variables(v *providers.Vocabulary) []cel.EnvOption {
+	types := map[providers.VariableType]*cel.Type{
+		providers.VariableObject: cel.MapType(cel.StringType, cel.DynType),
+		providers.VariableLists:  cel.MapType(cel.StringType, cel.ListType(cel.StringType)),
+		providers.VariableText:   cel.StringType,
+	}
+	options := make([]cel.EnvOption, len(v.Variables))
+	for i, variable := range v.Variables {
+		options[i] = cel.Variable(variable.Name, types[variable.Type])
+	}
+	return options
 }

@@ -1,6 +1,7 @@
 // Package mapping turns what a source says into the fields of a create-user request, by expressions in CEL.
 //
-// A source's mapping gives an expression for a field; a field without one has the default of the source's kind, and an
+// A source's mapping gives an expression for a field; a field without one has the default of the vocabulary that its kind
+// speaks ([Claims], [Attributes], [Resource], or one that the kind brings along), and an
 // expression that is empty switches the default off. The fields are subject, email, email_verified, name, identity_name,
 // display_name, first_name, last_name, roles, organizations and avatar. subject is for SAML alone: a stable attribute
 // in place of a transient NameID. An owner is never taken from a claim, so there
@@ -39,7 +40,7 @@
 // does not exist, and with each claim that could vouch for it absent, false, null, "false", 0, "" or an unknown string. An
 // email_verified that is no proof is never evaluated at run time. A source with trust_email needs none of this.
 //
-// [CompileSource] compiles all the same, so that a source in force goes on working; [Mapping.Lint] tells who applies it.
+// [Compile] compiles all the same, so that a source in force goes on working; [Mapping.Lint] tells who applies it.
 //
 // # What an expression may answer
 //

@@ -15,8 +15,7 @@ const LinkVerified = "verified"
 func (m *Mapping) Lint(src providers.Source) []Problem {
 	var problems []Problem
 	provable := m.trusted || m.proof.counts
-	login := m.kind == providers.KindOIDC || m.kind == providers.KindSAML
-	if login && !provable && !src.TrustEmail && src.UnverifiedEmail != providers.AcceptUnverified {
+	if m.login && !provable && !src.TrustEmail && src.UnverifiedEmail != providers.AcceptUnverified {
 		problems = append(problems, m.unproved())
 	}
 	switch {

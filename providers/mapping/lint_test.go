@@ -10,11 +10,11 @@ import (
 )
 
 func TestLintReportsEveryFault(t *testing.T) {
-	_, err := mapping.Compile(providers.KindOIDC, map[string]string{
+	_, err := mapping.Compile(kindOf(providers.KindOIDC), providers.Source{Mapping: map[string]string{
 		"owner": "claims.x", "is_owner": "true", "nickname": "claims.x",
 		"email": "claims.email +", "name": "1 + 1", "first_name": "claim.x", "last_name": "claims.a + undefined_fn(claims.b)",
 		"email_verified": "true", "roles": "{'a': 1}", "organizations": "'x'", "avatar": strings.Repeat("a", 5000),
-	})
+	}})
 	lint, ok := errors.AsType[*mapping.LintError](err)
 	if !ok {
 		t.Fatalf("error = %v", err)
@@ -88,7 +88,7 @@ func TestStaticTypes(t *testing.T) {
 		{providers.KindOIDC, "name", `base64.encode(b"x")`, false},
 		{providers.KindCommand, "name", `"x"`, false},
 	} {
-		if _, err := mapping.Compile(c.kind, map[string]string{c.field: c.expr}); (err == nil) != c.ok {
+		if _, err := mapping.Compile(kindOf(c.kind), providers.Source{Mapping: map[string]string{c.field: c.expr}}); (err == nil) != c.ok {
 			t.Errorf("%s %s: %s: %v", c.kind, c.field, c.expr, err)
 		}
 	}
@@ -116,7 +116,7 @@ func TestLinkingNeedsAProvedAddress(t *testing.T) {
 		"feed":                         {providers.Source{Kind: providers.KindFeed, LinkByEmail: "verified"}, false},
 		"not linking":                  {providers.Source{Kind: providers.KindOIDC, UnverifiedEmail: "accept", Mapping: map[string]string{"email": "claims.upn"}}, true},
 	} {
-		m, err := mapping.CompileSource(c.src)
+		m, err := mapping.Compile(kindOf(c.src.Kind), c.src)
 		if err != nil {
 			t.Errorf("%s: a source in force must go on working, but it does not compile: %v", name, err)
 			continue
@@ -132,13 +132,11 @@ func TestLinkingNeedsAProvedAddress(t *testing.T) {
 }
 
 func TestDefaultsAreACopy(t *testing.T) {
-	mapping.Defaults(providers.KindOIDC)["email"] = "changed"
-	if got := mapping.Defaults(providers.KindOIDC)["email"]; got != "claims.email" {
-		t.Errorf("the default is now %q", got)
+	mapping.Claims().Defaults["email"] = "changed"
+	if got := mapping.Claims().Defaults["email"]; got != "claims.email" {
+		t.Errorf("the default is now %q, want claims.email", got)
 	}
 	for _, kind := range []providers.Kind{providers.KindOIDC, providers.KindSAML, providers.KindFeed} {
-		if _, err := mapping.Compile(kind, mapping.Defaults(kind)); err != nil {
-			t.Errorf("%s: %v", kind, err)
-		}
+		compile(t, kind, kindOf(kind).Mapping.Defaults)
 	}
 }

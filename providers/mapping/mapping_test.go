@@ -4,18 +4,28 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/providers/feed"
 	"github.com/idpsync/idpsync/providers/mapping"
+	"github.com/idpsync/idpsync/providers/oidc"
+	"github.com/idpsync/idpsync/providers/saml"
 	"github.com/idpsync/idpsync/providers/wire"
 )
 
+// kindOf returns one of the kinds that the tests map for; another has no mapping.
+func kindOf(kind providers.Kind) *providers.Descriptor {
+	d, _ := providers.Kinds{oidc.Kind(), saml.Kind(), feed.Kind()}.Of(kind)
+	return d
+}
+
 func compile(t testing.TB, kind providers.Kind, exprs map[string]string) *mapping.Mapping {
 	t.Helper()
-	m, err := mapping.Compile(kind, exprs)
+	m, err := mapping.Compile(kindOf(kind), providers.Source{Kind: kind, Mapping: exprs})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -348,7 +358,7 @@ func FuzzDefaults(f *testing.F) {
 	}
 	var short, long []*mapping.Mapping
 	for _, kind := range []providers.Kind{providers.KindSAML, providers.KindFeed} {
-		conditional := mapping.Defaults(kind)
+		conditional := maps.Clone(kindOf(kind).Mapping.Defaults)
 		for field, expr := range conditional {
 			conditional[field] = "true ? (" + expr + ") : (" + expr + ")"
 		}

@@ -84,7 +84,7 @@ func TestProofIsNotTrueByItself(t *testing.T) {
 	} {
 		t.Run(c.email+" by "+c.verified, func(t *testing.T) {
 			src := providers.Source{Kind: providers.KindOIDC, Mapping: map[string]string{"email": c.email, "email_verified": c.verified}}
-			m, err := mapping.CompileSource(src)
+			m, err := mapping.Compile(kindOf(src.Kind), src)
 			if err != nil {
 				t.Fatalf("a source in force must go on working, but it does not compile: %v", err)
 			}
@@ -164,7 +164,7 @@ func TestHonestProofsStayProofs(t *testing.T) {
 		{`claims.emails.filter(e, e.verified)[0].value`, `claims.emails.exists(e, e.type == "work" && e.verified)`},
 	} {
 		src := providers.Source{Kind: providers.KindOIDC, Mapping: map[string]string{"email": c.email, "email_verified": c.verified}}
-		m, err := mapping.CompileSource(src)
+		m, err := mapping.Compile(kindOf(src.Kind), src)
 		if err != nil {
 			t.Errorf("%s by %.80s does not compile: %v", c.email, c.verified, err)
 			continue
@@ -183,7 +183,7 @@ func TestATrialOfAProofEnds(t *testing.T) {
 	src := providers.Source{Kind: providers.KindOIDC, Mapping: map[string]string{
 		"email_verified": `lists.range(1000).exists(i, lists.range(1000).exists(j, i < j && claims.?email_verified.orValue(false))) && claims.email_verified`,
 	}}
-	m, err := mapping.CompileSource(src)
+	m, err := mapping.Compile(kindOf(src.Kind), src)
 	if err != nil {
 		t.Fatalf("it does not compile: %v", err)
 	}

@@ -33,9 +33,9 @@ func trusts(src providers.Source) bool { return src.TrustEmail && len(src.Domain
 
 // proofOf finds whether email_verified speaks of the claims that the address comes from: claims.email_verified says
 // nothing of claims.preferred_username, which people may choose themselves.
-func proofOf(env *cel.Env, src providers.Source, email, verified *entry) proof {
-	if src.Kind != providers.KindOIDC {
-		return proof{counts: trusts(src), field: "trust_email", why: "a SAML source proves addresses by trust_email and domains alone, which are not set", hint: otherWays}
+func proofOf(env *cel.Env, kind *providers.Descriptor, src providers.Source, email, verified *entry) proof {
+	if !kind.Mapping.Vouches {
+		return proof{counts: trusts(src), field: "trust_email", why: "a " + kind.Title + " source proves addresses by trust_email and domains alone, which are not set", hint: otherWays}
 	}
 	own, written := src.Mapping["email_verified"]
 	p := proof{source: strings.TrimSpace(own), field: "email_verified", hint: otherWays}

@@ -132,7 +132,7 @@ func TestProofSpeaksOfTheClaimThatTheAddressComesFrom(t *testing.T) {
 		}
 		t.Run(c.email+" by "+c.verified, func(t *testing.T) {
 			src := providers.Source{Kind: providers.KindOIDC, Mapping: exprs}
-			m, err := mapping.CompileSource(src)
+			m, err := mapping.Compile(kindOf(src.Kind), src)
 			if err != nil {
 				t.Fatalf("it does not compile: %v", err)
 			}
@@ -186,7 +186,7 @@ func TestTrustEmailProvesWhateverTheClaimsSay(t *testing.T) {
 		"with a word of no weight":    {"email": "claims.upn", "email_verified": "claims.admin"},
 	} {
 		src := providers.Source{Kind: providers.KindOIDC, TrustEmail: true, Domains: []string{"acme.example"}, Mapping: exprs}
-		m, err := mapping.CompileSource(src)
+		m, err := mapping.Compile(kindOf(src.Kind), src)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -206,7 +206,7 @@ func TestTrustEmailProvesWhateverTheClaimsSay(t *testing.T) {
 // Without domains nothing bounds what trust_email vouches for, so that it vouches for nothing.
 func TestTrustEmailNeedsDomains(t *testing.T) {
 	for _, kind := range []providers.Kind{providers.KindOIDC, providers.KindSAML} {
-		m, err := mapping.CompileSource(providers.Source{Kind: kind, TrustEmail: true})
+		m, err := mapping.Compile(kindOf(kind), providers.Source{Kind: kind, TrustEmail: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -220,7 +220,7 @@ func TestTrustEmailNeedsDomains(t *testing.T) {
 // An operator who takes unproved addresses knowingly is not refused; they stay unproved.
 func TestUnverifiedEmailAcceptedIsStillUnproved(t *testing.T) {
 	src := providers.Source{Kind: providers.KindOIDC, UnverifiedEmail: "accept", Mapping: map[string]string{"email": "claims.preferred_username", "email_verified": "claims.email_verified"}}
-	m, err := mapping.CompileSource(src)
+	m, err := mapping.Compile(kindOf(src.Kind), src)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,7 +258,7 @@ func TestTraceSaysWhyAnAddressIsProvedOrNot(t *testing.T) {
 		{"saml", providers.Source{Kind: providers.KindSAML}, "not proved: a SAML source proves addresses by trust_email and domains alone, which are not set"},
 		{"saml, trusted", providers.Source{Kind: providers.KindSAML, TrustEmail: true, Domains: []string{"acme.example"}}, "trust_email: true proves the addresses of the source's domains"},
 	} {
-		m, err := mapping.CompileSource(c.src)
+		m, err := mapping.Compile(kindOf(c.src.Kind), c.src)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -293,7 +293,7 @@ func TestSAMLNeedsAWayToProveAddresses(t *testing.T) {
 		"trusted, links":   {providers.Source{Kind: providers.KindSAML, TrustEmail: true, Domains: []string{"acme.example"}, LinkByEmail: "verified"}, ""},
 		"a feed has no l.": {providers.Source{Kind: providers.KindFeed}, ""},
 	} {
-		m, err := mapping.CompileSource(c.src)
+		m, err := mapping.Compile(kindOf(c.src.Kind), c.src)
 		if err != nil {
 			t.Fatalf("%s does not compile: %v", name, err)
 		}
@@ -330,7 +330,7 @@ func TestSubjectsThatChangeAreWarnedOf(t *testing.T) {
 		{`attributes[name_id][0]`, "cannot be told"},
 	} {
 		src := providers.Source{Kind: providers.KindSAML, TrustEmail: true, Domains: []string{"acme.example"}, Mapping: map[string]string{"subject": c.expr}}
-		m, err := mapping.CompileSource(src)
+		m, err := mapping.Compile(kindOf(src.Kind), src)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,19 +7,19 @@ type shortcut func(*Vars) (any, state, bool)
 // shortcutOf returns the shortcut of a default expression, or nil.
 func shortcutOf(expr string) shortcut {
 	switch expr {
-	case samlDefaults["email"]:
+	case attributeDefaults["email"]:
 		return samlEmail
-	case samlDefaults["name"]:
+	case attributeDefaults["name"]:
 		return firstShortcut(samlName)
-	case samlDefaults["first_name"]:
+	case attributeDefaults["first_name"]:
 		return firstShortcut(samlFirstName)
-	case samlDefaults["last_name"]:
+	case attributeDefaults["last_name"]:
 		return firstShortcut(samlLastName)
-	case feedDefaults["email"]:
+	case resourceDefaults["email"]:
 		return feedEmail
-	case feedDefaults["name"]:
+	case resourceDefaults["name"]:
 		return feedName
-	case feedDefaults["roles"]:
+	case resourceDefaults["roles"]:
 		return feedRoles
 	}
 	return nil

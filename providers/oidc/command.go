@@ -20,10 +20,10 @@ func (p *Provider) VerifyToken(ctx context.Context, token string, at time.Time, 
 		return providers.Principal{}, keyring.Cancelled(err)
 	}
 	v := verification{provider: p, event: &providers.Envelope{StoredAt: at, Trace: trace}, command: true}
-	if !p.source.Commands {
+	if !p.own.Commands {
 		return providers.Principal{}, v.unverified(checkCommands, "tokens of this source may not carry commands", "set commands: true at the source if they may")
 	}
-	if p.source.CommandsClaim == "" && len(p.source.CommandAudiences) == 0 {
+	if p.own.CommandsClaim == "" && len(p.own.CommandAudiences) == 0 {
 		return providers.Principal{}, v.unverified(checkCommands, "nothing tells this source's tokens for commands from those of logins",
 			"set command_audiences or commands_claim at the source, apply, and replay")
 	}

@@ -57,11 +57,11 @@ func TestCorpus(t *testing.T) {
 	env, _, _ := providertest.Environment(t, clock)
 	served := &files{}
 	env.HTTP = &http.Client{Transport: served}
-	source := providers.Source{Tenant: providertest.Tenant, Name: "okta", Kind: providers.KindOIDC, Issuer: corpusIssuer, Audiences: []string{client}}
+	source := providers.Source{Tenant: providertest.Tenant, Name: "okta", Kind: providers.KindOIDC, Issuer: corpusIssuer}
 
 	open := func(algorithms []string) providers.Provider {
 		src := source
-		src.Algorithms = algorithms
+		src.Config = &oidc.Config{Audiences: []string{client}, Algorithms: algorithms}
 		p, err := oidc.New(src, env)
 		if err != nil {
 			t.Fatal(err)

@@ -529,7 +529,7 @@ func TestSourcesAreJudgedApart(t *testing.T) {
 	w := newWorld(t, []string{"EdDSA"}, nil)
 	e := w.login(t, w.sign(t, w.claims(nil)))
 	expect(t, w.provider, e, "")
-	w.source.Name, w.source.Audiences = "other", []string{"other"}
+	w.source.Name, own(&w.source).Audiences = "other", []string{"other"}
 	expect(t, w.open(t), e, "audience")
 	expect(t, w.provider, e, "")
 }

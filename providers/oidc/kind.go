@@ -54,19 +54,19 @@ var otherKinds = []string{"bearer", "dpop", "at+jwt", "access", "access_token", 
 
 // audiences are those of which the token must be for one.
 func (v *verification) audiences() []string {
-	src := &v.provider.source
+	own := &v.provider.own
 	switch {
 	case !v.command:
-		return src.Audiences
-	case src.CommandsClaim == "": // then the audience alone tells a command's token from a login's
-		return src.CommandAudiences
+		return own.Audiences
+	case own.CommandsClaim == "": // then the audience alone tells a command's token from a login's
+		return own.CommandAudiences
 	}
-	return slices.Concat(src.CommandAudiences, src.Audiences)
+	return slices.Concat(own.CommandAudiences, own.Audiences)
 }
 
 // checkCommandClaim asks a token that carries a command for the claim that the source names.
 func (v *verification) checkCommandClaim() error {
-	name, value, valued := strings.Cut(v.provider.source.CommandsClaim, "=")
+	name, value, valued := strings.Cut(v.provider.own.CommandsClaim, "=")
 	if name == "" {
 		return nil
 	}
@@ -89,7 +89,7 @@ func (v *verification) checkCommandClaim() error {
 // It is kept until no event that was stored within the token's life can come up for the first time.
 func (v *verification) usedID() (*providers.UsedID, error) {
 	src := &v.provider.source
-	if !src.SingleUse {
+	if !v.provider.own.SingleUse {
 		return nil, nil
 	}
 	id, ok := v.claims["jti"].(string)

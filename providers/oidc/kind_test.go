@@ -41,7 +41,7 @@ func otherKinds() map[string]struct {
 }
 
 func TestOnlyIDTokensAreLogins(t *testing.T) {
-	w := newWorld(t, []string{"EdDSA"}, func(s *providers.Source) { s.Commands, s.CommandsClaim = true, "admin" })
+	w := newWorld(t, []string{"EdDSA"}, func(s *providers.Source) { own(s).Commands, own(s).CommandsClaim = true, "admin" })
 	v := w.provider.(providers.TokenVerifier)
 	for name, other := range otherKinds() {
 		t.Run(name, func(t *testing.T) {
@@ -98,7 +98,9 @@ func TestTokensThatCarryCommands(t *testing.T) {
 		{name: "access token that lives long", audience: []string{"tool"}, options: access, claims: map[string]any{"aud": "tool", "client_id": "cli", "jti": "1", "exp": providertest.Epoch.Add(25 * time.Hour).Unix()}, want: "token_life"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := newWorld(t, []string{"EdDSA"}, func(s *providers.Source) { s.Commands, s.CommandsClaim, s.CommandAudiences = true, c.claim, c.audience })
+			w := newWorld(t, []string{"EdDSA"}, func(s *providers.Source) {
+				own(s).Commands, own(s).CommandsClaim, own(s).CommandAudiences = true, c.claim, c.audience
+			})
 			v := w.provider.(providers.TokenVerifier)
 			trace := &providers.Trace{}
 			token := w.sign(t, w.claims(c.claims), c.options...)
@@ -142,7 +144,7 @@ func TestTokenLife(t *testing.T) {
 		{"as long as the source says", 720 * time.Hour, 720 * time.Hour, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := newWorld(t, []string{"EdDSA"}, func(s *providers.Source) { s.MaxTokenLife = c.most })
+			w := newWorld(t, []string{"EdDSA"}, func(s *providers.Source) { own(s).MaxTokenLife = c.most })
 			claims := w.claims(map[string]any{"iat": w.clock.Now().Unix(), "exp": w.clock.Now().Add(c.life).Unix()})
 			expect(t, w.provider, w.login(t, w.sign(t, claims)), c.want)
 		})
@@ -150,7 +152,7 @@ func TestTokenLife(t *testing.T) {
 }
 
 func TestSingleUse(t *testing.T) {
-	w := newWorld(t, []string{"EdDSA"}, func(s *providers.Source) { s.SingleUse = true })
+	w := newWorld(t, []string{"EdDSA"}, func(s *providers.Source) { own(s).SingleUse = true })
 	used := func(id string) string {
 		t.Helper()
 		user, err := w.provider.Verify(t.Context(), w.login(t, w.sign(t, w.claims(map[string]any{"jti": id}))))
@@ -166,7 +168,7 @@ func TestSingleUse(t *testing.T) {
 		t.Error("used ids do not tell tokens apart by their jti alone")
 	}
 	expect(t, w.provider, w.login(t, w.sign(t, w.claims(nil))), "token_id")
-	w.source.SingleUse = false
+	own(&w.source).SingleUse = false
 	user, err := w.open(t).Verify(t.Context(), w.login(t, w.sign(t, w.claims(map[string]any{"jti": "a"}))))
 	if err != nil || user.UsedID != nil {
 		t.Errorf("a source that does not ask for it: %v, %v; want no used id", user.UsedID, errors.Unwrap(err))

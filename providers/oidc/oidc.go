@@ -20,6 +20,7 @@ import (
 // A Provider verifies the logins of one OIDC source. Close ends its background refreshes.
 type Provider struct {
 	source  providers.Source
+	own     Config
 	mapping *mapping.Mapping
 	keys    *keySet
 	config  goidc.Config // all but Now
@@ -33,6 +34,7 @@ var (
 
 // New is the providers.Factory of OIDC sources. Its error has every fault of the configuration.
 func New(src providers.Source, env providers.Environment) (providers.Provider, error) {
+	own := *configOf(src)
 	var faults []error
 	if src.Kind != providers.KindOIDC {
 		faults = append(faults, fmt.Errorf("kind: %q is not oidc", src.Kind))
@@ -40,10 +42,10 @@ func New(src providers.Source, env providers.Environment) (providers.Provider, e
 	if err := checkIssuer(src.Issuer); err != nil {
 		faults = append(faults, err)
 	}
-	if len(src.Audiences) == 0 && len(src.CommandAudiences) == 0 || slices.Contains(src.Audiences, "") || slices.Contains(src.CommandAudiences, "") {
+	if len(own.Audiences) == 0 && len(own.CommandAudiences) == 0 || slices.Contains(own.Audiences, "") || slices.Contains(own.CommandAudiences, "") {
 		faults = append(faults, errors.New("audiences: name the client ids that tokens are issued to; none may be empty"))
 	}
-	algorithms := src.Algorithms
+	algorithms := own.Algorithms
 	if len(algorithms) == 0 {
 		algorithms = []string{goidc.RS256}
 	}
@@ -52,7 +54,8 @@ func New(src providers.Source, env providers.Environment) (providers.Provider, e
 			faults = append(faults, fmt.Errorf("algorithms: %q cannot be used; choose from %s", a, algorithmNames()))
 		}
 	}
-	m, err := mapping.CompileSource(src)
+	kind := Kind()
+	m, err := mapping.Compile(&kind, src)
 	if err != nil {
 		faults = append(faults, err)
 	}
@@ -61,11 +64,12 @@ func New(src providers.Source, env providers.Environment) (providers.Provider, e
 	}
 	return &Provider{
 		source:  src,
+		own:     own,
 		mapping: m,
 		keys:    newKeySet(src, env),
 		config: goidc.Config{
-			ClientID:             strings.Join(src.Audiences, " "),
-			SkipClientIDCheck:    len(src.Audiences) != 1, // it knows one client only; our own check knows all
+			ClientID:             strings.Join(own.Audiences, " "),
+			SkipClientIDCheck:    len(own.Audiences) != 1, // it knows one client only; our own check knows all
 			SupportedSigningAlgs: algorithms,
 		},
 	}, nil

@@ -38,8 +38,8 @@ func newWorld(t testing.TB, algorithms []string, edit func(*providers.Source)) *
 	w.issuer.SetURL(w.server.URL)
 	w.env, w.keys, _ = providertest.Environment(t, w.clock)
 	w.source = providers.Source{
-		Tenant: providertest.Tenant, Name: "okta", Kind: providers.KindOIDC, Issuer: w.server.URL, Audiences: []string{client},
-		Algorithms: algorithms, Grants: []string{"user"}, Mapping: map[string]string{"roles": "claims.groups"},
+		Tenant: providertest.Tenant, Name: "okta", Kind: providers.KindOIDC, Issuer: w.server.URL,
+		Config: &oidc.Config{Audiences: []string{client}, Algorithms: algorithms}, Grants: []string{"user"}, Mapping: map[string]string{"roles": "claims.groups"},
 	}
 	if edit != nil {
 		edit(&w.source)
@@ -47,6 +47,9 @@ func newWorld(t testing.TB, algorithms []string, edit func(*providers.Source)) *
 	w.provider = w.open(t)
 	return w
 }
+
+// own returns what an OIDC source has of its own.
+func own(s *providers.Source) *oidc.Config { return s.Config.(*oidc.Config) }
 
 // open returns another provider of the same source, as another worker or a restart would have it.
 func (w *world) open(t testing.TB) providers.Provider {

@@ -160,7 +160,7 @@ func TestEveryAlgorithm(t *testing.T) {
 func TestConfigurationFaultsAreReportedTogether(t *testing.T) {
 	env, _, _ := providertest.Environment(t, providertest.NewClock())
 	_, err := oidc.New(providers.Source{
-		Kind: providers.KindOIDC, Issuer: "http://issuer.example", Algorithms: []string{"HS256", "none"},
+		Kind: providers.KindOIDC, Issuer: "http://issuer.example", Config: &oidc.Config{Algorithms: []string{"HS256", "none"}},
 		Mapping: map[string]string{"owner": "claims.owner", "email": "claims.upn"},
 	}, env)
 	if err == nil {
@@ -172,13 +172,13 @@ func TestConfigurationFaultsAreReportedTogether(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"", "issuer.example", "https://", "https://a.example?x=1", "https://a.example#x", "https://u:p@a.example", "ftp://a.example"} {
-		_, err := oidc.New(providers.Source{Kind: providers.KindOIDC, Issuer: bad, Audiences: []string{client}}, env)
+		_, err := oidc.New(providers.Source{Kind: providers.KindOIDC, Issuer: bad, Config: &oidc.Config{Audiences: []string{client}}}, env)
 		if err == nil {
 			t.Errorf("issuer %q accepted", bad)
 		}
 	}
 	for _, good := range []string{"https://a.example", "https://a.example/tenant/", "http://127.0.0.1:8080", "http://[::1]:1", "http://localhost:9/x"} {
-		if _, err := oidc.New(providers.Source{Kind: providers.KindOIDC, Issuer: good, Audiences: []string{client}}, env); err != nil {
+		if _, err := oidc.New(providers.Source{Kind: providers.KindOIDC, Issuer: good, Config: &oidc.Config{Audiences: []string{client}}}, env); err != nil {
 			t.Errorf("issuer %q: %v", good, err)
 		}
 	}

@@ -245,7 +245,7 @@ func (v *verification) checkTimes() error {
 	if trace {
 		v.passed(checkIssuedAt, "iat "+stamp(iat))
 	}
-	if life, most := exp.Sub(iat), v.provider.source.TokenLife(); life > most {
+	if life, most := exp.Sub(iat), v.provider.own.tokenLife(); life > most {
 		return v.unverified(checkLife, "the token is good for "+life.String()+", which is longer than the source allows, "+most.String(),
 			"let the issuer make tokens that end sooner, or raise max_token_life of the source")
 	}

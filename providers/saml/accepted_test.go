@@ -60,7 +60,7 @@ func fixtureWorld(t testing.TB, f fixture) *world {
 	t.Helper()
 	w := newWorld(t)
 	w.clock.Advance(f.Stored.Sub(w.clock.Now()))
-	w.src.Mapping, w.src.Metadata = f.Mapping, f.metadata
+	w.src.Mapping, own(&w.src).Metadata = f.Mapping, f.metadata
 	return w
 }
 
@@ -70,7 +70,7 @@ func TestOtherImplementations(t *testing.T) {
 		for name, c := range f.Cases {
 			t.Run(implementation+"/"+name, func(t *testing.T) {
 				e := w.login(t, f.response(t, name))
-				user, err := w.provider(t, func(s *providers.Source) { s.AllowSHA1 = c.AllowSHA1 }).Verify(t.Context(), e)
+				user, err := w.provider(t, func(s *providers.Source) { own(s).AllowSHA1 = c.AllowSHA1 }).Verify(t.Context(), e)
 				if err != nil {
 					t.Fatalf("Verify: %v", err)
 				}
@@ -90,7 +90,7 @@ func TestOtherImplementations(t *testing.T) {
 
 // The metadata that the other implementations were given is what Metadata prints.
 func TestMetadata(t *testing.T) {
-	got, err := saml.Metadata(providers.Source{EntityID: entityID, ACSURL: acsURL, CertificateFile: "testdata/sp.crt"})
+	got, err := saml.Metadata(providers.Source{Config: &saml.Config{EntityID: entityID, ACSURL: acsURL, CertificateFile: "testdata/sp.crt"}})
 	check(t, err)
 	want, err := os.ReadFile("testdata/sp-metadata.xml")
 	check(t, err)

@@ -105,11 +105,11 @@ func (v *verification) bearer(confirmation *etree.Element, a *assertion) error {
 	if data == nil || !single {
 		return refuse(checkSubjectConfirmation, "the SubjectConfirmation has no SubjectConfirmationData")
 	}
-	if recipient := attrValue(data, "Recipient"); recipient != v.p.src.ACSURL {
+	if recipient := attrValue(data, "Recipient"); recipient != v.p.own.ACSURL {
 		return refuseSaid(checkRecipient, "the assertion is for another assertion consumer service",
-			"the Recipient must be exactly acs_url, "+v.p.src.ACSURL, recipient)
+			"the Recipient must be exactly acs_url, "+v.p.own.ACSURL, recipient)
 	}
-	pass(v.trace, checkRecipient, func() string { return v.p.src.ACSURL })
+	pass(v.trace, checkRecipient, func() string { return v.p.own.ACSURL })
 	if _, ok := attr(data, "NotOnOrAfter"); !ok {
 		return refuse(checkExpired, "the SubjectConfirmationData has no NotOnOrAfter")
 	}
@@ -162,9 +162,9 @@ func (v *verification) conditions(el *etree.Element, a *assertion) error {
 	for _, c := range conditions.ChildElements() {
 		switch {
 		case is(c, nsAssertion, "AudienceRestriction"):
-			if names := audiences(c); !slices.Contains(names, v.p.src.EntityID) {
+			if names := audiences(c); !slices.Contains(names, v.p.own.EntityID) {
 				return refuseSaid(checkAudience, "the assertion is for another audience",
-					"the Audience must be exactly entity_id, "+v.p.src.EntityID, strings.Join(names, " "))
+					"the Audience must be exactly entity_id, "+v.p.own.EntityID, strings.Join(names, " "))
 			}
 			restricted = true
 		case is(c, nsAssertion, "OneTimeUse"), is(c, nsAssertion, "ProxyRestriction"):
@@ -177,7 +177,7 @@ func (v *verification) conditions(el *etree.Element, a *assertion) error {
 		return refuse(checkAudience, "the assertion has no AudienceRestriction")
 	}
 	pass(v.trace, checkCondition, nil)
-	pass(v.trace, checkAudience, func() string { return v.p.src.EntityID })
+	pass(v.trace, checkAudience, func() string { return v.p.own.EntityID })
 	return nil
 }
 
@@ -234,7 +234,7 @@ func (v *verification) subject(el *etree.Element, a *assertion) error {
 	if q, given := attr(nameID, "NameQualifier"); given && q != v.entityID {
 		return refuseSaid(checkNameIDQualifier, "the NameQualifier of the NameID is not the identity provider's entityID", "", q)
 	}
-	if q, given := attr(nameID, "SPNameQualifier"); given && q != v.p.src.EntityID {
+	if q, given := attr(nameID, "SPNameQualifier"); given && q != v.p.own.EntityID {
 		return refuseSaid(checkNameIDQualifier, "the SPNameQualifier of the NameID is not our entity_id", "", q)
 	}
 	pass(v.trace, checkNameIDQualifier, nil)

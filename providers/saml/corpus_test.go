@@ -47,7 +47,7 @@ func corpusWorld(t testing.TB, c corpus) *world {
 	w.clock.Advance(c.Stored.Sub(w.clock.Now()))
 	metadata, err := os.ReadFile(filepath.Join(rejected, "metadata.xml"))
 	check(t, err)
-	w.src.Metadata = string(metadata)
+	own(&w.src).Metadata = string(metadata)
 	return w
 }
 

@@ -29,8 +29,8 @@ func crewjamProvider(t testing.TB, w *world, at time.Time) *crewjam.ServiceProvi
 	crewjam.Clock = dsig.NewFakeClockAt(at)
 	t.Cleanup(func() { crewjam.TimeNow, crewjam.Clock = func() time.Time { return time.Now().UTC() }, nil })
 	var metadata crewjam.EntityDescriptor
-	check(t, xml.Unmarshal([]byte(w.src.Metadata), &metadata))
-	data, err := os.ReadFile(w.src.KeyFile)
+	check(t, xml.Unmarshal([]byte(own(&w.src).Metadata), &metadata))
+	data, err := os.ReadFile(own(&w.src).KeyFile)
 	check(t, err)
 	block, _ := pem.Decode(data)
 	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
@@ -69,7 +69,7 @@ func TestSecondOpinionOnAccepted(t *testing.T) {
 		for name, c := range f.Cases {
 			t.Run(implementation+"/"+name, func(t *testing.T) {
 				doc := f.response(t, name)
-				ours, err := w.provider(t, func(s *providers.Source) { s.AllowSHA1 = c.AllowSHA1 }).Verify(t.Context(), w.login(t, doc))
+				ours, err := w.provider(t, func(s *providers.Source) { own(s).AllowSHA1 = c.AllowSHA1 }).Verify(t.Context(), w.login(t, doc))
 				check(t, err)
 				theirs, err := second(sp, doc)
 				if beyondCrewjam(implementation, name) {

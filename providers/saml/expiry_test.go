@@ -38,7 +38,7 @@ func TestMetadataPastValidUntil(t *testing.T) {
 	for _, place := range []string{onEntity, onRole, onGroup} {
 		t.Run(place, func(t *testing.T) {
 			w := newWorld(t)
-			w.src.Metadata = w.ending(place, w.clock.Now().Add(time.Hour))
+			own(&w.src).Metadata = w.ending(place, w.clock.Now().Add(time.Hour))
 			p := w.provider(t)
 			before := w.login(t, w.respond(t))
 			_, err := p.Verify(t.Context(), before)
@@ -104,7 +104,7 @@ func TestReview(t *testing.T) {
 			if c.validity != 0 {
 				doc = w.ending(onEntity, w.clock.Now().Add(c.validity))
 			}
-			provider := w.provider(t, func(s *providers.Source) { s.Metadata, s.AllowExpiredCertificates = doc, c.allow })
+			provider := w.provider(t, func(s *providers.Source) { own(s).Metadata, own(s).AllowExpiredCertificates = doc, c.allow })
 			warnings, err := provider.(providertest.Patient).Provider.(providers.Reviewer).Review(w.clock.Now())
 			if (err != nil) != (c.refused != "") || err != nil && !strings.Contains(err.Error(), c.refused) {
 				t.Errorf("Review: %v; want %q in the error", err, c.refused)
@@ -150,7 +150,7 @@ func TestForeignKeyDescriptors(t *testing.T) {
 			doc := string(w.idp.Metadata())
 			at := strings.Index(doc, "KeyDescriptor")
 			at = strings.LastIndexByte(doc[:at], '<')
-			p := w.provider(t, func(s *providers.Source) { s.Metadata = doc[:at] + c.extra + doc[at:] })
+			p := w.provider(t, func(s *providers.Source) { own(s).Metadata = doc[:at] + c.extra + doc[at:] })
 			if _, err := w.verify(t, p, mustRespond(t, stranger, w.ask())); reason(t, err) != c.want {
 				t.Errorf("signed with the key of the foreign element: %v; want reason %q", err, c.want)
 			}

@@ -53,10 +53,23 @@ func newWorld(t testing.TB) *world {
 	check(t, err)
 	w.src = providers.Source{
 		Tenant: providertest.Tenant, Name: "adfs", Kind: providers.KindSAML,
-		Metadata: string(w.idp.Metadata()), EntityID: entityID, ACSURL: acsURL,
-		KeyFile: "testdata/sp.key", CertificateFile: "testdata/sp.crt", Grants: []string{"user"},
+		Config: &saml.Config{
+			Metadata: string(w.idp.Metadata()), EntityID: entityID, ACSURL: acsURL,
+			KeyFile: "testdata/sp.key", CertificateFile: "testdata/sp.crt",
+		},
+		Grants: []string{"user"},
 	}
 	return w
+}
+
+// own returns what a SAML source has of its own.
+func own(s *providers.Source) *saml.Config { return s.Config.(*saml.Config) }
+
+// copyOf returns a source that can be changed without changing this one.
+func copyOf(s providers.Source) providers.Source {
+	c := *own(&s)
+	s.Config = &c
+	return s
 }
 
 // newIdP makes another IdP, with a key of its own.
@@ -72,7 +85,7 @@ func newIdP(t testing.TB, name string, clock *providertest.Clock) *idp.IdP {
 // provider makes the provider of the world's source, after the changes.
 func (w *world) provider(t testing.TB, changes ...func(*providers.Source)) providers.Provider {
 	t.Helper()
-	src := w.src
+	src := copyOf(w.src)
 	for _, change := range changes {
 		change(&src)
 	}
@@ -84,8 +97,8 @@ func (w *world) provider(t testing.TB, changes ...func(*providers.Source)) provi
 
 func (w *world) refusesMetadata(t testing.TB, doc string) {
 	t.Helper()
-	src := w.src
-	src.Metadata = doc
+	src := copyOf(w.src)
+	own(&src).Metadata = doc
 	if _, err := saml.New(src, w.env); err == nil {
 		t.Error("New accepts the metadata")
 	}

@@ -230,19 +230,20 @@ func strong(cert *x509.Certificate) bool {
 // Metadata returns the SAML metadata of our own service provider, to be given to the IdP: entityID, the assertion
 // consumer service, and the certificate for encryption when the source has one.
 func Metadata(src providers.Source) ([]byte, error) {
-	if src.EntityID == "" || src.ACSURL == "" {
+	own := configOf(src)
+	if own.EntityID == "" || own.ACSURL == "" {
 		return nil, errors.New("entity_id and acs_url are required")
 	}
 	doc := etree.NewDocument()
 	doc.CreateProcInst("xml", `version="1.0" encoding="UTF-8"`)
 	entity := doc.CreateElement("md:EntityDescriptor")
 	entity.CreateAttr("xmlns:md", nsMetadata)
-	entity.CreateAttr("entityID", src.EntityID)
+	entity.CreateAttr("entityID", own.EntityID)
 	role := entity.CreateElement("md:SPSSODescriptor")
 	role.CreateAttr("protocolSupportEnumeration", nsProtocol)
 	role.CreateAttr("WantAssertionsSigned", "true")
-	if src.CertificateFile != "" {
-		der, err := readCertificate(src.CertificateFile)
+	if own.CertificateFile != "" {
+		der, err := readCertificate(own.CertificateFile)
 		if err != nil {
 			return nil, err
 		}
@@ -260,7 +261,7 @@ func Metadata(src providers.Source) ([]byte, error) {
 	}
 	acs := role.CreateElement("md:AssertionConsumerService")
 	acs.CreateAttr("Binding", saml.HTTPPostBinding)
-	acs.CreateAttr("Location", src.ACSURL)
+	acs.CreateAttr("Location", own.ACSURL)
 	acs.CreateAttr("index", "0")
 	acs.CreateAttr("isDefault", "true")
 	doc.Indent(2)

@@ -52,7 +52,7 @@ func TestMetadataForms(t *testing.T) {
 			`<ContactPerson contactType="technical"><EmailAddress>mailto:a@acme.example</EmailAddress></ContactPerson><ContactPerson contactType="support"/>`),
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := w.provider(t, func(s *providers.Source) { s.Metadata = doc })
+			p := w.provider(t, func(s *providers.Source) { own(s).Metadata = doc })
 			if _, err := w.verify(t, p, w.respond(t)); err != nil {
 				t.Errorf("Verify: %v", err)
 			}

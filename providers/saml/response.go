@@ -67,15 +67,15 @@ func (v *verification) response(el *etree.Element, signed bool) error {
 		return err
 	}
 	destination, present := attr(el, "Destination")
-	if present && destination != v.p.src.ACSURL || signed && !present {
+	if present && destination != v.p.own.ACSURL || signed && !present {
 		return refuseSaid(checkDestination, "the Response is not for our assertion consumer service",
-			"the Destination must be exactly acs_url, "+v.p.src.ACSURL, destination)
+			"the Destination must be exactly acs_url, "+v.p.own.ACSURL, destination)
 	}
 	pass(v.trace, checkDestination, func() string {
 		if !present {
 			return "absent, and the Response is not signed"
 		}
-		return v.p.src.ACSURL
+		return v.p.own.ACSURL
 	})
 	if err := v.issuedAt(el); err != nil {
 		return err
@@ -128,7 +128,7 @@ func (v *verification) inResponseTo(where, value string, present bool) error {
 	case v.requestID == "" && present:
 		return refuseHint(checkInResponseTo, "the "+where+" answers a request, and the event has no request_id",
 			"publish the ID of the AuthnRequest as request_id")
-	case v.requestID == "" && !v.p.src.IDPInitiated:
+	case v.requestID == "" && !v.p.own.IDPInitiated:
 		return refuseHint(checkInResponseTo, "the "+where+" answers no request",
 			"set idp_initiated: true for this source if logins may begin at the identity provider")
 	}

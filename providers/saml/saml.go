@@ -18,6 +18,7 @@ import (
 // A Provider verifies the logins of one SAML source. It is safe for concurrent use.
 type Provider struct {
 	src           providers.Source
+	own           Config
 	env           providers.Environment
 	trust         *trust
 	key           *rsa.PrivateKey // nil: encrypted assertions are refused
@@ -38,24 +39,25 @@ var (
 // Metadata that are wrong, a key that cannot be used and a mapping that does not compile are errors, all reported
 // together.
 func New(src providers.Source, env providers.Environment) (providers.Provider, error) {
-	p := &Provider{src: src, env: env, domains: make(map[string]bool)}
+	p := &Provider{src: src, own: *configOf(src), env: env, domains: make(map[string]bool)}
 	var faults []error
-	if src.EntityID == "" {
+	if p.own.EntityID == "" {
 		faults = append(faults, errors.New("entity_id is required: the name by which the identity provider knows us"))
 	}
-	if u, err := url.Parse(src.ACSURL); err != nil || !u.IsAbs() || u.Host == "" {
+	if u, err := url.Parse(p.own.ACSURL); err != nil || !u.IsAbs() || u.Host == "" {
 		faults = append(faults, errors.New("acs_url must be the absolute URL that the identity provider posts responses to"))
 	}
 	var err error
 	if p.trust, err = newTrust(src, env); err != nil {
 		faults = append(faults, err)
 	}
-	if src.KeyFile != "" {
-		if p.key, err = readKey(src.KeyFile); err != nil {
+	if p.own.KeyFile != "" {
+		if p.key, err = readKey(p.own.KeyFile); err != nil {
 			faults = append(faults, err)
 		}
 	}
-	if p.mapping, err = mapping.CompileSource(src); err != nil {
+	kind := Kind()
+	if p.mapping, err = mapping.Compile(&kind, src); err != nil {
 		faults = append(faults, err)
 	}
 	if len(faults) > 0 {

@@ -94,7 +94,7 @@ func TestAlgorithms(t *testing.T) {
 	} {
 		t.Run(c.method, func(t *testing.T) {
 			doc := mustRespond(t, c.idp, w.ask(func(r *idp.Request) { r.SignatureMethod, r.Mode = c.method, idp.SignBoth }))
-			p := w.provider(t, func(s *providers.Source) { s.Metadata, s.AllowSHA1 = string(c.idp.Metadata()), c.allowSHA1 })
+			p := w.provider(t, func(s *providers.Source) { own(s).Metadata, own(s).AllowSHA1 = string(c.idp.Metadata()), c.allowSHA1 })
 			_, err := w.verify(t, p, doc)
 			if got := reason(t, err); got != c.want {
 				t.Errorf("allow_sha1 %v: reason %q, want %q: %v", c.allowSHA1, got, c.want, err)
@@ -197,7 +197,7 @@ func base64Of(t testing.TB, doc []byte) []byte {
 
 func TestEncryptedWithoutKey(t *testing.T) {
 	w := newWorld(t)
-	p := w.provider(t, func(s *providers.Source) { s.KeyFile = "" })
+	p := w.provider(t, func(s *providers.Source) { own(s).KeyFile = "" })
 	_, err := w.verify(t, p, w.respond(t, func(r *idp.Request) { r.Encrypt = idp.AES256GCM }))
 	failure, _ := errors.AsType[*providers.Error](err)
 	if reason(t, err) != "decryption" || !strings.Contains(failure.Hint, "key_file") {
@@ -243,7 +243,7 @@ func TestPanicWhileMetadataAreReadIsTransient(t *testing.T) {
 func TestRefusalSaysWhatToDo(t *testing.T) {
 	w := newWorld(t)
 	e := w.login(t, w.respond(t))
-	_, err := w.provider(t, func(s *providers.Source) { s.EntityID = "https://other.example" }).Verify(t.Context(), e)
+	_, err := w.provider(t, func(s *providers.Source) { own(s).EntityID = "https://other.example" }).Verify(t.Context(), e)
 	failure, _ := errors.AsType[*providers.Error](err)
 	if failure == nil || failure.Reason != "audience" || failure.Hint == "" || failure.Field != "saml_response" {
 		t.Fatalf("%+v, want audience with a hint", failure)

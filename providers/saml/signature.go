@@ -191,7 +191,7 @@ func (t *trust) verifyBy(h *history, el *etree.Element, env *envelope, at time.T
 			continue
 		}
 		opinion := standing(c, at, slack)
-		if opinion.Failure == nil && lapsed && !t.src.AllowExpiredCertificates {
+		if opinion.Failure == nil && lapsed && !t.own.AllowExpiredCertificates {
 			opinion.Final = true
 			opinion.Failure = refuseHint(checkCertificateExpired, "the identity provider's signing certificate was not valid when the event was stored",
 				"let the identity provider renew its certificate, apply the new metadata, and log in again; or set allow_expired_certificates: true if its metadata is all that counts")

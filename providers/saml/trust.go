@@ -27,6 +27,7 @@ const (
 // trust is where the certificates of one source's IdP come from: a document of the configuration, or a URL.
 type trust struct {
 	src    providers.Source
+	own    Config
 	env    providers.Environment
 	client *http.Client // nil: metadata is part of the configuration
 	ring   *keyring.Ring[*certificate]
@@ -35,28 +36,28 @@ type trust struct {
 }
 
 func newTrust(src providers.Source, env providers.Environment) (*trust, error) {
-	t := &trust{src: src, env: env}
-	if src.Metadata == "" && src.MetadataURL == "" {
+	t := &trust{src: src, own: *configOf(src), env: env}
+	if t.own.Metadata == "" && t.own.MetadataURL == "" {
 		return nil, errors.New("metadata_file or metadata_url is required")
 	}
 	c := keyring.Config[*certificate]{
-		Source: src, Env: env, Issuer: src.Issuer, Asked: src.MetadataURL + " " + src.Issuer, // a federation has many at one address
+		Source: src, Env: env, Issuer: src.Issuer, Asked: t.own.MetadataURL + " " + src.Issuer, // a federation has many at one address
 		Parse: parseCertificate,
 		Words: keyring.Words{Unreachable: "metadata", Reading: "metadata", Pending: "metadata", Document: "metadata"},
 	}
-	if src.Metadata != "" {
-		m, err := parseMetadata([]byte(src.Metadata), src.Issuer)
+	if t.own.Metadata != "" {
+		m, err := parseMetadata([]byte(t.own.Metadata), src.Issuer)
 		if err != nil {
 			return nil, err
 		}
 		c.Issuer, c.Fixed = m.entityID, m.answer()
-		if src.MetadataURL == "" {
+		if t.own.MetadataURL == "" {
 			t.document = &m
 			t.warn(&m)
 		}
 	}
-	if src.MetadataURL != "" {
-		if err := checkURL(src.MetadataURL); err != nil {
+	if t.own.MetadataURL != "" {
+		if err := checkURL(t.own.MetadataURL); err != nil {
 			return nil, err
 		}
 		client := *env.HTTP
@@ -87,15 +88,16 @@ func sameHost(req *http.Request, via []*http.Request) error {
 // EntityID returns the entityID of a source's identity provider: that of its metadata document, or of the one behind its
 // metadata URL, which client reads. A source that names its issuer has the document searched for it.
 func EntityID(ctx context.Context, src providers.Source, client *http.Client) (string, error) {
-	doc := []byte(src.Metadata)
+	own := configOf(src)
+	doc := []byte(own.Metadata)
 	if len(doc) == 0 {
-		if err := checkURL(src.MetadataURL); err != nil {
+		if err := checkURL(own.MetadataURL); err != nil {
 			return "", err
 		}
 		careful := *client
 		careful.CheckRedirect = sameHost
 		var err error
-		if doc, err = fetchDocument(ctx, &careful, src.MetadataURL); err != nil {
+		if doc, err = fetchDocument(ctx, &careful, own.MetadataURL); err != nil {
 			return "", err
 		}
 	}
@@ -125,7 +127,7 @@ func fetchDocument(ctx context.Context, client *http.Client, url string) ([]byte
 
 // fetch reads the metadata of the source from its URL.
 func (t *trust) fetch(ctx context.Context, now time.Time) (keyring.Answer, error) {
-	doc, err := fetchDocument(ctx, t.client, t.src.MetadataURL)
+	doc, err := fetchDocument(ctx, t.client, t.own.MetadataURL)
 	if err != nil {
 		return keyring.Answer{}, err
 	}
@@ -147,7 +149,7 @@ func (t *trust) fetch(ctx context.Context, now time.Time) (keyring.Answer, error
 // warn logs what an operator should know of fresh metadata.
 func (t *trust) warn(m *idpMetadata) {
 	log := t.env.Log.With(slog.String("tenant", t.src.Tenant), slog.String("source", t.src.Name))
-	for _, w := range m.warnings(t.src, t.env.Now()) {
+	for _, w := range m.warnings(&t.own, t.env.Now()) {
 		log.Warn(w)
 	}
 	for _, why := range m.skipped {
@@ -156,7 +158,7 @@ func (t *trust) warn(m *idpMetadata) {
 }
 
 // warnings say what has ended, or ends soon.
-func (m *idpMetadata) warnings(src providers.Source, now time.Time) []string {
+func (m *idpMetadata) warnings(own *Config, now time.Time) []string {
 	var out []string
 	say := func(what string, end time.Time) {
 		switch left := end.Sub(now); {
@@ -168,7 +170,7 @@ func (m *idpMetadata) warnings(src providers.Source, now time.Time) []string {
 		}
 	}
 	say("the SAML metadata document (validUntil)", m.validUntil)
-	if !src.AllowExpiredCertificates {
+	if !own.AllowExpiredCertificates {
 		for _, c := range m.certificates {
 			say("the SAML signing certificate "+thumbprint(c.Raw)[:16], c.NotAfter)
 		}
@@ -186,10 +188,10 @@ func (p *Provider) Review(now time.Time) (warnings []string, err error) {
 		return nil, fmt.Errorf("its metadata were valid until %s; get the current document from the identity provider", m.validUntil.UTC().Format(time.RFC3339))
 	}
 	expired := func(c *x509.Certificate) bool { return now.After(c.NotAfter) }
-	if !p.src.AllowExpiredCertificates && !slices.ContainsFunc(m.certificates, func(c *x509.Certificate) bool { return !expired(c) }) {
+	if !p.own.AllowExpiredCertificates && !slices.ContainsFunc(m.certificates, func(c *x509.Certificate) bool { return !expired(c) }) {
 		return nil, errors.New("all signing certificates of its metadata have expired; get the current document from the identity provider, or set allow_expired_certificates: true")
 	}
-	return m.warnings(p.src, now), nil
+	return m.warnings(&p.own, now), nil
 }
 
 // TrustExpires implements providers.Expirer.
@@ -197,7 +199,7 @@ func (p *Provider) TrustExpires() time.Time {
 	var end time.Time
 	if m := p.trust.document; m != nil {
 		end = m.validUntil
-		if !p.src.AllowExpiredCertificates {
+		if !p.own.AllowExpiredCertificates {
 			for _, c := range m.certificates {
 				end = earlier(end, &c.NotAfter)
 			}
@@ -210,7 +212,7 @@ func (p *Provider) TrustExpires() time.Time {
 	}
 	end = h.ValidUntil
 	for _, k := range h.Keys {
-		if k.RetiredAt.IsZero() && !p.src.AllowExpiredCertificates {
+		if k.RetiredAt.IsZero() && !p.own.AllowExpiredCertificates {
 			end = earlier(end, &k.Use.x509.NotAfter)
 		}
 	}

@@ -29,7 +29,7 @@ func TestRollover(t *testing.T) {
 	w.clock.Advance(time.Hour)
 	old := w.respond(t, after(time.Minute)) // signed with the old key, stored after the change
 	check(t, w.idp.Rotate(false))
-	w.src.Metadata = string(w.idp.Metadata())
+	own(&w.src).Metadata = string(w.idp.Metadata())
 	p := w.provider(t)
 	w.clock.Advance(time.Minute)
 	for name, c := range map[string]struct {
@@ -55,7 +55,7 @@ func TestOverlap(t *testing.T) {
 	w := newWorld(t)
 	old := w.respond(t, after(time.Minute))
 	check(t, w.idp.Rotate(true))
-	w.src.Metadata = string(w.idp.Metadata())
+	own(&w.src).Metadata = string(w.idp.Metadata())
 	p := w.provider(t)
 	w.clock.Advance(time.Minute)
 	for _, doc := range [][]byte{old, w.respond(t)} {
@@ -92,7 +92,7 @@ func newServed(t *testing.T) *served {
 		s.idp.Handler().ServeHTTP(w, r)
 	}))
 	t.Cleanup(s.server.Close)
-	s.src.Metadata, s.src.MetadataURL = "", s.server.URL+"/metadata"
+	own(&s.src).Metadata, own(&s.src).MetadataURL = "", s.server.URL+"/metadata"
 	return s
 }
 
@@ -295,7 +295,7 @@ func TestExpiryIsLogged(t *testing.T) {
 			w.env.Log = slog.New(slog.NewTextHandler(&log, nil))
 			p, err := idp.New(idp.Options{EntityID: idpID, Now: w.clock.Now, Lifetime: c.lifetime})
 			check(t, err)
-			w.idp, w.src.Metadata = p, string(p.Metadata())
+			w.idp, own(&w.src).Metadata = p, string(p.Metadata())
 			w.clock.Advance(c.age)
 			_, err = w.verify(t, w.provider(t), w.respond(t))
 			if got := reason(t, err); got != c.reason {
@@ -310,27 +310,29 @@ func TestExpiryIsLogged(t *testing.T) {
 
 func TestNewRefuses(t *testing.T) {
 	w := newWorld(t)
-	good := w.src.Metadata
+	good := own(&w.src).Metadata
 	for name, c := range map[string]struct {
 		change func(*providers.Source)
 		want   string
 	}{
-		"no metadata":      {func(s *providers.Source) { s.Metadata = "" }, "metadata_file or metadata_url"},
-		"not metadata":     {func(s *providers.Source) { s.Metadata = "<html/>" }, "neither"},
-		"our own metadata": {func(s *providers.Source) { s.Metadata = spMetadata(t) }, "no IDPSSODescriptor"},
-		"doctype":          {func(s *providers.Source) { s.Metadata = "<!DOCTYPE x>" + good }, "document type"},
-		"no certificate":   {func(s *providers.Source) { s.Metadata = strings.ReplaceAll(good, `use="signing"`, `use="encryption"`) }, "no usable signing certificate"},
+		"no metadata":      {func(s *providers.Source) { own(s).Metadata = "" }, "metadata_file or metadata_url"},
+		"not metadata":     {func(s *providers.Source) { own(s).Metadata = "<html/>" }, "neither"},
+		"our own metadata": {func(s *providers.Source) { own(s).Metadata = spMetadata(t) }, "no IDPSSODescriptor"},
+		"doctype":          {func(s *providers.Source) { own(s).Metadata = "<!DOCTYPE x>" + good }, "document type"},
+		"no certificate": {func(s *providers.Source) {
+			own(s).Metadata = strings.ReplaceAll(good, `use="signing"`, `use="encryption"`)
+		}, "no usable signing certificate"},
 		"another issuer":   {func(s *providers.Source) { s.Issuer = "https://other.example" }, "https://other.example"},
-		"http":             {func(s *providers.Source) { s.MetadataURL = "http://idp.example/metadata" }, "must be https"},
-		"not a URL":        {func(s *providers.Source) { s.MetadataURL = "metadata.xml" }, "absolute URL"},
-		"no entity_id":     {func(s *providers.Source) { s.EntityID = "" }, "entity_id"},
-		"no acs_url":       {func(s *providers.Source) { s.ACSURL = "/saml/acs" }, "acs_url"},
-		"no such key file": {func(s *providers.Source) { s.KeyFile = "testdata/none.key" }, "key_file"},
-		"key file no key":  {func(s *providers.Source) { s.KeyFile = "testdata/sp.crt" }, "key_file"},
+		"http":             {func(s *providers.Source) { own(s).MetadataURL = "http://idp.example/metadata" }, "must be https"},
+		"not a URL":        {func(s *providers.Source) { own(s).MetadataURL = "metadata.xml" }, "absolute URL"},
+		"no entity_id":     {func(s *providers.Source) { own(s).EntityID = "" }, "entity_id"},
+		"no acs_url":       {func(s *providers.Source) { own(s).ACSURL = "/saml/acs" }, "acs_url"},
+		"no such key file": {func(s *providers.Source) { own(s).KeyFile = "testdata/none.key" }, "key_file"},
+		"key file no key":  {func(s *providers.Source) { own(s).KeyFile = "testdata/sp.crt" }, "key_file"},
 		"mapping":          {func(s *providers.Source) { s.Mapping = map[string]string{"email": "claims.x"} }, "claims"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			src := w.src
+			src := copyOf(w.src)
 			c.change(&src)
 			_, err := saml.New(src, w.env)
 			if err == nil || !strings.Contains(err.Error(), c.want) {
@@ -349,7 +351,7 @@ func TestNewRefuses(t *testing.T) {
 
 func spMetadata(t testing.TB) string {
 	t.Helper()
-	m, err := saml.Metadata(providers.Source{EntityID: entityID, ACSURL: acsURL})
+	m, err := saml.Metadata(providers.Source{Config: &saml.Config{EntityID: entityID, ACSURL: acsURL}})
 	check(t, err)
 	return string(m)
 }
@@ -363,12 +365,12 @@ func TestFederation(t *testing.T) {
 		group += entity
 	}
 	group += `</EntitiesDescriptor>`
-	p := w.provider(t, func(s *providers.Source) { s.Metadata, s.Issuer = group, idpID })
+	p := w.provider(t, func(s *providers.Source) { own(s).Metadata, s.Issuer = group, idpID })
 	if _, err := w.verify(t, p, w.respond(t)); err != nil {
 		t.Errorf("Verify: %v", err)
 	}
 	src := w.src
-	src.Metadata = group
+	own(&src).Metadata = group
 	if _, err := saml.New(src, w.env); err == nil || !strings.Contains(err.Error(), "several") {
 		t.Errorf("New: %v, want that there are several", err)
 	}

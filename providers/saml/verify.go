@@ -125,7 +125,7 @@ func (v *verification) prove(ctx context.Context, root *etree.Element, form *sha
 // signed checks the signature that el carries and returns what was signed, or nil when it carries none. When no known
 // certificate fits and the IdP's metadata may have changed, they are read again.
 func (v *verification) signed(ctx context.Context, el *etree.Element) (*etree.Element, error) {
-	env, err := signatureOf(el, v.p.src.AllowSHA1)
+	env, err := signatureOf(el, v.p.own.AllowSHA1)
 	if env == nil || err != nil {
 		return nil, err
 	}

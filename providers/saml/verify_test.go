@@ -245,7 +245,7 @@ func TestInResponseTo(t *testing.T) {
 		t.Run(fmt.Sprintf("%v %q %q", c.idpInitiated, c.asked, c.answered), func(t *testing.T) {
 			w := newWorld(t)
 			doc := w.respond(t, func(r *idp.Request) { r.InResponseTo = c.answered })
-			p := w.provider(t, func(s *providers.Source) { s.IDPInitiated = c.idpInitiated })
+			p := w.provider(t, func(s *providers.Source) { own(s).IDPInitiated = c.idpInitiated })
 			_, err := p.Verify(t.Context(), providertest.SAMLLogin(t, "adfs", base64.StdEncoding.EncodeToString(doc), c.asked, w.clock.Now()))
 			if got := reason(t, err); got != c.want {
 				t.Errorf("reason %q, want %q: %v", got, c.want, err)

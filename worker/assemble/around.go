@@ -57,13 +57,12 @@ func (a Around) open(o Open) Open {
 	return a.Open(o)
 }
 
-func (a Around) factories(all map[providers.Kind]providers.Factory) map[providers.Kind]providers.Factory {
+func (a Around) kinds(all providers.Kinds) providers.Kinds {
 	if a.Factory == nil {
 		return all
 	}
-	wrapped := make(map[providers.Kind]providers.Factory, len(all))
-	for kind, factory := range all {
-		wrapped[kind] = a.Factory(factory)
+	for i := range all {
+		all[i].New = a.Factory(all[i].New)
 	}
-	return wrapped
+	return all
 }

@@ -28,9 +28,9 @@ func options(t *testing.T) assemble.Options {
 }
 
 func TestEveryKindOfProviderHasAFactory(t *testing.T) {
-	made := assemble.Factories()
+	kinds := assemble.Kinds()
 	for _, kind := range []providers.Kind{providers.KindOIDC, providers.KindSAML, providers.KindFeed, providers.KindCommand} {
-		if made[kind] == nil {
+		if k, ok := kinds.Of(kind); !ok || k.New == nil {
 			t.Errorf("there is no factory for sources of kind %s, want one for each kind that a directory can declare", kind)
 		}
 	}

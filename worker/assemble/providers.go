@@ -8,12 +8,12 @@ import (
 	"github.com/idpsync/idpsync/providers/saml"
 )
 
-// Factories is the list of providers: one line for each kind of source.
-func Factories() map[providers.Kind]providers.Factory {
-	return map[providers.Kind]providers.Factory{
-		providers.KindOIDC:    oidc.New,
-		providers.KindSAML:    saml.New,
-		providers.KindFeed:    feed.New,
-		providers.KindCommand: command.New,
+// Kinds is the list of providers: one line for each kind of source.
+func Kinds() providers.Kinds {
+	return providers.Kinds{
+		oidc.Kind(),
+		saml.Kind(),
+		feed.Kind(),
+		command.Kind(),
 	}
 }

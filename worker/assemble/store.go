@@ -7,7 +7,6 @@ import (
 	"os"
 
 	"github.com/idpsync/idpsync/providers"
-	"github.com/idpsync/idpsync/providers/saml"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker/directory/manifest"
 )
@@ -70,11 +69,12 @@ func checkSchema(ctx context.Context, st *store.Store, o Options) error {
 // A worker does it when it starts, as another may have written some since the schema was migrated. With standing it also tells
 // what an operator has yet to settle, which not every command has to.
 func bringUp(ctx context.Context, st *store.Store, o Options, standing bool) error {
-	report, err := manifest.Upgrade(ctx, st, manifest.UpgradeOptions{Who: o.Who, Now: o.Worker.Now, EntityID: func(s providers.Source) (string, error) {
-		if s.Metadata == "" {
+	report, err := manifest.Upgrade(ctx, st, manifest.UpgradeOptions{Kinds: Kinds(), Who: o.Who, Now: o.Worker.Now, ReadIssuer: func(s providers.Source) (string, error) {
+		kind, _ := Kinds().Of(s.Kind)
+		if kind.Pin.URL(s) != "" {
 			return "", errors.New("its metadata are read by idpsync migrate and idpsync apply alone")
 		}
-		return saml.EntityID(ctx, s, &http.Client{})
+		return kind.Pin.Read(ctx, s, &http.Client{})
 	}})
 	for _, r := range report {
 		if r.Standing && !standing {

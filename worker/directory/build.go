@@ -2,7 +2,6 @@ package directory
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -48,20 +47,19 @@ func (d *Cache) build(rows store.Directory, old *Directory) *Directory {
 	for _, t := range next.tenants {
 		d.checkAnchors(t)
 	}
-	if _, ok := d.factories[providers.KindCommand]; ok {
-		for _, t := range next.tenants {
-			admin := store.Source{TenantID: t.ID, Name: providers.AdminSource, Kind: string(providers.KindCommand), Config: []byte("{}")}
-			t.sources[providers.AdminSource] = d.source(t.ID, admin, old)
+	for _, t := range next.tenants {
+		for _, s := range d.builtInRows(t.ID) {
+			t.sources[s.Name] = d.source(t.ID, s, old)
 		}
 	}
 	return next
 }
 
-// checkAnchors stops the SAML sources whose identities could be those of another source: apply refuses them, but a
-// database may have been filled by an older version or by other means.
+// checkAnchors stops the sources that name themselves and whose identities could be those of another source: apply refuses
+// them, but a database may have been filled by an older version or by other means.
 func (d *Cache) checkAnchors(t *Tenant) {
 	for name, s := range t.sources {
-		if s.Kind != providers.KindSAML || s.Err != nil {
+		if !d.kinds.Pinned(s.Kind) || s.Err != nil {
 			continue
 		}
 		var err error
@@ -69,7 +67,7 @@ func (d *Cache) checkAnchors(t *Tenant) {
 			err = fmt.Errorf("source %s is not pinned to the entityID of its identity provider; run idpsync migrate, or apply the directory again", name)
 		}
 		for _, other := range t.sources {
-			if other.Name != name && s.Clashes(other.Source) {
+			if other.Name != name && d.kinds.Clash(s.Source, other.Source) {
 				err = fmt.Errorf("sources %s and %s have the same issuer %s; remove one of them", name, other.Name, s.Issuer)
 			}
 		}
@@ -79,7 +77,7 @@ func (d *Cache) checkAnchors(t *Tenant) {
 		if c, ok := s.Provider.(io.Closer); ok {
 			err = errors.Join(err, c.Close())
 		}
-		t.sources[name] = &Source{Source: s.Source, Err: err, config: s.config}
+		t.sources[name] = &Source{Source: s.Source, Err: err, kind: s.kind, config: s.config}
 		d.log.Error("source cannot work; its events wait", "tenant", t.ID, "source", name, "error", err)
 	}
 }
@@ -90,17 +88,17 @@ func (d *Cache) source(tenant string, row store.Source, old *Directory) *Source 
 			return s
 		}
 	}
-	s := &Source{config: row.Config}
-	if err := json.Unmarshal(row.Config, &s.Source); err != nil {
+	kind, known := d.kinds.Of(providers.Kind(row.Kind))
+	s := &Source{kind: kind, config: row.Config}
+	var err error
+	if s.Source, err = d.kinds.Source(tenant, row.Name, kind.Kind, row.Config); err != nil {
 		s.Err = fmt.Errorf("configuration of source %s: %w", row.Name, err)
 	}
-	s.Tenant, s.Name, s.Kind = tenant, row.Name, providers.Kind(row.Kind)
-	factory, ok := d.factories[s.Kind]
-	if !ok && s.Err == nil {
+	if !known && s.Err == nil {
 		s.Err = fmt.Errorf("source %s is of kind %q, which this worker does not know; upgrade the worker", row.Name, row.Kind)
 	}
 	if s.Err == nil {
-		if s.Provider, s.Err = factory(s.Source, d.env); s.Err != nil {
+		if s.Provider, s.Err = kind.New(s.Source, d.env); s.Err != nil {
 			s.Provider = nil
 		}
 	}
@@ -110,16 +108,24 @@ func (d *Cache) source(tenant string, row store.Source, old *Directory) *Source 
 	return s
 }
 
-// forStrangers makes the provider that verifies the commands of tenants which the directory does not have.
-func (d *Cache) forStrangers() providers.Provider {
-	factory, ok := d.factories[providers.KindCommand]
-	if !ok {
-		return nil
+// builtInRows are the sources that every tenant has, as if they were declared.
+func (d *Cache) builtInRows(tenant string) []store.Source {
+	var rows []store.Source
+	for i := range d.kinds {
+		if k := &d.kinds[i]; k.BuiltIn != "" {
+			rows = append(rows, store.Source{TenantID: tenant, Name: k.BuiltIn, Kind: string(k.Kind), Config: []byte("{}")})
+		}
 	}
-	p, err := factory(providers.Source{Name: providers.AdminSource, Kind: providers.KindCommand}, d.env)
-	if err != nil {
-		d.log.Error("commands cannot be verified", "error", err)
-		return nil
+	return rows
+}
+
+// builtIn makes the built-in sources of a tenant; those that cannot work are left out.
+func (d *Cache) builtIn(tenant string) []*Source {
+	var all []*Source
+	for _, row := range d.builtInRows(tenant) {
+		if s := d.source(tenant, row, &Directory{}); s.Err == nil {
+			all = append(all, s)
+		}
 	}
-	return p
+	return all
 }

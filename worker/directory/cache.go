@@ -25,29 +25,29 @@ type Store interface {
 
 // Cache keeps the newest directory in memory and follows its changes. It is safe for concurrent use.
 type Cache struct {
-	store     Store
-	factories map[providers.Kind]providers.Factory
-	env       providers.Environment
-	policies  func([]store.Policy) error
-	log       *slog.Logger
-	now       func() time.Time
+	store    Store
+	kinds    providers.Kinds
+	env      providers.Environment
+	policies func([]store.Policy) error
+	log      *slog.Logger
+	now      func() time.Time
 
-	strangers providers.Provider // verifies commands of tenants that are not there; nil: there is no command provider
+	strangers []*Source // the built-in sources of tenants that are not there
 
 	current atomic.Pointer[Directory]
 	checked atomic.Int64 // when current was last known to be the newest, Unix nanoseconds
 	mu      sync.Mutex   // one reload at a time
 }
 
-// NewCache makes a Directories that holds nothing until Reload. The policies function receives the policy files
-// of each new revision; when it fails, the policies in force stay.
-func NewCache(st Store, factories map[providers.Kind]providers.Factory, env providers.Environment, policies func([]store.Policy) error) *Cache {
-	d := &Cache{store: st, factories: factories, env: env, policies: policies, log: env.Log, now: env.Now}
+// NewCache makes a Cache that holds nothing until Reload. Sources of other kinds than these stay listed as not working.
+// The policies function receives the policy files of each new revision; when it fails, the policies in force stay.
+func NewCache(st Store, kinds providers.Kinds, env providers.Environment, policies func([]store.Policy) error) *Cache {
+	d := &Cache{store: st, kinds: kinds, env: env, policies: policies, log: env.Log, now: env.Now}
 	d.env.Tokens = d
 	if d.env.Breakers == nil {
 		d.env.Breakers = &providers.Breakers{}
 	}
-	d.strangers = d.forStrangers()
+	d.strangers = d.builtIn("")
 	d.current.Store(&Directory{Revision: -1, tenants: map[string]*Tenant{}})
 	return d
 }
@@ -154,12 +154,14 @@ func (d *Cache) Follow(ctx context.Context, interval time.Duration) {
 	}
 }
 
-// VerifyStranger verifies a command of a tenant that the directory does not have, as if the tenant were there. Of other
-// events nothing can be verified without a source.
+// VerifyStranger verifies an event of a built-in source, so a command, of a tenant that the directory does not have, as if
+// the tenant were there. Of other events nothing can be verified without a source.
 func (d *Cache) VerifyStranger(ctx context.Context, env providers.Envelope) error {
-	if d.strangers == nil || !Carries(providers.KindCommand, env.Shape) {
-		return nil
+	for _, s := range d.strangers {
+		if s.Carries(env.Shape) {
+			_, err := s.Provider.Verify(ctx, env)
+			return err
+		}
 	}
-	_, err := d.strangers.Verify(ctx, env)
-	return err
+	return nil
 }

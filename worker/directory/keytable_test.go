@@ -52,8 +52,8 @@ func newKeyScene(t *testing.T, kind string, wrong time.Duration) *keyScene {
 	t.Cleanup(server.Close)
 	s.issuer.SetURL(server.URL)
 	s.source = providers.Source{
-		Tenant: storetest.Acme, Name: storetest.SourceLogins, Kind: providers.KindOIDC, Issuer: server.URL, Audiences: []string{"idpsync"},
-		Algorithms: []string{"EdDSA"},
+		Tenant: storetest.Acme, Name: storetest.SourceLogins, Kind: providers.KindOIDC, Issuer: server.URL,
+		Config: &oidc.Config{Audiences: []string{"idpsync"}, Algorithms: []string{"EdDSA"}},
 	}
 	s.first = s.issuer.Keys()[0]
 	s.restart()

@@ -36,8 +36,12 @@ type Source struct {
 	Provider providers.Provider
 	Err      error
 
+	kind   *providers.Descriptor
 	config []byte
 }
+
+// Carries reports whether the source may send events of the shape.
+func (s *Source) Carries(shape providers.Shape) bool { return s.kind.Carries(shape) }
 
 // MaxAge is the greatest age of an event at first processing.
 func (s *Source) MaxAge() time.Duration {
@@ -47,7 +51,8 @@ func (s *Source) MaxAge() time.Duration {
 	return providers.DefaultMaxEventAge
 }
 
-// Carries reports whether a source of the kind may send events of the shape.
+// Carries reports whether a source of one of the shipped kinds may send events of the shape. It knows no others: ask
+// [Source.Carries] where there is a source.
 func Carries(k providers.Kind, s providers.Shape) bool {
 	switch s {
 	case providers.ShapeLogin:

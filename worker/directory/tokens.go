@@ -14,8 +14,8 @@ import (
 
 var _ providers.Tokens = (*Cache)(nil)
 
-// VerifyToken implements [providers.Tokens]: it hands the token to the tenant's OIDC source that has commands: true and
-// issues tokens under the iss claim of this one. The claim is read unproved and only chooses who is asked, so that a
+// VerifyToken implements [providers.Tokens]: it hands the token to the tenant's source whose tokens may carry commands
+// and which issues them under the iss claim of this one. The claim is read unproved and only chooses who is asked, so that a
 // foreign token makes no source fetch keys. Of several such sources, which differ in their audiences, the first that
 // accepts the token wins.
 func (d *Cache) VerifyToken(ctx context.Context, tenant, token string, at time.Time, trace *providers.Trace) (providers.Principal, error) {
@@ -52,7 +52,7 @@ func (t *Tenant) tokenSources(issuer string) []*Source {
 	}
 	var out []*Source
 	for _, s := range t.sources {
-		if s.Kind == providers.KindOIDC && s.Commands && s.Issuer == issuer {
+		if s.Issuer == issuer && s.kind.TakesCommands(s.Source) {
 			out = append(out, s)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -101,12 +102,13 @@ func New(environ map[string]string, st *store.Store, p worker.Publisher, d *dire
 	return worker.New(&database{st, t}, &publisher{p, t}, d, a, c)
 }
 
-// Factories returns the factories with a point inside verification.
-func Factories(environ map[string]string, all map[providers.Kind]providers.Factory) map[providers.Kind]providers.Factory {
+// Kinds returns the kinds of source with a point inside verification.
+func Kinds(environ map[string]string, all providers.Kinds) providers.Kinds {
 	t := newTrigger(environ)
-	wrapped := map[providers.Kind]providers.Factory{}
-	for kind, factory := range all {
-		wrapped[kind] = func(src providers.Source, env providers.Environment) (providers.Provider, error) {
+	wrapped := slices.Clone(all)
+	for i := range wrapped {
+		factory := all[i].New
+		wrapped[i].New = func(src providers.Source, env providers.Environment) (providers.Provider, error) {
 			inner, err := factory(src, env)
 			if err != nil {
 				return nil, err

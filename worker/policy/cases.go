@@ -116,8 +116,9 @@ func (c Case) run(set *Set) Result {
 //	    request: {email: ann@acme.example, email_verified: true, roles: [{name: user}]}
 //	    expect: {decision: allow, notices: []}
 //
-// Unknown keys are faults, and all faults are told at once ([strictyaml.Faults]).
-func ReadCases(file string, data []byte) ([]Case, error) {
+// A source in them is of one of these kinds. Unknown keys are faults, and all faults are told at once
+// ([strictyaml.Faults]).
+func ReadCases(kinds providers.Kinds, file string, data []byte) ([]Case, error) {
 	doc := strictyaml.Parse(file, data)
 	root := doc.Root().Mapping()
 	if !root.Present() {
@@ -125,7 +126,7 @@ func ReadCases(file string, data []byte) ([]Case, error) {
 	}
 	base := record.AuthorizationRequest{Door: providers.DoorStream}
 	if v := root.Get("request"); v.Present() {
-		base = readRequest(v.Mapping(), base)
+		base = readRequest(kinds, v.Mapping(), base)
 	}
 	var cases []Case
 	names := map[string]bool{}
@@ -139,7 +140,7 @@ func ReadCases(file string, data []byte) ([]Case, error) {
 			name.Fail("give each case a name of its own", "two cases are called %q", c.Name)
 		}
 		names[c.Name] = true
-		c.Request = readRequest(m.Get("request").Mapping(), base)
+		c.Request = readRequest(kinds, m.Get("request").Mapping(), base)
 		if c.Request.Tenant == "" {
 			m.Fail("give it in the request of the case or of the file", "tenant is missing")
 		}
@@ -193,7 +194,7 @@ func oneOf(v strictyaml.Value, words ...string) {
 }
 
 // readRequest reads a request over what it has from the file's own one.
-func readRequest(m *strictyaml.Mapping, r record.AuthorizationRequest) record.AuthorizationRequest {
+func readRequest(kinds providers.Kinds, m *strictyaml.Mapping, r record.AuthorizationRequest) record.AuthorizationRequest {
 	text := func(key string, set func(string)) {
 		if v := m.Get(key); v.Present() {
 			set(v.Text())
@@ -207,8 +208,9 @@ func readRequest(m *strictyaml.Mapping, r record.AuthorizationRequest) record.Au
 	text("tenant", func(s string) { r.Tenant, r.PrincipalTenant = strings.ToLower(s), strings.ToLower(s) })
 	text("tenant_name", func(s string) { r.TenantName = s })
 	if kind := m.Get("kind"); kind.Present() {
-		oneOf(kind, "oidc", "saml", "feed", "command")
-		setKind(&r, providers.Kind(kind.Text()))
+		oneOf(kind, kinds.Names()...)
+		known, _ := kinds.Of(providers.Kind(kind.Text()))
+		setKind(&r, known)
 	}
 	text("source", func(s string) {
 		r.Source = s
@@ -264,16 +266,17 @@ func readRequest(m *strictyaml.Mapping, r record.AuthorizationRequest) record.Au
 }
 
 // setKind sets what follows from the kind of a source, before anything that is said outright.
-func setKind(r *record.AuthorizationRequest, kind providers.Kind) {
-	r.SourceKind = kind
-	switch kind {
-	case providers.KindOIDC, providers.KindSAML:
-		r.Shape, r.AuthProvider = providers.ShapeLogin, string(kind)
-	case providers.KindFeed:
-		r.Shape, r.AuthProvider = providers.ShapeFeed, string(providers.KindOIDC)
-	case providers.KindCommand:
-		r.Shape, r.AuthProvider, r.Source = providers.ShapeTenant, "local", providers.AdminSource
+func setKind(r *record.AuthorizationRequest, kind *providers.Descriptor) {
+	r.SourceKind = kind.Kind
+	switch {
+	case len(kind.Shapes) == 0: // there is no such kind
+	case kind.BuiltIn != "":
+		r.Shape, r.AuthProvider, r.Source = kind.Shapes[0], "local", kind.BuiltIn
 		r.Principal.Kind, r.Principal.ID = providers.PrincipalCredential, "credential"
+	case kind.Login():
+		r.Shape, r.AuthProvider = providers.ShapeLogin, string(kind.Kind)
+	default: // its users log in elsewhere
+		r.Shape, r.AuthProvider = kind.Shapes[0], "oidc"
 	}
 }
 

@@ -7,8 +7,18 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/providers/command"
+	"github.com/idpsync/idpsync/providers/feed"
+	"github.com/idpsync/idpsync/providers/oidc"
+	"github.com/idpsync/idpsync/providers/saml"
 	"github.com/idpsync/idpsync/worker/policy"
 )
+
+// kinds are those that cases may name.
+func kinds() providers.Kinds {
+	return providers.Kinds{oidc.Kind(), saml.Kind(), feed.Kind(), command.Kind()}
+}
 
 const deploy = "../../deploy/policies"
 
@@ -38,7 +48,7 @@ func TestShippedExamples(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cases, err := policy.ReadCases("cases.yaml", data)
+	cases, err := policy.ReadCases(kinds(), "cases.yaml", data)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +73,7 @@ func TestShippedExamples(t *testing.T) {
 }
 
 func TestCasesSayWhatDiffers(t *testing.T) {
-	cases, err := policy.ReadCases("c.yaml", []byte(`
+	cases, err := policy.ReadCases(kinds(), "c.yaml", []byte(`
 request: {tenant: `+tenantA+`, kind: saml, source: adfs, grants: [user]}
 cases:
   - name: expects too much
@@ -130,7 +140,7 @@ func TestCasesAreReadStrictly(t *testing.T) {
 		{"DuplicateKey", head + "cases: [{name: a, name: b, expect: {decision: allow}}]", "duplicate key"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			cases, err := policy.ReadCases("c.yaml", []byte(c.text))
+			cases, err := policy.ReadCases(kinds(), "c.yaml", []byte(c.text))
 			if err == nil || cases != nil || !strings.Contains(err.Error(), c.says) || !strings.HasPrefix(err.Error(), "c.yaml:") {
 				t.Errorf("%v", err)
 			}
@@ -139,7 +149,7 @@ func TestCasesAreReadStrictly(t *testing.T) {
 }
 
 func TestCasesMayBeJSON(t *testing.T) {
-	cases, err := policy.ReadCases("c.json", []byte(`{
+	cases, err := policy.ReadCases(kinds(), "c.json", []byte(`{
   "request": {"tenant": "`+strings.ToUpper(tenantA)+`", "kind": "command", "grants": ["user"]},
   "cases": [{"name": "a", "request": {"roles": [{"name": "user"}], "attributes": {"acr": ["x"]}}, "expect": {"decision": "allow"}}]
 }`))

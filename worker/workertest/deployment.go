@@ -25,6 +25,7 @@ import (
 	"github.com/idpsync/idpsync/providers/seal"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/store/storetest"
+	"github.com/idpsync/idpsync/worker/assemble"
 	"github.com/idpsync/idpsync/worker/directory/manifest"
 	"github.com/idpsync/idpsync/worker/policy"
 	"github.com/idpsync/idpsync/worker/stream"
@@ -248,7 +249,7 @@ func (d *Deployment) Apply(text string, policies ...policy.File) {
 			}
 		}
 	}
-	declared, err := manifest.Parse(filepath.Join(folder, "directory.yaml"), []byte(d.addresses.Replace(text)), manifest.Options{})
+	declared, err := manifest.Parse(filepath.Join(folder, "directory.yaml"), []byte(d.addresses.Replace(text)), manifest.Options{Kinds: assemble.Kinds()})
 	if err != nil {
 		d.T.Fatal(err)
 	}

@@ -15,12 +15,13 @@ import (
 	"github.com/idpsync/idpsync/worker/strictyaml"
 )
 
-// Options are the checks that need more than the file. Those not set are not made.
+// Options are the kinds of source that there are, and the checks that need more than the file. Those not set are not made.
 type Options struct {
+	Kinds providers.Kinds
 	// CheckSource reports why the source could not work, or what works and will not for long; it contacts nobody.
 	CheckSource func(providers.Source) (warnings []string, err error)
-	// EntityID reads the entityID of a SAML source's identity provider from its metadata document or URL.
-	EntityID func(providers.Source) (string, error)
+	// ReadIssuer reads the issuer of a source whose identity provider names itself; see [providers.Pin].
+	ReadIssuer func(providers.Source) (string, error)
 	// CheckPolicies reports why the policies cannot be used.
 	CheckPolicies func([]store.Policy) error
 	// WarnOfPolicies tells what the policies may not do as they are meant. Its files are names of policies.
@@ -34,6 +35,7 @@ type Declaration struct {
 	// Warnings are things that work and should not stay.
 	Warnings strictyaml.Faults
 
+	kinds   providers.Kinds
 	unread  []unreadSource
 	written map[sourceKeyOf]bool
 }
@@ -56,7 +58,7 @@ func Load(name string, o Options) (Declaration, error) {
 // Parse reads a declaration. Files that it names are taken relative to the folder of name. The error is
 // [strictyaml.Faults], all of them.
 func Parse(name string, data []byte, o Options) (Declaration, error) {
-	r := &reader{written: map[sourceKeyOf]bool{}, doc: strictyaml.Parse(name, data), file: name, folder: filepath.Dir(name), options: o}
+	r := &reader{kinds: o.Kinds.Declared(), written: map[sourceKeyOf]bool{}, doc: strictyaml.Parse(name, data), file: name, folder: filepath.Dir(name), options: o}
 	if err := r.doc.Err(); err != nil {
 		return Declaration{}, err
 	}
@@ -75,7 +77,7 @@ func Parse(name string, data []byte, o Options) (Declaration, error) {
 	}
 	r.warningsOf(tenants)
 	sortDirectory(&r.out)
-	return Declaration{Directory: r.out, Warnings: r.warnings, unread: r.unread, written: r.written}, nil
+	return Declaration{Directory: r.out, Warnings: r.warnings, kinds: o.Kinds, unread: r.unread, written: r.written}, nil
 }
 
 // A reader walks one file.
@@ -84,6 +86,7 @@ type reader struct {
 	file     string
 	folder   string
 	options  Options
+	kinds    providers.Kinds // that can be declared
 	out      store.Directory
 	read     []providers.Source // in the order of the file
 	warnings strictyaml.Faults

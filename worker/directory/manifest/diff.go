@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
 )
 
@@ -63,8 +64,8 @@ func (c Changes) Count(op Op) int {
 	return n
 }
 
-// Diff says what turns have into want, which has been through [Complete].
-func Diff(have, want store.Directory) Changes {
+// Diff says what turns have into want, which has been through [Complete]. The kinds say how configurations are shown.
+func Diff(kinds providers.Kinds, have, want store.Directory) Changes {
 	names := map[string]string{}
 	for _, t := range slices.Concat(have.Tenants, want.Tenants) {
 		names[t.ID] = t.Name
@@ -90,7 +91,7 @@ func Diff(have, want store.Directory) Changes {
 	})
 	pair(have.Sources, want.Sources, func(s store.Source) string { return s.TenantID + s.Name }, func(op Op, a, b *store.Source) {
 		s := either(a, b)
-		add(Difference{Op: op, Kind: KindSource, Tenant: s.TenantID, Name: s.Name, Fields: fields(sourceFields(a), sourceFields(b))})
+		add(Difference{Op: op, Kind: KindSource, Tenant: s.TenantID, Name: s.Name, Fields: fields(sourceFields(kinds, a), sourceFields(kinds, b))})
 	})
 	pair(have.Policies, want.Policies, func(p store.Policy) string { return p.Name }, func(op Op, a, b *store.Policy) {
 		add(Difference{Op: op, Kind: KindPolicy, Name: either(a, b).Name, Fields: policyFields(a, b)})
@@ -184,7 +185,7 @@ func organizationFields(o *store.Organization) map[string]string {
 }
 
 // sourceFields flattens a source's configuration: one value for each key, and for each expression of its mapping.
-func sourceFields(s *store.Source) map[string]string {
+func sourceFields(kinds providers.Kinds, s *store.Source) map[string]string {
 	if s == nil {
 		return nil
 	}
@@ -194,14 +195,15 @@ func sourceFields(s *store.Source) map[string]string {
 		out["config"] = fingerprint(s.Config)
 		return out
 	}
+	kind, _ := kinds.Of(providers.Kind(s.Kind))
 	for key, raw := range config {
 		var texts []string
 		var text string
 		var exprs map[string]string
-		switch {
-		case key == "metadata":
+		switch shown := kind.Shown[key]; {
+		case shown == providers.ShownDigest:
 			out[key] = fingerprint(raw)
-		case key == "max_event_age", key == "key_staleness", key == "key_grace", key == "max_token_life":
+		case shown == providers.ShownDuration, key == "max_event_age", key == "key_staleness", key == "key_grace":
 			out[key] = age(raw)
 		case json.Unmarshal(raw, &text) == nil:
 			out[key] = text

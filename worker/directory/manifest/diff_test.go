@@ -59,7 +59,7 @@ func after() store.Directory {
 
 func TestDiff(t *testing.T) {
 	have := before()
-	changes := manifest.Diff(have, manifest.Complete(have, after()))
+	changes := manifest.Diff(kinds(), have, manifest.Complete(have, after()))
 	var plain, coloured strings.Builder
 	if err := changes.Render(&plain, false); err != nil {
 		t.Fatal(err)
@@ -89,7 +89,7 @@ func TestDiffOfEqualsIsEmpty(t *testing.T) {
 	for i := range want.Roles {
 		want.Roles[i].ID = "" // the file names no ids
 	}
-	changes := manifest.Diff(have, manifest.Complete(have, want))
+	changes := manifest.Diff(kinds(), have, manifest.Complete(have, want))
 	if len(changes) > 0 {
 		t.Errorf("%+v", changes)
 	}
@@ -109,7 +109,7 @@ func TestCompleteLeavesTakenIDs(t *testing.T) {
 	if want.Roles[0].ID != "r1" || want.Roles[1].ID != "" {
 		t.Errorf("%+v", want.Roles)
 	}
-	changes := manifest.Diff(have, want)
+	changes := manifest.Diff(kinds(), have, want)
 	if len(changes) != 2 || changes.Count(manifest.Change) != 1 || changes.Count(manifest.Add) != 1 {
 		t.Errorf("%+v", changes)
 	}

@@ -28,7 +28,7 @@ func checkPolicies(rows []store.Policy) error {
 }
 
 func TestTheShippedExampleIsGood(t *testing.T) {
-	d, err := manifest.Load("../../../deploy/directory.example.yaml", manifest.Options{CheckPolicies: checkPolicies})
+	d, err := manifest.Load("../../../deploy/directory.example.yaml", manifest.Options{Kinds: kinds(), CheckPolicies: checkPolicies})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +44,7 @@ func TestTheWholeForm(t *testing.T) {
 	if err := os.Chmod("testdata/keys/sp.key", 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d, err := manifest.Load("testdata/whole.yaml", manifest.Options{CheckPolicies: checkPolicies})
+	d, err := manifest.Load("testdata/whole.yaml", manifest.Options{Kinds: kinds(), CheckPolicies: checkPolicies})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +87,7 @@ func TestFaults(t *testing.T) {
 	}
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".yaml"), func(t *testing.T) {
-			_, err := manifest.Load(file, manifest.Options{CheckPolicies: checkPolicies})
+			_, err := manifest.Load(file, manifest.Options{Kinds: kinds(), CheckPolicies: checkPolicies})
 			if _, ok := errors.AsType[strictyaml.Faults](err); !ok {
 				t.Fatalf("not refused with faults: %v", err)
 			}
@@ -98,7 +98,7 @@ func TestFaults(t *testing.T) {
 
 func TestAFileThatIsNotThere(t *testing.T) {
 	for _, file := range []string{"testdata/none.yaml", "testdata"} {
-		_, err := manifest.Load(file, manifest.Options{})
+		_, err := manifest.Load(file, manifest.Options{Kinds: kinds()})
 		if err == nil || !strings.Contains(err.Error(), "cannot read "+file) {
 			t.Errorf("%s: %v", file, err)
 		}
@@ -118,7 +118,7 @@ func TestPrivateKeysOfOthersAreWarnedOf(t *testing.T) {
 	}
 	d, err := manifest.Parse(filepath.Join(folder, "d.yaml"), []byte(tenant(`
       - {name: adfs, kind: saml, metadata_file: idp.xml, entity_id: https://sp.example, acs_url: https://sp.example/acs,
-         key_file: sp.key, certificate_file: sp.crt, allow_sha1: true, trust_email: true, domains: [acme.example]}`)), manifest.Options{})
+         key_file: sp.key, certificate_file: sp.crt, allow_sha1: true, trust_email: true, domains: [acme.example]}`)), manifest.Options{Kinds: kinds()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,6 +144,7 @@ func TestCheckSourceIsAskedOfGoodSourcesOnly(t *testing.T) {
 	_, err := manifest.Parse("d.yaml", []byte(tenant(`
       - {name: good, kind: oidc, issuer: https://a.example, audiences: [x]}
       - {name: bad, kind: oidc, issuer: http://a.example, audiences: [x]}`)), manifest.Options{
+		Kinds: kinds(),
 		CheckSource: func(s providers.Source) ([]string, error) {
 			asked = append(asked, s.Name)
 			return nil, errors.New("its moon is in the wrong house")
@@ -161,7 +162,7 @@ func TestCheckSourceIsAskedOfGoodSourcesOnly(t *testing.T) {
 func TestConfigIsDeterministic(t *testing.T) {
 	parse := func(sources string) []byte {
 		t.Helper()
-		d, err := manifest.Parse("d.yaml", []byte(tenant(sources)), manifest.Options{})
+		d, err := manifest.Parse("d.yaml", []byte(tenant(sources)), manifest.Options{Kinds: kinds()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -203,7 +204,7 @@ func TestMangledFiles(t *testing.T) {
 		for range 1 + i%4 {
 			data[random.IntN(len(data))] = pieces[random.IntN(len(pieces))]
 		}
-		d, err := manifest.Parse("testdata/d.yaml", data, manifest.Options{})
+		d, err := manifest.Parse("testdata/d.yaml", data, manifest.Options{Kinds: kinds()})
 		if err != nil {
 			if _, ok := errors.AsType[strictyaml.Faults](err); !ok {
 				t.Fatalf("%T: %v\n%s", err, err, data)
@@ -211,7 +212,7 @@ func TestMangledFiles(t *testing.T) {
 			continue
 		}
 		read++
-		if changes := manifest.Diff(d.Directory, manifest.Complete(d.Directory, d.Directory)); len(changes) > 0 {
+		if changes := manifest.Diff(kinds(), d.Directory, manifest.Complete(d.Directory, d.Directory)); len(changes) > 0 {
 			t.Fatalf("a directory differs from itself: %v\n%s", changes, data)
 		}
 	}

@@ -1,4 +1,4 @@
-// Package directory reads the file that declares tenants, roles, organizations, sources and policies, and says what
+// Package manifest reads the file that declares tenants, roles, organizations, sources and policies, and says what
 // applying it would change.
 //
 // [Parse] reads the YAML form strictly and reports all faults of a file at once, each with line, column and a hint. What

@@ -11,12 +11,13 @@ import (
 
 // mapping reads and compiles the CEL expressions of a source, one for each field of a user. An empty expression
 // switches the default of its kind off.
-func (r *reader) mapping(m *strictyaml.Mapping, s *providers.Source) {
+func (r *reader) mapping(m *strictyaml.Mapping, kind *providers.Descriptor, s *providers.Source) {
 	v := m.Get("mapping")
-	if s.Kind == providers.KindFeed && s.Format != "scim" {
-		if v.Present() {
-			m.Key("mapping").Fail("set format: scim, or remove the mapping", "a feed in format user has no mapping: its events are the user already")
-		}
+	switch {
+	case s.Kind != "" && kind.Mapping == nil && v.Present():
+		m.Key("mapping").Fail("remove the mapping", "a source of kind %s has no mapping", s.Kind)
+		return
+	case s.Kind != "" && !kind.Maps(*s): // its kind reports a mapping that is there all the same
 		return
 	}
 	exprs := v.Mapping()
@@ -48,7 +49,7 @@ func (r *reader) mapping(m *strictyaml.Mapping, s *providers.Source) {
 		}
 		return exprs.Key(p.Field)
 	}
-	compiled, err := mapping.CompileSource(*s)
+	compiled, err := mapping.Compile(kind, *s)
 	lint, ok := errors.AsType[*mapping.LintError](err)
 	switch {
 	case err == nil:

@@ -20,8 +20,9 @@ type Plan struct {
 	Steps     []store.Step // what else has to be done to rows of users, beside moving identities
 	Warnings  []string
 
+	kinds         providers.Kinds
 	before, after []providers.Source
-	written       map[sourceKeyOf]bool // SAML sources whose issuer the declaration names itself
+	written       map[sourceKeyOf]bool // sources whose identity provider names itself, and the declaration does too
 }
 
 // sourceKeyOf names a source.
@@ -79,8 +80,8 @@ func (p *Plan) Identities(groups []store.IdentityGroup) (moved []Moved, adopted 
 		s, declared := named(p.after, g.TenantID, g.Source)
 		old, _ := named(p.before, g.TenantID, g.Source)
 		switch {
-		case declared && anchor(s) != from && isLogin(s.Kind) && (len(owners) == 0 || anchor(old) == from):
-			_, speaks := reservation(s)
+		case declared && anchor(s) != from && p.login(s) && (len(owners) == 0 || anchor(old) == from):
+			_, speaks := reservation(p.kinds, s)
 			moved = append(moved, Moved{
 				Tenant: g.TenantID, Source: g.Source, From: from, To: anchor(s), Changed: anchor(old) != anchor(s),
 				Shared: slices.Concat(owners, p.parting(g.TenantID, had, anchor(s))), Speaks: speaks, Identities: g.Identities,
@@ -95,7 +96,7 @@ func (p *Plan) Identities(groups []store.IdentityGroup) (moved []Moved, adopted 
 			}
 			adopted = append(adopted, Adopted{
 				Tenant: g.TenantID, Source: name, Issuer: g.Issuer, From: g.Source, Identities: g.Identities,
-				Written: g.Kind != string(providers.KindSAML) || p.written[sourceKeyOf{g.TenantID, name}],
+				Written: !p.kinds.Pinned(providers.Kind(g.Kind)) || p.written[sourceKeyOf{g.TenantID, name}],
 			})
 		}
 	}
@@ -108,7 +109,7 @@ func (p *Plan) parting(tenant string, had []string, to store.Anchor) []string {
 	for _, name := range had {
 		before, _ := named(p.before, tenant, name)
 		after, declared := named(p.after, tenant, name)
-		if declared && isLogin(after.Kind) && anchor(after) != anchor(before) && anchor(after) != to {
+		if declared && p.login(after) && anchor(after) != anchor(before) && anchor(after) != to {
 			names = append(names, name)
 		}
 	}
@@ -134,41 +135,44 @@ func named(all []providers.Source, tenant, name string) (providers.Source, bool)
 	return all[i], true
 }
 
-func isLogin(k providers.Kind) bool { return k == providers.KindOIDC || k == providers.KindSAML }
+func (p *Plan) login(s providers.Source) bool {
+	kind, _ := p.kinds.Of(s.Kind)
+	return kind.Login()
+}
 
 // NewPlan compares a declaration with the directory in force. The error says which sources of the result could not be
 // told apart.
 func NewPlan(have store.Directory, declared Declaration) (Plan, error) {
-	p := Plan{Directory: Complete(have, declared.Directory)}
-	before, err := sourcesOf(have)
+	p := Plan{Directory: Complete(have, declared.Directory), kinds: declared.kinds}
+	before, err := sourcesOf(p.kinds, have)
 	if err != nil {
 		return p, err
 	}
 	if err := p.pin(before, declared.unread); err != nil {
 		return p, err
 	}
-	after, err := sourcesOf(p.Directory)
+	after, err := sourcesOf(p.kinds, p.Directory)
 	if err != nil {
 		return p, err
 	}
-	if err := clashes(after); err != nil {
+	if err := clashes(p.kinds, after); err != nil {
 		return p, err
 	}
-	p.Changes = Diff(have, p.Directory)
+	p.Changes = Diff(p.kinds, have, p.Directory)
 	p.before, p.after, p.written = before, after, declared.written
 	for _, s := range after {
 		old, _ := named(before, s.Tenant, s.Name)
 		if old.Kind == s.Kind && old.TrustEmail == s.TrustEmail && slices.Equal(old.Domains, s.Domains) && maps.Equal(old.Mapping, s.Mapping) {
 			continue
 		}
-		if r, ok := reservation(s); ok {
+		if r, ok := reservation(p.kinds, s); ok {
 			p.Steps = append(p.Steps, r)
 		}
 	}
 	return p, nil
 }
 
-// pin gives the sources whose metadata could not be read now the entityID that was read when they were applied before.
+// pin gives the sources whose metadata could not be read now the issuer that was read when they were applied before.
 func (p *Plan) pin(before []providers.Source, unread []unreadSource) error {
 	var faults []error
 	for i := range p.Directory.Sources {
@@ -177,12 +181,13 @@ func (p *Plan) pin(before []providers.Source, unread []unreadSource) error {
 		if n < 0 {
 			continue
 		}
-		s, err := sourceOf(*row)
+		s, err := sourceOf(p.kinds, *row)
 		if err != nil {
 			return err
 		}
+		kind, _ := p.kinds.Of(s.Kind)
 		k := slices.IndexFunc(before, func(b providers.Source) bool {
-			return b.Tenant == s.Tenant && b.Name == s.Name && b.Kind == s.Kind && b.MetadataURL == s.MetadataURL && b.Issuer != ""
+			return b.Tenant == s.Tenant && b.Name == s.Name && b.Kind == s.Kind && kind.Pin.URL(b) == kind.Pin.URL(s) && b.Issuer != ""
 		})
 		if k < 0 {
 			faults = append(faults, fmt.Errorf("source %q: its metadata cannot be read, so its entityID is not known: %w", s.Name, unread[n].err))
@@ -198,11 +203,11 @@ func (p *Plan) pin(before []providers.Source, unread []unreadSource) error {
 }
 
 // clashes finds sources of a tenant whose identities could not be told apart by their issuer.
-func clashes(all []providers.Source) error {
+func clashes(kinds providers.Kinds, all []providers.Source) error {
 	var faults []error
 	for i, s := range all {
 		for _, other := range all[:i] {
-			if s.Tenant == other.Tenant && s.Clashes(other) {
+			if s.Tenant == other.Tenant && kinds.Clash(s, other) {
 				faults = append(faults, fmt.Errorf("sources %q and %q of tenant %s have the same issuer %s", other.Name, s.Name, s.Tenant, s.Issuer))
 			}
 		}
@@ -211,15 +216,16 @@ func clashes(all []providers.Source) error {
 }
 
 // reservation is what a source that speaks for domains reserves of the addresses of users who are there already.
-func reservation(s providers.Source) (store.Reservation, bool) {
-	r := store.Reservation{Tenant: s.Tenant, Source: s.Name, Domains: s.Domains, Proved: s.Kind != providers.KindFeed}
+func reservation(kinds providers.Kinds, s providers.Source) (store.Reservation, bool) {
+	kind, _ := kinds.Of(s.Kind)
+	r := store.Reservation{Tenant: s.Tenant, Source: s.Name, Domains: s.Domains, Proved: kind.Login()}
 	switch {
 	case len(s.Domains) == 0:
 		return r, false
-	case s.Kind == providers.KindFeed:
+	case !kind.Login():
 		return r, s.TrustEmail
 	}
-	m, err := mapping.CompileSource(s)
+	m, err := mapping.Compile(kind, s)
 	return r, err == nil && m.Proves()
 }
 
@@ -227,10 +233,10 @@ func anchor(s providers.Source) store.Anchor {
 	return store.Anchor{Kind: string(s.Kind), Issuer: s.Issuer}
 }
 
-func sourcesOf(d store.Directory) ([]providers.Source, error) {
+func sourcesOf(kinds providers.Kinds, d store.Directory) ([]providers.Source, error) {
 	all := make([]providers.Source, 0, len(d.Sources))
 	for _, row := range d.Sources {
-		s, err := sourceOf(row)
+		s, err := sourceOf(kinds, row)
 		if err != nil {
 			return nil, err
 		}
@@ -240,19 +246,16 @@ func sourcesOf(d store.Directory) ([]providers.Source, error) {
 }
 
 // sourceOf reads a row of the store.
-func sourceOf(row store.Source) (providers.Source, error) {
-	s := providers.Source{}
-	if len(bytes.TrimSpace(row.Config)) > 0 {
-		if err := json.Unmarshal(row.Config, &s); err != nil {
-			return s, fmt.Errorf("configuration of source %s of tenant %s: %w", row.Name, row.TenantID, err)
-		}
+func sourceOf(kinds providers.Kinds, row store.Source) (providers.Source, error) {
+	s, err := kinds.Source(row.TenantID, row.Name, providers.Kind(row.Kind), bytes.TrimSpace(row.Config))
+	if err != nil {
+		return s, fmt.Errorf("configuration of source %s of tenant %s: %w", row.Name, row.TenantID, err)
 	}
-	s.Tenant, s.Name, s.Kind = row.TenantID, row.Name, providers.Kind(row.Kind)
 	return s, nil
 }
 
 // Anchor returns the trust anchor of a declared source.
 func Anchor(row store.Source) (store.Anchor, error) {
-	s, err := sourceOf(row)
+	s, err := sourceOf(nil, row) // an anchor is nothing of a kind's own
 	return anchor(s), err
 }

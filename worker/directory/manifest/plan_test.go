@@ -16,7 +16,7 @@ import (
 // declare parses a declaration of sources of one tenant; an empty list of sources declares none.
 func declare(t *testing.T, sources string, entityID func(providers.Source) (string, error)) manifest.Declaration {
 	t.Helper()
-	d, err := manifest.Parse("d.yaml", []byte(tenant(sources)), manifest.Options{EntityID: entityID})
+	d, err := manifest.Parse("d.yaml", []byte(tenant(sources)), manifest.Options{Kinds: kinds(), ReadIssuer: entityID})
 	if err != nil {
 		t.Fatalf("parse the declaration: %v", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/providers/saml"
 	"github.com/idpsync/idpsync/worker/directory/manifest"
 )
 
@@ -31,7 +32,7 @@ tenants:
     sources:
       - {name: staff, kind: saml, metadata_url: https://idp.example/m, entity_id: https://sp.example, acs_url: https://sp.example/acs, trust_email: true, domains: [acme.example], grants: [user]}
       - {name: admins, kind: saml, `+c.second+`, trust_email: true, domains: [acme.example], grants: [admin], default_roles: [admin]}
-`), manifest.Options{EntityID: entityID})
+`), manifest.Options{Kinds: kinds(), ReadIssuer: entityID})
 			if refused := err != nil && strings.Contains(err.Error(), "the same issuer https://one.example"); refused != c.same || !c.same && err != nil {
 				t.Errorf("refused for the same identity provider: %v, wanted %v; the faults are: %v", refused, c.same, err)
 			}
@@ -41,7 +42,7 @@ tenants:
 
 // entityID knows the metadata URLs of these tests.
 func entityID(s providers.Source) (string, error) {
-	switch s.MetadataURL {
+	switch s.Config.(*saml.Config).MetadataURL {
 	case "https://idp.example/m", "https://idp.example/copy":
 		return "https://one.example", nil
 	case "https://idp2.example/m":

@@ -2,10 +2,6 @@ package manifest
 
 import (
 	"encoding/json"
-	"fmt"
-	"net/netip"
-	"net/url"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -17,48 +13,41 @@ import (
 	"github.com/idpsync/idpsync/worker/strictyaml"
 )
 
-// A key of a source and the kinds that have it.
-type sourceKey struct {
-	name  string
-	kinds []providers.Kind
-	read  func(*reader, strictyaml.Value, *providers.Source)
+// A commonKey is a key that sources of several kinds have, as it is about users rather than about how they are proved.
+type commonKey struct {
+	name string
+	of   func(*providers.Descriptor) bool
+	read func(*reader, strictyaml.Value, *providers.Source)
 }
 
-var everyKind = []providers.Kind{providers.KindOIDC, providers.KindSAML, providers.KindFeed}
-
-// sourceKeys lists what a source may hold beside name, kind, mapping and roles.
-func sourceKeys() []sourceKey {
-	oidc, saml, feed := providers.KindOIDC, providers.KindSAML, providers.KindFeed
-	return []sourceKey{
-		{"issuer", []providers.Kind{oidc, saml}, (*reader).issuer},
-		{"audiences", []providers.Kind{oidc}, (*reader).audiences},
-		{"algorithms", []providers.Kind{oidc}, (*reader).algorithms},
-		{"commands", []providers.Kind{oidc}, func(_ *reader, v strictyaml.Value, s *providers.Source) { s.Commands = v.Bool() }},
-		{"command_audiences", []providers.Kind{oidc}, (*reader).commandAudiences},
-		{"commands_claim", []providers.Kind{oidc}, (*reader).commandsClaim},
-		{"max_token_life", []providers.Kind{oidc}, func(_ *reader, v strictyaml.Value, s *providers.Source) { s.MaxTokenLife = v.Duration() }},
-		{"single_use", []providers.Kind{oidc}, func(_ *reader, v strictyaml.Value, s *providers.Source) { s.SingleUse = v.Bool() }},
-
-		{"metadata_file", []providers.Kind{saml}, (*reader).metadataFile},
-		{"metadata_url", []providers.Kind{saml}, func(_ *reader, v strictyaml.Value, s *providers.Source) { s.MetadataURL = webURL(v, "metadata_url") }},
-		{"entity_id", []providers.Kind{saml}, (*reader).entityID},
-		{"acs_url", []providers.Kind{saml}, func(_ *reader, v strictyaml.Value, s *providers.Source) { s.ACSURL = webURL(v, "acs_url") }},
-		{"key_file", []providers.Kind{saml}, func(r *reader, v strictyaml.Value, s *providers.Source) { s.KeyFile = r.keyFile(v, true) }},
-		{"certificate_file", []providers.Kind{saml}, func(r *reader, v strictyaml.Value, s *providers.Source) { s.CertificateFile = r.keyFile(v, false) }},
-		{"idp_initiated", []providers.Kind{saml}, func(_ *reader, v strictyaml.Value, s *providers.Source) { s.IDPInitiated = v.Bool() }},
-		{"allow_sha1", []providers.Kind{saml}, (*reader).allowSHA1},
-		{"allow_expired_certificates", []providers.Kind{saml}, func(_ *reader, v strictyaml.Value, s *providers.Source) { s.AllowExpiredCertificates = v.Bool() }},
-
-		{"format", []providers.Kind{feed}, (*reader).format},
-		{"trust_email", everyKind, func(_ *reader, v strictyaml.Value, s *providers.Source) { s.TrustEmail = v.Bool() }},
-		{"domains", everyKind, (*reader).domains},
-		{"link_by_email", []providers.Kind{oidc, saml}, (*reader).linkByEmail},
-		{"unverified_email", []providers.Kind{oidc, saml}, (*reader).unverifiedEmail},
-		{"on_denied_role", everyKind, (*reader).onDeniedRole},
-		{"key_staleness", []providers.Kind{oidc, saml}, func(_ *reader, v strictyaml.Value, s *providers.Source) { s.KeyStaleness = keyTime(v, time.Minute) }},
-		{"key_grace", []providers.Kind{oidc, saml}, func(_ *reader, v strictyaml.Value, s *providers.Source) { s.KeyGrace = keyTime(v, time.Second) }},
-		{"max_event_age", everyKind, func(_ *reader, v strictyaml.Value, s *providers.Source) { s.MaxEventAge = v.Duration() }},
+// commonKeys lists what a source may hold beside name, kind, mapping, roles and the settings of its kind.
+func commonKeys() []commonKey {
+	every := func(*providers.Descriptor) bool { return true }
+	login := (*providers.Descriptor).Login
+	keys := func(d *providers.Descriptor) bool { return d.HoldsKeys }
+	return []commonKey{
+		{"trust_email", every, func(_ *reader, v strictyaml.Value, s *providers.Source) { s.TrustEmail = v.Bool() }},
+		{"domains", every, (*reader).domains},
+		{"link_by_email", login, (*reader).linkByEmail},
+		{"unverified_email", login, (*reader).unverifiedEmail},
+		{"on_denied_role", every, (*reader).onDeniedRole},
+		{"key_staleness", keys, func(_ *reader, v strictyaml.Value, s *providers.Source) { s.KeyStaleness = keyTime(v, time.Minute) }},
+		{"key_grace", keys, func(_ *reader, v strictyaml.Value, s *providers.Source) { s.KeyGrace = keyTime(v, time.Second) }},
+		{"max_event_age", every, func(_ *reader, v strictyaml.Value, s *providers.Source) { s.MaxEventAge = v.Duration() }},
 	}
+}
+
+// settingKeys returns the keys of the settings of all kinds, each once.
+func (r *reader) settingKeys() []string {
+	var keys []string
+	for i := range r.kinds {
+		for _, s := range r.kinds[i].Settings {
+			if !slices.Contains(keys, s.Key) {
+				keys = append(keys, s.Key)
+			}
+		}
+	}
+	return keys
 }
 
 // A declaredSource is a source with the places that rules about several values report.
@@ -97,22 +86,24 @@ func (r *reader) sources(v strictyaml.Value, tenant string, roles tenantRoles) {
 		}
 		r.out.Sources = append(r.out.Sources, store.Source{TenantID: tenant, Name: s.Name, Kind: string(s.Kind), Config: config})
 	}
-	sameTokens(all)
-	commandAudiencesApart(all)
+	r.apart(all)
 }
 
 func (r *reader) source(m *strictyaml.Mapping, tenant string, roles tenantRoles) providers.Source {
-	s := providers.Source{Tenant: tenant, Name: sourceName(m.Get("name")), Kind: sourceKind(m)}
-	for _, key := range sourceKeys() {
-		v := m.Get(key.name)
-		if !v.Present() {
-			continue
+	s := providers.Source{Tenant: tenant, Name: sourceName(m.Get("name")), Kind: r.sourceKind(m)}
+	kind, _ := r.kinds.Of(s.Kind)
+	if kind.Config != nil {
+		s.Config = kind.Config()
+	}
+	for _, key := range r.settingKeys() {
+		if v := m.Get(key); v.Present() && r.belongs(m, key, s.Kind, func(d *providers.Descriptor) bool { return d.Setting(key) != nil }) {
+			r.setting(v, key, &s)
 		}
-		if s.Kind != "" && !slices.Contains(key.kinds, s.Kind) {
-			m.Key(key.name).Fail("it is for "+list(key.kinds, " and "), "%s does not belong to a source of kind %s", key.name, s.Kind)
-			continue
+	}
+	for _, key := range commonKeys() {
+		if v := m.Get(key.name); v.Present() && r.belongs(m, key.name, s.Kind, key.of) {
+			key.read(r, v, &s)
 		}
-		key.read(r, v, &s)
 	}
 	grants, places := texts(m.Get("grants"))
 	for i, role := range grants {
@@ -122,9 +113,47 @@ func (r *reader) source(m *strictyaml.Mapping, tenant string, roles tenantRoles)
 	}
 	s.Grants = grants
 	s.DefaultRoles = defaultRoles(m.Get("default_roles"), roles[store.ScopeTenant], &grants)
+	if kind.Check != nil {
+		kind.Check(form{m, r}, &s)
+	}
 	required(m, &s)
-	r.mapping(m, &s)
+	r.mapping(m, kind, &s)
 	return s
+}
+
+// belongs reports a key that sources of this kind do not have. Where the kind is not known, each key may belong.
+func (r *reader) belongs(m *strictyaml.Mapping, key string, kind providers.Kind, of func(*providers.Descriptor) bool) bool {
+	var having []string
+	for i := range r.kinds {
+		if d := &r.kinds[i]; of(d) {
+			if kind == d.Kind || kind == "" {
+				return true
+			}
+			having = append(having, string(d.Kind))
+		}
+	}
+	m.Key(key).Fail("it is for "+list(having, " and "), "%s does not belong to a source of kind %s", key, kind)
+	return false
+}
+
+// setting reads a setting into the source. Where its kind is not known, the first that has the key says how it is read, so
+// that its faults are reported too.
+func (r *reader) setting(v strictyaml.Value, key string, s *providers.Source) {
+	for i := range r.kinds {
+		d := &r.kinds[i]
+		setting := d.Setting(key)
+		if setting == nil || s.Kind != "" && s.Kind != d.Kind {
+			continue
+		}
+		if s.Kind == "" {
+			s = &providers.Source{}
+			if d.Config != nil {
+				s.Config = d.Config()
+			}
+		}
+		setting.Read(value{v, r}, s)
+		return
+	}
 }
 
 var sourceNames = regexp.MustCompile(`^[a-z0-9-]{1,63}$`)
@@ -145,47 +174,22 @@ func sourceName(v strictyaml.Value) string {
 	return ""
 }
 
-func sourceKind(m *strictyaml.Mapping) providers.Kind {
-	v := m.Require("kind", "one of oidc, saml, feed")
+func (r *reader) sourceKind(m *strictyaml.Mapping) providers.Kind {
+	names := r.kinds.Names()
+	v := m.Require("kind", "one of "+strings.Join(names, ", "))
 	kind := providers.Kind(v.Text())
 	if kind == "" && !v.IsText() {
 		return ""
 	}
-	if !slices.Contains(everyKind, kind) {
-		v.Fail(strictyaml.DidYouMean(string(kind), []string{"oidc", "saml", "feed"}), "there are no sources of kind %q", kind)
+	if !slices.Contains(names, string(kind)) {
+		v.Fail(strictyaml.DidYouMean(string(kind), names), "there are no sources of kind %q", kind)
 		return ""
 	}
 	return kind
 }
 
-// required reports what a source of its kind cannot do without, and what makes sense only together.
+// required reports what makes sense only together in a source of any kind.
 func required(m *strictyaml.Mapping, s *providers.Source) {
-	missing := func(key, hint string) {
-		if !m.Has(key) {
-			m.Fail(hint, "source %q has no %s", s.Name, key)
-		}
-	}
-	switch s.Kind {
-	case providers.KindOIDC:
-		missing("issuer", "exactly the iss claim of its tokens")
-		if len(s.CommandAudiences) == 0 {
-			missing("audiences", "the client ids that its tokens are made for")
-		}
-		commandTokens(m, s)
-	case providers.KindSAML:
-		if m.Has("metadata_file") == m.Has("metadata_url") {
-			m.Fail("set one of them", "source %q needs metadata_file or metadata_url", s.Name)
-		}
-		missing("entity_id", "what the identity provider knows us by")
-		missing("acs_url", "where the identity provider sends its responses")
-		if m.Has("key_file") != m.Has("certificate_file") {
-			m.Fail("set both or neither", "source %q: key_file and certificate_file go together", s.Name)
-		}
-	case providers.KindFeed:
-		if s.Format == "" {
-			s.Format = "user"
-		}
-	}
 	if s.TrustEmail && len(s.Domains) == 0 {
 		m.Key("trust_email").Fail("list the domains whose addresses it vouches for", "source %q: trust_email needs domains", s.Name)
 	}
@@ -194,183 +198,55 @@ func required(m *strictyaml.Mapping, s *providers.Source) {
 	}
 }
 
-// sameTokens refuses two sources of a tenant that one token would satisfy, or whose identities could not be told apart.
-func sameTokens(all []declaredSource) {
+// apart refuses sources of a tenant that one event would satisfy, or whose identities could not be told apart.
+func (r *reader) apart(all []declaredSource) {
 	for i, s := range all {
 		for _, other := range all[:i] {
-			if s.Clashes(other.Source) {
+			if r.kinds.Clash(s.Source, other.Source) {
 				s.at.Fail("an identity must belong to one source; make them one, or have one of the identity providers use another name",
 					"sources %q and %q have the same issuer %s", other.Name, s.Name, s.Issuer)
 			}
-			if s.Kind != providers.KindOIDC || other.Kind != s.Kind || s.Issuer == "" || s.Issuer != other.Issuer {
-				continue
+		}
+	}
+	for i := range r.kinds {
+		d := &r.kinds[i]
+		if d.Apart == nil {
+			continue
+		}
+		var same []providers.Source
+		var at []strictyaml.Value
+		for _, s := range all {
+			if s.Kind == d.Kind {
+				same, at = append(same, s.Source), append(at, s.at)
 			}
-			for _, audience := range slices.Concat(s.Audiences, s.CommandAudiences) {
-				if slices.Contains(other.Audiences, audience) || slices.Contains(other.CommandAudiences, audience) {
-					s.at.Fail("a token must belong to one source; make them one, or use client ids of their own",
-						"sources %q and %q have the same issuer and audience %q", other.Name, s.Name, audience)
-				}
-			}
+		}
+		for _, c := range d.Apart(same) {
+			at[c.Source].Fail(c.Hint, "%s", c.Message)
 		}
 	}
 }
 
-// sameAssertions reports whether an assertion for the one SAML source is one for the other too.
-func sameAssertions(a, b providers.Source) bool {
-	idp := a.Metadata != "" && a.Metadata == b.Metadata || a.MetadataURL != "" && a.MetadataURL == b.MetadataURL
-	return a.Kind == providers.KindSAML && b.Kind == a.Kind && a.EntityID == b.EntityID && a.ACSURL == b.ACSURL && (idp || a.Issuer != "") && a.Issuer == b.Issuer
-}
-
-// pin pins a SAML source to the name of its identity provider.
+// pin pins a source to the name of its identity provider, where that names itself.
 func (r *reader) pin(m *strictyaml.Mapping, s *providers.Source) {
-	if s.Kind == providers.KindSAML && s.Issuer != "" {
+	kind, _ := r.kinds.Of(s.Kind)
+	switch {
+	case kind.Pin == nil:
+		return
+	case s.Issuer != "":
 		r.written[sourceKeyOf{s.Tenant, s.Name}] = true
-	}
-	if s.Kind != providers.KindSAML || s.Issuer != "" || r.options.EntityID == nil {
+		return
+	case r.options.ReadIssuer == nil:
 		return
 	}
-	id, err := r.options.EntityID(*s)
+	id, err := r.options.ReadIssuer(*s)
 	switch {
 	case err == nil:
 		s.Issuer = id
-	case s.MetadataURL != "":
+	case kind.Pin.URL(*s) != "":
 		r.unread = append(r.unread, unreadSource{s.Tenant, s.Name, err})
 	default:
-		m.Key("metadata_file").Fail("name the identity provider by its entityID in issuer", "source %q: %v", s.Name, err)
+		m.Key(kind.Pin.Key).Fail(kind.Pin.Hint, "source %q: %v", s.Name, err)
 	}
-}
-
-// issuer is the iss claim of an OIDC source's tokens. For a SAML source it is the entityID of its IdP; it is needed where
-// the metadata describe several, and read from them otherwise.
-func (r *reader) issuer(v strictyaml.Value, s *providers.Source) {
-	if s.Kind == providers.KindSAML {
-		s.Issuer = entityURI(v)
-		return
-	}
-	s.Issuer = webURL(v, "issuer")
-	if strings.ContainsAny(s.Issuer, "?#") {
-		v.Fail("exactly the iss claim of its tokens", "an issuer has neither query nor fragment")
-	}
-}
-
-func (r *reader) audiences(v strictyaml.Value, s *providers.Source) {
-	s.Audiences, _ = texts(v)
-	if v.IsEmptyList() {
-		v.Fail("name the client ids that its tokens are made for", "audiences is empty")
-	}
-}
-
-// commandTokens refuses a source whose tokens for commands nothing tells from those of logins: whoever can log in would be
-// an administrator.
-func commandTokens(m *strictyaml.Mapping, s *providers.Source) {
-	marked := len(s.CommandAudiences) > 0 || s.CommandsClaim != ""
-	switch {
-	case s.Commands && !marked:
-		m.Key("commands").Fail("set command_audiences, which no login has, or commands_claim, which its issuer sets for administrators alone",
-			"source %q: nothing tells tokens that carry commands from those of logins", s.Name)
-	case !s.Commands && marked:
-		m.Fail("add commands: true, or take them out", "source %q: command_audiences and commands_claim are for a source with commands: true", s.Name)
-	}
-}
-
-// commandAudiencesApart refuses audiences of commands that logins of the tenant have too.
-func commandAudiencesApart(all []declaredSource) {
-	for _, s := range all {
-		for _, other := range all {
-			for _, audience := range s.CommandAudiences {
-				if slices.Contains(other.Audiences, audience) {
-					s.at.Fail("let administrators' tools use a client id or resource of their own",
-						"source %q takes commands for the audience %q, which logins of source %q have", s.Name, audience, other.Name)
-				}
-			}
-		}
-	}
-}
-
-func (r *reader) commandAudiences(v strictyaml.Value, s *providers.Source) {
-	s.CommandAudiences, _ = texts(v)
-	if v.IsEmptyList() {
-		v.Fail("name the audiences of tokens that may carry commands", "command_audiences is empty")
-	}
-}
-
-// commandsClaim is the name of a claim that must be true, or "name=value" for one that must be, or hold, that text.
-func (r *reader) commandsClaim(v strictyaml.Value, s *providers.Source) {
-	s.CommandsClaim = v.Text()
-	if name, value, valued := strings.Cut(s.CommandsClaim, "="); v.IsText() && (name == "" || valued && value == "") {
-		v.Fail("as in idpsync_commands, or groups=idpsync-admins", "commands_claim names no claim")
-	}
-}
-
-// algorithms are those JWS algorithms that prove who signed: asymmetric ones.
-func algorithms() []string {
-	return []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
-}
-
-func (r *reader) algorithms(v strictyaml.Value, s *providers.Source) {
-	names, places := texts(v)
-	for i, alg := range names {
-		switch {
-		case slices.Contains(algorithms(), alg):
-			s.Algorithms = append(s.Algorithms, alg)
-		case strings.EqualFold(alg, "none"):
-			places[i].Fail("remove it", "algorithm none proves nothing")
-		case strings.HasPrefix(strings.ToUpper(alg), "HS"):
-			places[i].Fail("use the issuer's RS256 or ES256", "algorithm %s shares its key with whoever checks it", alg)
-		default:
-			places[i].Fail(strictyaml.DidYouMean(alg, algorithms()), "unknown algorithm %q", alg)
-		}
-	}
-	if v.IsEmptyList() {
-		v.Fail("leave it out for RS256", "algorithms is empty")
-	}
-}
-
-func (r *reader) metadataFile(v strictyaml.Value, s *providers.Source) {
-	if v.Text() == "" {
-		return
-	}
-	s.Metadata = string(r.contents(v, 1<<20))
-}
-
-func (r *reader) entityID(v strictyaml.Value, s *providers.Source) { s.EntityID = entityURI(v) }
-
-// entityURI reads the name of a SAML entity (SAML 2.0 core section 8.3.6).
-func entityURI(v strictyaml.Value) string {
-	id := v.Text()
-	if u, err := url.Parse(id); id != "" && (err != nil || u.Scheme == "" || len(id) > 1024) {
-		v.Fail("a URI of at most 1024 characters, as in https://sp.example/saml", "entity id %q is not a URI", id)
-	}
-	return id
-}
-
-// keyFile checks a PEM file that stays where it is, and returns its absolute path.
-func (r *reader) keyFile(v strictyaml.Value, private bool) string {
-	if v.Text() == "" {
-		return ""
-	}
-	data := r.contents(v, 1<<20)
-	if data == nil {
-		return ""
-	}
-	file := r.path(v.Text())
-	if !strings.Contains(string(data), "-----BEGIN ") {
-		v.Fail("convert it with openssl", "%s is not a PEM file", r.beside(v.Text()))
-	}
-	if info, err := os.Stat(file); private && err == nil && info.Mode().Perm()&0o077 != 0 {
-		r.warn(v, "chmod 600 "+r.beside(v.Text()), "others than its owner can read the private key (mode %04o)", info.Mode().Perm())
-	}
-	return file
-}
-
-func (r *reader) allowSHA1(v strictyaml.Value, s *providers.Source) {
-	if s.AllowSHA1 = v.Bool(); s.AllowSHA1 {
-		r.warn(v, "move the identity provider to RSA-SHA256", "SHA-1 signatures can be forged with effort")
-	}
-}
-
-func (r *reader) format(v strictyaml.Value, s *providers.Source) {
-	s.Format = word(v, "format", "user", "scim")
 }
 
 func (r *reader) linkByEmail(v strictyaml.Value, s *providers.Source) {
@@ -415,48 +291,7 @@ func keyTime(v strictyaml.Value, least time.Duration) time.Duration {
 	return d
 }
 
-// word reads one of a few words.
-func word(v strictyaml.Value, what string, words ...string) string {
-	s := v.Text()
-	if s == "" && !v.IsText() || slices.Contains(words, s) {
-		return s
-	}
-	v.Fail(strictyaml.DidYouMean(s, words), "%s cannot be %q", what, s)
-	return ""
-}
-
-// webURL reads an https URL, or an http one on loopback.
-func webURL(v strictyaml.Value, what string) string {
-	s := v.Text()
-	if s == "" && !v.IsText() {
-		return ""
-	}
-	u, err := url.Parse(s)
-	switch {
-	case err != nil || u.Host == "" || u.Opaque != "":
-		v.Fail("as in https://acme.example/path", "%s is not a URL: %q", what, s)
-	case u.User != nil:
-		v.Fail("remove it; secrets are files", "%s holds a user name or password", what)
-		return ""
-	case u.Scheme == "http" && !loopback(u.Hostname()):
-		v.Fail("use https; http is for loopback only", "%s is not https: %s", what, s)
-	case u.Scheme != "http" && u.Scheme != "https":
-		v.Fail("use https", "%s is not https: %s", what, s)
-	default:
-		return s
-	}
-	return ""
-}
-
-func loopback(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.IsLoopback()
-}
-
-func list[T ~string](items []T, and string) string {
+func list(items []string, and string) string {
 	s := ""
 	for i, item := range items {
 		switch {
@@ -466,7 +301,7 @@ func list[T ~string](items []T, and string) string {
 		default:
 			s += ", "
 		}
-		s += fmt.Sprint(item)
+		s += item
 	}
 	return s
 }

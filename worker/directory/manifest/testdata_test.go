@@ -4,7 +4,15 @@ import (
 	"flag"
 	"os"
 	"testing"
+
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/providers/feed"
+	"github.com/idpsync/idpsync/providers/oidc"
+	"github.com/idpsync/idpsync/providers/saml"
 )
+
+// kinds are those of which sources are declared in these tests.
+func kinds() providers.Kinds { return providers.Kinds{oidc.Kind(), saml.Kind(), feed.Kind()} }
 
 var update = flag.Bool("update", false, "write the golden files anew")
 

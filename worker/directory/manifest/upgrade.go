@@ -15,10 +15,11 @@ import (
 
 // UpgradeOptions are what an upgrade needs beside the store.
 type UpgradeOptions struct {
-	// EntityID reads the entityID of a SAML source's identity provider, where that can be done now.
-	EntityID func(providers.Source) (string, error)
-	Who      string
-	Now      func() time.Time
+	Kinds providers.Kinds
+	// ReadIssuer reads the issuer of a source whose identity provider names itself, where that can be done now.
+	ReadIssuer func(providers.Source) (string, error)
+	Who        string
+	Now        func() time.Time
 }
 
 // An Upgraded is one thing that an upgrade could not tell, or that an operator should know of.
@@ -73,21 +74,22 @@ func (u *upgrade) load(ctx context.Context) error {
 		return err
 	}
 	u.declared = d.Sources
-	if u.sources, err = sourcesOf(d); err != nil {
+	if u.sources, err = sourcesOf(u.o.Kinds, d); err != nil {
 		return err
 	}
-	u.withdrawn, err = sourcesOf(store.Directory{Sources: rows})
+	u.withdrawn, err = sourcesOf(u.o.Kinds, store.Directory{Sources: rows})
 	return err
 }
 
-// pinSources writes down the entityID of SAML sources that were applied before that was done.
+// pinSources writes down the issuer of sources whose identity provider names itself, and that were applied before that
+// was done.
 func (u *upgrade) pinSources(ctx context.Context) error {
 	for i := range u.sources {
 		s := &u.sources[i]
-		if s.Kind != providers.KindSAML || s.Issuer != "" {
+		if !u.o.Kinds.Pinned(s.Kind) || s.Issuer != "" {
 			continue
 		}
-		id, err := u.entityID(ctx, *s)
+		id, err := u.issuer(ctx, *s)
 		if err != nil {
 			u.stands(s.Tenant, "apply the directory again while its metadata can be read, or with issuer set; its events wait until then",
 				"source %s: the entityID of its identity provider is not known: %v", s.Name, err)
@@ -96,7 +98,7 @@ func (u *upgrade) pinSources(ctx context.Context) error {
 		pinned := *s
 		pinned.Issuer = id
 		if other := slices.IndexFunc(u.sources, func(o providers.Source) bool {
-			return o.Tenant == s.Tenant && o.Name != s.Name && pinned.Clashes(o)
+			return o.Tenant == s.Tenant && o.Name != s.Name && u.o.Kinds.Clash(pinned, o)
 		}); other >= 0 {
 			u.stands(s.Tenant, "find out who runs this identity provider; correct or remove one of the sources and apply. Its events wait until then",
 				"source %s: its identity provider calls itself %s, which is the issuer of source %s", s.Name, id, u.sources[other].Name)
@@ -117,11 +119,11 @@ func (u *upgrade) pinSources(ctx context.Context) error {
 	return nil
 }
 
-// entityID finds the entityID in the metadata document; or it is the only issuer under which the source has made
-// identities or shown certificates.
-func (u *upgrade) entityID(ctx context.Context, s providers.Source) (string, error) {
-	if s.Metadata != "" {
-		return u.o.EntityID(s)
+// issuer reads the issuer from what the source holds; or it is the only one under which the source has made identities or
+// shown certificates.
+func (u *upgrade) issuer(ctx context.Context, s providers.Source) (string, error) {
+	if kind, _ := u.o.Kinds.Of(s.Kind); kind.Pin.URL(s) == "" {
+		return u.o.ReadIssuer(s)
 	}
 	known, err := u.st.SourceIssuers(ctx, s.Tenant, s.Name)
 	if err != nil {
@@ -130,7 +132,7 @@ func (u *upgrade) entityID(ctx context.Context, s providers.Source) (string, err
 	if len(known) == 1 {
 		return known[0], nil
 	}
-	return u.o.EntityID(s)
+	return u.o.ReadIssuer(s)
 }
 
 // pinIdentities finds out the kind of source that identities belong to: that of the source that made them.
@@ -177,7 +179,7 @@ func (u *upgrade) kindOf(g store.IdentityGroup) providers.Kind {
 		}
 		kind = s.Kind
 	}
-	if kind != providers.KindOIDC && kind != providers.KindSAML {
+	if d, _ := u.o.Kinds.Of(kind); !d.Login() {
 		return ""
 	}
 	return kind
@@ -191,7 +193,7 @@ func (u *upgrade) reservations(tenants []string) []store.Reservation {
 		all = append(all, store.Reservation{Tenant: t, Source: providers.AdminSource})
 	}
 	for _, s := range slices.Concat(u.sources, u.withdrawn) {
-		if r, ok := reservation(s); ok && slices.Contains(tenants, s.Tenant) {
+		if r, ok := reservation(u.o.Kinds, s); ok && slices.Contains(tenants, s.Tenant) {
 			all = append(all, r)
 		}
 	}

@@ -81,7 +81,7 @@ func (f *formerStore) exec(statement string) {
 // upgrade runs an upgrade and returns what it reports, each as the name of its tenant and what it says.
 func (f *formerStore) upgrade(entityID func(providers.Source) (string, error)) []string {
 	f.t.Helper()
-	report, err := manifest.Upgrade(f.t.Context(), f.store, manifest.UpgradeOptions{EntityID: entityID, Who: "ann", Now: func() time.Time { return storetest.Time }})
+	report, err := manifest.Upgrade(f.t.Context(), f.store, manifest.UpgradeOptions{Kinds: kinds(), ReadIssuer: entityID, Who: "ann", Now: func() time.Time { return storetest.Time }})
 	if err != nil {
 		f.t.Fatalf("upgrade: %v", err)
 	}

@@ -26,7 +26,9 @@ func (r *reader) warningsOf(tenants strictyaml.Value) {
 		for _, item := range tenant.Get("sources").List() {
 			s := placedSource{r.read[len(all)], item.Mapping(), tenant.Get("name").Text()}
 			r.warnOfSharedTokens(s, all)
-			r.warnOfIssuer(s)
+			if kind, _ := r.kinds.Of(s.Kind); kind.Warn != nil {
+				kind.Warn(form{s.at, r}, s.Source)
+			}
 			r.warnOfDomains(s)
 			all = append(all, s)
 		}
@@ -53,46 +55,27 @@ func (r *reader) warnOfRoles(v strictyaml.Value) {
 // warnOfSharedTokens finds sources of other tenants that one token or assertion satisfies too. Which tenant it is for is
 // then decided by whoever publishes it, and not by the identity provider.
 func (r *reader) warnOfSharedTokens(s placedSource, others []placedSource) {
+	kind, _ := r.kinds.Of(s.Kind)
+	if kind.Shared == nil {
+		return
+	}
 	for _, other := range others {
 		if other.tenant == s.tenant || other.Kind != s.Kind {
 			continue
 		}
-		if sameAssertions(other.Source, s.Source) {
-			r.warn(s.at.Get("name"), "give each tenant an entity_id or acs_url of its own; one login could be published to either",
-				"source %q of tenant %s and source %q of tenant %s take the same assertions", other.Name, other.tenant, s.Name, s.tenant)
+		for _, shared := range kind.Shared(s.Source, other.Source) {
+			r.warn(s.at.Get(shared.Key), shared.Hint, "source %q of tenant %s and source %q of tenant %s take the same %s", other.Name, other.tenant, s.Name, s.tenant, shared.What)
 		}
-		if s.Kind != providers.KindOIDC || s.Issuer != other.Issuer {
-			continue
-		}
-		for _, audience := range s.Audiences {
-			if slices.Contains(other.Audiences, audience) {
-				r.warn(s.at.Get("issuer"), "give each tenant a client id of its own; one login could be published to either",
-					"source %q of tenant %s and source %q of tenant %s take the same tokens: issuer %s, audience %q", other.Name, other.tenant, s.Name, s.tenant, s.Issuer, audience)
-			}
-		}
-	}
-}
-
-func (r *reader) warnOfIssuer(s placedSource) {
-	if s.Kind != providers.KindOIDC {
-		return
-	}
-	if issuerTemplate(s.Issuer) {
-		r.warn(s.at.Get("issuer"), "write the issuer of one directory, as in https://login.microsoftonline.com/<directory id>/v2.0",
-			"source %q: %s stands for many directories: no token names it as its iss, so that every login is refused", s.Name, s.Issuer)
-	}
-	if s.Commands && publicIssuer(s.Issuer) {
-		r.warn(s.at.Get("commands"), "take commands from an issuer of your own, or with credentials: idpsync credential create",
-			"anyone can get a token of %s, and with commands: true it may carry commands with all grants of source %q", s.Issuer, s.Name)
 	}
 }
 
 func (r *reader) warnOfDomains(s placedSource) {
+	kind, _ := r.kinds.Of(s.Kind)
 	switch {
-	case s.Kind == providers.KindFeed && (!s.TrustEmail || len(s.Domains) == 0):
+	case !kind.Login() && (!s.TrustEmail || len(s.Domains) == 0):
 		r.warn(s.at.Get("name"), "set trust_email: true and the domains whose addresses it vouches for",
 			"feed %q speaks for no domain: the addresses of its users are not reserved, so that others may have the same", s.Name)
-	case s.Kind != providers.KindFeed && len(s.Domains) == 0:
+	case kind.Login() && len(s.Domains) == 0:
 		r.warn(s.at.Get("name"), "list the domains whose addresses it may speak for",
 			"source %q has no domains: its logins take no provisioned user, link to none, and make no user the owner", s.Name)
 	}

@@ -23,7 +23,7 @@ func warnOfPolicies(rows []store.Policy) strictyaml.Faults {
 
 // testdata/warnings.yaml has each thing that is warned of, and its golden file what people read.
 func TestWarnings(t *testing.T) {
-	d, err := manifest.Load("testdata/warnings.yaml", manifest.Options{WarnOfPolicies: warnOfPolicies})
+	d, err := manifest.Load("testdata/warnings.yaml", manifest.Options{Kinds: kinds(), WarnOfPolicies: warnOfPolicies})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ tenants:
       - {name: okta, kind: oidc, issuer: https://acme.okta.example, audiences: [globex], domains: [globex.example], grants: [user]}
       - {name: adfs, kind: saml, metadata_url: https://idp.example/m, entity_id: https://sp.example, acs_url: https://sp.example/globex, trust_email: true, domains: [globex.example]}
 policies: policies/
-`), manifest.Options{WarnOfPolicies: warnOfPolicies})
+`), manifest.Options{Kinds: kinds(), WarnOfPolicies: warnOfPolicies})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +101,7 @@ func TestCommandsOfPublicIssuersAreWarnedOf(t *testing.T) {
 	}
 	for i, issuer := range slices.Concat(public, ownedByOne) {
 		d, err := manifest.Parse("d.yaml", []byte(tenant(`
-      - {name: x, kind: oidc, issuer: "`+issuer+`", audiences: [x], commands: true, commands_claim: admin, domains: [acme.example]}`)), manifest.Options{})
+      - {name: x, kind: oidc, issuer: "`+issuer+`", audiences: [x], commands: true, commands_claim: admin, domains: [acme.example]}`)), manifest.Options{Kinds: kinds()})
 		if err != nil {
 			t.Errorf("%s is refused: %v", issuer, err)
 			continue

@@ -1,4 +1,4 @@
-package manifest
+package oidc
 
 import (
 	"net/url"
