@@ -12,13 +12,14 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/fault"
 	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
 
 // refusing lets the database refuse every transaction that holds a user of this address, as it would for a bad row.
-func refusing(address string, tries *atomic.Int64) workertest.Hook {
-	return workertest.At(workertest.InTransaction, func(ctx context.Context, c workertest.Call) error {
+func refusing(address string, tries *atomic.Int64) fault.Hook {
+	return fault.At(fault.InTransaction, func(ctx context.Context, c fault.Call) error {
 		tries.Add(1)
 		found, err := c.Tx.Find(ctx, []store.Lookup{{Tenant: acme, EmailKey: address}})
 		if err != nil {
@@ -77,11 +78,11 @@ func together(t *testing.T, d *workertest.Deployment, source string, n int, publ
 	p := d.Process(func(c *worker.Config) { c.Loops = 1 })
 	release := make(chan struct{})
 	var transactions atomic.Int64
-	p.On(func(ctx context.Context, c workertest.Call) error {
+	p.On(func(ctx context.Context, c fault.Call) error {
 		switch {
-		case c.Point == workertest.BeforeStore && c.Method == "Batch":
+		case c.Point == fault.BeforeStore && c.Method == "Batch":
 			transactions.Add(1)
-		case c.Point == workertest.BeforeVerify && c.Envelope.EventID == "first":
+		case c.Point == fault.BeforeVerify && c.Envelope.EventID == "first":
 			select {
 			case <-release:
 			case <-ctx.Done():

@@ -14,6 +14,7 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/fault"
 	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 	"github.com/idpsync/idpsync/worker/workertest"
@@ -278,14 +279,14 @@ func TestRepeatedOrderDoesNothingTwice(t *testing.T) {
 }
 
 func TestOrderOfAWorkerThatDiesIsCarriedOutByAnother(t *testing.T) {
-	for name, dies := range map[string]func(c workertest.Call) bool{
-		"before commit":  func(c workertest.Call) bool { return c.Point == workertest.InTransaction },
-		"before publish": func(c workertest.Call) bool { return c.Point == workertest.BeforePublish },
-		"before the state is noted": func(c workertest.Call) bool {
-			return c.Point == workertest.BeforeStore && c.Method == "UpsertDeadLetters"
+	for name, dies := range map[string]func(c fault.Call) bool{
+		"before commit":  func(c fault.Call) bool { return c.Point == fault.InTransaction },
+		"before publish": func(c fault.Call) bool { return c.Point == fault.BeforePublish },
+		"before the state is noted": func(c fault.Call) bool {
+			return c.Point == fault.BeforeStore && c.Method == "UpsertDeadLetters"
 		},
-		"before ack": func(c workertest.Call) bool {
-			return c.Point == workertest.BeforeTell && c.Method == "ack" && c.Message.Stream() == stream.StreamReplays
+		"before ack": func(c fault.Call) bool {
+			return c.Point == fault.BeforeTell && c.Method == "ack" && c.Message.Stream() == stream.StreamReplays
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -297,7 +298,7 @@ func TestOrderOfAWorkerThatDiesIsCarriedOutByAnother(t *testing.T) {
 			letter := d.AwaitLetter("e1")
 			d.Settle()
 			d.Apply(mended)
-			p.On(func(_ context.Context, c workertest.Call) error {
+			p.On(func(_ context.Context, c fault.Call) error {
 				if dies(c) {
 					return p.Die()
 				}

@@ -16,6 +16,7 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/fault"
 	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 	"github.com/idpsync/idpsync/worker/workertest"
@@ -67,16 +68,16 @@ func TestSameTokenUnderAnotherIdExists(t *testing.T) {
 
 // Each point is where a process dies after the effect is committed; another one then finds the event delivered again.
 func TestDeathAtAnyPointLeavesOneEffectAndOneResult(t *testing.T) {
-	for name, dies := range map[string]func(c workertest.Call) bool{
-		"before commit":              func(c workertest.Call) bool { return c.Point == workertest.InTransaction },
-		"between commit and publish": func(c workertest.Call) bool { return c.Point == workertest.BeforePublish },
-		"after publish, before ack":  func(c workertest.Call) bool { return c.Point == workertest.AfterPublish },
-		"before ack":                 func(c workertest.Call) bool { return c.Point == workertest.BeforeTell },
+	for name, dies := range map[string]func(c fault.Call) bool{
+		"before commit":              func(c fault.Call) bool { return c.Point == fault.InTransaction },
+		"between commit and publish": func(c fault.Call) bool { return c.Point == fault.BeforePublish },
+		"after publish, before ack":  func(c fault.Call) bool { return c.Point == fault.AfterPublish },
+		"before ack":                 func(c fault.Call) bool { return c.Point == fault.BeforeTell },
 	} {
 		t.Run(name, func(t *testing.T) {
 			workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
 				p := d.Process(workertest.Mortal)
-				p.On(func(_ context.Context, c workertest.Call) error {
+				p.On(func(_ context.Context, c fault.Call) error {
 					if dies(c) {
 						return p.Die()
 					}
@@ -102,22 +103,22 @@ func TestDeathAtAnyPointLeavesOneEffectAndOneResult(t *testing.T) {
 }
 
 // isLetter reports whether a publish is of dead letters.
-func isLetter(c workertest.Call) bool {
+func isLetter(c fault.Call) bool {
 	return len(c.Outgoing) > 0 && strings.HasPrefix(c.Outgoing[0].Subject, "idpsync.deadletter.")
 }
 
 func TestDeathWhileRejectingLeavesOneDeadLetterAndOneResult(t *testing.T) {
-	for name, dies := range map[string]func(c workertest.Call) bool{
-		"before the dead letter":              func(c workertest.Call) bool { return c.Point == workertest.BeforePublish && isLetter(c) },
-		"between dead letter and result":      func(c workertest.Call) bool { return c.Point == workertest.AfterPublish && isLetter(c) },
-		"between result and term":             func(c workertest.Call) bool { return c.Point == workertest.AfterPublish && !isLetter(c) },
-		"with the term on its way and unsaid": func(c workertest.Call) bool { return c.Method == "term" },
+	for name, dies := range map[string]func(c fault.Call) bool{
+		"before the dead letter":              func(c fault.Call) bool { return c.Point == fault.BeforePublish && isLetter(c) },
+		"between dead letter and result":      func(c fault.Call) bool { return c.Point == fault.AfterPublish && isLetter(c) },
+		"between result and term":             func(c fault.Call) bool { return c.Point == fault.AfterPublish && !isLetter(c) },
+		"with the term on its way and unsaid": func(c fault.Call) bool { return c.Method == "term" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			d := workertest.New(t, workertest.Options{})
 			p := d.Process(workertest.Mortal)
-			p.On(func(_ context.Context, c workertest.Call) error {
+			p.On(func(_ context.Context, c fault.Call) error {
 				if dies(c) {
 					return p.Die()
 				}
@@ -148,7 +149,7 @@ func TestDatabaseAwayStopsPullingAndBurnsNoDeliveries(t *testing.T) {
 		away.Store(true)
 		all := make(chan struct{})
 		p := d.Process()
-		p.On(workertest.At(workertest.BeforeStore, func(ctx context.Context, c workertest.Call) error {
+		p.On(fault.At(fault.BeforeStore, func(ctx context.Context, c fault.Call) error {
 			if !away.Load() {
 				return nil
 			}
@@ -210,7 +211,7 @@ func TestCommitWhoseReplyIsLostHasOneEffectAndOneResult(t *testing.T) {
 	workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
 		var lost atomic.Bool
 		p := d.Process()
-		p.On(workertest.At(workertest.AfterStore, func(_ context.Context, c workertest.Call) error {
+		p.On(fault.At(fault.AfterStore, func(_ context.Context, c fault.Call) error {
 			if c.Method == "Batch" && !lost.Swap(true) {
 				return fmt.Errorf("%w: the reply of this commit is lost", store.ErrUnavailable)
 			}
@@ -230,7 +231,7 @@ func TestPublisherThatFailsLeavesTheEventToRedelivery(t *testing.T) {
 	d := workertest.New(t, workertest.Options{})
 	var failures atomic.Int64
 	p := d.Process()
-	p.On(workertest.At(workertest.BeforePublish, func(context.Context, workertest.Call) error {
+	p.On(fault.At(fault.BeforePublish, func(context.Context, fault.Call) error {
 		if failures.Add(1) <= 3 {
 			return errors.New("a fault of this test")
 		}
@@ -260,11 +261,11 @@ func TestDrainFinishesWhatWasPrefetchedAndNothingElse(t *testing.T) {
 		d.LogIn("keys", d.Person("reader")) // has them read
 		d.Await("keys")
 		d.Drained()
-		p.On(func(_ context.Context, c workertest.Call) error {
+		p.On(func(_ context.Context, c fault.Call) error {
 			switch c.Point {
-			case workertest.BeforeVerify:
+			case fault.BeforeVerify:
 				<-stored
-			case workertest.BeforePublish:
+			case fault.BeforePublish:
 				once.Do(func() { close(reached) })
 			}
 			return nil
@@ -305,7 +306,7 @@ func TestDrainThatTakesTooLongGivesBackWhatIsNotFinished(t *testing.T) {
 	p := d.Process(func(c *worker.Config) { c.Batch, c.Loops, c.DrainTimeout = 10, 2, 50*time.Millisecond })
 	reached := make(chan struct{})
 	var once sync.Once
-	p.On(workertest.At(workertest.BeforeStore, func(ctx context.Context, c workertest.Call) error {
+	p.On(fault.At(fault.BeforeStore, func(ctx context.Context, c fault.Call) error {
 		if c.Method != "Batch" {
 			return nil
 		}
@@ -338,7 +339,7 @@ func TestFullDeadLetterStreamLeavesTheOriginalWhereItIs(t *testing.T) {
 	p.Nap = time.Second
 	refused := make(chan struct{})
 	var once sync.Once
-	p.On(workertest.At(workertest.BeforeTell, func(_ context.Context, c workertest.Call) error {
+	p.On(fault.At(fault.BeforeTell, func(_ context.Context, c fault.Call) error {
 		if c.Method == "nak" {
 			once.Do(func() { close(refused) })
 		}

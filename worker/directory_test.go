@@ -11,6 +11,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/fault"
 	"github.com/idpsync/idpsync/worker/policy"
 	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/workertest"
@@ -69,7 +70,7 @@ func TestDirectoryThatCannotBeReadMakesEventsWait(t *testing.T) {
 	d := workertest.New(t, workertest.Options{Directory: withoutPing})
 	var away atomic.Bool
 	p := d.Process(never)
-	p.On(workertest.At(workertest.BeforeStore, func(_ context.Context, c workertest.Call) error {
+	p.On(fault.At(fault.BeforeStore, func(_ context.Context, c fault.Call) error {
 		if away.Load() && c.Method == "DirectoryRevision" {
 			return errors.New("a fault of this test")
 		}
@@ -96,7 +97,7 @@ func TestEventsOfASourceThatCannotWorkWaitUntilItIsMended(t *testing.T) {
 	var broken atomic.Bool
 	broken.Store(true)
 	p := d.Process()
-	p.On(workertest.At(workertest.BeforeFactory, func(_ context.Context, c workertest.Call) error {
+	p.On(fault.At(fault.BeforeFactory, func(_ context.Context, c fault.Call) error {
 		if broken.Load() && c.Source.Name == "ping" {
 			return errors.New("a fault of this test")
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/fault"
 	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 	"github.com/idpsync/idpsync/worker/workertest"
@@ -86,7 +87,7 @@ func TestEventThatWasStoredBeforeAnUpgradeKeepsItsID(t *testing.T) {
 				t.Parallel()
 				d := workertest.New(t, workertest.Options{})
 				p := d.Process(workertest.Mortal)
-				p.On(workertest.At(workertest.BeforePublish, func(context.Context, workertest.Call) error { return p.Die() }))
+				p.On(fault.At(fault.BeforePublish, func(context.Context, fault.Call) error { return p.Die() }))
 				p.Run()
 				seq := d.PublishWith(okta, "", d.Login(d.Person("ada")), test.header)
 				p.AwaitDeath()

@@ -14,6 +14,7 @@ import (
 
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/fault"
 	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 	"github.com/idpsync/idpsync/worker/workertest"
@@ -29,7 +30,7 @@ func TestProviderThatFailsInAnUnforeseenWayFailsOneEvent(t *testing.T) {
 			t.Parallel()
 			d := workertest.New(t, workertest.Options{})
 			p := d.Process(func(c *worker.Config) { c.Loops = 1 })
-			p.On(workertest.At(workertest.BeforeVerify, func(_ context.Context, c workertest.Call) error {
+			p.On(fault.At(fault.BeforeVerify, func(_ context.Context, c fault.Call) error {
 				if strings.HasPrefix(c.Envelope.EventID, "poison") {
 					fail()
 				}
@@ -62,7 +63,7 @@ func TestProviderThatHangsHoldsItsBatchAndNothingElse(t *testing.T) {
 	d := workertest.New(t, workertest.Options{})
 	p := d.Process(func(c *worker.Config) { c.DrainTimeout = 50 * time.Millisecond })
 	hangs := make(chan struct{})
-	p.On(workertest.At(workertest.BeforeVerify, func(ctx context.Context, c workertest.Call) error {
+	p.On(fault.At(fault.BeforeVerify, func(ctx context.Context, c fault.Call) error {
 		if c.Envelope.EventID != "hangs" {
 			return nil
 		}
@@ -123,7 +124,7 @@ func TestEventThatKillsItsProcessIsFoundAndTheInnocentsAreUntouched(t *testing.T
 func TestEventThatWasAloneInTheHandsOfADeadWorkerIsTheCulprit(t *testing.T) {
 	workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
 		first := d.Process(workertest.Mortal)
-		first.On(workertest.At(workertest.InTransaction, func(context.Context, workertest.Call) error { return first.Die() }))
+		first.On(fault.At(fault.InTransaction, func(context.Context, fault.Call) error { return first.Die() }))
 		var culprit uint64
 		for i := range 5 {
 			seq := d.Publish(okta, fmt.Sprintf("e%d", i), d.Login(d.Person(fmt.Sprintf("p%d", i))))
@@ -155,7 +156,7 @@ func TestEventDeliveredOftenIsProcessedAloneAndCreates(t *testing.T) {
 	d.LogIn("e2", d.Person("grace"))
 	for range 3 {
 		p := d.Process(workertest.Mortal)
-		p.On(workertest.At(workertest.InTransaction, func(context.Context, workertest.Call) error { return p.Die() }))
+		p.On(fault.At(fault.InTransaction, func(context.Context, fault.Call) error { return p.Die() }))
 		p.Run()
 		p.AwaitDeath()
 	}
@@ -178,13 +179,13 @@ func TestWorkerThatIsOutOfTimeAccusesNobody(t *testing.T) {
 	d.LogIn("e1", d.Person("ada"))
 	for range 3 {
 		p := d.Process(workertest.Mortal)
-		p.On(workertest.At(workertest.InTransaction, func(context.Context, workertest.Call) error { return p.Die() }))
+		p.On(fault.At(fault.InTransaction, func(context.Context, fault.Call) error { return p.Die() }))
 		p.Run()
 		p.AwaitDeath()
 	}
 	p := d.Process(func(c *worker.Config) { c.DrainTimeout = 50 * time.Millisecond })
 	reached := make(chan struct{})
-	p.On(workertest.At(workertest.BeforeStore, func(ctx context.Context, c workertest.Call) error {
+	p.On(fault.At(fault.BeforeStore, func(ctx context.Context, c fault.Call) error {
 		if c.Method != "Batch" {
 			return nil
 		}
@@ -213,7 +214,7 @@ func TestDrainIsBoundedForParkedEventsToo(t *testing.T) {
 	d.Eventually("for the event to be parked", func() bool { return d.Counts().Parked == 1 })
 	d.Second.SetDown(false)
 	reached := make(chan struct{}, 100)
-	p.On(workertest.At(workertest.BeforeStore, func(_ context.Context, c workertest.Call) error {
+	p.On(fault.At(fault.BeforeStore, func(_ context.Context, c fault.Call) error {
 		if c.Method != "Batch" {
 			return nil
 		}
@@ -252,8 +253,8 @@ func TestMarkersThatCouldNotBeClearedAreSweptLater(t *testing.T) {
 		})
 		p := d.Process()
 		var failed atomic.Int32
-		p.On(func(_ context.Context, c workertest.Call) error {
-			if c.Point == workertest.BeforeStore && c.Method == "ClearInFlight" && failed.Add(1) <= 3 {
+		p.On(func(_ context.Context, c fault.Call) error {
+			if c.Point == fault.BeforeStore && c.Method == "ClearInFlight" && failed.Add(1) <= 3 {
 				return store.ErrUnavailable
 			}
 			return nil

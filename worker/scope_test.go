@@ -11,6 +11,7 @@ import (
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/store/storetest"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/fault"
 	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 	"github.com/idpsync/idpsync/worker/workertest"
@@ -215,7 +216,7 @@ func TestARedeliveredMessageFindsItsEffectWithoutItsCredential(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
 				p := d.Process(workertest.Mortal)
-				p.On(workertest.At(workertest.BeforePublish, func(context.Context, workertest.Call) error { return p.Die() }))
+				p.On(fault.At(fault.BeforePublish, func(context.Context, fault.Call) error { return p.Die() }))
 				p.Run()
 				id, token := sender(d, "hr")
 				d.PublishWith(commandSubject, "order-1", workertest.Payload(tenantUser("ada", "oidc")), bearer(token))
@@ -329,7 +330,7 @@ func TestTheEventIdsOfAJWTAreItsSubjects(t *testing.T) {
 func TestARedeliveredMessageFindsItsEffectInWhateverScope(t *testing.T) {
 	workertest.Each(t, workertest.Options{Directory: commanding}, func(t *testing.T, d *workertest.Deployment) {
 		p := d.Process(workertest.Mortal)
-		p.On(workertest.At(workertest.BeforePublish, func(context.Context, workertest.Call) error { return p.Die() }))
+		p.On(fault.At(fault.BeforePublish, func(context.Context, fault.Call) error { return p.Die() }))
 		p.Run()
 		d.PublishWith(commandSubject, "order-1", workertest.Payload(tenantUser("x", "oidc")), bearer(token(t, d, "ann")))
 		p.AwaitDeath()

@@ -7,6 +7,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/fault"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
 
@@ -14,7 +15,7 @@ import (
 func TestStrandedCommandWithAPasswordThatHadItsEffectGetsItsResult(t *testing.T) {
 	d := workertest.New(t, workertest.Options{})
 	p := d.Process(func(c *worker.Config) { c.DurablePasswords = true })
-	p.On(workertest.At(workertest.BeforePublish, func(context.Context, workertest.Call) error {
+	p.On(fault.At(fault.BeforePublish, func(context.Context, fault.Call) error {
 		if d.State().Stranded > 0 {
 			return nil
 		}

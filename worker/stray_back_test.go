@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/idpsync/idpsync/worker/fault"
 	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 	"github.com/idpsync/idpsync/worker/workertest"
@@ -24,7 +25,7 @@ func TestParkedEventThatComesBackStaysParked(t *testing.T) {
 	}
 	p := d.Process()
 	removed := make(chan struct{}, 100)
-	p.On(workertest.At(workertest.BeforeBroker, func(_ context.Context, c workertest.Call) error {
+	p.On(fault.At(fault.BeforeBroker, func(_ context.Context, c fault.Call) error {
 		switch c.Method {
 		case "Stranded":
 			p.LooksStranded(record.Stored(event))

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/idpsync/idpsync/worker/fault"
 	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 	"github.com/idpsync/idpsync/worker/workertest"
@@ -23,7 +24,7 @@ func TestEventThatLooksStrandedOnceIsLeftAlone(t *testing.T) {
 	p := d.Process()
 	p.LooksStranded(record.Stored(event))
 	var looks atomic.Int64
-	p.On(workertest.At(workertest.BeforeBroker, func(_ context.Context, c workertest.Call) error {
+	p.On(fault.At(fault.BeforeBroker, func(_ context.Context, c fault.Call) error {
 		if c.Method == "Stranded" {
 			looks.Add(1)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/idpsync/idpsync/worker/fault"
 	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 	"github.com/idpsync/idpsync/worker/workertest"
@@ -36,7 +37,7 @@ func TestStrandedEventBecomesADeadLetterAndLeavesTheStream(t *testing.T) {
 func TestStrandedEventThatHadItsEffectGetsItsResult(t *testing.T) {
 	workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
 		p := d.Process(workertest.Mortal)
-		p.On(workertest.At(workertest.BeforePublish, func(context.Context, workertest.Call) error { return p.Die() }))
+		p.On(fault.At(fault.BeforePublish, func(context.Context, fault.Call) error { return p.Die() }))
 		p.Run()
 		d.LogIn("e1", d.Person("ada"))
 		p.AwaitDeath() // the effect is committed, nobody knows
@@ -63,8 +64,8 @@ func TestStrandedEventStaysUntilItsDeadLetterIsStored(t *testing.T) {
 	seq := d.Publish(okta, "e1", d.Login(d.Person("ada")))
 	d.Exhaust(stream.LaneLogins)
 	p := d.Process(workertest.Mortal)
-	p.On(func(_ context.Context, c workertest.Call) error {
-		if c.Point == workertest.BeforeBroker && c.Method == "Remove" {
+	p.On(func(_ context.Context, c fault.Call) error {
+		if c.Point == fault.BeforeBroker && c.Method == "Remove" {
 			return p.Die()
 		}
 		return nil

@@ -9,6 +9,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/fault"
 	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
@@ -81,14 +82,14 @@ func TestOneIdempotencyKeyFromManyCallersHasOneEffect(t *testing.T) {
 }
 
 func TestResultOwedByADeadWorkerIsPublishedOnceByAnother(t *testing.T) {
-	for name, dies := range map[string]func(c workertest.Call) bool{
-		"before publish": func(c workertest.Call) bool { return c.Point == workertest.BeforePublish },
-		"after publish":  func(c workertest.Call) bool { return c.Point == workertest.AfterPublish },
+	for name, dies := range map[string]func(c fault.Call) bool{
+		"before publish": func(c fault.Call) bool { return c.Point == fault.BeforePublish },
+		"after publish":  func(c fault.Call) bool { return c.Point == fault.AfterPublish },
 	} {
 		t.Run(name, func(t *testing.T) {
 			workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
 				p := d.Process(workertest.Mortal)
-				p.On(func(_ context.Context, c workertest.Call) error {
+				p.On(func(_ context.Context, c fault.Call) error {
 					if dies(c) {
 						return p.Die()
 					}
@@ -153,7 +154,7 @@ func TestCallerMayGiveUpAndTheAnswerIsKept(t *testing.T) {
 	p := d.Process()
 	release, reached := make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	p.On(workertest.At(workertest.BeforeStore, func(_ context.Context, c workertest.Call) error {
+	p.On(fault.At(fault.BeforeStore, func(_ context.Context, c fault.Call) error {
 		if c.Method == "Batch" {
 			once.Do(func() { close(reached) })
 			<-release

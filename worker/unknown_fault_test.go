@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/idpsync/idpsync/worker/fault"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
 
@@ -14,7 +15,7 @@ func TestEventWaitsWhenTheDatabaseFailsForAnUnknownReason(t *testing.T) {
 	d := workertest.New(t, workertest.Options{})
 	p := d.Process()
 	var tries atomic.Int64
-	p.On(workertest.At(workertest.InTransaction, func(context.Context, workertest.Call) error {
+	p.On(fault.At(fault.InTransaction, func(context.Context, fault.Call) error {
 		if tries.Add(1) <= 2 {
 			return errors.New("an internal error of the database")
 		}

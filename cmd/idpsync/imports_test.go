@@ -36,6 +36,7 @@ var arrows = []arrow{
 		"worker", "worker/directory", "worker/directory/manifest", "worker/policy", "worker/stream",
 	}, "the one composition root, of the command, the tests and the chaos runs; it alone knows all kinds of providers"},
 	{"worker/poison", []string{"store", "worker/record"}, "evidence of crashes; what an event is and what becomes of it is the pipeline's business"},
+	{"worker/fault", []string{"providers", "store", "worker", "worker/assemble", "worker/record"}, "goes around the parts of a worker from outside, for tests and chaos runs; the binary does not hold it"},
 	{"worker/record", []string{"providers", "providers/wire", "store"}, "every format that leaves a worker is written and read by one type"},
 	{"worker/rules", []string{"providers", "providers/wire", "store", "worker/record", "worker/rules/confusable"}, "the only bridge between what was proved and what is kept; it does no I/O"},
 	{"worker/rules/confusable", nil, "compares names as they look, and knows nothing of whose they are"},
@@ -266,7 +267,7 @@ func TestBinaryHoldsNothingOfTesting(t *testing.T) {
 		t.Fatal("go list does not know the worker: the test looks in the wrong place")
 	}
 	for _, dep := range deps {
-		if own, ok := strings.CutPrefix(dep, modulePath+"/"); within(dep, "testing") || ok && isTestPackage(own) {
+		if own, ok := strings.CutPrefix(dep, modulePath+"/"); within(dep, "testing") || ok && (isTestPackage(own) || own == "worker/fault") {
 			t.Errorf("the binary holds %s; go list -deps shows by which way", dep)
 		}
 	}

@@ -99,6 +99,10 @@ func (a *app) deployOffline(ctx context.Context, c config, log *slog.Logger, wit
 func (a *app) assemble(ctx context.Context, c config, o assemble.Options) (*deployment, error) {
 	m := newMetrics()
 	o.Worker.Metrics = m
+	var err error
+	if o.Around, err = a.around(); err != nil {
+		return nil, err
+	}
 	made, err := assemble.New(ctx, o)
 	if err != nil {
 		return nil, withRemedy(err)

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/idpsync/idpsync/providers"
-	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/directory"
 )
@@ -22,14 +21,14 @@ type Open func(ctx context.Context, lane string) (worker.Consumer, error)
 // Around wraps the parts of a deployment, so that tests can make them fail. A nil field leaves its part as it is, and the
 // zero value is what the product runs with.
 type Around struct {
-	Store     func(*store.Store) Store
+	Store     func(Store) Store
 	Publisher func(worker.Publisher) worker.Publisher
 	Broker    func(worker.Broker) worker.Broker
 	Open      func(Open) Open
 	Factory   func(providers.Factory) providers.Factory // of every kind of provider
 }
 
-func (a Around) store(st *store.Store) Store {
+func (a Around) store(st Store) Store {
 	if a.Store == nil {
 		return st
 	}

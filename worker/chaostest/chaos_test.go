@@ -11,32 +11,27 @@ import (
 	"github.com/idpsync/idpsync/providers/oidc/issuer"
 )
 
-// TestPatchesFitTheSources builds what a chaos run builds, so that whoever changes a patched place hears of it here.
-func TestPatchesFitTheSources(t *testing.T) {
+// No other test compiles what the build tag adds.
+func TestProgramWithPointsCompiles(t *testing.T) {
 	root, err := moduleRoot()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("find the module: %v", err)
 	}
-	for name, more := range map[string][]patch{
-		"points": nil, "ack-first": sabotage["ack-first"], "publish-late": sabotage["publish-late"], "no-ledger": sabotage["no-ledger"],
-	} {
-		t.Run(name, func(t *testing.T) {
-			overlay, err := overlayOf(root, t.TempDir(), append(slices.Clone(points), more...))
-			if err != nil {
-				t.Fatal(err)
-			}
-			cmd := exec.CommandContext(t.Context(), "go", "vet", "-overlay", overlay, "./store", "./worker", "./cmd/idpsync")
-			cmd.Dir = root
-			if out, err := cmd.CombinedOutput(); err != nil {
-				t.Errorf("%v\n%s", err, out)
-			}
-		})
+	cmd := exec.CommandContext(t.Context(), "go", "vet", "-tags", "chaos", "./cmd/idpsync")
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("go vet of the program with points failed, want that it compiles: %v\n%s", err, out)
 	}
-	if _, err := overlayOf(root, t.TempDir(), []patch{{"worker/lane.go", "nothing like this", ""}}); err == nil {
-		t.Error("a patch that does not fit was taken")
+}
+
+func TestUnknownSabotageIsRefused(t *testing.T) {
+	for _, name := range append(sabotages(), "") {
+		if err := (options{sabotage: name}).check(); err != nil {
+			t.Errorf("got error %v for the sabotage %q, want that it is taken", err, name)
+		}
 	}
-	if err := build(t.Context(), root, t.TempDir(), "tea"); err == nil {
-		t.Error("a sabotage that there is not was taken")
+	if err := (options{sabotage: "tea"}).check(); err == nil {
+		t.Error("the sabotage \"tea\" was taken, want an error that names those that there are")
 	}
 }
 

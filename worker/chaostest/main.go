@@ -9,7 +9,7 @@
 // The seed, which is printed, gives the same events in the same order and the same faults at the same times again. What
 // the machine makes of them differs from run to run, so that a failure may need several.
 //
-// With --sabotage the worker is built broken on purpose, and the run succeeds when that is found. With --poison one
+// With --sabotage the worker is broken on purpose, and the run succeeds when that is found. With --poison one
 // event ends every worker that touches it.
 //
 // It needs the environment variable IDPSYNC_TEST_POSTGRES with the URL of a server that .ci/postgres has started and
@@ -26,6 +26,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -55,7 +56,7 @@ func main() {
 	flag.Uint64Var(&o.seed, "seed", 0, "seed of events and faults; 0 chooses one")
 	flag.IntVar(&o.workers, "workers", 3, "worker processes; the first has no points in it")
 	flag.DurationVar(&o.ackWait, "ack-wait", 0, "change AckWait of the consumers, so that what a dead worker held comes back sooner; 0 leaves it")
-	flag.StringVar(&o.sabotage, "sabotage", "", "break the worker on purpose: ack-first, publish-late or no-ledger")
+	flag.StringVar(&o.sabotage, "sabotage", "", "break the worker on purpose: one of "+strings.Join(sabotages(), ", "))
 	flag.BoolVar(&o.poison, "poison", false, "one event ends every worker that touches it; no other faults")
 	flag.BoolVar(&o.calm, "calm", false, "make no faults")
 	flag.BoolVar(&o.keep, "keep", false, "keep the folder with the logs even when all is well")
@@ -72,6 +73,9 @@ func main() {
 func run(ctx context.Context, o options) (err error) {
 	if o.postgres == "" {
 		return errors.New("IDPSYNC_TEST_POSTGRES is not set; run make chaos")
+	}
+	if err := o.check(); err != nil {
+		return err
 	}
 	fmt.Fprintf(o.out, "seed %d, %d events in %v, %d workers%s\n", o.seed, o.events, o.duration, o.workers, o.variant())
 	folder, err := os.MkdirTemp("", "idpsync-chaos-")
@@ -103,6 +107,11 @@ func run(ctx context.Context, o options) (err error) {
 	fmt.Fprintf(o.out, "drained after %v\n", (time.Since(began) - published).Round(time.Second))
 	stopped := w.stopWorkers(ctx)
 
+	if o.sabotage == noLedger {
+		if err := showLedger(ctx, w.db); err != nil {
+			return err
+		}
+	}
 	v := newVerdict(o.out)
 	v.note("drain", drained)
 	v.note("stop", stopped)

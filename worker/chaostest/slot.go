@@ -15,7 +15,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/idpsync/idpsync/worker/faulttest"
+	"github.com/idpsync/idpsync/worker/fault"
 )
 
 // A slot is the place of one worker: its data directory and its links stay, its processes come and go.
@@ -41,11 +41,11 @@ type slot struct {
 
 func newSlot(w *world, n int) (*slot, error) {
 	s := &slot{
-		w: w, n: n, program: "idpsync-points", armed: !w.o.calm && !w.o.poison,
+		w: w, n: n, program: pointsProgram, armed: !w.o.calm && !w.o.poison,
 		rng: rand.New(rand.NewPCG(w.o.seed, uint64(100+n))), closing: make(chan struct{}), done: make(chan struct{}),
 	}
 	if n == 0 && w.o.sabotage == "" && !w.o.poison {
-		s.program = "idpsync"
+		s.program = plainProgram
 	}
 	var err error
 	if s.database, err = newLink(w.databaseHost()); err != nil {
@@ -104,31 +104,42 @@ func (s *slot) start() (*process, error) {
 	defer s.mu.Unlock()
 	s.point, s.asked, s.frozen = "", false, false
 	var more []string
-	if s.program != "idpsync" { // smaller batches pass the points more often
+	if s.program != plainProgram { // smaller batches pass the points more often
 		cmd.Args = append(cmd.Args, "--batch-size", "100")
 	}
-	if s.armed && s.program != "idpsync" {
-		all := faulttest.Points()
-		s.point = all[s.rng.IntN(len(all))]
-		if s.w.o.sabotage == "publish-late" { // what it breaks shows when a worker dies there
-			s.point = faulttest.AfterAck
-		}
+	if s.armed && s.program != plainProgram {
+		crash := s.crash()
+		s.point = crash.Name
 		passes := s.rng.IntN(40)
-		switch s.point {
-		case faulttest.AfterPull, faulttest.InVerify: // for each event, not for each batch
+		switch {
+		case crash.Each:
 			passes = s.rng.IntN(2000)
-		case faulttest.AfterPark, faulttest.BeforeUnpark, faulttest.InDrain:
+		case crash.Rare:
 			passes = s.rng.IntN(3)
 		}
-		more = append(more, fmt.Sprintf("%s=%s:%d", faulttest.PointVariable, s.point, passes))
+		more = append(more, fmt.Sprintf("%s=%s:%d", fault.CrashVariable, s.point, passes))
 	}
 	if s.w.o.poison {
-		more = append(more, faulttest.PoisonVariable+"="+poisonID)
+		more = append(more, fault.PoisonVariable+"="+poisonID)
+	}
+	if s.w.o.sabotage != "" && s.w.o.sabotage != noLedger {
+		more = append(more, fault.SabotageVariable+"="+s.w.o.sabotage)
 	}
 	cmd.Env, cmd.Stdout, cmd.Stderr = environment(more...), log, log
 	p, err := s.w.spawner.process(cmd)
 	s.cur = p
 	return p, err
+}
+
+// crash chooses where the next process dies.
+func (s *slot) crash() fault.Crash {
+	all := fault.Crashes()
+	chosen := all[s.rng.IntN(len(all))]
+	if s.w.o.sabotage == "publish-late" { // what it breaks shows when a worker dies there
+		i := slices.IndexFunc(all, func(c fault.Crash) bool { return c.Name == fault.AfterAck })
+		chosen = all[i]
+	}
+	return chosen
 }
 
 // note counts how a process ended.

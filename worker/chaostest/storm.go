@@ -15,8 +15,8 @@ import (
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
-// A fault is one misfortune of a storm.
-type fault struct {
+// A misfortune is one fault of a storm, from outside of the workers.
+type misfortune struct {
 	at     time.Duration
 	name   string
 	length time.Duration
@@ -27,7 +27,7 @@ type fault struct {
 // A storm is all faults of a run from outside of the workers, in the order of their times.
 type storm struct {
 	w      *world
-	faults []fault
+	faults []misfortune
 	sole   map[string]*sync.Mutex // what only one fault at a time can happen to
 }
 
@@ -52,7 +52,7 @@ func newStorm(o options, w *world) *storm {
 	for i := range stops {
 		length := longest + between(time.Second, 8*time.Second)
 		if length*2 < o.duration {
-			s.add(fault{at: between(o.duration/10, o.duration-length), name: "stop beyond AckWait", length: length, slot: i % o.workers})
+			s.add(misfortune{at: between(o.duration/10, o.duration-length), name: "stop beyond AckWait", length: length, slot: i % o.workers})
 		}
 	}
 	kinds := []struct {
@@ -83,16 +83,16 @@ func newStorm(o options, w *world) *storm {
 		pick := rng.IntN(total)
 		for _, k := range kinds {
 			if pick -= k.weight; pick < 0 {
-				s.add(fault{at: at, name: k.name, length: between(k.least, k.most), slot: rng.IntN(o.workers)})
+				s.add(misfortune{at: at, name: k.name, length: between(k.least, k.most), slot: rng.IntN(o.workers)})
 				break
 			}
 		}
 	}
-	slices.SortStableFunc(s.faults, func(a, b fault) int { return int(a.at - b.at) })
+	slices.SortStableFunc(s.faults, func(a, b misfortune) int { return int(a.at - b.at) })
 	return s
 }
 
-func (s *storm) add(f fault) {
+func (s *storm) add(f misfortune) {
 	w := s.w
 	slow := min(f.length/20, 100*time.Millisecond)
 	f.strike = map[string]func(ctx context.Context) error{
@@ -125,7 +125,7 @@ func (s *storm) signal(slot int, sig syscall.Signal) error {
 	return nil
 }
 
-func (s *storm) freeze(ctx context.Context, f fault) error {
+func (s *storm) freeze(ctx context.Context, f misfortune) error {
 	if !s.w.workers[f.slot].freeze(func() { pause(ctx, f.length) }) {
 		return errMissed
 	}

@@ -86,7 +86,7 @@ func newWorld(ctx context.Context, o options, folder string) (w *world, err erro
 		return w, err
 	}
 	began := time.Now()
-	if err := build(ctx, w.root, folder, o.sabotage); err != nil {
+	if err := build(ctx, w.root, folder); err != nil {
 		return w, err
 	}
 	fmt.Fprintf(o.out, "built in %v\n", time.Since(began).Round(time.Second))
@@ -104,6 +104,11 @@ func newWorld(ctx context.Context, o options, folder string) (w *world, err erro
 	}
 	if w.db, err = sql.Open("postgres", w.database); err != nil {
 		return w, err
+	}
+	if o.sabotage == noLedger {
+		if err := hideLedger(ctx, w.db); err != nil {
+			return w, err
+		}
 	}
 	if w.conn, err = stream.Connect(ctx, stream.Options{URL: w.broker.url(), Name: "chaos", Log: w.log}); err != nil {
 		return w, err
@@ -182,7 +187,7 @@ func feedOf(tenant string) string {
 // idpsync runs a verb of the plain program and returns what it printed. An exit code other than 0 is an *exec.ExitError.
 func (w *world) idpsync(ctx context.Context, args ...string) ([]byte, error) {
 	args = append(args, "--database-url", w.database, "--data-dir", filepath.Join(w.folder, "operator"), "--seal-key-file", w.sealKey())
-	cmd := exec.CommandContext(ctx, filepath.Join(w.folder, "idpsync"), args...)
+	cmd := exec.CommandContext(ctx, filepath.Join(w.folder, plainProgram), args...)
 	cmd.Env = environment()
 	out, err := cmd.Output()
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {

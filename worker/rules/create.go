@@ -52,7 +52,7 @@ func (r *Request) create(res Resolution, g Grants, id string, at time.Time) (*st
 		u.IdentityName, u.IdentityNameKey = id, NameKey(id)
 		u.NameSkeleton = NameSkeleton(id)
 	}
-	effects := []Effect{PutUser{u}}
+	effects := append([]Effect{PutUser{u}}, r.link(u, at)...)
 	for _, role := range g.Roles {
 		u.Roles = append(u.Roles, role.Name)
 		effects = append(effects, Grant{TenantID: u.TenantID, UserID: id, RoleID: role.ID, Source: r.Source.Name, EventID: r.Event.EventID, At: at})
@@ -65,7 +65,7 @@ func (r *Request) create(res Resolution, g Grants, id string, at time.Time) (*st
 			Source: r.Source.Name, EventID: r.Event.EventID, At: at,
 		})
 	}
-	return u, append(effects, r.link(u, at)...)
+	return u, effects
 }
 
 // change changes a user who was there: the login gets the user, unless it had the user before, and makes the user the

@@ -16,6 +16,7 @@ import (
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/assemble"
+	"github.com/idpsync/idpsync/worker/fault"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -52,7 +53,7 @@ func Child() bool {
 func (o orders) run(ctx context.Context) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil)).With("worker", o.Name)
 	h := &hooks{died: make(chan struct{})}
-	h.set(At(BeforeVerify, func(_ context.Context, c Call) error {
+	h.set(fault.At(fault.BeforeVerify, func(_ context.Context, c fault.Call) error {
 		if c.Envelope.EventID == o.Killer {
 			return syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/assemble"
 )
 
 // quickNak is the longest that the broker is asked to wait, unless [Process.Nap] is set: how long a worker asks for is a
@@ -34,6 +35,20 @@ func (d *deliveries) add(m *message) {
 	d.all = append(d.all, m)
 }
 
+// recording keeps what the lanes of the process hand out.
+func (p *Process) recording(open assemble.Open) assemble.Open {
+	return func(ctx context.Context, lane string) (worker.Consumer, error) {
+		c, err := open(ctx, lane)
+		if err != nil {
+			return nil, err
+		}
+		p.deliveries.mu.Lock()
+		defer p.deliveries.mu.Unlock()
+		p.deliveries.open = append(p.deliveries.open, c)
+		return &consumer{c, lane, p}, nil
+	}
+}
+
 // A consumer is a lane of a process.
 type consumer struct {
 	worker.Consumer
@@ -44,9 +59,6 @@ type consumer struct {
 // Next implements worker.Consumer. A dead process gets nothing any more; what its client had prefetched stays with the
 // broker's lease until [Process.Kill] ends that.
 func (c *consumer) Next(ctx context.Context) (worker.Message, error) {
-	if c.p.hooks.at(ctx, Call{Point: BeforeDelivery, Method: c.lane}) != nil {
-		return nil, worker.ErrConsumerClosed
-	}
 	next, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := make(chan struct{})
@@ -65,53 +77,38 @@ func (c *consumer) Next(ctx context.Context) (worker.Message, error) {
 		}
 		return nil, err
 	}
-	w := &message{Message: m, lane: c.lane, hooks: &c.p.hooks, nap: c.p.Nap}
+	w := &message{Message: m, lane: c.lane, nap: c.p.Nap}
 	c.p.deliveries.add(w)
 	return w, nil
 }
 
-// A message is one delivery, with points before what the broker is told.
+// A message is one delivery, which remembers what the broker was told of it.
 type message struct {
 	worker.Message
-	lane  string
-	hooks *hooks
-	nap   time.Duration
+	lane string
+	nap  time.Duration
 
 	mu   sync.Mutex
 	told []string
 }
 
-func (m *message) tell(ctx context.Context, method string, delay time.Duration, call func() error) error {
-	if err := m.hooks.at(ctx, Call{Point: BeforeTell, Method: method, Message: m, Delay: delay}); err != nil {
-		return err
-	}
-	err := call()
-	if err == nil && method != "in progress" {
+func (m *message) tell(method string, err error) error {
+	if err == nil {
 		m.mu.Lock()
+		defer m.mu.Unlock()
 		m.told = append(m.told, method)
-		m.mu.Unlock()
 	}
 	return err
 }
 
-func (m *message) Ack() error {
-	return m.tell(context.Background(), "ack", 0, m.Message.Ack)
-}
+func (m *message) Ack() error                        { return m.tell("ack", m.Message.Ack()) }
+func (m *message) AckSync(ctx context.Context) error { return m.tell("ack", m.Message.AckSync(ctx)) }
 
-func (m *message) AckSync(ctx context.Context) error {
-	return m.tell(ctx, "ack", 0, func() error { return m.Message.AckSync(ctx) })
-}
+func (m *message) Term(reason string) error { return m.tell("term", m.Message.Term(reason)) }
 
+// NakWithDelay implements worker.Message. Tests have no time to wait for as long as workers ask.
 func (m *message) NakWithDelay(delay time.Duration) error {
-	return m.tell(context.Background(), "nak", delay, func() error { return m.Message.NakWithDelay(min(delay, m.nap)) })
-}
-
-func (m *message) InProgress() error {
-	return m.tell(context.Background(), "in progress", 0, m.Message.InProgress)
-}
-
-func (m *message) Term(reason string) error {
-	return m.tell(context.Background(), "term", 0, func() error { return m.Message.Term(reason) })
+	return m.tell("nak", m.Message.NakWithDelay(min(delay, m.nap)))
 }
 
 func (m *message) delivery() Delivery {

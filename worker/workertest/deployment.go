@@ -2,7 +2,7 @@
 // sign real tokens over HTTP, and any number of workers that can be stopped, killed at a named point and started again.
 //
 // Nothing is simulated but misfortune. A [Process] is a worker with wrappers around its publisher, its store, its
-// messages and its providers; a hook decides at each [Point] whether the step fails, hangs, or ends the process.
+// messages and its providers; a hook decides at each [fault.Point] whether the step fails, hangs, or ends the process.
 package workertest
 
 import (

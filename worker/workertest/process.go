@@ -11,6 +11,7 @@ import (
 	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/assemble"
 	"github.com/idpsync/idpsync/worker/directory"
+	"github.com/idpsync/idpsync/worker/fault"
 	"github.com/idpsync/idpsync/worker/policy"
 	"github.com/idpsync/idpsync/worker/stream"
 )
@@ -62,21 +63,8 @@ func (d *Deployment) Process(configure ...func(*worker.Config)) *Process {
 	log := d.log.With("worker", p.Name)
 	cfg.Log, cfg.Metrics = log, p.Metrics
 	around := p.hooks.around()
-	around.Open = func(open assemble.Open) assemble.Open {
-		return func(ctx context.Context, lane string) (worker.Consumer, error) {
-			if err := p.hooks.at(ctx, Call{Point: BeforeDelivery, Method: "open " + lane}); err != nil {
-				return nil, err
-			}
-			c, err := open(ctx, lane)
-			if err != nil {
-				return nil, err
-			}
-			p.deliveries.mu.Lock()
-			p.deliveries.open = append(p.deliveries.open, c)
-			p.deliveries.mu.Unlock()
-			return &consumer{c, lane, p}, nil
-		}
-	}
+	points := around.Open
+	around.Open = func(open assemble.Open) assemble.Open { return points(p.recording(open)) }
 	made, err := assemble.New(d.Ctx, assemble.Options{
 		DataDir: d.folder, Store: d.database, SealKey: d.keyFile, HTTP: d.http, Who: "workertest", Worker: cfg, Around: around,
 		Broker: &stream.Options{InProcess: d.server, Name: p.Name, Log: log},
@@ -128,7 +116,7 @@ func (p *Process) AwaitKeys() {
 }
 
 // On sets what happens at the points of this process from now on; nil lets everything pass.
-func (p *Process) On(hook Hook) { p.hooks.set(hook) }
+func (p *Process) On(hook fault.Hook) { p.hooks.set(hook) }
 
 // Die ends the process as far as anybody outside can tell: from now on it reaches nothing. It is for hooks; the test
 // then calls Kill.
@@ -196,7 +184,7 @@ func (p *Process) release() {
 			if err != nil {
 				break
 			}
-			p.deliveries.all = append(p.deliveries.all, &message{Message: m, hooks: &p.hooks})
+			p.deliveries.all = append(p.deliveries.all, &message{Message: m})
 		}
 	}
 	p.deliveries.open = nil
