@@ -23,7 +23,7 @@ var (
 	ErrRaced = errors.New("raced by another writer")
 	// ErrStaleDirectory: the directory was changed since the revision that the caller started from.
 	ErrStaleDirectory = errors.New("directory has changed since it was read")
-	// ErrUnavailable: the database cannot serve at the moment, or not until an operator mends it. Transient; try later.
+	// ErrUnavailable: the database cannot serve at the moment, or not until an operator fixes it. Transient; try later.
 	ErrUnavailable = errors.New("database unavailable")
 	// ErrConstraint: a row is wrong in itself or points at nothing of its tenant. Permanent for that row.
 	ErrConstraint = errors.New("row refused by the database")
@@ -88,7 +88,7 @@ func classOf(err error) error {
 	return nil
 }
 
-// postgresClass follows appendix A of the PostgreSQL manual. What an operator can mend (a refused login, a missing
+// postgresClass follows appendix A of the PostgreSQL manual. What an operator can fix (a refused login, a missing
 // right or table) counts as unavailable: an event must wait for it, not fail of it.
 func postgresClass(code string) error {
 	switch code {

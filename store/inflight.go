@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// An InFlight is a breadcrumb: the event that a worker had in hand. One that survives its worker names the culprit.
+// An InFlight is an in-flight marker: the event that a worker processes. One that outlives its worker names the event that
+// killed it.
 type InFlight struct {
 	Worker   string // stable over restarts
 	Boot     string // id of the worker's run
@@ -17,7 +18,7 @@ type InFlight struct {
 	At       time.Time
 }
 
-// SetInFlight leaves a breadcrumb, in place of an earlier one of the same worker, stream and sequence.
+// SetInFlight sets a marker, in place of an earlier one of the same worker, stream and sequence.
 func (s *Store) SetInFlight(ctx context.Context, b InFlight) error {
 	_, err := s.exec(ctx, `insert into in_flight (worker, stream, sequence, boot, tenant, source, event_id, at)
 		values (?, ?, ?, ?, ?, ?, ?, ?) on conflict (worker, stream, sequence) do update set boot = excluded.boot,
@@ -26,13 +27,13 @@ func (s *Store) SetInFlight(ctx context.Context, b InFlight) error {
 	return err
 }
 
-// ClearInFlight removes a breadcrumb; that there is none is no error.
+// ClearInFlight clears a marker; that there is none is no error.
 func (s *Store) ClearInFlight(ctx context.Context, worker, stream string, sequence uint64) error {
 	_, err := s.exec(ctx, `delete from in_flight where worker = ? and stream = ? and sequence = ?`, worker, stream, int64(sequence))
 	return err
 }
 
-// InFlight lists the breadcrumbs of a worker, or of all when worker is "".
+// InFlight lists the markers of a worker, or of all when worker is "".
 func (s *Store) InFlight(ctx context.Context, worker string) ([]InFlight, error) {
 	var w where
 	w.eq("worker", worker)

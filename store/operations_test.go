@@ -145,7 +145,7 @@ func TestTheOutboxKeepsResultsUntilTheyAreDeleted(t *testing.T) {
 	})
 }
 
-func TestBreadcrumbsOutliveTheirWorker(t *testing.T) {
+func TestInFlightMarkersOutliveTheirWorker(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, open func() *store.Store) {
 		s, ctx := open(), t.Context()

@@ -336,7 +336,7 @@ func TestFullDeadLetterStreamLeavesTheOriginalWhereItIs(t *testing.T) {
 	small := stream.Topology{EventsBytes: 1 << 28, ResultsBytes: 1 << 28, DeadLetters: 300}
 	d := workertest.New(t, workertest.Options{Topology: small})
 	p := d.Process()
-	p.Nap = time.Second
+	p.NakDelay = time.Second
 	refused := make(chan struct{})
 	var once sync.Once
 	p.On(fault.At(fault.BeforeTell, func(_ context.Context, c fault.Call) error {

@@ -1,22 +1,23 @@
 // Package worker is the pipeline that turns events into users.
 //
 // What it promises: an event that the broker acknowledged to its sender has exactly one effect, or one dead letter; its
-// result is published at least once and always under the same id; nobody is let in whom a source did not prove, the
-// directory does not know, or a policy forbids. In plain words: kill it anywhere, and it comes out once.
+// result is published at least once and always under the same id; no user is let in whom a source did not prove, whom the
+// directory does not know, or whom a policy forbids. A worker may be killed at any point of it.
 //
 // # The way of one event
 //
-//	pulled ── openMessage ── prepare ──────────── commit ─────────────── deliver
-//	            subject        verify (provider)    find                   dead letters
-//	            CloudEvent     validate             identity rules         results
-//	            event id       role checks          authorize (policy)     ack, term or nak
-//	                                                write, in one
-//	                                                transaction a batch
+//	consume.go ─┐
+//	retry.go   ─┤                ┌ prepare.go    verify (provider), validate and check roles (rules)
+//	orders.go  ─┼─ pipeline.go ──┼ commit.go     look up, decide (rules, policy), write in one transaction a batch
+//	submit.go  ─┘                └ deliver.go    dead letters, results, disposition
 //
-// An event leaves the pipeline in one of three states: it has an answer (an effect, or a repeat of one), a rejection
-// (permanent), or a wait (transient). A wait moves into the store with the event's own time and id and comes back through
-// the relay, until it is decided or its budget is used up. An event whose keys must be read first is set aside in memory
-// for the moment that this takes, and prepared again: no batch waits for an issuer.
+// Calls run down this picture and never up. An [event] is a message, which does not change, beside the request that was
+// verified from it and the verdict. The verdict is an effect, a repeat, a rejection or a deferral, and nothing else; the
+// table from verdict to what the broker is told is in disposition.go.
+//
+// An event that must wait is parked: it moves into the store with its own time and id and comes back by retry.go, until it
+// is decided or its budget is used up. An event whose keys must be read first is set aside in memory for the moment that
+// this takes, so that no batch waits for an issuer. Events with a password to hash leave their batch for that.
 //
 // # The order of durable steps
 //
@@ -27,8 +28,8 @@
 //
 // Killed after 1, redelivery finds the ledger row and publishes the same result under the same id. Killed after 2 or 3,
 // the same ids are published again and stored once. What was rejected leaves no ledger row, so that a replay is free to
-// succeed. An event that came by a front door has nobody to deliver it again: its result lies in the outbox from 1 on and
-// is published by the sweep of any worker.
+// succeed. An event that came by a front door is not delivered again: its result lies in the outbox from 1 on and is
+// published by the sweep of any worker.
 //
 // # Time
 //
@@ -37,7 +38,29 @@
 //
 // # What belongs where
 //
-// This package sees providers (what a source proved) and store (what is kept), which never meet elsewhere; convert.go is
-// the only place where one becomes the other. Its sub-packages implement what message.go and authorize.go ask for: stream
-// is the broker, policy is Cedar, httpapi is the HTTP front door, directory reads what operators declare.
+// Formats that leave a worker are written and read in record. Rules are pure and live in rules, the only package that turns
+// what a source proved (providers) into what is kept (store). What operators declared is held in memory by directory. The
+// evidence of crashes is kept by poison. Below this package are the contracts of message.go; stream is the broker, policy is
+// Cedar, httpapi is the HTTP front door. assemble puts all of them together; proof and replay are what operators run.
+//
+// # Glossary
+//
+//	event        what a sender published or requested, with its id
+//	message      one stored or received form of an event
+//	delivery     one time that a durable consumer hands a message to a worker
+//	door         how an event came: stream, rpc (request-reply) or http
+//	front door   rpc or http, where a caller waits for the answer
+//	lane         a durable consumer with the loops that process what it delivers
+//	verdict      what was decided of an event
+//	disposition  what its transport is told of it: ack, term, nak with a delay
+//	ledger       the table of events that had their effect, with their results
+//	outbox       results of the front doors that may not be published yet
+//	parked       stored by the worker until what an event needs can be reached
+//	set aside    held in memory until keys were read
+//	marker       an in-flight marker: a row that says which worker processes an event alone
+//	poison       a message that kills the worker which processes it
+//	stranded     stored, and not delivered again by the broker
+//	sealer       seals and signs what the broker and the database store of an event
+//	origin       stream, its creation time, and sequence: where an event was stored first
+//	unaccounted  an event of which proof finds no end; duplicated: one with two
 package worker

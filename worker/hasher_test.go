@@ -13,7 +13,7 @@ import (
 	"github.com/idpsync/idpsync/worker/workertest"
 )
 
-// Commands that are processed alone leave a breadcrumb each. A worker that runs out of time while it has many passwords
+// Commands that are processed alone leave an in-flight marker each. A worker that runs out of time while it has many passwords
 // to hash did not die of those that it never took in hand.
 func TestPasswordsLeftBehindAreNoCulprits(t *testing.T) {
 	const all = 30

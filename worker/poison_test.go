@@ -173,7 +173,7 @@ func TestEventDeliveredOftenIsProcessedAloneAndCreates(t *testing.T) {
 	d.Eventually("for the in-flight markers to be cleared", func() bool { return d.Counts().InFlight == 0 })
 }
 
-func TestWorkerThatIsOutOfTimeAccusesNobody(t *testing.T) {
+func TestWorkerThatIsOutOfTimeRejectsNoInnocentEvent(t *testing.T) {
 	t.Parallel()
 	d := workertest.New(t, workertest.Options{})
 	d.LogIn("e1", d.Person("ada"))
@@ -194,7 +194,7 @@ func TestWorkerThatIsOutOfTimeAccusesNobody(t *testing.T) {
 		return ctx.Err()
 	}))
 	p.Run()
-	<-reached // it is alone, with a breadcrumb
+	<-reached // it is alone, with an in-flight marker
 	if err := p.Stop(); err == nil {
 		t.Error("it was to run out of time")
 	}

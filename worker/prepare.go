@@ -93,7 +93,7 @@ func (w *Worker) verify(ctx context.Context, dir *directory.Directory, e *event)
 	e.request = rules.Request{}
 	tenant := dir.Tenant(e.env.Tenant)
 	if tenant == nil {
-		w.refuseStranger(ctx, e)
+		w.refuseUnknownTenant(ctx, e)
 		return
 	}
 	src := tenant.Source(e.env.Source)
@@ -142,11 +142,11 @@ func (w *Worker) passwords() rules.Passwords {
 	return rules.Passwords{Unseal: w.cfg.Unseal, Durable: w.cfg.DurablePasswords, Weak: w.cfg.WeakHashes}
 }
 
-// refuseStranger rejects an event of a tenant that the directory does not have. Only who proves a right to know learns
+// refuseUnknownTenant rejects an event of a tenant that the directory does not have. Only who proves a right to know learns
 // that: a command is verified as if the tenant were there, so that an outsider finds no difference. Logins and feeds
 // come through the broker alone, whose permissions name the tenant.
-func (w *Worker) refuseStranger(ctx context.Context, e *event) {
-	if err := w.directories.VerifyStranger(ctx, e.env); err != nil {
+func (w *Worker) refuseUnknownTenant(ctx context.Context, e *event) {
+	if err := w.directories.VerifyUnknownTenant(ctx, e.env); err != nil {
 		e.refuse(err)
 		if r := e.rejection(); r != nil {
 			r.Directory = true

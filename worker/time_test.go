@@ -102,7 +102,7 @@ func TestForgedTokensHaveAReasonEach(t *testing.T) {
 	}{
 		"none":     {func() (string, error) { return d.Issuer.Unsigned(mallory) }, record.CodeUnauthenticated, "algorithm"},
 		"hs256":    {func() (string, error) { return d.Issuer.SignedWithPublicKey(mallory) }, record.CodeUnauthenticated, "algorithm"},
-		"stranger": {func() (string, error) { return d.Issuer.SignedByStranger(mallory) }, record.CodeUnauthenticated, "signature"},
+		"stranger": {func() (string, error) { return d.Issuer.SignedByAnotherKey(mallory) }, record.CodeUnauthenticated, "signature"},
 		"altered":  {altered, record.CodeUnauthenticated, "signature"},
 		"audience": {func() (string, error) { return d.Issuer.Sign(mallory.With(workertest.Claims{"aud": "payroll"})) }, record.CodeUnauthenticated, "audience"},
 		"issuer": {func() (string, error) {

@@ -108,7 +108,7 @@ func settings() []setting {
 		{areaRun, "http_cert", "", "certificate of the HTTP API (PEM file)", path(func(c *config) *string { return &c.HTTPCert })},
 		{areaRun, "http_key", "", "private key of http_cert (PEM file)", path(func(c *config) *string { return &c.HTTPKey })},
 		{areaRun, "admin_listen", "127.0.0.1:8081", "address of /healthz, /readyz and /metrics; off for none", address(func(c *config) *string { return &c.AdminListen })},
-		{areaRun, "worker_name", "", "name of this worker in logs and breadcrumbs; default host name and process id", text(func(c *config) *string { return &c.WorkerName })},
+		{areaRun, "worker_name", "", "name of this worker in logs and in-flight markers; default host name and process id", text(func(c *config) *string { return &c.WorkerName })},
 		{areaRun, "batch_size", "500", "most events in one transaction", number(func(c *config) *int { return &c.BatchSize }, 1, 5000)},
 		{areaRun, "concurrency", "0", "events verified at the same time; 0 for the number of CPUs", number(func(c *config) *int { return &c.Concurrency }, 0, 1024)},
 		{areaRun, "max_payload", "1MiB", "largest event that is accepted", size(func(c *config) *int { return &c.MaxPayload }, 1<<10, 64<<20)},

@@ -83,7 +83,7 @@ func (m *demo) oidcScene() scene {
 			"iat": now.Add(-2 * time.Hour).Unix(), "exp": now.Add(-time.Hour).Unix(),
 		})), "unauthenticated expired"),
 		oidcLogin("login-6", "A forged token: a stranger's key under the provider's key id", func() ([]byte, error) {
-			return login(m.issuer.SignedByStranger(m.person("mallory", "Mallory", nil)))
+			return login(m.issuer.SignedByAnotherKey(m.person("mallory", "Mallory", nil)))
 		}, "unauthenticated signature"),
 		oidcLogin("login-7", "A token with no signature at all (alg none)", func() ([]byte, error) {
 			return login(m.issuer.Unsigned(m.person("mallory", "Mallory", nil)))

@@ -87,7 +87,7 @@ func TestUnknownKeyIDsDoNotFloodTheIssuer(t *testing.T) {
 func TestBadSignaturesDoNotFloodTheIssuer(t *testing.T) {
 	w := newWorld(t, []string{"EdDSA"}, nil)
 	expect(t, w.provider, w.login(t, w.sign(t, w.claims(nil))), "")
-	forged, err := w.issuer.SignedByStranger(w.claims(nil))
+	forged, err := w.issuer.SignedByAnotherKey(w.claims(nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +162,7 @@ func TestIssuerDown(t *testing.T) {
 	expect(t, w.provider, w.login(t, w.sign(t, w.claims(nil))), "")
 	unknown := w.login(t, w.sign(t, w.claims(nil), issuer.WithHeader("kid", "other")))
 	expect(t, w.provider, unknown, "issuer_unreachable")
-	forged, err := w.issuer.SignedByStranger(w.claims(nil))
+	forged, err := w.issuer.SignedByAnotherKey(w.claims(nil))
 	if err != nil {
 		t.Fatal(err)
 	}

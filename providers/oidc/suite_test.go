@@ -16,7 +16,7 @@ import (
 func TestProvider(t *testing.T) {
 	w := newWorld(t, []string{"RS256"}, nil)
 	token := w.sign(t, w.claims(map[string]any{"nonce": "the-nonce-of-it", "groups": []string{"user"}}))
-	forged, err := w.issuer.SignedByStranger(w.claims(nil))
+	forged, err := w.issuer.SignedByAnotherKey(w.claims(nil))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,7 +43,7 @@ func (t *token) says() string {
 	return fmt.Sprintf("The token, which is not verified, names the key %q and the issuer %q.", cut(t.keyID), cut(claims.Issuer))
 }
 
-// cut shortens what a stranger wrote to what fits into a line.
+// cut shortens what an unknown sender wrote to what fits into a line.
 func cut(s string) string {
 	const longest = 200
 	if r := []rune(s); len(r) > longest {

@@ -115,7 +115,7 @@ func newScript(o options, w *world) *script {
 			continue
 		}
 		if at == poison {
-			e := s.login(s.stranger(nil), nil, effect, "")
+			e := s.login(s.newcomer(nil), nil, effect, "")
 			e.id, e.want, e.code = poisonID, poisoned, "internal"
 			e.header["ce-id"] = []string{poisonID}
 			s.send(e)
@@ -141,7 +141,7 @@ func (s *script) again(e *event, from int) {
 func (s *script) next(at int) {
 	switch n := s.rng.IntN(100); {
 	case n < 42:
-		p := s.stranger(nil)
+		p := s.newcomer(nil)
 		s.known = append(s.known, p)
 		s.maybeAgain(s.login(p, nil, effect, ""), at)
 	case n < 57 && len(s.known) > 0:
@@ -150,50 +150,50 @@ func (s *script) next(at int) {
 		p := s.hired[s.rng.IntN(len(s.hired))]
 		s.maybeAgain(s.login(p, nil, effect, ""), at)
 	case n < 64: // one id, two contents; only one of them has an effect
-		a := s.login(s.stranger(nil), nil, effect, "")
-		b := s.login(s.stranger(a.person), nil, effect, "")
+		a := s.login(s.newcomer(nil), nil, effect, "")
+		b := s.login(s.newcomer(a.person), nil, effect, "")
 		b.id, b.header = a.id, a.header
 		s.send(a)
 		s.again(b, at)
 	case n < 69:
-		s.maybeAgain(s.login(s.stranger(nil), func(p *person, c map[string]any) (string, error) { return p.issuer.SignedByStranger(c) }, rejected, "unauthenticated"), at)
+		s.maybeAgain(s.login(s.newcomer(nil), func(p *person, c map[string]any) (string, error) { return p.issuer.SignedByAnotherKey(c) }, rejected, "unauthenticated"), at)
 	case n < 73:
-		s.maybeAgain(s.login(s.stranger(nil), func(p *person, c map[string]any) (string, error) {
+		s.maybeAgain(s.login(s.newcomer(nil), func(p *person, c map[string]any) (string, error) {
 			now := time.Now()
 			c["iat"], c["exp"] = now.Add(-3*time.Hour).Unix(), now.Add(-2*time.Hour).Unix()
 			return p.issuer.Sign(c)
 		}, rejected, "unauthenticated"), at)
 	case n < 76:
-		s.maybeAgain(s.login(s.strangerOf(acme, "okta", s.w.steady), func(p *person, c map[string]any) (string, error) {
+		s.maybeAgain(s.login(s.newcomerOf(acme, "okta", s.w.steady), func(p *person, c map[string]any) (string, error) {
 			c["groups"] = []string{"user", "ghost"}
 			return p.issuer.Sign(c)
 		}, rejected, "invalid_roles"), at)
 	case n < 78:
-		e := s.login(s.stranger(nil), nil, rejected, "malformed")
+		e := s.login(s.newcomer(nil), nil, rejected, "malformed")
 		e.make = func() ([]byte, error) { return []byte(`{"id_token": 7, ` + e.id), nil }
 		s.maybeAgain(e, at)
 	case n < 79:
-		e := s.login(s.stranger(nil), nil, rejected, "")
+		e := s.login(s.newcomer(nil), nil, rejected, "")
 		e.source = "nobody"
 		e.subject = subject(providers.ShapeLogin, e.tenant, e.source)
 		s.send(e)
 	case n < 81:
-		e := s.feed(s.stranger(nil), rejected, "unauthenticated")
+		e := s.feed(s.newcomer(nil), rejected, "unauthenticated")
 		e.header["Authorization"] = []string{"Bearer idpsync_aaaaaaaaaaaaaaaa_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}
 		s.maybeAgain(e, at)
 	case n < 91: // hired by a feed, and perhaps logged in later
-		p := s.stranger(nil)
+		p := s.newcomer(nil)
 		s.hired = append(s.hired, p)
 		s.maybeAgain(s.feed(p, taken, ""), at)
 	case n < 93 && len(s.hired) > 0:
 		s.send(s.feed(s.hired[s.rng.IntN(len(s.hired))], taken, ""))
 	case n < 98:
-		p := s.stranger(nil)
+		p := s.newcomer(nil)
 		e := s.command(p)
 		e.subject = subject(providers.ShapeTenant, p.tenant, "")
 		s.maybeAgain(e, at)
 	default:
-		s.send(s.command(s.stranger(nil)))
+		s.send(s.command(s.newcomer(nil)))
 	}
 }
 
@@ -205,22 +205,22 @@ func (s *script) maybeAgain(e *event, at int) {
 	}
 }
 
-// stranger is a new person; of the same source as another one, if that is given.
-func (s *script) stranger(like *person) *person {
+// newcomer is a new person; of the same source as another one, if that is given.
+func (s *script) newcomer(like *person) *person {
 	if like != nil {
-		return s.strangerOf(like.tenant, like.source, like.issuer)
+		return s.newcomerOf(like.tenant, like.source, like.issuer)
 	}
 	switch n := s.rng.IntN(10); {
 	case n < 5:
-		return s.strangerOf(acme, "okta", s.w.steady)
+		return s.newcomerOf(acme, "okta", s.w.steady)
 	case n < 7:
-		return s.strangerOf(acme, "ping", s.w.shaky)
+		return s.newcomerOf(acme, "ping", s.w.shaky)
 	default:
-		return s.strangerOf(globex, "okta", s.w.steady)
+		return s.newcomerOf(globex, "okta", s.w.steady)
 	}
 }
 
-func (s *script) strangerOf(tenant, source string, i *issuer.Issuer) *person {
+func (s *script) newcomerOf(tenant, source string, i *issuer.Issuer) *person {
 	p := &person{tenant: tenant, source: source, issuer: i, email: fmt.Sprintf("p%07d@corp.example", len(s.people))}
 	s.people = append(s.people, p)
 	return p

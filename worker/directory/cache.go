@@ -32,7 +32,7 @@ type Cache struct {
 	log      *slog.Logger
 	now      func() time.Time
 
-	strangers []*Source // the built-in sources of tenants that are not there
+	unknown []*Source // the built-in sources of tenants that are not there
 
 	current atomic.Pointer[Directory]
 	checked atomic.Int64 // when current was last known to be the newest, Unix nanoseconds
@@ -47,7 +47,7 @@ func NewCache(st Store, kinds providers.Kinds, env providers.Environment, polici
 	if d.env.Breakers == nil {
 		d.env.Breakers = &providers.Breakers{}
 	}
-	d.strangers = d.builtIn("")
+	d.unknown = d.builtIn("")
 	d.current.Store(&Directory{Revision: -1, tenants: map[string]*Tenant{}})
 	return d
 }
@@ -154,10 +154,10 @@ func (d *Cache) Follow(ctx context.Context, interval time.Duration) {
 	}
 }
 
-// VerifyStranger verifies an event of a built-in source, so a command, of a tenant that the directory does not have, as if
+// VerifyUnknownTenant verifies an event of a built-in source, so a command, of a tenant that the directory does not have, as if
 // the tenant were there. Of other events nothing can be verified without a source.
-func (d *Cache) VerifyStranger(ctx context.Context, env providers.Envelope) error {
-	for _, s := range d.strangers {
+func (d *Cache) VerifyUnknownTenant(ctx context.Context, env providers.Envelope) error {
+	for _, s := range d.unknown {
 		if s.Carries(env.Shape) {
 			_, err := s.Provider.Verify(ctx, env)
 			return err

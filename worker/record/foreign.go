@@ -26,7 +26,7 @@ func IsDeadLetter(m Stored) bool {
 }
 
 // Authentic reports whether a dead letter was written by a worker of this deployment, as its signature shows. One that
-// names another key than those of the vault is not known to be forged: the deployment may have lost that key.
+// names another key than those of the sealer is not known to be forged: the deployment may have lost that key.
 func Authentic(v Sealer, m Stored) (authentic, otherKey bool) {
 	signature, err := base64.RawURLEncoding.DecodeString(m.Header.Get(deadLetterSignature))
 	if err == nil && v.Verify(recordDigest(m.Header, m.Data), signature) {

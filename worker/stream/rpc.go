@@ -74,15 +74,15 @@ type Service struct {
 	queue  chan *nats.Msg
 	closed bool
 
-	strayMu    sync.Mutex
-	strayAt    time.Time // of the last log line about a reply subject that is no inbox
-	strayCount int       // of such requests since
+	refusedMu    sync.Mutex
+	refusedAt    time.Time // of the last log line about a reply subject that is no inbox
+	refusedCount int       // of such requests since
 
-	inFlight, handled, failed, busy, stray atomic.Int64
+	inFlight, handled, failed, busy, badReply atomic.Int64
 }
 
-// strayLog is the least time between two log lines about reply subjects that are no inboxes.
-const strayLog = time.Minute
+// refusedLog is the least time between two log lines about reply subjects that are no inboxes.
+const refusedLog = time.Minute
 
 // serviceStats is the data of an endpoint in $SRV.STATS. Micro's own numbers end where a request is queued.
 type serviceStats struct {
@@ -121,7 +121,7 @@ func Serve(ctx context.Context, c *Conn, handler func(context.Context, Request) 
 		queue: make(chan *nats.Msg, o.Queue),
 	}
 	stats := func(*micro.Endpoint) any {
-		return serviceStats{s.handled.Load(), s.failed.Load(), s.busy.Load(), s.inFlight.Load(), s.stray.Load()}
+		return serviceStats{s.handled.Load(), s.failed.Load(), s.busy.Load(), s.inFlight.Load(), s.badReply.Load()}
 	}
 	config := micro.Config{
 		Name: ServiceName, Version: semanticVersion(o.Version), Description: "Creates users by command",
@@ -173,7 +173,7 @@ func (s *Service) accept(r micro.Request) {
 		return
 	}
 	if !s.isInbox(r.Reply(), r.Subject()) {
-		s.strayReply(r.Subject(), r.Reply())
+		s.refuseReply(r.Subject(), r.Reply())
 		return
 	}
 	m := &nats.Msg{Subject: r.Subject(), Reply: r.Reply(), Header: nats.Header(r.Headers()), Data: r.Data()}
@@ -214,19 +214,19 @@ const operatorInbox = "operator"
 // maxLoggedSubject bounds what the log repeats of a subject that a requester chose, in bytes.
 const maxLoggedSubject = 128
 
-// strayReply counts a request that gets no answer, and logs it unless that was done a moment ago: the requester chooses
+// refuseReply counts a request that gets no answer, and logs it unless that was done a moment ago: the requester chooses
 // how many there are.
-func (s *Service) strayReply(subject, reply string) {
-	s.stray.Add(1)
+func (s *Service) refuseReply(subject, reply string) {
+	s.badReply.Add(1)
 	s.refused()
-	s.strayMu.Lock()
-	s.strayCount++
-	now, count := s.now(), s.strayCount
-	log := s.strayAt.IsZero() || now.Sub(s.strayAt) >= strayLog
+	s.refusedMu.Lock()
+	s.refusedCount++
+	now, count := s.now(), s.refusedCount
+	log := s.refusedAt.IsZero() || now.Sub(s.refusedAt) >= refusedLog
 	if log {
-		s.strayAt, s.strayCount = now, 0
+		s.refusedAt, s.refusedCount = now, 0
 	}
-	s.strayMu.Unlock()
+	s.refusedMu.Unlock()
 	if log {
 		s.log.Warn("request not answered, as its reply subject is no inbox; see --reply-inboxes if it should be one",
 			"subject", subject[:min(len(subject), maxLoggedSubject)], "reply", reply[:min(len(reply), maxLoggedSubject)], "count", count)

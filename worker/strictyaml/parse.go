@@ -66,7 +66,7 @@ func (d *Document) Add(f Fault) {
 	}
 	if !d.more {
 		d.more = true
-		d.faults = append(d.faults, Fault{File: "~", Message: "there are more faults", Hint: "mend these first"})
+		d.faults = append(d.faults, Fault{File: "~", Message: "there are more faults", Hint: "fix these first"})
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 	"github.com/idpsync/idpsync/worker/assemble"
 )
 
-// quickNak is the longest that the broker is asked to wait, unless [Process.Nap] is set: how long a worker asks for is a
+// quickNak is the longest that the broker is asked to wait, unless [Process.NakDelay] is set: how long a worker asks for is a
 // matter of its own tests.
 const quickNak = 20 * time.Millisecond
 
@@ -77,7 +77,7 @@ func (c *consumer) Next(ctx context.Context) (worker.Message, error) {
 		}
 		return nil, err
 	}
-	w := &message{Message: m, lane: c.lane, nap: c.p.Nap}
+	w := &message{Message: m, lane: c.lane, nakDelay: c.p.NakDelay}
 	c.p.deliveries.add(w)
 	return w, nil
 }
@@ -86,7 +86,7 @@ func (c *consumer) Next(ctx context.Context) (worker.Message, error) {
 type message struct {
 	worker.Message
 	lane string
-	nap  time.Duration
+	nakDelay  time.Duration
 
 	mu   sync.Mutex
 	told []string
@@ -108,7 +108,7 @@ func (m *message) Term(reason string) error { return m.tell("term", m.Message.Te
 
 // NakWithDelay implements worker.Message. Tests have no time to wait for as long as workers ask.
 func (m *message) NakWithDelay(delay time.Duration) error {
-	return m.tell("nak", m.Message.NakWithDelay(min(delay, m.nap)))
+	return m.tell("nak", m.Message.NakWithDelay(min(delay, m.nakDelay)))
 }
 
 func (m *message) delivery() Delivery {

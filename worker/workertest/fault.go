@@ -22,24 +22,24 @@ type hooks struct {
 	hook fault.Hook
 	dead bool
 	died chan struct{}
-	conn *stream.Conn // an outsider's, for strays
+	conn *stream.Conn // an outsider's, for stranded
 
-	strays []record.Stored
+	stranded []record.Stored
 }
 
 // LooksStranded makes an event look stranded to the process once, when it asks the broker next.
 func (p *Process) LooksStranded(event record.Stored) {
 	p.hooks.mu.Lock()
 	defer p.hooks.mu.Unlock()
-	p.hooks.strays = append(p.hooks.strays, event)
+	p.hooks.stranded = append(p.hooks.stranded, event)
 }
 
-func (h *hooks) takeStrays() []record.Stored {
+func (h *hooks) takeStranded() []record.Stored {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	strays := h.strays
-	h.strays = nil
-	return strays
+	stranded := h.stranded
+	h.stranded = nil
+	return stranded
 }
 
 func (h *hooks) set(hook fault.Hook) {
@@ -78,7 +78,7 @@ func (h *hooks) at(ctx context.Context, c fault.Call) error {
 	return nil
 }
 
-// around puts the points around the parts of a process, and the strays into what it reads of the broker.
+// around puts the points around the parts of a process, and the stranded into what it reads of the broker.
 func (h *hooks) around() assemble.Around {
 	around := fault.Around(h.at)
 	points := around.Broker
@@ -94,8 +94,8 @@ type broker struct {
 
 func (b *broker) Stranded(ctx context.Context, limit int) ([]record.Stored, time.Time, error) {
 	found, created, err := b.Broker.Stranded(ctx, limit)
-	strays := b.hooks.takeStrays()
-	if err != nil || len(strays) == 0 {
+	stranded := b.hooks.takeStranded()
+	if err != nil || len(stranded) == 0 {
 		return found, created, err
 	}
 	state, err := stream.ReadState(ctx, b.hooks.conn)
@@ -107,5 +107,5 @@ func (b *broker) Stranded(ctx context.Context, limit int) ([]record.Stored, time
 			created = s.Created
 		}
 	}
-	return append(found, strays...), created, nil
+	return append(found, stranded...), created, nil
 }

@@ -24,7 +24,7 @@ type Process struct {
 	Directories *directory.Cache
 	Policies    *policy.Holder
 	Metrics     *Metrics
-	Nap         time.Duration // the longest that a nak waits; set it before Run
+	NakDelay         time.Duration // the longest that a nak waits; set it before Run
 
 	d          *Deployment
 	conn       *stream.Conn
@@ -51,7 +51,7 @@ func Mortal(c *worker.Config) { c.DrainTimeout = 20 * time.Millisecond }
 func (d *Deployment) Process(configure ...func(*worker.Config)) *Process {
 	d.T.Helper()
 	d.processes++
-	p := &Process{Name: fmt.Sprintf("worker-%d", d.processes), d: d, Metrics: newMetrics(), Nap: quickNak, hooks: hooks{died: make(chan struct{}), conn: d.Conn}}
+	p := &Process{Name: fmt.Sprintf("worker-%d", d.processes), d: d, Metrics: newMetrics(), NakDelay: quickNak, hooks: hooks{died: make(chan struct{}), conn: d.Conn}}
 	cfg := d.config()
 	for _, c := range configure {
 		c(&cfg)

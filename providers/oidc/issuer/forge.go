@@ -37,18 +37,18 @@ func (i *Issuer) SignedWithPublicKey(claims map[string]any) (string, error) {
 	return input + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil)), nil
 }
 
-// SignedByStranger returns a token that names the issuer's key but is signed with another one.
-func (i *Issuer) SignedByStranger(claims map[string]any) (string, error) {
+// SignedByAnotherKey returns a token that names the issuer's key but is signed with another one.
+func (i *Issuer) SignedByAnotherKey(claims map[string]any) (string, error) {
 	key, err := i.key("", "")
 	if err != nil {
 		return "", err
 	}
-	stranger, err := i.NewKey(key.Algorithm)
+	other, err := i.NewKey(key.Algorithm)
 	if err != nil {
 		return "", err
 	}
-	stranger.ID = key.ID
-	return i.Sign(claims, WithKey(stranger))
+	other.ID = key.ID
+	return i.Sign(claims, WithKey(other))
 }
 
 // Altered returns token with other claims and its old signature.

@@ -165,13 +165,13 @@ func TestForgeries(t *testing.T) {
 		}
 		return h
 	}
-	for want, forge := range map[string]func(map[string]any) (string, error){"none": i.Unsigned, "HS256": i.SignedWithPublicKey, "RS256": i.SignedByStranger} {
+	for want, forge := range map[string]func(map[string]any) (string, error){"none": i.Unsigned, "HS256": i.SignedWithPublicKey, "RS256": i.SignedByAnotherKey} {
 		raw, err := forge(claims)
 		if err != nil || header(raw)["alg"] != want || strings.Count(raw, ".") != 2 {
 			t.Errorf("%s: %s, %v", want, raw, err)
 		}
 	}
-	raw, err := i.SignedByStranger(claims)
+	raw, err := i.SignedByAnotherKey(claims)
 	if err != nil || header(raw)["kid"] != i.KeyID() {
 		t.Fatalf("%v, %v", header(raw), err)
 	}

@@ -44,7 +44,7 @@ func (r *reader) policies(v strictyaml.Value) {
 				r.doc.Add(f)
 			}
 		} else if err != nil {
-			v.Fail("mend the policies; those in force stay", "the policies cannot be used: %v", err)
+			v.Fail("fix the policies; those in force stay", "the policies cannot be used: %v", err)
 		}
 	}
 	if r.options.WarnOfPolicies != nil {
