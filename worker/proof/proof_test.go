@@ -30,6 +30,7 @@ type site struct {
 	waiting []uint64 // of it
 	results []record.Stored
 	letters []record.Stored
+	erased  []uint64 // sequences of dead letters
 	parked  []store.Waiting
 	outbox  []string
 	repeats []store.Repeat
@@ -111,7 +112,7 @@ func (s *site) Holding(_ context.Context, name string) (stream.Holding, error) {
 	case stream.StreamResults:
 		h.Last = uint64(len(s.results))
 	default:
-		h.Last = uint64(len(s.letters))
+		h.Last, h.Gaps = uint64(len(s.letters)+len(s.erased)), s.erased
 	}
 	return h, nil
 }
@@ -199,7 +200,7 @@ func (s *site) check(what string, a *proof.Account, unaccounted, duplicated []st
 	}
 }
 
-// TestEveryMessageIsAccountedFor has one message of each fate, with event ids that hold what separates parts of ids.
+// TestEveryMessageIsAccountedFor has one message of each sort, with event ids that hold what separates parts of ids.
 func TestEveryMessageIsAccountedFor(t *testing.T) {
 	s := newSite(t)
 	s.effect("a/0/b", "credential/hr")
@@ -213,7 +214,7 @@ func TestEveryMessageIsAccountedFor(t *testing.T) {
 	s.check("one of each", a, nil, nil)
 	e := a.Events
 	if e.Stored != 6 || e.Effects != 1 || e.DeadLetters != 1 || e.Refused != 1 || e.SentAgain != 1 || e.Parked != 1 || e.Waiting != 1 || e.Untraced != 0 {
-		t.Errorf("got the events %+v, want six that are stored, and of each fate one", e)
+		t.Errorf("got the events %+v, want six that are stored, and one of each sort", e)
 	}
 	if a.Results != 4 || a.DeadLetters != 1 || a.Ledger.Told != 1 {
 		t.Errorf("got %d results, %d dead letters and %d rows with their result, want 4, 1 and 1", a.Results, a.DeadLetters, a.Ledger.Told)
@@ -279,6 +280,40 @@ func TestWhatDoesNotAddUpIsFound(t *testing.T) {
 			nil,
 			[]string{name + "good has a result that is not the one of the ledger"},
 		},
+		"two results under one id": {
+			func(s *site) {
+				again := s.results[0]
+				again.Data = []byte(`[]`)
+				s.results = append(s.results, again)
+			},
+			nil,
+			[]string{name + "good has two results that differ under the id " + name + "good/0"},
+		},
+		"a dead letter whose message is not done": {func(s *site) { s.letter(s.next(), "x"); s.waiting = []uint64{2} }, nil, nil},
+		"a dead letter that somebody erased":      {func(s *site) { s.reject("x"); s.letters, s.erased = nil, []uint64{1} }, nil, nil},
+		"a user who was forgotten":                {func(s *site) { s.rows[0].Result, s.results = nil, nil }, nil, nil},
+		"a rejected request under an id with effect": {
+			func(s *site) {
+				s.publish(record.Answer{Outcome: record.OutcomeRejected, CameIn: "received/1800000000000000000"}, "good")
+			},
+			nil, nil,
+		},
+		"a message of a stream that was there before": {
+			func(s *site) {
+				s.effect("x", "")
+				s.last--
+				s.rows[1].Origin = record.Origin{Stream: stream.StreamEvents, Created: begin.Add(-time.Hour), Sequence: 1}.String()
+			},
+			nil, nil,
+		},
+		"a message of another stream": {
+			func(s *site) {
+				s.effect("x", "")
+				s.last--
+				s.rows[1].Origin = record.Origin{Stream: "OTHER", Created: begin, Sequence: 1}.String()
+			},
+			nil, nil,
+		},
 		"a user who was created twice": {
 			func(s *site) { s.effect("x", ""); s.rows[0].UserID, s.rows[1].UserID = "u1", "u1" },
 			nil,
@@ -302,6 +337,22 @@ func TestMessagesThatNoWorkerWroteProveNothing(t *testing.T) {
 	s.check("forged messages", a, nil, nil)
 	if a.Foreign.Results != 1 || a.Foreign.DeadLetters != 1 {
 		t.Errorf("%d results and %d dead letters are passed over, want 1 and 1", a.Foreign.Results, a.Foreign.DeadLetters)
+	}
+}
+
+// TestSinceLeavesOutWhatWasStoredBefore has an effect and a dead letter of one minute.
+func TestSinceLeavesOutWhatWasStoredBefore(t *testing.T) {
+	for after, want := range map[time.Duration]uint64{0: 2, 30 * time.Second: 2, 2 * time.Minute: 0} {
+		s := newSite(t)
+		s.reject("x")
+		s.effect("good", "")
+		o := s.options()
+		o.Since = begin.Add(after)
+		a := s.take(o)
+		s.check("since "+after.String(), a, nil, nil)
+		if a.Events.Stored != want {
+			t.Errorf("since %v of the stream, %d messages are accounted for, want %d", after, a.Events.Stored, want)
+		}
 	}
 }
 
@@ -334,6 +385,7 @@ func TestWhatArrivesMeanwhileIsNotLost(t *testing.T) {
 		s.looked = func() {
 			if looks++; looks == 2 {
 				s.publish(record.Answer{Outcome: record.OutcomeCreated}, "late")
+				s.publish(record.Answer{Outcome: record.OutcomeCreated}, "under way") // its row comes later
 			}
 		}
 		a, err := proof.Confirmed(t.Context(), s.options())
