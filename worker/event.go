@@ -3,7 +3,6 @@ package worker
 import (
 	"crypto/sha256"
 	"fmt"
-	"strconv"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -81,7 +80,7 @@ func (e *event) cameIn() string {
 	if s := e.storedAs(); s != "" {
 		return s
 	}
-	return "received/" + strconv.FormatInt(e.env.StoredAt.UnixNano(), 10)
+	return record.ReceivedAt(e.env.StoredAt)
 }
 
 // cameBefore reports whether the event may have been processed before, by this worker or another.

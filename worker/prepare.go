@@ -97,7 +97,7 @@ func (w *Worker) verify(ctx context.Context, dir *directory.Directory, e *event)
 		return
 	}
 	src := tenant.Source(e.env.Source)
-	if src == nil || !directory.Carries(src.Kind, e.env.Shape) {
+	if src == nil || !src.Carries(e.env.Shape) {
 		r := fromDirectory(record.Reject(record.CodeUnknownSource, "", "There is no such source in this tenant for events of this kind."))
 		r.Hint = "Declare the source with idpsync apply, then replay."
 		e.reject(r)

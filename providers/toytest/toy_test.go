@@ -134,7 +134,7 @@ func TestANewKindTurnsAnEventIntoAUser(t *testing.T) {
 	if err != nil {
 		t.Fatalf("verify: %v", err)
 	}
-	r := rules.Request{Tenant: &tenant.Tenant, Source: &source.Source, Event: &event, Asked: asked}
+	r := rules.Request{Action: record.ActionCreate, Tenant: &tenant.Tenant, Source: &source.Source, Event: &event, Asked: asked}
 	if faults, refusal := r.Check(rules.Passwords{}); refusal != nil {
 		t.Fatalf("the request is refused: %v, faults %v", refusal, faults)
 	}

@@ -47,6 +47,7 @@ type Options struct {
 
 	Offline bool // the worker forecasts and neither publishes nor leaves anything in DataDir for after a crash
 
+	Kinds  providers.Kinds // of sources; default [Kinds]
 	Around Around
 }
 
@@ -140,7 +141,7 @@ func (d *Deployment) makeWorker(ctx context.Context, o Options) error {
 	st := o.Around.store(d.Store)
 	cfg := o.Worker
 	d.Credentials = directory.NewCredentials(st, cfg.Now, d.log)
-	d.Directories = directory.NewCache(st, o.Around.kinds(Kinds()), providers.Environment{
+	d.Directories = directory.NewCache(st, o.Around.kinds(o.kinds()), providers.Environment{
 		Keys: directory.NewKeys(d.Store, d.brokerClock()), Credentials: d.Credentials, HTTP: o.HTTP, Now: cfg.Now, Log: d.log,
 	}, d.reloadPolicies)
 	if err := d.Directories.Reload(ctx); err != nil {

@@ -1,6 +1,8 @@
 package assemble
 
 import (
+	"slices"
+
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/command"
 	"github.com/idpsync/idpsync/providers/feed"
@@ -16,4 +18,12 @@ func Kinds() providers.Kinds {
 		feed.Kind(),
 		command.Kind(),
 	}
+}
+
+// kinds are those of the options, to be changed at will.
+func (o Options) kinds() providers.Kinds {
+	if o.Kinds == nil {
+		return Kinds()
+	}
+	return slices.Clone(o.Kinds)
 }

@@ -69,8 +69,8 @@ func checkSchema(ctx context.Context, st *store.Store, o Options) error {
 // A worker does it when it starts, as another may have written some since the schema was migrated. With standing it also tells
 // what an operator has yet to settle, which not every command has to.
 func bringUp(ctx context.Context, st *store.Store, o Options, standing bool) error {
-	report, err := manifest.Upgrade(ctx, st, manifest.UpgradeOptions{Kinds: Kinds(), Who: o.Who, Now: o.Worker.Now, ReadIssuer: func(s providers.Source) (string, error) {
-		kind, _ := Kinds().Of(s.Kind)
+	report, err := manifest.Upgrade(ctx, st, manifest.UpgradeOptions{Kinds: o.kinds(), Who: o.Who, Now: o.Worker.Now, ReadIssuer: func(s providers.Source) (string, error) {
+		kind, _ := o.kinds().Of(s.Kind)
 		if kind.Pin.URL(s) != "" {
 			return "", errors.New("its metadata are read by idpsync migrate and idpsync apply alone")
 		}

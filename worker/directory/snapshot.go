@@ -50,16 +50,3 @@ func (s *Source) MaxAge() time.Duration {
 	}
 	return providers.DefaultMaxEventAge
 }
-
-// Carries reports whether a source of one of the shipped kinds may send events of the shape. It knows no others: ask
-// [Source.Carries] where there is a source.
-func Carries(k providers.Kind, s providers.Shape) bool {
-	switch s {
-	case providers.ShapeLogin:
-		return k == providers.KindOIDC || k == providers.KindSAML
-	case providers.ShapeFeed:
-		return k == providers.KindFeed
-	default:
-		return k == providers.KindCommand
-	}
-}

@@ -63,7 +63,7 @@ func Crashes() []Crash {
 
 // deadLetters reports whether these are dead letters and not results: a publish holds one sort.
 func deadLetters(msgs []record.Outgoing) bool {
-	return len(msgs) > 0 && strings.HasPrefix(msgs[0].Subject, "idpsync.deadletter.")
+	return len(msgs) > 0 && record.BranchDeadLetters.Holds(msgs[0].Subject)
 }
 
 const (

@@ -84,6 +84,9 @@ func known(token string) string {
 // receivedPrefix begins what the id of a rejection calls a request. The nanoseconds of its time follow.
 const receivedPrefix = "received/"
 
+// ReceivedAt is what the id of a rejection calls a request that was received at a time.
+func ReceivedAt(t time.Time) string { return receivedPrefix + strconv.FormatInt(t.UnixNano(), 10) }
+
 // ReadResult reads what [Answer.Result] wrote. Errors are of class [ErrResult].
 func ReadResult(m Stored) (Result, error) {
 	if !IsResult(m) {

@@ -85,8 +85,8 @@ func (c *consumer) Next(ctx context.Context) (worker.Message, error) {
 // A message is one delivery, which remembers what the broker was told of it.
 type message struct {
 	worker.Message
-	lane string
-	nakDelay  time.Duration
+	lane     string
+	nakDelay time.Duration
 
 	mu   sync.Mutex
 	told []string

@@ -93,6 +93,7 @@ type Options struct {
 	Policies  []policy.File   // beside the built-in ones
 	Topology  stream.Topology // limits of the streams; default small
 	Unapplied bool            // begin without any directory
+	Kinds     providers.Kinds // of sources; default those of the product
 }
 
 // patience bounds a whole test: it is long, as a machine may be slow, and short enough to end before go test does.
@@ -117,6 +118,7 @@ type Deployment struct {
 	http      *http.Client
 	log       *slog.Logger
 	addresses *strings.Replacer
+	kinds     providers.Kinds
 	folder    string
 	keyFile   string
 	processes int
@@ -128,6 +130,9 @@ func New(t testing.TB, o Options) *Deployment {
 	if o.Kind == "" {
 		o.Kind = store.SQLite
 	}
+	if o.Kinds == nil {
+		o.Kinds = assemble.Kinds()
+	}
 	if o.Directory == "" {
 		o.Directory = Directory
 	}
@@ -137,7 +142,7 @@ func New(t testing.TB, o Options) *Deployment {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	d := &Deployment{
-		T: t, Ctx: ctx, Clock: &Clock{}, folder: t.TempDir(),
+		T: t, Ctx: ctx, Clock: &Clock{}, folder: t.TempDir(), kinds: o.Kinds,
 		log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo})),
 	}
 	d.database = storetest.Migrated(t, o.Kind)
@@ -249,7 +254,7 @@ func (d *Deployment) Apply(text string, policies ...policy.File) {
 			}
 		}
 	}
-	declared, err := manifest.Parse(filepath.Join(folder, "directory.yaml"), []byte(d.addresses.Replace(text)), manifest.Options{Kinds: assemble.Kinds()})
+	declared, err := manifest.Parse(filepath.Join(folder, "directory.yaml"), []byte(d.addresses.Replace(text)), manifest.Options{Kinds: d.kinds})
 	if err != nil {
 		d.T.Fatal(err)
 	}

@@ -24,7 +24,7 @@ type Process struct {
 	Directories *directory.Cache
 	Policies    *policy.Holder
 	Metrics     *Metrics
-	NakDelay         time.Duration // the longest that a nak waits; set it before Run
+	NakDelay    time.Duration // the longest that a nak waits; set it before Run
 
 	d          *Deployment
 	conn       *stream.Conn
@@ -66,7 +66,7 @@ func (d *Deployment) Process(configure ...func(*worker.Config)) *Process {
 	points := around.Open
 	around.Open = func(open assemble.Open) assemble.Open { return points(p.recording(open)) }
 	made, err := assemble.New(d.Ctx, assemble.Options{
-		DataDir: d.folder, Store: d.database, SealKey: d.keyFile, HTTP: d.http, Who: "workertest", Worker: cfg, Around: around,
+		DataDir: d.folder, Store: d.database, SealKey: d.keyFile, HTTP: d.http, Who: "workertest", Worker: cfg, Kinds: d.kinds, Around: around,
 		Broker: &stream.Options{InProcess: d.server, Name: p.Name, Log: log},
 	})
 	if err != nil {
