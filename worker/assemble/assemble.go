@@ -133,7 +133,7 @@ func (d *Deployment) compareStreams(ctx context.Context) error {
 
 // makeWorker loads directory and policies and makes the worker over them.
 func (d *Deployment) makeWorker(ctx context.Context, o Options) error {
-	builtin, err := policy.Compile(nil)
+	builtin, err := policy.Compile(nil, kindNames(o.kinds())...)
 	if err != nil {
 		return fmt.Errorf("built-in policies: %w", err)
 	}

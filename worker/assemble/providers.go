@@ -27,3 +27,12 @@ func (o Options) kinds() providers.Kinds {
 	}
 	return slices.Clone(o.Kinds)
 }
+
+// kindNames are the kinds as policies know them.
+func kindNames(kinds providers.Kinds) []providers.Kind {
+	names := make([]providers.Kind, len(kinds))
+	for i, k := range kinds {
+		names[i] = k.Kind
+	}
+	return names
+}

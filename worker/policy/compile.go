@@ -17,6 +17,7 @@ import (
 
 	"github.com/cedar-policy/cedar-go"
 
+	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker/strictyaml"
 )
 
@@ -101,18 +102,25 @@ type Set struct {
 	rules   map[string]*rule
 	asked   map[cedar.EntityUID]rules // those that can apply to an action
 	members map[cedar.EntityType][]string
+	kinds   []providers.Kind // as they were given
 	version string
 	known   *known
 }
 
 // Compile reads, checks and compiles policies together with the built-in ones. Its error, when the policies are at
-// fault, is [strictyaml.Faults] with every fault of all files; a set with a fault is never in part in force.
-func Compile(files []File) (*Set, error) {
-	checks, err := newSchema()
+// fault, is [strictyaml.Faults] with every fault of all files; a set with a fault is never in part in force. Kinds are those
+// of the sources that a deployment may have; none stands for those of the shipped schema.
+func Compile(files []File, kinds ...providers.Kind) (*Set, error) {
+	checks, err := newSchema(kinds...)
 	if err != nil {
 		return nil, err
 	}
-	return compile(files, checks, checks.check)
+	s, err := compile(files, checks, checks.check)
+	if err != nil {
+		return nil, err
+	}
+	s.kinds = kinds
+	return s, nil
 }
 
 func compile(files []File, s *schema, check func(*cedar.Policy) []finding) (*Set, error) {

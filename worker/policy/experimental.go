@@ -12,6 +12,7 @@ import (
 	"github.com/cedar-policy/cedar-go/x/exp/schema/resolved"
 	"github.com/cedar-policy/cedar-go/x/exp/schema/validate"
 
+	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker/record"
 )
 
@@ -24,10 +25,10 @@ type schema struct {
 	validator *validate.Validator
 }
 
-func newSchema() (*schema, error) {
+func newSchema(kinds ...providers.Kind) (*schema, error) {
 	var s xschema.Schema
 	s.SetFilename("idpsync.cedarschema")
-	if err := s.UnmarshalCedar([]byte(schemaText)); err != nil {
+	if err := s.UnmarshalCedar([]byte(schemaFor(kinds))); err != nil {
 		return nil, fmt.Errorf("read the Cedar schema: %w", err)
 	}
 	r, err := s.Resolve()

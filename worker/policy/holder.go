@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync/atomic"
 
+	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/record"
 )
@@ -45,12 +46,16 @@ func (h *Holder) Swap(s *Set) *Set {
 }
 
 // Reload compiles files and puts them in force, and reports whether that changed anything. Files with faults leave the
-// set that is in force where it is and are the error.
+// set that is in force where it is and are the error. They are compiled for the same kinds of sources as that set.
 func (h *Holder) Reload(files []File) (changed bool, err error) {
-	if old := h.set.Load(); old != nil && old.version == digest(files) {
-		return false, nil
+	var kinds []providers.Kind
+	if old := h.set.Load(); old != nil {
+		if old.version == digest(files) {
+			return false, nil
+		}
+		kinds = old.kinds
 	}
-	s, err := Compile(files)
+	s, err := Compile(files, kinds...)
 	if err != nil {
 		return false, err
 	}

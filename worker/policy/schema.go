@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/cedar-policy/cedar-go"
 
+	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker/strictyaml"
 )
 
@@ -31,6 +33,21 @@ const (
 	typeShape        cedar.EntityType = "Shape"
 	typeAuthProvider cedar.EntityType = "AuthProvider"
 )
+
+// kindsOfSchema is the line of the schema that lists the kinds of sources.
+var kindsOfSchema = regexp.MustCompile(`entity SourceKind enum \[[^\]]*\];`)
+
+// schemaFor is the schema of a deployment whose sources are of these kinds; none stands for those of the shipped one.
+func schemaFor(kinds []providers.Kind) string {
+	if len(kinds) == 0 {
+		return schemaText
+	}
+	quoted := make([]string, len(kinds))
+	for i, k := range kinds {
+		quoted[i] = strconv.Quote(string(k))
+	}
+	return kindsOfSchema.ReplaceAllLiteralString(schemaText, "entity SourceKind enum ["+strings.Join(quoted, ", ")+"];")
+}
 
 // members returns the members of a closed list of the schema.
 func (s *schema) members(typ cedar.EntityType) []string {

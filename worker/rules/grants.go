@@ -71,7 +71,7 @@ func (r *Request) principalTenant() string {
 // Permit returns the roles that the request may grant after what the policies said of it, or its rejection. Roles that the
 // policies deny are left out where the source says so, and else refuse the request.
 func (r *Request) Permit(res Resolution, d record.Decision) (Grants, *record.Rejection) {
-	if !d.Allow {
+	if !d.Allow || d.PolicyError {
 		return Grants{}, forbidden(d, nil)
 	}
 	g := Grants{Dropped: r.Draft.Dropped}
