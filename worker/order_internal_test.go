@@ -244,6 +244,110 @@ func TestASourceSendsEventsOfItsKindAlone(t *testing.T) {
 	}
 }
 
+func TestAnEventOlderThanItsSourceAllowsIsNotProcessed(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		age, most time.Duration
+		change    func(*event)
+		refused   bool
+	}{
+		"young":                    {time.Hour, time.Hour, func(*event) {}, false},
+		"old":                      {time.Hour + 1, time.Hour, func(*event) {}, true},
+		"old, by the default":      {providers.DefaultMaxEventAge + 1, 0, func(*event) {}, true},
+		"young, by the default":    {providers.DefaultMaxEventAge, 0, func(*event) {}, false},
+		"old, and replayed":        {2 * time.Hour, time.Hour, func(e *event) { e.env.Replayed = true }, false},
+		"old, and tried before":    {2 * time.Hour, time.Hour, func(e *event) { e.parked = &store.Parked{Attempts: 1} }, false},
+		"old, and never tried yet": {2 * time.Hour, time.Hour, func(e *event) { e.parked = &store.Parked{} }, true},
+	} {
+		src := &Source{Source: providers.Source{Tenant: ruleTenant, Name: "s", Kind: providers.KindOIDC, MaxEventAge: c.most}, Provider: accepting{}}
+		dir := &Directory{tenants: map[string]*Tenant{ruleTenant: {ID: ruleTenant, sources: map[string]*Source{"s": src}}}}
+		e := &event{}
+		e.env = providers.Envelope{Tenant: ruleTenant, Source: "s", Shape: providers.ShapeLogin, StoredAt: storetest.Time}
+		c.change(e)
+		w := &Worker{now: func() time.Time { return storetest.Time.Add(c.age) }}
+		w.verify(t.Context(), dir, e)
+		if got := e.rejection != nil && e.rejection.Reason == "event_too_old"; got != c.refused {
+			t.Errorf("%s: the event is refused for its age: %v, wanted %v", name, got, c.refused)
+		}
+	}
+}
+
+// A shelf is a broker that holds one dead letter under every sequence.
+type shelf struct {
+	Broker
+	letter Stored
+}
+
+func (s shelf) DeadLetter(context.Context, uint64) (Stored, error) { return s.letter, nil }
+
+func TestAnOrderBringsBackItsTenantsOpenDeadLettersAlone(t *testing.T) {
+	t.Parallel()
+	v := newVault(t)
+	forged := letter(t, v)
+	forged.Data = forged.Data[1:]
+	for name, c := range map[string]struct {
+		letter Stored
+		tenant string
+		state  string
+		want   int
+	}{
+		"open":             {letter(t, v), ruleTenant, "", 1},
+		"replayed":         {letter(t, v), ruleTenant, store.DeadLetterReplayed, 0},
+		"discarded":        {letter(t, v), ruleTenant, store.DeadLetterDiscarded, 0},
+		"another tenant's": {letter(t, v), storetest.Globex, "", 0},
+		"of no tenant":     {letter(t, v), "", "", 0},
+		"forged":           {forged, ruleTenant, "", 0},
+	} {
+		s := storetest.Open(t, store.SQLite)
+		if c.state != "" {
+			row := store.DeadLetter{Sequence: 1, Tenant: ruleTenant, Source: "okta", EventID: "e1", State: c.state, CreatedAt: storetest.Time, UpdatedAt: storetest.Time}
+			if err := s.UpsertDeadLetters(t.Context(), []store.DeadLetter{row}); err != nil {
+				t.Fatalf("%s: note the state of the dead letter: %v", name, err)
+			}
+		}
+		w := &Worker{cfg: Config{Vault: v, Broker: shelf{letter: c.letter}}, store: s, log: slog.New(slog.DiscardHandler), now: func() time.Time { return storetest.Time }}
+		for _, action := range []string{OrderReplay, OrderDiscard} {
+			if events, _ := w.gather(t.Context(), c.tenant, Order{Action: action, Sequences: []uint64{1}}, Operator{Said: "ann"}); len(events) != c.want {
+				t.Errorf("%s: an order to %s takes up %d dead letters, wanted %d", name, action, len(events), c.want)
+			}
+		}
+	}
+}
+
+func TestACredentialIsBelievedForAsLongAsTheStoreIsFollowed(t *testing.T) {
+	t.Parallel()
+	s := storetest.Open(t, store.SQLite)
+	storetest.Seed(t, s)
+	row := store.Credential{ID: "aaaaaaaaaaaaaaaa", Tenant: storetest.Acme, Name: "hr", SecretHash: make([]byte, 32), CreatedAt: storetest.Time}
+	if err := s.CreateCredential(t.Context(), row, "test"); err != nil {
+		t.Fatalf("make a credential: %v", err)
+	}
+	now := storetest.Time
+	follow := func() *Credentials {
+		c := NewCredentials(s, func() time.Time { return now }, slog.New(slog.DiscardHandler))
+		c.refresh(t.Context())
+		return c
+	}
+	looks, looksNoMore := follow(), follow()
+	revoked := func(c *Credentials, want bool, when string) {
+		t.Helper()
+		got, err := c.Credential(t.Context(), row.ID)
+		if err != nil || got.RevokedAt.IsZero() == want {
+			t.Errorf("%s the credential is known as revoked: %v, wanted %v: %v", when, !got.RevokedAt.IsZero(), want, err)
+		}
+	}
+	revoked(looks, false, "at first")
+	revoked(looksNoMore, false, "at first")
+	if err := s.RevokeCredential(t.Context(), row.ID, "test", storetest.Time); err != nil {
+		t.Fatalf("revoke it: %v", err)
+	}
+	revoked(looks, false, "until the store is looked at again,")
+	looks.refresh(t.Context())
+	revoked(looks, true, "after a look")
+	now = now.Add(credentialsStale)
+	revoked(looksNoMore, true, "after too long without a look")
+}
+
 // ledger is a store with one row, of the event e1 that the message with sequence 1 brought.
 func ledger(t *testing.T) *store.Store {
 	t.Helper()

@@ -419,6 +419,11 @@ func TestWhoseARowOfTheLedgerIs(t *testing.T) {
 	t.Parallel()
 	brought, scoped, unscoped := &store.Event{EventID: "brought"}, &store.Event{EventID: "scoped"}, &store.Event{EventID: "unscoped", PayloadHash: make([]byte, 32)}
 	foreign := &store.Event{EventID: "foreign", PayloadHash: []byte("another")}
+	asked := func(credential string) *store.Event {
+		p := providers.Principal{Kind: providers.PrincipalCredential, Name: credential}
+		return &store.Event{EventID: credential, ResultHeaders: marshal(answerHeaders{Request: &AuthorizationRequest{Principal: p}})}
+	}
+	own, others := asked("hr"), asked("payroll")
 	for name, c := range map[string]struct {
 		found store.Found
 		want  *store.Event
@@ -430,8 +435,11 @@ func TestWhoseARowOfTheLedgerIs(t *testing.T) {
 		"without scope, another payload":          {store.Found{Unscoped: foreign}, nil},
 		"without scope, beside one of the scope":  {store.Found{Unscoped: unscoped, Event: scoped}, scoped},
 		"without scope, of another, same message": {store.Found{Unscoped: foreign, Brought: brought}, brought},
+		"without scope, of the sender":            {store.Found{Unscoped: own}, own},
+		"without scope, of another sender":        {store.Found{Unscoped: others}, nil},
 	} {
 		e := &event{}
+		e.request.Principal = providers.Principal{Kind: providers.PrincipalCredential, Name: "hr"}
 		if got := e.earlier(&c.found); got != c.want {
 			t.Errorf("%s: the event had the row %v before, wanted %v", name, got, c.want)
 		}
