@@ -206,6 +206,31 @@ func TestForWhichDomainsASourceSpeaks(t *testing.T) {
 	}
 }
 
+func TestMailboxesThatAreOne(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		a, b string // local parts
+		want bool
+	}{
+		"the same":                  {"kim", "kim", true},
+		"another case":              {"Kim", "kIM", true},
+		"another one":               {"kim", "tim", false},
+		"longer":                    {"kim", "kims", false},
+		"the Kelvin sign for K":     {"kim", "\u212aim", false},
+		"the long s for s":          {"sam", "\u017fam", false},
+		"the sharp s for two s":     {"strasse", "stra\u00dfe", false},
+		"composed and not composed": {"zo\u00eb", "zoe\u0308", true},
+		"the case of both":          {"ZO\u00cb", "zoe\u0308", true},
+		"without the accent":        {"zo\u00eb", "zoe", false},
+	} {
+		for _, pair := range [][2]string{{c.a, c.b}, {c.b, c.a}} {
+			if got := sameMailbox(pair[0]+"@acme.example", pair[1]+"@acme.example"); got != c.want {
+				t.Errorf("%s: %q and %q are one mailbox: %v, wanted %v", name, pair[0], pair[1], got, c.want)
+			}
+		}
+	}
+}
+
 func TestNamesThatDisguiseAreRefused(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
