@@ -16,6 +16,9 @@ const (
 // AdminSource is the name under which the commands of a tenant appear.
 const AdminSource = "admin"
 
+// DeniedRoleDrop has roles that may not be granted left out, instead of refusing the request.
+const DeniedRoleDrop = "drop"
+
 // A Source is a configured instance that events come from, as a provider sees it. It is the JSON kept in the store's
 // sources table; a field that is not set is left out.
 type Source struct {
@@ -56,7 +59,7 @@ type Source struct {
 
 	DefaultRoles []string      `json:"default_roles,omitempty"`  // granted at creation when the role claim is absent
 	Grants       []string      `json:"grants,omitempty"`         // all that it may ever grant
-	OnDeniedRole string        `json:"on_denied_role,omitempty"` // "" (reject) or "drop"
+	OnDeniedRole string        `json:"on_denied_role,omitempty"` // "" (reject) or DeniedRoleDrop
 	MaxEventAge  time.Duration `json:"max_event_age,omitempty"`  // zero means DefaultMaxEventAge
 
 	KeyStaleness time.Duration `json:"key_staleness,omitempty"` // OIDC and SAML: how long before an event its key may have been seen last; zero means DefaultKeyStaleness

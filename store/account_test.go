@@ -41,7 +41,7 @@ func TestWhatIsOwedAndRepeatedIsListedPageByPage(t *testing.T) {
 			return s.RepeatsAfter(ctx, storetest.Time.Add(time.Second), last.Origin, 2)
 		})
 		if !slices.Equal(repeats, w.Repeats[1:]) {
-			t.Errorf("repeats: %+v", repeats)
+			t.Errorf("repeats, page by page: got %+v, wanted %+v", repeats, w.Repeats[1:])
 		}
 		owed := pages(t, func(ctx context.Context, last *string) ([]string, error) {
 			if last == nil {
@@ -50,7 +50,7 @@ func TestWhatIsOwedAndRepeatedIsListedPageByPage(t *testing.T) {
 			return s.OutboxAfter(ctx, *last, 2)
 		})
 		if want := []string{"result/0", "result/1", "result/2", "result/3", "result/4"}; !slices.Equal(owed, want) {
-			t.Errorf("outbox: %q", owed)
+			t.Errorf("ids of results that are owed, page by page: got %q, wanted %q", owed, want)
 		}
 		waiting := pages(t, func(ctx context.Context, last *store.Waiting) ([]store.Waiting, error) {
 			if last == nil {
@@ -59,16 +59,16 @@ func TestWhatIsOwedAndRepeatedIsListedPageByPage(t *testing.T) {
 			return s.ParkedAfter(ctx, last.ID, 2)
 		})
 		if len(waiting) != 5 {
-			t.Fatalf("parked: %+v", waiting)
+			t.Fatalf("parked events, page by page: got %d, wanted 5: %+v", len(waiting), waiting)
 		}
 		for key, want := range map[string]bool{"IDPSYNC_EVENTS/2/3": true, "IDPSYNC_EVENTS/2/5": false} {
 			if got, err := s.IsParked(t.Context(), key); err != nil || got != want {
-				t.Errorf("%s: %v, %v", key, got, err)
+				t.Errorf("the event %s is parked: got %v and the error %v, wanted %v", key, got, err, want)
 			}
 		}
 		for i, p := range waiting {
 			if want := parked[i]; p.Key != want.Key || p.Tenant != want.Tenant || p.Source != want.Source || p.EventID != want.EventID {
-				t.Errorf("parked %d: %+v, want %+v", i, p, want)
+				t.Errorf("parked event %d: got %+v, wanted key, tenant, source and event id of %+v", i, p, want)
 			}
 		}
 	})

@@ -127,7 +127,7 @@ func (w Write) check() error {
 			c.uuid("Events", i, "UserID", e.UserID)
 		}
 		c.key("Events", i, "EventID", e.Source, e.EventID, e.Scope)
-		c.text("Events", i, "Outcome", e.Outcome, e.Code, e.Door, e.Origin, e.Credential)
+		c.text("Events", i, "Outcome", e.Outcome, e.Door, e.Origin, e.Credential)
 		c.text("Events", i, "Policies", e.Policies...)
 	}
 	for i := range w.Repeats {

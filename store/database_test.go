@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/url"
@@ -26,7 +27,7 @@ func TestMigrationsRunAtOnceApplyEachOnce(t *testing.T) {
 			before := storetest.OpenOptions(t, o)
 			have, want, err := before.SchemaVersion(t.Context())
 			if err != nil || have != 0 || want < 1 {
-				t.Fatalf("an empty database is at %d of %d: %v", have, want, err)
+				t.Fatalf("an empty database: got version %d of %d and the error %v, wanted 0 of at least 1", have, want, err)
 			}
 			var wg sync.WaitGroup
 			var mu sync.Mutex
@@ -36,7 +37,7 @@ func TestMigrationsRunAtOnceApplyEachOnce(t *testing.T) {
 				wg.Go(func() {
 					r, err := s.Migrate(t.Context())
 					if err != nil || r.Version != want {
-						t.Errorf("migrated to %d of %d: %v", r.Version, want, err)
+						t.Errorf("a migration among several: got version %d and the error %v, wanted %d", r.Version, err, want)
 					}
 					mu.Lock()
 					applied += len(r.Applied)
@@ -46,11 +47,11 @@ func TestMigrationsRunAtOnceApplyEachOnce(t *testing.T) {
 			wg.Wait()
 			have, _, err = before.SchemaVersion(t.Context())
 			if err != nil || have != want || applied != files {
-				t.Errorf("%d of %d migrations were applied, to %d of %d: %v", applied, files, have, want, err)
+				t.Errorf("migrating at once: got %d migrations applied, version %d and the error %v, wanted %d and %d", applied, have, err, files, want)
 			}
 			r, err := before.Migrate(t.Context())
 			if err != nil || len(r.Applied) != 0 || r.Version != want {
-				t.Errorf("migrated again: %+v, %v", r, err)
+				t.Errorf("migrating again: got %q applied, version %d and the error %v, wanted none applied and version %d", r.Applied, r.Version, err, want)
 			}
 		})
 	}
@@ -77,8 +78,8 @@ func migrationFiles(t *testing.T, kind string) []string {
 func TestADatabaseWithoutSchemaIsUnavailable(t *testing.T) {
 	t.Parallel()
 	s := storetest.OpenOptions(t, storetest.Empty(t, store.Postgres))
-	if _, err := s.Directory(t.Context()); !store.IsUnavailable(err) {
-		t.Errorf("got %v", err)
+	if _, err := s.Directory(t.Context()); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("reading a database without a schema: got the error %v, wanted that it is unavailable", err)
 	}
 }
 
@@ -93,9 +94,9 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 	} {
 		s, err := store.Open(t.Context(), store.Options{URL: url})
 		if err == nil {
-			t.Errorf("%s was opened: %v", url, s.Close())
+			t.Errorf("opening %q: got a store, wanted an error that says %q; closing it: %v", url, hint, s.Close())
 		} else if !strings.Contains(err.Error(), hint) || strings.Contains(err.Error(), "p%zz") {
-			t.Errorf("%s: %v", url, err)
+			t.Errorf("opening %q: got the error %v, wanted one that says %q and no password", url, err, hint)
 		}
 	}
 }
@@ -178,13 +179,13 @@ func TestALostServerIsUnavailableUntilItIsBack(t *testing.T) {
 
 	err := s.Batch(t.Context(), func(ctx context.Context, tx *store.Tx) error {
 		if _, err := tx.Find(ctx, []store.Lookup{{Tenant: storetest.Acme, EmailKey: "x"}}); err != nil {
-			t.Errorf("before the cut: %v", err)
+			t.Errorf("a look-up before the cut: got the error %v, wanted none", err)
 		}
 		l.cut(true)
 		return tx.Write(ctx, storetest.Creates(0, 5))
 	})
-	if !store.IsUnavailable(err) {
-		t.Errorf("a batch whose connection was cut: %v", err)
+	if !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("a batch whose connection was cut: got the error %v, wanted that the database is unavailable", err)
 	}
 	for name, op := range map[string]func() error{
 		"ping":   func() error { return s.Ping(t.Context()) },
@@ -194,15 +195,15 @@ func TestALostServerIsUnavailableUntilItIsBack(t *testing.T) {
 		"claim":  func() error { _, err := s.ClaimParked(t.Context(), "a", 1, storetest.Time, time.Minute); return err },
 		"reopen": func() error { _, err := store.Open(t.Context(), o); return err },
 	} {
-		if err := op(); !store.IsUnavailable(err) {
-			t.Errorf("%s while the server is gone: %v", name, err)
+		if err := op(); !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("%s while the server is gone: got the error %v, wanted that the database is unavailable", name, err)
 		}
 	}
 	l.cut(false)
 	mustWrite(t, s, storetest.Creates(0, 5))
 	counts, err := s.Counts(t.Context())
 	if err != nil || counts.Users != 5 {
-		t.Errorf("afterwards there are %d users, %v", counts.Users, err)
+		t.Errorf("once the server is back: got %d users and the error %v, wanted 5", counts.Users, err)
 	}
 }
 
@@ -218,12 +219,12 @@ func TestAServerThatEndsASessionIsUnavailable(t *testing.T) {
 	admin := storetest.Admin(t)
 	err = s.Batch(t.Context(), func(ctx context.Context, tx *store.Tx) error {
 		if _, err := admin.ExecContext(ctx, `select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = $1`, strings.TrimPrefix(u.Path, "/")); err != nil {
-			t.Error(err)
+			t.Errorf("ending the sessions: got the error %v, wanted none", err)
 		}
 		return tx.Write(ctx, storetest.Creates(0, 5))
 	})
-	if !store.IsUnavailable(err) {
-		t.Errorf("got %v", err)
+	if !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("a batch whose session the server ended: got the error %v, wanted that the database is unavailable", err)
 	}
 	mustWrite(t, s, storetest.Creates(0, 5)) // the next one has a new session
 }
@@ -244,8 +245,8 @@ func TestADatabaseThatRefusesConnectionsIsUnavailable(t *testing.T) {
 	}
 	open := func(what string, u *url.URL) {
 		t.Helper()
-		if _, err := store.Open(t.Context(), store.Options{URL: u.String()}); !store.IsUnavailable(err) {
-			t.Errorf("%s: %v", what, err)
+		if _, err := store.Open(t.Context(), store.Options{URL: u.String()}); !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("opening a database, %s: got the error %v, wanted that it is unavailable", what, err)
 		}
 	}
 	role := strings.Replace(name, "idpsync_test_", "idpsync_role_", 1)
@@ -273,10 +274,10 @@ func TestSQLiteFilesAreSharedAndPrivate(t *testing.T) {
 		wg.Go(func() {
 			for i := range 20 {
 				if err := create(t.Context(), s, storetest.Creates(k*1000+i*10, 10)); err != nil { // reads before it writes
-					t.Error(err)
+					t.Errorf("batch %d of process %d: got the error %v, wanted none", i, k, err)
 				}
 				if _, err := s.Users(t.Context(), store.UserFilter{Tenant: storetest.Acme}); err != nil {
-					t.Error(err)
+					t.Errorf("process %d lists users: got the error %v, wanted none", k, err)
 				}
 			}
 		})
@@ -284,16 +285,16 @@ func TestSQLiteFilesAreSharedAndPrivate(t *testing.T) {
 	wg.Wait()
 	counts, err := verb.Counts(t.Context())
 	if err != nil || counts.Users != 400 {
-		t.Errorf("%d users, %v", counts.Users, err)
+		t.Errorf("what both processes wrote: got %d users and the error %v, wanted 400", counts.Users, err)
 	}
 	files, err := filepath.Glob(strings.TrimPrefix(o.URL, "sqlite://") + "*")
 	if err != nil || len(files) < 2 {
-		t.Fatalf("files %v, %v", files, err)
+		t.Fatalf("files of the database: got %q and the error %v, wanted at least the database and its journal", files, err)
 	}
 	for _, f := range files {
 		info, err := os.Stat(f)
 		if err != nil || info.Mode().Perm() != 0o600 {
-			t.Errorf("%s has mode %v, %v", filepath.Base(f), info.Mode(), err)
+			t.Errorf("mode of %s: got %v and the error %v, wanted that only its owner reads and writes it", filepath.Base(f), info.Mode(), err)
 		}
 	}
 }
@@ -310,7 +311,7 @@ func TestSQLiteOpensAwkwardPathsAndFullSync(t *testing.T) {
 	}
 	storetest.Seed(t, s)
 	if _, err := os.Stat(filepath.Join(dir, "x.db")); err != nil {
-		t.Error(err)
+		t.Errorf("the file of a database at an awkward path: got the error %v, wanted that it is there", err)
 	}
 }
 
@@ -335,7 +336,7 @@ func TestOnlyOneKeyOfATableLeadsWithTheTenant(t *testing.T) {
 		if err := rows.Scan(&table, &n); err != nil {
 			t.Fatal(err)
 		}
-		t.Errorf("table %s has %d keys that lead with tenant_id", table, n)
+		t.Errorf("keys of table %s that lead with tenant_id: got %d, wanted one, and none of users", table, n)
 	}
 	if err := rows.Err(); err != nil {
 		t.Fatal(err)

@@ -10,7 +10,6 @@ import (
 // The states of a dead letter.
 const (
 	DeadLetterOpen      = "open"
-	DeadLetterReplaying = "replaying"
 	DeadLetterReplayed  = "replayed"
 	DeadLetterDiscarded = "discarded"
 )
@@ -44,24 +43,16 @@ type DeadLetterFilter struct {
 
 const deadLetterNames = `sequence, tenant, source, event_id, code, reason, fingerprint, state, who, why, campaign, outcome, parent, attempts, created_at, updated_at`
 
-// OpenDeadLetters notes new entries. One that is known already stays as it is: to see an entry again does not reopen it.
-func (s *Store) OpenDeadLetters(ctx context.Context, rows []DeadLetter) error {
-	return s.putDeadLetters(ctx, rows, ` on conflict (sequence) do nothing`)
-}
-
 // UpsertDeadLetters stores the state of entries. One that is known keeps its CreatedAt and takes over all else, unless it
 // was replayed: that is final, whoever else had it in hand at the same time.
 func (s *Store) UpsertDeadLetters(ctx context.Context, rows []DeadLetter) error {
-	return s.putDeadLetters(ctx, rows, ` on conflict (sequence) do update set tenant = excluded.tenant, source = excluded.source,
-		event_id = excluded.event_id, code = excluded.code, reason = excluded.reason, fingerprint = excluded.fingerprint,
-		state = excluded.state, who = excluded.who, why = excluded.why, campaign = excluded.campaign, outcome = excluded.outcome, parent = excluded.parent,
-		attempts = excluded.attempts, updated_at = excluded.updated_at where dead_letters.state <> '`+DeadLetterReplayed+`'`)
-}
-
-func (s *Store) putDeadLetters(ctx context.Context, rows []DeadLetter, conflict string) error {
 	if len(rows) == 0 {
 		return nil
 	}
+	const conflict = ` on conflict (sequence) do update set tenant = excluded.tenant, source = excluded.source,
+		event_id = excluded.event_id, code = excluded.code, reason = excluded.reason, fingerprint = excluded.fingerprint,
+		state = excluded.state, who = excluded.who, why = excluded.why, campaign = excluded.campaign, outcome = excluded.outcome, parent = excluded.parent,
+		attempts = excluded.attempts, updated_at = excluded.updated_at where dead_letters.state <> '` + DeadLetterReplayed + `'`
 	cols := deadLetterColumns(sorted(rows, func(a, b *DeadLetter) int { return cmp.Compare(a.Sequence, b.Sequence) }))
 	return s.insertAll(ctx, insertion{"dead_letters", conflict, cols})
 }

@@ -12,7 +12,7 @@ func TestOneSealKeyStandsForAllWorkers(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, open func() *store.Store) {
 		s := open()
 		if key, err := s.SealKey(t.Context()); err != nil || key != "" {
-			t.Fatalf("before anybody said so: %q, %v", key, err)
+			t.Fatalf("the seal key before anybody set one: got %q and the error %v, wanted none", key, err)
 		}
 		for _, c := range []struct{ old, next, want string }{
 			{"", "XA", "XA"},   // the first worker
@@ -21,7 +21,7 @@ func TestOneSealKeyStandsForAllWorkers(t *testing.T) {
 			{"XA", "XD", "XC"}, // one who did not hear of it
 		} {
 			if key, err := s.SetSealKey(t.Context(), c.old, c.next); err != nil || key != c.want {
-				t.Errorf("from %q to %q: %q, %v; want %q", c.old, c.next, key, err, c.want)
+				t.Errorf("the seal key after setting %q in place of %q: got %q and the error %v, wanted %q", c.next, c.old, key, err, c.want)
 			}
 		}
 	})

@@ -23,7 +23,7 @@ func apply(t *testing.T, s *store.Store, base int64, d store.Directory) int64 {
 	}
 	got, err := s.DirectoryRevision(t.Context())
 	if err != nil || got != revision {
-		t.Fatalf("revision %d after %d was applied: %v", got, revision, err)
+		t.Fatalf("revision of the directory: got %d and the error %v, wanted the %d that applying returned", got, err, revision)
 	}
 	return revision
 }
@@ -56,7 +56,7 @@ func TestADirectoryComesBackSorted(t *testing.T) {
 
 		entries, err := s.AuditEntries(t.Context(), store.AuditFilter{Action: "directory.apply"})
 		if err != nil || len(entries) != 1 || entries[0].Who != "ann" || !entries[0].At.Equal(storetest.Time) || !json.Valid(entries[0].Detail) {
-			t.Errorf("audit: %+v, %v", entries, err)
+			t.Errorf("audit of applying: got %+v and the error %v, wanted one entry by ann at %s, with a detail in JSON", entries, err, storetest.Time)
 		}
 	})
 }
@@ -77,11 +77,11 @@ func TestAStaleDirectoryIsRefused(t *testing.T) {
 			case err == nil:
 				won++
 			case !errors.Is(err, store.ErrStaleDirectory):
-				t.Errorf("got %v", err)
+				t.Errorf("a caller that came second: got the error %v, wanted that the directory has changed", err)
 			}
 		}
 		if d := directory(t, s); won != 1 || d.Revision != 1 || len(d.Tenants) != 2 {
-			t.Errorf("%d callers succeeded, and the directory is %+v", won, d)
+			t.Errorf("applying at once: got %d callers that succeeded, revision %d and %d tenants, wanted 1, 1 and 2", won, d.Revision, len(d.Tenants))
 		}
 	})
 }
@@ -130,11 +130,55 @@ func TestWhatIsWithdrawnComesBackWithItsGrants(t *testing.T) {
 
 		apply(t, s, 3, store.Directory{})
 		equal(t, "nothing is declared", directory(t, s), store.Directory{Revision: 4})
+		counts, err := s.Counts(t.Context())
+		equal(t, "error of Counts", err, nil)
+		equal(t, "count of tenants, all withdrawn", counts.Tenants, int64(0))
 		names, _ = roles()
 		equal(t, "roles", names, []string(nil))
 		apply(t, s, 4, storetest.Directory())
 		want.Revision = 5
 		equal(t, "all is declared again", directory(t, s), want)
+	})
+}
+
+// What is withdrawn is one row: others of the same tenant, and those of the same id or name in another one, stay declared.
+func TestWithdrawingLeavesNearRowsDeclared(t *testing.T) {
+	t.Parallel()
+	all := store.Directory{
+		Tenants:  []store.Tenant{{ID: storetest.Acme, Name: "acme"}, {ID: storetest.Globex, Name: "globex"}},
+		Policies: []store.Policy{{Name: "a", Text: "a"}, {Name: "b", Text: "b"}},
+	}
+	for _, tenant := range []string{storetest.Acme, storetest.Globex} {
+		all.Roles = append(all.Roles, store.Role{ID: storetest.AcmeAdmin, TenantID: tenant, Name: "admin", Scope: store.ScopeTenant},
+			store.Role{ID: storetest.AcmeUser, TenantID: tenant, Name: "user", Scope: store.ScopeTenant})
+		all.Organizations = append(all.Organizations, store.Organization{ID: storetest.AcmeSales, TenantID: tenant}, store.Organization{ID: storetest.AcmeSupport, TenantID: tenant})
+		all.Sources = append(all.Sources, store.Source{TenantID: tenant, Name: "a", Kind: "oidc", Config: []byte("{}")}, store.Source{TenantID: tenant, Name: "b", Kind: "oidc", Config: []byte("{}")})
+	}
+	storetest.Each(t, func(t *testing.T, open func() *store.Store) {
+		s := open()
+		revision := apply(t, s, 0, all)
+		for _, c := range []struct {
+			name     string
+			withdraw func(d *store.Directory)
+		}{
+			{"a role", func(d *store.Directory) { d.Roles = d.Roles[1:] }},
+			{"an organization", func(d *store.Directory) { d.Organizations = d.Organizations[1:] }},
+			{"a source", func(d *store.Directory) { d.Sources = d.Sources[1:] }},
+			{"a policy", func(d *store.Directory) { d.Policies = d.Policies[1:] }},
+			{"a tenant", func(d *store.Directory) {
+				d.Tenants, d.Roles, d.Organizations, d.Sources = d.Tenants[1:], d.Roles[2:], d.Organizations[2:], d.Sources[2:]
+			}},
+		} {
+			less := all
+			c.withdraw(&less)
+			revision = apply(t, s, revision, less)
+			less.Revision = revision
+			equal(t, "the directory without "+c.name, directory(t, s), less)
+			revision = apply(t, s, revision, all)
+			again := all
+			again.Revision = revision
+			equal(t, "the directory with "+c.name+" declared again", directory(t, s), again)
+		}
 	})
 }
 
@@ -192,7 +236,7 @@ func TestADirectoryThatContradictsItselfIsRefused(t *testing.T) {
 			d := storetest.Directory()
 			spoil(&d)
 			if _, err := s.ApplyDirectory(t.Context(), 0, d, "ann", storetest.Time); !errors.Is(err, store.ErrConstraint) {
-				t.Errorf("%s: got %v", name, err)
+				t.Errorf("a directory with a wrong %s: got the error %v, wanted that it is refused", name, err)
 			}
 		}
 		equal(t, "directory", directory(t, s), store.Directory{})
@@ -256,14 +300,14 @@ func TestKeysAreKeptWithTheTimesAtWhichTheyWereKnown(t *testing.T) {
 			wg.Go(func() {
 				for k := range each {
 					if err := s.ObserveSourceKeys(t.Context(), storetest.Acme, storetest.SourceLogins, "busy", store.KeyObservation{Keys: []store.SourceKey{key("a"), key("b")}, At: at(k*observers + i)}); err != nil {
-						t.Error(err)
+						t.Errorf("observer %d observes for the time %d: got the error %v, wanted none", i, k, err)
 					}
 				}
 			})
 		}
 		wg.Wait()
 		got, err := s.KeyHistory(t.Context(), storetest.Acme, storetest.SourceLogins, "busy")
-		equal(t, "error", err, nil)
+		equal(t, "error of KeyHistory", err, nil)
 		equal(t, "observed by several at once", got.Keys, []store.SourceKey{known("a", 0, observers*each-1), known("b", 0, observers*each-1)})
 		none, err := s.KeyHistory(t.Context(), storetest.Acme, storetest.SourceLogins, "unheard of")
 		if err != nil || len(none.Keys) != 0 || !none.AskedAt.IsZero() {
@@ -293,48 +337,48 @@ func TestCredentialsAreRevokedOnceAndCounted(t *testing.T) {
 		finer := c
 		finer.CreatedAt = c.CreatedAt.Add(999) // cut off, not rounded
 		finer.Tenant = strings.ToUpper(c.Tenant)
-		equal(t, "create", s.CreateCredential(ctx, finer, "ann"), nil)
-		equal(t, "create", s.CreateCredential(ctx, plain, "ann"), nil)
+		equal(t, "error of CreateCredential", s.CreateCredential(ctx, finer, "ann"), nil)
+		equal(t, "error of CreateCredential", s.CreateCredential(ctx, plain, "ann"), nil)
 		equal(t, "revision", revision(), int64(2))
 		unknown := c
 		unknown.ID, unknown.Tenant = "c3", "4489e9ad-2ee2-8e00-8ec9-32d5f69181c0"
 		if err := s.CreateCredential(ctx, unknown, "ann"); !errors.Is(err, store.ErrConstraint) {
-			t.Errorf("of an unknown tenant: %v", err)
+			t.Errorf("creating a credential of an unknown tenant: got the error %v, wanted that it is refused", err)
 		}
 		got, err := s.Credential(ctx, "c1")
-		equal(t, "error", err, nil)
+		equal(t, "error of Credential", err, nil)
 		equal(t, "credential", got, c)
 		if _, err := s.Credential(ctx, "c9"); !errors.Is(err, store.ErrNotFound) {
-			t.Errorf("one that is not there: %v", err)
+			t.Errorf("reading a credential that is not there: got the error %v, wanted that it is not found", err)
 		}
 
 		used := storetest.Time.Add(time.Hour)
-		equal(t, "touch", s.TouchCredentials(ctx, map[string]time.Time{"c1": used, "c9": used}), nil)
-		equal(t, "touch earlier", s.TouchCredentials(ctx, map[string]time.Time{"c1": storetest.Time}), nil)
+		equal(t, "error of TouchCredentials", s.TouchCredentials(ctx, map[string]time.Time{"c1": used, "c9": used}), nil)
+		equal(t, "error of touching with an earlier time", s.TouchCredentials(ctx, map[string]time.Time{"c1": storetest.Time}), nil)
 		equal(t, "revision after use", revision(), int64(2))
 		var wg sync.WaitGroup
 		for range 4 {
 			wg.Go(func() {
 				if err := s.RevokeCredential(ctx, "c1", "bob", used); err != nil {
-					t.Error(err)
+					t.Errorf("revoking a credential, several at once: got the error %v, wanted none", err)
 				}
 			})
 		}
 		wg.Wait()
-		equal(t, "revoke again", s.RevokeCredential(ctx, "c1", "bob", used.Add(time.Hour)), nil)
+		equal(t, "error of revoking again", s.RevokeCredential(ctx, "c1", "bob", used.Add(time.Hour)), nil)
 		equal(t, "revision after revocation", revision(), int64(3))
 		if err := s.RevokeCredential(ctx, "c9", "bob", used); !errors.Is(err, store.ErrNotFound) {
-			t.Errorf("revoke one that is not there: %v", err)
+			t.Errorf("revoking a credential that is not there: got the error %v, wanted that it is not found", err)
 		}
 		c.LastUsedAt, c.RevokedAt = used, used
 		for tenant, want := range map[string][]store.Credential{"": {c, plain}, storetest.Acme: {c}, storetest.AcmeUser: {}} {
 			got, err := s.Credentials(ctx, tenant)
-			equal(t, "error", err, nil)
+			equal(t, "error of Credentials", err, nil)
 			equal(t, "credentials of "+tenant, got, want)
 		}
 		entries, err := s.AuditEntries(ctx, store.AuditFilter{Tenant: storetest.Acme, Action: "credential.revoke"})
 		if err != nil || len(entries) != 1 || entries[0].Who != "bob" || entries[0].Object != "c1" {
-			t.Errorf("audit: %+v, %v", entries, err)
+			t.Errorf("audit of revoking: got %+v and the error %v, wanted one entry by bob of c1", entries, err)
 		}
 	})
 }
@@ -354,7 +398,7 @@ func TestTheDirectoryIsOfOneMoment(t *testing.T) {
 					d = storetest.Directory()
 				}
 				if _, err := s.ApplyDirectory(t.Context(), i+1, d, "ann", storetest.Time); err != nil {
-					t.Error(err)
+					t.Errorf("applying directory %d: got the error %v, wanted none", i, err)
 				}
 			}
 		})
@@ -362,7 +406,7 @@ func TestTheDirectoryIsOfOneMoment(t *testing.T) {
 			d := directory(t, s)
 			full := d.Revision%2 == 1
 			if full != (len(d.Tenants) == 2) || full != (len(d.Roles) == 5) || full != (len(d.Policies) == 1) {
-				t.Fatalf("a mixture: %+v", d)
+				t.Fatalf("the directory at revision %d: got %d tenants, %d roles and %d policies, wanted 2, 5 and 1 at odd revisions and none at even ones", d.Revision, len(d.Tenants), len(d.Roles), len(d.Policies))
 			}
 		}
 		wg.Wait()
@@ -421,7 +465,7 @@ func TestUsersTellOfWithdrawnGrants(t *testing.T) {
 				found := find(t, s, store.Lookup{Tenant: u.TenantID, EmailKey: u.EmailKey})[0].ByEmail
 				read, err := s.User(t.Context(), u.TenantID, u.ID)
 				if err != nil || found == nil || found.Withdrawn != read.Withdrawn {
-					t.Fatalf("with %s withdrawn: finding and reading the user %q differ: %v", c.name, name, err)
+					t.Fatalf("with %s withdrawn, the user %q: got %+v by finding, %+v and the error %v by reading, wanted both to tell alike of withdrawn grants", c.name, name, found, read, err)
 				}
 				if read.Withdrawn {
 					got = append(got, name)

@@ -29,9 +29,6 @@ var (
 	ErrConstraint = errors.New("row refused by the database")
 )
 
-// IsUnavailable reports whether err is worth waiting for.
-func IsUnavailable(err error) bool { return errors.Is(err, ErrUnavailable) }
-
 // A RowError is an [ErrConstraint] of which the store knows the row, so that a caller can leave it out and write the
 // others. Nothing was written.
 type RowError struct {

@@ -12,7 +12,6 @@ type Event struct {
 	PayloadHash   []byte // SHA-256
 	Outcome       string
 	Status        int    // as in Idpsync-Status
-	Code          string // "" unless the result is an error object
 	UserID        string // "" when no user was touched
 	Result        []byte // body of the result, byte for byte
 	ResultHeaders []byte // its headers, in the form that the caller chose; optional

@@ -9,7 +9,7 @@ import (
 )
 
 // eventColumns are the columns of a ledger row e.
-const eventColumns = `e.tenant_id, e.source, e.event_id, e.scope, e.credential, e.payload_hash, e.outcome, e.status, e.code, e.user_id, e.result,
+const eventColumns = `e.tenant_id, e.source, e.event_id, e.scope, e.credential, e.payload_hash, e.outcome, e.status, e.user_id, e.result,
 	e.result_headers, e.attempt, e.policies, e.door, e.origin, e.stored_at, e.at`
 
 // scanEvent reads a row of eventColumns, after the given columns before it.
@@ -18,7 +18,7 @@ func scanEvent(rows *sql.Rows, before ...any) (Event, error) {
 	var user sql.NullString
 	var policies list
 	var stored, done stamp
-	err := rows.Scan(append(before, &e.TenantID, &e.Source, &e.EventID, &e.Scope, &e.Credential, (*blob)(&e.PayloadHash), &e.Outcome, &e.Status, &e.Code,
+	err := rows.Scan(append(before, &e.TenantID, &e.Source, &e.EventID, &e.Scope, &e.Credential, (*blob)(&e.PayloadHash), &e.Outcome, &e.Status,
 		&user, (*blob)(&e.Result), (*blob)(&e.ResultHeaders), &e.Attempt, &policies, &e.Door, &e.Origin, &stored, &done)...)
 	e.UserID, e.Policies, e.StoredAt, e.At = user.String, policies, stored.Time, done.Time
 	return e, err

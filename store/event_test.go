@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -78,8 +79,8 @@ func TestAnEventIsFoundByItsWholeKey(t *testing.T) {
 		}
 		again := all[0]
 		again.Outcome = "exists"
-		if err := write(t.Context(), s, store.Write{Events: []store.Event{again}}); err == nil {
-			t.Error("a second row of one key was written, wanted a race")
+		if err := write(t.Context(), s, store.Write{Events: []store.Event{again}}); !errors.Is(err, store.ErrRaced) {
+			t.Errorf("a second row of one key: got the error %v, wanted a race that is lost", err)
 		}
 	})
 }

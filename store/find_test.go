@@ -179,10 +179,10 @@ func TestIdentitiesOfOthersKeepNoUserFromWaiting(t *testing.T) {
 		})
 		found := find(t, s, store.Lookup{Tenant: storetest.Acme, WaitingEmailKey: u.EmailKey}, store.Lookup{Tenant: storetest.Globex, WaitingEmailKey: u.EmailKey})
 		if f := found[0].Waiting; f == nil || f.ID != u.ID || f.TenantID != u.TenantID {
-			t.Error("the user without an identity was not found waiting")
+			t.Errorf("the user who waits, without an identity: got %+v, wanted user %s of tenant %s", f, u.ID, u.TenantID)
 		}
-		if found[1].Waiting != nil {
-			t.Error("the user of the same id in another tenant was found waiting, despite of an identity")
+		if f := found[1].Waiting; f != nil {
+			t.Errorf("the user who waits in the other tenant: got user %s of tenant %s, who has an identity, wanted none", f.ID, f.TenantID)
 		}
 	})
 }
@@ -281,7 +281,7 @@ func TestAnIdentityIsFoundWithItsKind(t *testing.T) {
 		found := find(t, s, lookup("a"), lookup("c"), lookup("b"))
 		equal(t, "kinds of the identities", []string{found[0].Identity.Kind, found[1].Identity.Kind, found[2].Identity.Kind}, []string{"oidc", "", "saml"})
 		if found[0].ByIdentity == nil || found[2].ByIdentity == nil || found[0].ByIdentity.ID != u.ID || found[2].ByIdentity.ID != u.ID {
-			t.Error("the user was not found by both identities")
+			t.Errorf("the users of both identities: got %+v and %+v, wanted user %s by both", found[0].ByIdentity, found[2].ByIdentity, u.ID)
 		}
 	})
 }

@@ -141,7 +141,7 @@ func TestIdentitiesAreListedPageByPageAndByFilter(t *testing.T) {
 			}
 		}
 		issuers, err := s.SourceIssuers(t.Context(), strings.ToUpper(storetest.Acme), "ping")
-		equal(t, "error", err, nil)
+		equal(t, "error of SourceIssuers", err, nil)
 		equal(t, "issuers of a source", issuers, []string{"https://A.example", "https://a.example"})
 	})
 }
@@ -383,7 +383,7 @@ func TestTheFirstHundredCollisionsAreListed(t *testing.T) {
 		mustWrite(t, s, w)
 		slices.Sort(want)
 		c, err := s.CountIdentities(t.Context(), store.IdentityMove{Tenant: storetest.Acme, From: store.Anchor{Kind: "oidc", Issuer: storetest.Issuer}, To: store.Anchor{Kind: "oidc", Issuer: otherIssuer}})
-		equal(t, "error", err, nil)
+		equal(t, "error of CountIdentities", err, nil)
 		equal(t, "count", c, store.IdentityCount{Collisions: 105, Subjects: want[:100]})
 	})
 }

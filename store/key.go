@@ -181,7 +181,7 @@ func (s *Store) ObserveSourceKeys(ctx context.Context, tenant, source, issuer st
 		keys := sourceKeys(rows)
 		last = notAfter(now.Time, when, last, keys)
 		replaced := outgrown(keys, o.Keys)
-		for _, k := range observe(keys, o.Keys, last, when) {
+		for _, k := range append(replaced, observe(keys, o.Keys, last, when)...) {
 			if err := putKey(ctx, tx, tenant, source, issuer, k); err != nil {
 				return err
 			}
@@ -234,8 +234,8 @@ func putKey(ctx context.Context, tx *sqlx.Tx, tenant, source, issuer string, k S
 	return err
 }
 
-// outgrown returns the known keys of an older version, which knew of no variants, whose entry is published again with its
-// variant, and gives their times to the entry.
+// outgrown gives the known keys of an older version, which knew of no variants, the variant under which their entry is
+// published again, and returns them as they are then. Their times stay, whether the observation changes them or not.
 func outgrown(known, published []SourceKey) []SourceKey {
 	var out []SourceKey
 	for i := range known {
@@ -245,8 +245,9 @@ func outgrown(known, published []SourceKey) []SourceKey {
 		}
 		for _, p := range published {
 			if p.Variant != "" && p.Thumbprint == k.Thumbprint && p.ID == k.ID && p.Algorithm == k.Algorithm {
-				out = append(out, *k)
-				k.Variant = p.Variant
+				p.FirstSeen, p.LastSeen, p.RetiredAt = k.FirstSeen, k.LastSeen, k.RetiredAt
+				*k = p
+				out = append(out, p)
 				break
 			}
 		}

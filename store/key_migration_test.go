@@ -82,17 +82,17 @@ func TestKeyHistoriesOfAnOlderVersion(t *testing.T) {
 			}
 			h, err := s.KeyHistory(t.Context(), storetest.Acme, "okta", "i")
 			if err != nil || len(h.Keys) != 2 {
-				t.Fatalf("the history has %d keys, %v; want both", len(h.Keys), err)
+				t.Fatalf("keys of the history after the migration: got %d and the error %v, wanted 2", len(h.Keys), err)
 			}
 			if h.Keys[0].PublicKey != thumbprint || h.Keys[1].PublicKey != "" || !h.Keys[0].LastSeen.Equal(seen) {
 				t.Errorf("the keys are named %q and %q, the first seen last %v; want its thumbprint, none, and %v", h.Keys[0].PublicKey, h.Keys[1].PublicKey, h.Keys[0].LastSeen, seen)
 			}
 			if limit := time.Now().Add(time.Minute); h.Keys[1].LastSeen.After(limit) || h.AskedAt.After(limit) || h.AskedAt.Before(seen) {
-				t.Errorf("a time to come is kept: seen last %v, asked at %v", h.Keys[1].LastSeen, h.AskedAt)
+				t.Errorf("times of the certificate that was seen in the future: got seen last %v, asked at %v, wanted the time of the migration", h.Keys[1].LastSeen, h.AskedAt)
 			}
 			gone, err := s.KeyHistory(t.Context(), storetest.Acme, "withdrawn", "i")
 			if err != nil || len(gone.Keys) != 0 {
-				t.Errorf("a source that is not declared has %d keys, %v; want none", len(gone.Keys), err)
+				t.Errorf("keys of a source that is not declared: got %d and the error %v, wanted none", len(gone.Keys), err)
 			}
 		})
 	}

@@ -55,10 +55,10 @@ func TestKeyHistoriesTellWhatChanged(t *testing.T) {
 		equal(t, "entries of one key", len(h.Keys), 2)
 		equal(t, "revision of the history", h.Revision, revision())
 		changed, err := s.ChangedKeyHistories(t.Context(), before)
-		equal(t, "error", err, nil)
+		equal(t, "error of ChangedKeyHistories", err, nil)
 		equal(t, "changed", changed, []store.KeyHistoryID{{Tenant: storetest.Acme, Source: storetest.SourceLogins, Issuer: keyIssuer}})
 		changed, err = s.ChangedKeyHistories(t.Context(), revision())
-		equal(t, "error", err, nil)
+		equal(t, "error of ChangedKeyHistories", err, nil)
 		equal(t, "changed since", len(changed), 0)
 	})
 }
@@ -83,7 +83,7 @@ func TestBansBelongToTheIssuer(t *testing.T) {
 			t.Errorf("the history has revision %d after the ban, as before it; want a newer one, so that workers read it again", h.Revision)
 		}
 		all, err := s.KeyBans(t.Context())
-		equal(t, "error", err, nil)
+		equal(t, "error of KeyBans", err, nil)
 		equal(t, "all bans", all, []store.KeyBan{ban, other})
 		if err := s.UnbanKey(t.Context(), keyIssuer, "pub-a", "ann", "was another key", keyAt(5)); err != nil {
 			t.Fatal(err)
@@ -93,7 +93,7 @@ func TestBansBelongToTheIssuer(t *testing.T) {
 			t.Errorf("to end a ban that does not exist gives %v; want ErrNotFound", err)
 		}
 		entries, err := s.AuditEntries(t.Context(), store.AuditFilter{Action: "key.ban"})
-		equal(t, "error", err, nil)
+		equal(t, "error of AuditEntries", err, nil)
 		equal(t, "audited bans", len(entries), 2)
 	})
 }
@@ -151,6 +151,22 @@ func TestKeysOfAnOlderVersionGetTheirVariant(t *testing.T) {
 		want := namedKey("a", "1")
 		want.FirstSeen, want.LastSeen = keyAt(1), keyAt(5)
 		equal(t, "keys", historyOf(t, s).Keys, []store.SourceKey{want})
+	})
+}
+
+// An answer that comes late, from before the entry was last seen, must not remove it.
+func TestLateAnswerKeepsTheKeysOfAnOlderVersion(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, open func() *store.Store) {
+		s := open()
+		storetest.Seed(t, s)
+		old := namedKey("a", "")
+		observeKeys(t, s, 1, old)
+		observeKeys(t, s, 5, old)
+		observeKeys(t, s, 3, namedKey("a", "1"))
+		want := namedKey("a", "1")
+		want.FirstSeen, want.LastSeen = keyAt(1), keyAt(5)
+		equal(t, "keys after a late answer", historyOf(t, s).Keys, []store.SourceKey{want})
 	})
 }
 

@@ -66,7 +66,7 @@ func TestEventsAndCredentialsFromBeforeScopesAreKept(t *testing.T) {
 				StoredAt: when, At: when,
 			})
 			if when.UnixMicro() != 1800000000000001 {
-				t.Errorf("the event's time became %s", when)
+				t.Errorf("time of the event after the migration: got %s, wanted 1800000000000001 microseconds since 1970", when)
 			}
 			c, err := s.Credential(t.Context(), "c1")
 			if err != nil || c.Purpose != "" || c.Name != "HR" {

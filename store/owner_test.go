@@ -43,7 +43,7 @@ func TestSettingTheOwner(t *testing.T) {
 			}
 			entries, err := s.AuditEntries(t.Context(), store.AuditFilter{Action: "user.owner", Limit: 1})
 			if err != nil || len(entries) != 1 || entries[0].Object != strings.ToLower(step.user) || entries[0].Tenant != storetest.Acme || string(entries[0].Detail) != `{"before":"`+step.before+`"}` {
-				t.Errorf("%s: the audit does not tell of the owner %q after %q: %v", step.name, step.user, step.before, err)
+				t.Errorf("%s: got the audit %+v and the error %v, wanted that it tells of the owner %q after %q", step.name, entries, err, step.user, step.before)
 			}
 		}
 		for name, c := range map[string][2]string{
@@ -96,7 +96,7 @@ func TestOwnersWithoutALoginAreListed(t *testing.T) {
 		for _, o := range owners {
 			got = append(got, o.TenantID+" "+o.ID)
 		}
-		equal(t, "error", err, nil)
+		equal(t, "error of OwnersWithoutLogin", err, nil)
 		equal(t, "owners without a login, by tenant", got, []string{storetest.Acme + " " + ann.ID, storetest.Globex + " " + cat.ID})
 	})
 }

@@ -28,13 +28,6 @@ type Parked struct {
 	NotBefore   time.Time // not to be tried again before
 }
 
-// ParkedCount is the number of parked events of one source for one reason.
-type ParkedCount struct {
-	Tenant, Source, Reason string
-	Count                  int64
-	OldestStoredAt         time.Time
-}
-
 // Park stores events so that they may leave their consumer. One whose key is parked already stays as it is.
 func (s *Store) Park(ctx context.Context, events []Parked) error {
 	var c checker
@@ -131,19 +124,4 @@ func (s *Store) Repark(ctx context.Context, events []Parked) error {
 // DeleteParked deletes events that are done. Ids that are not there are no error.
 func (s *Store) DeleteParked(ctx context.Context, ids []int64) error {
 	return deleteIDs(ctx, s, "parked", ids)
-}
-
-// ParkedCounts counts parked events by tenant, source and reason.
-func (s *Store) ParkedCounts(ctx context.Context) ([]ParkedCount, error) {
-	var rows []struct {
-		ParkedCount
-		Oldest stamp `db:"oldest"`
-	}
-	err := s.selectAll(ctx, &rows, `select tenant, source, reason, count(*) as count, min(stored_at) as oldest from parked
-		group by tenant, source, reason order by tenant, source, reason`)
-	counts := make([]ParkedCount, len(rows))
-	for i, r := range rows {
-		counts[i], counts[i].OldestStoredAt = r.ParkedCount, r.Oldest.Time
-	}
-	return counts, err
 }

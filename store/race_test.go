@@ -125,7 +125,7 @@ func TestConcurrentWritersOfOneKeyYieldOne(t *testing.T) {
 						t.Fatal(err)
 					}
 					if winners != 1 || counts.Users != int64(round+1) || counts.Identities != counts.Users || counts.Events != counts.Users {
-						t.Fatalf("round %d: %d writers won, and there are %+v", round, winners, counts)
+						t.Fatalf("round %d: got %d writers that won, %d users, %d identities and %d events, wanted 1 and %d of each", round, winners, counts.Users, counts.Identities, counts.Events, round+1)
 					}
 				}
 			})
@@ -157,10 +157,10 @@ func TestASecondIdentityNeverTakesAPreProvisionedUser(t *testing.T) {
 		}
 		got, err := s.User(t.Context(), u.TenantID, u.ID)
 		if err != nil || got.HasIdentity != 1 || got.Revision != 2 {
-			t.Errorf("the user has %d identities at revision %d: %v, %v", got.HasIdentity, got.Revision, linked, err)
+			t.Errorf("the user whom several would link: got %d identities, revision %d and the error %v, wanted 1 and 2; who linked: %v", got.HasIdentity, got.Revision, err, linked)
 		}
 		if err := write(t.Context(), s, store.Write{Identities: []store.Identity{storetest.Identity(u, "unguarded")}}); err == nil || errors.Is(err, store.ErrRaced) {
-			t.Errorf("an identity without a guarded user: %v", err)
+			t.Errorf("an identity without a guarded user: got the error %v, wanted one that is no race", err)
 		}
 	})
 }
@@ -199,16 +199,16 @@ func TestATakenKeyWritesNothingAndIsRaced(t *testing.T) {
 				tries++
 				err := tx.Write(ctx, w)
 				if !errors.Is(err, store.ErrRaced) {
-					t.Errorf("%s: Write failed with %v", name, err)
+					t.Errorf("writing a taken %s: got the error %v, wanted a race that is lost", name, err)
 				}
 				return err
 			})
 			if !errors.Is(err, store.ErrRaced) || tries < 2 {
-				t.Errorf("%s: the batch ran %d times and failed with %v", name, tries, err)
+				t.Errorf("the batch of a taken %s: got %d tries and the error %v, wanted at least 2 and a race that is lost", name, tries, err)
 			}
 		}
 		after, err := s.Counts(t.Context())
-		equal(t, "counts error", err, nil)
+		equal(t, "error of Counts", err, nil)
 		equal(t, "counts", after, before)
 	})
 }
@@ -244,15 +244,15 @@ func TestABadRowWritesNothingAndIsNamed(t *testing.T) {
 			err := write(t.Context(), s, w)
 			row, ok := errors.AsType[*store.RowError](err)
 			if !errors.Is(err, store.ErrConstraint) || !ok || fmt.Sprintf("%s[%d].%s", row.Record, row.Index, row.Field) != c.want || strings.Contains(err.Error(), "\x00") {
-				t.Errorf("%s: got %v", name, err)
+				t.Errorf("a bad row, %s: got the error %v, wanted one that names %s without its value", name, err, c.want)
 			}
 		}
 		lookup := store.Lookup{Tenant: storetest.Acme, EmailKey: nul}
 		if _, err := s.Find(t.Context(), []store.Lookup{lookup}); !errors.Is(err, store.ErrConstraint) {
-			t.Errorf("a lookup with a NUL: %v", err)
+			t.Errorf("a lookup with a NUL: got the error %v, wanted that it is refused", err)
 		}
 		counts, err := s.Counts(t.Context())
-		equal(t, "counts error", err, nil)
+		equal(t, "error of Counts", err, nil)
 		equal(t, "counts", counts, store.Counts{Tenants: 2})
 	})
 }
@@ -281,11 +281,11 @@ func TestRowsCannotPointAcrossTenants(t *testing.T) {
 		}
 		for name, w := range cases {
 			if err := write(t.Context(), s, w); !errors.Is(err, store.ErrConstraint) {
-				t.Errorf("%s: got %v", name, err)
+				t.Errorf("a row that points at a %s: got the error %v, wanted that it is refused", name, err)
 			}
 		}
 		if err := write(t.Context(), s, store.Write{Identities: []store.Identity{foreign}}); err == nil {
-			t.Error("an identity of another tenant's user was written")
+			t.Error("an identity of another tenant's user: got no error, wanted that it is refused")
 		}
 		found := find(t, s, store.Lookup{Tenant: storetest.Globex, EmailKey: acme.EmailKey}, store.Lookup{Tenant: strings.ToUpper(storetest.Acme), EmailKey: acme.EmailKey})
 		equal(t, "users by one e-mail", []string{found[0].ByEmail.ID, found[1].ByEmail.ID}, []string{globex.ID, acme.ID})
@@ -304,13 +304,13 @@ func TestADryRunSeesItsWritesAndLeavesNothing(t *testing.T) {
 			}
 			found, err := tx.Find(ctx, []store.Lookup{{Tenant: storetest.Acme, EmailKey: w.Users[3].EmailKey}})
 			if err == nil && (found[0].ByEmail == nil || !slices.Equal(found[0].ByEmail.Roles, []string{"user"})) {
-				t.Errorf("the dry run does not see its own user: %+v", found[0])
+				t.Errorf("the user that a dry run wrote: got %+v, wanted one with the role user", found[0].ByEmail)
 			}
 			return err
 		})
-		equal(t, "error", err, nil)
+		equal(t, "error of the dry run", err, nil)
 		counts, err := s.Counts(t.Context())
-		equal(t, "counts error", err, nil)
+		equal(t, "error of Counts", err, nil)
 		equal(t, "counts", counts, store.Counts{Tenants: 2})
 		mustWrite(t, s, w)
 	})
@@ -328,7 +328,7 @@ func TestADryRunWorksBesideAWorker(t *testing.T) {
 			wg.Go(func() {
 				for i := range 20 {
 					if err := write(t.Context(), worker, storetest.Creates(i*10, 10)); err != nil {
-						t.Error("the worker:", err)
+						t.Errorf("batch %d of the worker: got the error %v, wanted none", i, err)
 					}
 				}
 			})
@@ -337,13 +337,13 @@ func TestADryRunWorksBesideAWorker(t *testing.T) {
 					return tx.Write(ctx, storetest.Creates(1000+i*10, 10))
 				})
 				if err != nil {
-					t.Error("the dry run:", err)
+					t.Errorf("dry run %d: got the error %v, wanted none", i, err)
 				}
 			}
 			wg.Wait()
 			counts, err := operator.Counts(t.Context())
 			if err != nil || counts.Users != 200 {
-				t.Errorf("%d users, %v", counts.Users, err)
+				t.Errorf("what the worker wrote beside dry runs: got %d users and the error %v, wanted 200", counts.Users, err)
 			}
 		})
 	}
@@ -359,7 +359,7 @@ func TestABatchThatFailsOrPanicsLeavesNothing(t *testing.T) {
 			return errors.Join(tx.Write(ctx, storetest.Creates(0, 3)), mine)
 		})
 		if !errors.Is(err, mine) {
-			t.Errorf("got %v", err)
+			t.Errorf("a batch that fails: got the error %v, wanted the function's own", err)
 		}
 		func() {
 			defer func() { _ = recover() }()
@@ -377,11 +377,11 @@ func TestABatchThatFailsOrPanicsLeavesNothing(t *testing.T) {
 			_, err := tx.Find(ctx, []store.Lookup{{Tenant: storetest.Acme, EmailKey: "x"}})
 			return err
 		})
-		if !errors.Is(err, context.Canceled) || store.IsUnavailable(err) {
-			t.Errorf("a cancelled batch: %v", err)
+		if !errors.Is(err, context.Canceled) || errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("a cancelled batch: got the error %v, wanted that its context ended, and not that the database is unavailable", err)
 		}
 		counts, err := s.Counts(t.Context())
-		equal(t, "counts error", err, nil)
+		equal(t, "error of Counts", err, nil)
 		equal(t, "counts", counts, store.Counts{Tenants: 2})
 	})
 }
@@ -395,10 +395,10 @@ func TestUsedIDsArePruned(t *testing.T) {
 		}
 		mustWrite(t, s, store.Write{UsedIDs: []store.UsedID{used("old", storetest.Time), used("new", storetest.Time.Add(time.Hour))}})
 		n, err := s.PruneUsedIDs(t.Context(), storetest.Time.Add(time.Minute))
-		equal(t, "error", err, nil)
-		equal(t, "pruned", n, int64(1))
+		equal(t, "error of PruneUsedIDs", err, nil)
+		equal(t, "number of pruned used ids", n, int64(1))
 		found := find(t, s, store.Lookup{Tenant: storetest.Acme, Source: "adfs", UsedID: "old"}, store.Lookup{Tenant: storetest.Acme, Source: "adfs", UsedID: "new"})
-		equal(t, "old", found[0].Used == nil, true)
-		equal(t, "new", found[1].Used != nil, true)
+		equal(t, "the used id that is over is gone", found[0].Used == nil, true)
+		equal(t, "the used id that lasts is there", found[1].Used != nil, true)
 	})
 }

@@ -67,7 +67,7 @@ func TestAReservedAddressIsUniqueAndOthersRepeat(t *testing.T) {
 		}
 		mustWrite(t, s, claim)
 		if got := find(t, s, store.Lookup{Tenant: storetest.Acme, EmailKey: "same@acme.example"})[0].ByEmail; got == nil || got.ID != loose.ID {
-			t.Error("the address is not reserved for the user to whom it was given when it was free")
+			t.Errorf("the user of the reserved address that was given when it was free: got %+v, wanted %s", got, loose.ID)
 		}
 	})
 }
@@ -240,7 +240,7 @@ func TestDecidingReservationsLeavesNoUserUndecided(t *testing.T) {
 			}
 		}
 		rest, err := s.DecideReservations(t.Context(), reservations)
-		equal(t, "error", err, nil)
+		equal(t, "error of DecideReservations", err, nil)
 		equal(t, "groups that are not reserved", rest, []store.UserGroup{
 			{TenantID: storetest.Acme, CreatedBy: "gone", Users: 2},
 			{TenantID: storetest.Acme, CreatedBy: storetest.SourceFeed, Users: 1},
@@ -255,7 +255,7 @@ func TestDecidingReservationsLeavesNoUserUndecided(t *testing.T) {
 		}
 		loose := users["by a source that is gone"]
 		if got := find(t, s, store.Lookup{Tenant: storetest.Acme, WaitingEmailKey: loose.EmailKey})[0].Waiting; got == nil || got.ID != loose.ID {
-			t.Error("a user whose address is not reserved is not found waiting")
+			t.Errorf("the user who waits, of an address that is not reserved: got %+v, wanted %s", got, loose.ID)
 		}
 	})
 }
@@ -333,7 +333,33 @@ func TestSkeletonsThatAnotherProcessDecidesMakeNoTwins(t *testing.T) {
 			t.Errorf("found %d twins, wanted none: %v", len(twins), err)
 		}
 		if u := find(t, s, store.Lookup{Tenant: storetest.Acme, NameSkeleton: "user0000001"})[0].BySkeleton; u == nil {
-			t.Error("the skeleton that the other process decided is gone")
+			t.Error("the user of a skeleton that the other process decided: got none, wanted one")
+		}
+	})
+}
+
+// A name that looks like another one is told of by the process that decides so, and by no other.
+func TestATwinThatAnotherProcessDecidesIsToldOfOnce(t *testing.T) {
+	t.Parallel()
+	eachWithDatabase(t, func(t *testing.T, s *store.Store, db *sql.DB) {
+		w := storetest.Creates(0, 2)
+		w.Users[0].IdentityName, w.Users[1].IdentityName = "Grace", "grace"
+		mustWrite(t, s, w)
+		mustExec(t, db, `update users set name_skeleton = null`)
+		inner, raced := 0, false
+		twins, err := s.DecideSkeletons(t.Context(), func(name string) string {
+			if !raced {
+				raced = true
+				twins, err := s.DecideSkeletons(t.Context(), strings.ToLower)
+				if err != nil {
+					t.Errorf("the other process decides: got the error %v, wanted none", err)
+				}
+				inner = len(twins)
+			}
+			return strings.ToLower(name)
+		})
+		if err != nil || inner != 1 || len(twins) != 0 {
+			t.Errorf("twins: got %d by the other process, then %d and the error %v, wanted 1 and then none", inner, len(twins), err)
 		}
 	})
 }

@@ -65,7 +65,7 @@ func TestEveryFieldOfABatchComesBack(t *testing.T) {
 		e := storetest.Event(u, "event/1")
 		e.Result = []byte("{\"b\":1,  \"a\":\"\\u00e9\",\n\"raw\":\xff\x00\x01}") // kept as bytes, even when it is no text
 		e.Scope, e.Credential = "credential/HR \"import\"", "c1"
-		e.Code, e.Attempt, e.Door, e.Origin, e.Policies = "user_exists", 3, "http", "IDPSYNC_EVENTS/1800000000/7", []string{"a", "b\"c"}
+		e.Attempt, e.Door, e.Origin, e.Policies = 3, "http", "IDPSYNC_EVENTS/1800000000/7", []string{"a", "b\"c"}
 		e.StoredAt, e.At = storetest.Time.Add(-time.Hour), storetest.Time.Add(time.Microsecond)
 		d := storetest.Identity(u, "Sub|ject")
 		used := store.UsedID{TenantID: u.TenantID, Source: "adfs", ID: "_assertion", EventID: e.EventID, Until: storetest.Time.Add(time.Hour)}
@@ -86,7 +86,7 @@ func TestEveryFieldOfABatchComesBack(t *testing.T) {
 		}
 		for _, w := range second.Users {
 			if _, err := s.Forget(t.Context(), w.TenantID, w.ID, "ann", storetest.Time); err != nil {
-				t.Error(err)
+				t.Errorf("forgetting the user %s: got the error %v, wanted none", w.ID, err)
 			}
 		}
 
@@ -138,10 +138,10 @@ func TestEveryFieldOfABatchComesBack(t *testing.T) {
 		equal(t, "Identities", identities, []store.Identity{d})
 		for _, id := range []string{"", "7", storetest.AcmeUser} {
 			if _, err := s.User(t.Context(), u.TenantID, id); !errors.Is(err, store.ErrNotFound) {
-				t.Errorf("user %q: %v", id, err)
+				t.Errorf("reading the user of the id %q: got the error %v, wanted that it is not found", id, err)
 			}
 			if _, err := s.Event(t.Context(), store.EventKey{TenantID: id, Source: e.Source, EventID: e.EventID, Scope: e.Scope}); !errors.Is(err, store.ErrNotFound) {
-				t.Errorf("event of tenant %q: %v", id, err)
+				t.Errorf("reading the event in the tenant %q: got the error %v, wanted that it is not found", id, err)
 			}
 		}
 		counts, err := s.Counts(t.Context())
@@ -165,7 +165,7 @@ func TestTimesAreCutToMicroseconds(t *testing.T) {
 		}
 		equal(t, "created", got.CreatedAt, time.Date(2026, 3, 29, 0, 30, 0, 123_456_000, time.UTC))
 		if !got.UpdatedAt.IsZero() {
-			t.Errorf("the zero time came back as %v", got.UpdatedAt)
+			t.Errorf("the zero time of an update: got %v, wanted the zero time", got.UpdatedAt)
 		}
 	})
 }
@@ -186,7 +186,7 @@ func TestABatchOfManyComesBackInTheOrderOfItsLookups(t *testing.T) {
 		}
 		for i, f := range find(t, s, lookups...) {
 			if f.ByEmail == nil || f.ByEmail.ID != order[i].ID || !slices.Equal(f.ByEmail.Roles, []string{"user"}) {
-				t.Fatalf("lookup %d found %+v", i, f.ByEmail)
+				t.Fatalf("lookup %d of many: got %+v, wanted the user %s with the role user", i, f.ByEmail, order[i].ID)
 			}
 		}
 		equal(t, "users after the batch", len(w.Users), n)
@@ -209,12 +209,12 @@ func TestUpdatesChangeWhatTheySet(t *testing.T) {
 		want := u
 		want.Revision, want.UpdatedAt, want.IsOwner, want.Name, want.IdentityNameKey, want.Avatar = 2, storetest.Time.Add(2*time.Hour), false, name, "", ""
 		got, err := s.User(t.Context(), u.TenantID, u.ID)
-		equal(t, "error", err, nil)
-		equal(t, "first", got, want)
+		equal(t, "error of User", err, nil)
+		equal(t, "the user with several changes", got, want)
 		other.Revision, other.EmailVerified = 2, true
 		got, err = s.User(t.Context(), u.TenantID, other.ID)
-		equal(t, "error", err, nil)
-		equal(t, "second", got, other)
+		equal(t, "error of User", err, nil)
+		equal(t, "the user with one change", got, other)
 	})
 }
 
@@ -255,11 +255,11 @@ func TestPagesWalkThroughAll(t *testing.T) {
 			ef.After = last.Key()
 		}
 		if len(ids) != 25 || !slices.IsSorted(ids) || len(events) != 25 || !slices.IsSorted(events) {
-			t.Errorf("pages gave users %v and events %v", ids, events)
+			t.Errorf("pages: got users %v and events %v, wanted 25 of each in order", ids, events)
 		}
 		newest, err := s.Events(t.Context(), store.EventFilter{Newest: true, Limit: 1})
 		if err != nil || len(newest) != 1 {
-			t.Errorf("newest: %v, %v", newest, err)
+			t.Errorf("the newest event: got %+v and the error %v, wanted one", newest, err)
 		}
 	})
 }
@@ -275,10 +275,10 @@ func TestAForgottenUserLeavesOnlyTheLedgersKeys(t *testing.T) {
 		mustWrite(t, s, w)
 		gone, stays := w.Users[0], w.Users[1]
 		if _, err := s.Forget(t.Context(), storetest.Globex, gone.ID, "ann", storetest.Time); !errors.Is(err, store.ErrNotFound) {
-			t.Errorf("in another tenant: %v", err)
+			t.Errorf("forgetting a user in another tenant: got the error %v, wanted that it is not found", err)
 		}
 		n, err := s.Forget(t.Context(), strings.ToUpper(gone.TenantID), gone.ID, "ann", storetest.Time)
-		equal(t, "error", err, nil)
+		equal(t, "error of Forget", err, nil)
 		equal(t, "events", n, int64(1))
 		want := w.Events[0]
 		want.Result, want.ResultHeaders = nil, nil
@@ -287,11 +287,11 @@ func TestAForgottenUserLeavesOnlyTheLedgersKeys(t *testing.T) {
 		equal(t, "found", found[0], store.Found{Event: &want, Revision: 1})
 		equal(t, "the other user", found[1].ByEmail.ID, stays.ID)
 		other, err := s.Event(t.Context(), w.Events[1].Key())
-		equal(t, "error", err, nil)
+		equal(t, "error of Event", err, nil)
 		equal(t, "the other event", other, w.Events[1])
 		entries, err := s.AuditEntries(t.Context(), store.AuditFilter{Action: "user.forget", Who: "ann"})
 		if err != nil || len(entries) != 1 || entries[0].Object != gone.ID {
-			t.Errorf("audit: %+v, %v", entries, err)
+			t.Errorf("audit of forgetting: got %+v and the error %v, wanted one entry of %s", entries, err, gone.ID)
 		}
 	})
 }

@@ -298,7 +298,9 @@ func eventInsertColumns(rows []*Event) *columns {
 	c.blob("payload_hash", func(i int) []byte { return rows[i].PayloadHash })
 	c.text("outcome", func(i int) string { return rows[i].Outcome })
 	c.numbers("status", "smallint", func(i int) int64 { return int64(rows[i].Status) })
-	c.text("code", func(i int) string { return rows[i].Code })
+	// No rejected event is in the ledger, so it has no code. The column stays, as workers of earlier versions write it, and is
+	// written, as it has no default.
+	c.text("code", func(int) string { return "" })
 	c.optionalUUID("user_id", func(i int) string { return rows[i].UserID })
 	c.blob("result", func(i int) []byte { return rows[i].Result })
 	c.blob("result_headers", func(i int) []byte { return rows[i].ResultHeaders })

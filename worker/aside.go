@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/worker/rules"
 )
 
 // Bounds of what is set aside in memory; what is beyond is parked in the store.
@@ -14,14 +15,12 @@ const (
 	maxAside      = 4096     // events, far below what the consumers may have unacknowledged
 	maxAsideBytes = 16 << 20 // of their bodies
 	maxAsides     = 8        // times that one event is set aside
-	asideTurns    = 2        // batches of events that come back that are processed at a time
 )
 
 // An aside holds the events that wait until keys have been read, so that no batch waits for an issuer and nobody else's
 // turn is touched. They come back when the read has ended, whatever its outcome.
 type aside struct {
-	group sync.WaitGroup // one goroutine for each read that is waited for
-	turns chan struct{}
+	begin func(ready <-chan struct{}) // is called once for each read that events begin to wait for; set by Run
 
 	mu      sync.Mutex
 	waiting map[<-chan struct{}][]*event
@@ -30,75 +29,75 @@ type aside struct {
 }
 
 func newAside() *aside {
-	return &aside{turns: make(chan struct{}, asideTurns), waiting: map[<-chan struct{}][]*event{}}
+	return &aside{waiting: map[<-chan struct{}][]*event{}}
 }
 
 // setAside takes the events out of a batch that wait for keys to be read, and returns the others. An event of an order stays
-// with its order, and one that is processed alone must not wait where its breadcrumb would point at it: they are tried
+// with its order, and one that is processed alone must not wait where its marker would point at it: they are tried
 // again.
-func (w *Worker) setAside(ctx context.Context, events []*event) []*event {
-	if !slices.ContainsFunc(events, func(e *event) bool { return e.wait != nil && e.wait.ready != nil }) {
+func (w *Worker) setAside(events []*event) []*event {
+	if !slices.ContainsFunc(events, func(e *event) bool { return e.ready() != nil }) {
 		return events
 	}
 	rest := make([]*event, 0, len(events))
 	for _, e := range events {
-		if e.wait == nil || e.wait.ready == nil || e.replay != nil || e.crumbs || e.asides >= maxAsides || !w.hold(ctx, e) {
+		if e.ready() == nil || e.replay != nil || e.alone || e.asides >= maxAsides || !w.aside.hold(e) {
 			rest = append(rest, e)
 		}
 	}
 	return rest
 }
 
+// ready returns what is closed once the event can be tried again, or nil.
+func (e *event) ready() <-chan struct{} {
+	if v := e.waiting(); v != nil {
+		return v.ready
+	}
+	return nil
+}
+
 // hold sets one event aside, and reports whether there was room.
-func (w *Worker) hold(ctx context.Context, e *event) bool {
-	a := w.aside
+func (a *aside) hold(e *event) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.count >= maxAside || a.bytes+len(e.raw) > maxAsideBytes {
+	if a.count >= maxAside || a.bytes+len(e.body) > maxAsideBytes {
 		return false
 	}
-	a.count++
-	a.bytes += len(e.raw)
-	e.asides++
-	ready := e.wait.ready
+	ready := e.ready()
 	if a.waiting[ready] == nil {
-		a.group.Go(func() { w.bringBack(ctx, ready) })
+		a.begin(ready)
 	}
+	a.count++
+	a.bytes += len(e.body)
+	e.asides++
 	a.waiting[ready] = append(a.waiting[ready], e)
 	return true
 }
 
-// bringBack waits for a read, then processes the events that it was for. Those that are held when ctx ends go back to
-// where they came from.
-func (w *Worker) bringBack(ctx context.Context, ready <-chan struct{}) {
-	select {
-	case <-ready:
-	case <-ctx.Done():
-	}
-	a := w.aside
+// take returns the events that waited for a read.
+func (a *aside) take(ready <-chan struct{}) []*event {
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	events := a.waiting[ready]
 	delete(a.waiting, ready)
 	a.count -= len(events)
 	a.bytes -= bytesOf(events)
-	a.mu.Unlock()
-	if ctx.Err() != nil {
-		return
+	return events
+}
+
+// bytesOf is the size of events.
+func bytesOf(events []*event) int {
+	n := 0
+	for _, e := range events {
+		n += len(e.body)
 	}
-	a.turns <- struct{}{}
-	defer func() { <-a.turns }()
-	for batch := range slices.Chunk(events, w.cfg.Batch) {
-		for _, e := range batch {
-			e.resume()
-		}
-		w.process(ctx, batch)
-	}
+	return n
 }
 
 // resume makes an event that waited undecided again.
 func (e *event) resume() {
-	e.wait = nil
-	e.request = providers.CreateUser{}
+	e.verdict = nil
+	e.request = rules.Request{}
 	if e.env.Trace.Enabled() {
 		e.env.Trace = &providers.Trace{}
 	}
@@ -115,11 +114,11 @@ func (w *Worker) prepareSettled(ctx context.Context, events []*event) {
 	for range maxAsides {
 		var again []*event
 		for _, e := range events {
-			if e.wait == nil || e.wait.ready == nil {
+			if e.ready() == nil {
 				continue
 			}
 			select {
-			case <-e.wait.ready:
+			case <-e.ready():
 				e.resume()
 				again = append(again, e)
 			case <-bounded.Done():

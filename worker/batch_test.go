@@ -12,6 +12,7 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
 
@@ -41,7 +42,7 @@ func TestOneBadRowDoesNotSinkItsBatch(t *testing.T) {
 		var tries atomic.Int64
 		p.On(refusing("p123@acme.example", &tries))
 		p.Run()
-		wantRejected(t, d, "e123", worker.CodeInternal, "store")
+		wantRejected(t, d, "e123", record.CodeInternal, "store")
 		results := d.AllResults()
 		created := slices.DeleteFunc(slices.Clone(results), func(r workertest.Record) bool { return r.Status != 201 })
 		if len(results) != all || len(created) != all-1 || len(d.Users(acme)) != all-1 {
@@ -111,7 +112,7 @@ func TestTwoLoginsOfOnePersonInOneBatch(t *testing.T) {
 			d.LogIn("e3", d.Person("eve").With(workertest.Claims{"email": "ada@acme.example"}))
 		})
 		created, exists, conflict := d.Await("e1"), d.Await("e2"), d.Await("e3")
-		if created.Outcome != worker.OutcomeCreated || exists.Outcome != worker.OutcomeExists || string(created.Data) != string(exists.Data) {
+		if created.Outcome != record.OutcomeCreated || exists.Outcome != record.OutcomeExists || string(created.Data) != string(exists.Data) {
 			t.Errorf("%s %s, %s %s", created.Outcome, created.Data, exists.Outcome, exists.Data)
 		}
 		if conflict.Status != 409 || conflict.Reason != "different_identity" {
@@ -132,7 +133,7 @@ func TestOneEventTwiceInOneBatch(t *testing.T) {
 			d.Publish(okta, "e1", other)
 		})
 		results := d.ResultsOf("e1")
-		if len(results) != 2 || results[0].Status != 201 || results[1].Code != worker.CodeEventIDConflict {
+		if len(results) != 2 || results[0].Status != 201 || results[1].Code != record.CodeEventIDConflict {
 			t.Errorf("%+v", results)
 		}
 	})
@@ -146,7 +147,7 @@ func TestUserMadeAndLinkedInOneBatch(t *testing.T) {
 			d.Publish(workertest.LoginSubject(acme, "links"), "e2", d.Login(d.Person("ada")))
 			d.Publish(workertest.LoginSubject(acme, "links"), "e3", d.Login(d.Person("ada")))
 		})
-		for id, want := range map[string]worker.Outcome{"e1": worker.OutcomeCreated, "e2": worker.OutcomeLinked, "e3": worker.OutcomeExists} {
+		for id, want := range map[string]record.Outcome{"e1": record.OutcomeCreated, "e2": record.OutcomeLinked, "e3": record.OutcomeExists} {
 			if r := d.Await(id); r.Outcome != want {
 				t.Errorf("%s: %s %s, wanted %s", id, r.Outcome, r.Data, want)
 			}
@@ -186,8 +187,8 @@ func TestWorkersThatMeetTheSamePeopleMakeOneUserEach(t *testing.T) {
 		for _, r := range d.AllResults() {
 			seen[r.EventID]++
 			switch {
-			case r.Outcome != worker.OutcomeRejected:
-			case r.Source() == "trusted" && r.Code == worker.CodeUserExists:
+			case r.Outcome != record.OutcomeRejected:
+			case r.Source() == "trusted" && r.Code == record.CodeUserExists:
 			default:
 				t.Errorf("%s: %s", r.EventID, r.Data)
 			}
@@ -252,7 +253,7 @@ func TestOneIdWithTwoContentsIsAConflict(t *testing.T) {
 		d.LogIn("e1", d.Person("grace"))
 		letter := d.AwaitLetter("e1")
 		results := d.ResultsOf("e1")
-		if len(results) != 2 || results[1].Status != 409 || results[1].Code != worker.CodeEventIDConflict || letter.Code != worker.CodeEventIDConflict {
+		if len(results) != 2 || results[1].Status != 409 || results[1].Code != record.CodeEventIDConflict || letter.Code != record.CodeEventIDConflict {
 			t.Errorf("%+v", results)
 		}
 		if d.Fingerprint(acme) != before {

@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/idpsync/idpsync/providers"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
 
@@ -63,10 +63,10 @@ func TestAnyHeadersFitIntoADeadLetter(t *testing.T) {
 			body := []byte(`{"id_token":"x"}`)
 			publishRaw(t, d, okta, c.block, body)
 			letters := d.AllLetters()
-			if len(letters) != 1 || letters[0].Code != worker.CodeMalformed {
+			if len(letters) != 1 || letters[0].Code != record.CodeMalformed {
 				t.Fatalf("dead letters: %+v", letters)
 			}
-			o, err := worker.Unseal(d.Key, letters[0].Header, letters[0].Data)
+			o, err := record.Unseal(d.Key, letters[0].Header, letters[0].Data)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -18,11 +18,11 @@ func TestOneDeathIsChance(t *testing.T) {
 		d.LogIn("e1", d.Person("ada"))
 		d.Exhaust(stream.LaneLogins, 4)
 		d.RunUntilKilled("first", "e1", lease)
-		d.Start(func(c *worker.Config) { c.Crumbs, c.AckWait = d.Crumbs(), lease })
+		d.Start(func(c *worker.Config) { c.Slots, c.AckWait = d.Slots(), lease })
 		if r := d.Await("e1"); r.Status != 201 {
 			t.Errorf("%s", r.Data)
 		}
-		d.Eventually("for the breadcrumbs to be swept", func() bool { return d.Counts().InFlight == 0 })
+		d.Eventually("for the in-flight markers to be cleared", func() bool { return d.Counts().InFlight == 0 })
 		if letters := d.AllLetters(); len(letters) != 0 {
 			t.Errorf("dead letters: %+v", letters)
 		}

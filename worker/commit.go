@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
 
+	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/record"
+	"github.com/idpsync/idpsync/worker/rules"
 )
 
 // commit decides all undecided events in one transaction and makes the decisions durable. An error means that nothing
@@ -52,17 +54,16 @@ func (w *Worker) commit(ctx context.Context, events []*event) error {
 		}
 		e := open[0]
 		if errors.Is(err, store.ErrRaced) {
-			e.wait = &wait{reason: "raced", cause: err}
+			e.wait("raced", err)
 			return nil
 		}
 		if !errors.Is(err, store.ErrConstraint) { // nothing says that it is the event's fault
 			w.log.Error("event not stored for a reason that is not known; it waits", "subject", e.subject, "event_id", e.env.EventID, "error", err)
-			e.wait = &wait{reason: "store", cause: err}
+			e.wait("store", err)
 			return nil
 		}
 		w.log.Error("event refused by the database", "subject", e.subject, "event_id", e.env.EventID, "error", err)
-		e.rejection = reject(CodeInternal, "store", "The event could not be stored.")
-		e.rejection.cause = err
+		e.reject(notStored(err))
 		return nil
 	}
 	return nil
@@ -82,9 +83,9 @@ func (w *Worker) renew(ctx context.Context, events []*event) {
 		e.renewed++
 		switch {
 		case err != nil:
-			e.wait = &wait{reason: "directory_unavailable", cause: err}
+			e.wait("directory_unavailable", err)
 		case e.renewed > maxRenewals:
-			e.wait = &wait{reason: "directory_changed"}
+			e.wait("directory_changed", nil)
 		}
 	}
 	w.prepareAll(ctx, events)
@@ -100,7 +101,7 @@ func (w *Worker) recall(ctx context.Context, events []*event) error {
 	var refused []*event
 	var lookups []store.Lookup
 	for _, e := range events {
-		if e.cameBefore() && (e.rejection != nil || e.wait != nil) && e.env.Tenant != "" && e.env.Source != "" {
+		if e.cameBefore() && (e.rejection() != nil || e.waiting() != nil) && e.env.Tenant != "" && e.env.Source != "" {
 			refused = append(refused, e)
 			lookups = append(lookups, e.broughtBy())
 		}
@@ -117,11 +118,11 @@ func (w *Worker) recall(ctx context.Context, events []*event) error {
 		if row == nil {
 			continue
 		}
-		again, err := answerAgain(row)
+		again, err := record.ReadAnswer(row)
 		if err != nil {
 			return err
 		}
-		e.answer, e.rejection, e.wait = again, nil, nil
+		e.verdict = repeat{again}
 	}
 	return nil
 }
@@ -142,10 +143,9 @@ type plan struct {
 	w        *Worker
 	events   []*event
 	at       time.Time
-	answers  []*Answer
-	refusals []*Rejection
-	deferred []*event // to be decided in the next transaction, when this one's rows are there
-	stale    []*event // verified by a directory that is no longer in force
+	verdicts []verdict // nil for those that are deferred or stale
+	deferred []*event  // to be decided in the next transaction, when this one's rows are there
+	stale    []*event  // verified by a directory that is no longer in force
 	write    store.Write
 	batch    overlay
 }
@@ -153,8 +153,7 @@ type plan struct {
 func (w *Worker) newPlan(events []*event) *plan {
 	return &plan{
 		w: w, events: events, at: w.now().UTC().Truncate(time.Microsecond),
-		answers: make([]*Answer, len(events)), refusals: make([]*Rejection, len(events)),
-		batch: newOverlay(),
+		verdicts: make([]verdict, len(events)), batch: newOverlay(),
 	}
 }
 
@@ -168,9 +167,11 @@ func (p *plan) run(ctx context.Context, tx *store.Tx) error {
 		return fmt.Errorf("find: %w", err)
 	}
 	for i, e := range p.events {
-		if err := p.decide(ctx, i, e, p.batch.over(lookups[i], found[i])); err != nil {
+		v, err := p.decide(ctx, e, p.batch.over(lookups[i], found[i]))
+		if err != nil {
 			return err
 		}
+		p.verdicts[i] = v
 	}
 	if err := tx.Write(ctx, p.write); err != nil {
 		return fmt.Errorf("write: %w", err)
@@ -208,21 +209,21 @@ func find(ctx context.Context, tx *store.Tx, lookups []store.Lookup) ([]store.Fo
 func lookupOf(e *event) store.Lookup {
 	l := store.Lookup{
 		Tenant: e.env.Tenant, Source: e.env.Source, EventID: e.env.EventID, Scope: e.scope(),
-		EmailKey: e.user.email.Key, IdentityNameKey: e.user.identityKey, NameSkeleton: e.user.nameSkeleton,
-		Owner: e.tenant.OwnerKey != "" && e.tenant.OwnerKey == e.user.email.Key,
+		EmailKey: e.request.Draft.Email.Key, IdentityNameKey: e.request.Draft.IdentityKey, NameSkeleton: e.request.Draft.NameSkeleton,
+		Owner: e.request.Tenant.OwnerKey != "" && e.request.Tenant.OwnerKey == e.request.Draft.Email.Key,
 	}
 	if e.cameBefore() {
 		l.Origin = e.storedAs()
 	}
-	if id := e.request.Identity; id != nil {
+	if id := e.request.Asked.Identity; id != nil {
 		l.Issuer, l.Subject = id.Issuer, id.Subject
-		if e.user.emailReserved {
-			l.WaitingEmailKey = e.user.email.Key
+		if e.request.Draft.EmailReserved {
+			l.WaitingEmailKey = e.request.Draft.Email.Key
 		}
 	} else {
-		l.OwnEmailKey = e.user.email.Key
+		l.OwnEmailKey = e.request.Draft.Email.Key
 	}
-	if u := e.request.UsedID; u != nil {
+	if u := e.request.Asked.UsedID; u != nil {
 		l.UsedID = u.ID
 	}
 	return l
@@ -231,89 +232,139 @@ func lookupOf(e *event) store.Lookup {
 // settle hands the decisions to the events, once they are durable.
 func (p *plan) settle() {
 	for i, e := range p.events {
-		e.answer, e.rejection = p.answers[i], p.refusals[i]
+		e.verdict = p.verdicts[i]
 	}
 }
 
-func (p *plan) decide(ctx context.Context, i int, e *event, found store.Found) error {
+// decide decides one event by what was found. It returns nil for one that is decided later: in the next transaction, or by
+// the newest directory.
+func (p *plan) decide(ctx context.Context, e *event, found store.Found) (verdict, error) {
 	if row := e.earlier(&found); row != nil {
-		if !slices.Equal(row.PayloadHash, e.hash[:]) {
-			p.refusals[i] = reject(CodeEventIDConflict, "", "Another event with this id and another content was processed before.")
-			p.refusals[i].Hint = "The sender used one event id twice; have it send the event again under an id of its own, and discard this one."
-			return nil
-		}
-		again, err := answerAgain(row)
-		p.answers[i] = again
-		p.repeat(e, row)
-		return err
+		return p.decideAgain(e, row)
 	}
 	if u := found.Used; u != nil && u.EventID != e.env.EventID {
-		p.refusals[i] = reject(CodeUnauthenticated, "assertion_replayed", "The token or assertion was used by another event before.")
-		return nil
+		return rejected{record.Reject(record.CodeUnauthenticated, "assertion_replayed", "The token or assertion was used by another event before.")}, nil
 	}
 	if found.Revision != e.revision {
 		p.stale = append(p.stale, e)
-		return nil
+		return nil, nil
 	}
-	if e.request.Identity != nil && found.ByIdentity == nil && p.batch.waiting[joinKey(e.env.Tenant, e.user.email.Key)] {
+	if e.request.Asked.Identity != nil && found.ByIdentity == nil && p.batch.waiting[joinKey(e.env.Tenant, e.request.Draft.Email.Key)] {
 		p.deferred = append(p.deferred, e) // how many wait with this address is told by the database alone
-		return nil
+		return nil, nil
 	}
-	res, refusal := resolve(e.tenant, e.source, &e.request, &e.user, found)
+	res, refusal := e.request.Resolve(found)
 	e.traceIdentity(found, res, refusal)
 	if refusal != nil {
-		p.refusals[i] = refusal
-		return nil
+		return rejected{refusal}, nil
 	}
-	if (res.outcome == OutcomeLinked || res.outcome == OutcomeUpdated) && p.batch.touched[res.user.ID] { // a user is written once in a transaction
+	if (res.Outcome == record.OutcomeLinked || res.Outcome == record.OutcomeUpdated) && p.batch.touched[res.User.ID] { // a user is written once in a transaction
 		p.deferred = append(p.deferred, e)
-		return nil
+		return nil, nil
 	}
-	grants, judged, refusal := p.w.authorize(ctx, e, res, p.at)
-	e.traceDecision(judged.Decision, res.outcome == OutcomeLinked)
+	asked, decision := p.w.authorize(ctx, e, res, p.at)
+	e.traceDecision(decision, res.Outcome == record.OutcomeLinked)
+	grants, refusal := e.request.Permit(res, decision)
 	if refusal != nil {
-		p.refusals[i] = refusal
-		return nil
+		return rejected{refusal}, nil
 	}
-	user, err := p.convert(e, res, grants)
+	user, effects, err := p.effects(e, res, grants)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	answer := &Answer{Outcome: res.outcome, Status: 200, At: p.at, UserID: user.ID, Attempt: e.attempt, Scope: e.scope(), Credential: e.credential()}
-	if res.outcome == OutcomeCreated {
-		answer.Status = 201
-	}
-	answer.Policies, answer.Notices, answer.Request = judged.Policies, judged.Notices, &judged.request
-	answer.Dropped = grants.dropped
-	answer.Body = userBody(e.responseShape(), user, grants.organizations)
-	if e.responseShape() == organizationShape {
-		answer.ContentLocation = user.IdentityName
-	}
-	p.answers[i] = answer
 	if e.env.Trace.Enabled() {
-		e.note(stepWrite, string(res.outcome), true, writes(e, res, grants))
+		e.note(stepWrite, string(res.Outcome), true, writes(&e.request, effects))
 	}
+	answer := e.answer(res, grants, user)
+	answer.At = p.at
+	answer.Policies, answer.Notices, answer.Request = decision.Policies, decision.Notices, &asked
 	p.record(e, answer)
-	return nil
+	return effect{answer}, nil
+}
+
+// decideAgain decides an event that the ledger has.
+func (p *plan) decideAgain(e *event, row *store.Event) (verdict, error) {
+	if !slices.Equal(row.PayloadHash, e.hash[:]) {
+		r := record.Reject(record.CodeEventIDConflict, "", "Another event with this id and another content was processed before.")
+		r.Hint = "The sender used one event id twice; have it send the event again under an id of its own, and discard this one."
+		return rejected{r}, nil
+	}
+	again, err := record.ReadAnswer(row)
+	if err != nil {
+		return nil, err
+	}
+	p.repeat(e, row)
+	return repeat{again}, nil
+}
+
+// answer is the answer to an event that had an effect.
+func (e *event) answer(res rules.Resolution, g rules.Grants, user *store.User) *record.Answer {
+	shape := e.request.ResponseShape()
+	a := &record.Answer{
+		Outcome: res.Outcome, Status: res.Outcome.Status(), UserID: user.ID, Attempt: e.attempt, Scope: e.scope(), Credential: e.credential(),
+		Body: record.UserBody(shape, user, g.Asked()),
+	}
+	a.Dropped = g.Dropped
+	if shape == providers.ShapeOrganization {
+		a.ContentLocation = user.IdentityName
+	}
+	return a
+}
+
+// notStored is the rejection of an event that the database refuses.
+func notStored(cause error) *record.Rejection {
+	r := record.Reject(record.CodeInternal, "store", "The event could not be stored.")
+	r.Cause = cause
+	return r
+}
+
+// authorize asks the policies, with all that is known of the request.
+func (w *Worker) authorize(ctx context.Context, e *event, res rules.Resolution, at time.Time) (record.AuthorizationRequest, record.Decision) {
+	asked := e.request.Authorization(res, at.Sub(e.env.StoredAt))
+	d := w.authorizer.Authorize(ctx, asked)
+	if d.PolicyError {
+		w.log.Error("a policy could not be evaluated; the request is denied", "tenant", e.env.Tenant, "source", e.env.Source,
+			"event_id", e.env.EventID, "policies", d.Policies, "errors", d.Errors)
+	}
+	return asked, d
+}
+
+// effects adds what the request changes to what the transaction writes, and to what the rest of the batch sees.
+func (p *plan) effects(e *event, res rules.Resolution, g rules.Grants) (*store.User, []rules.Effect, error) {
+	var id string
+	if res.Outcome == record.OutcomeCreated {
+		var err error
+		if id, err = p.w.newUserID(); err != nil {
+			return nil, nil, err
+		}
+	}
+	user, effects := e.request.Effects(res, g, id, p.at)
+	for _, effect := range effects {
+		effect.AddTo(&p.write)
+	}
+	if len(effects) > 0 {
+		p.batch.add(user, &e.request)
+	}
+	return user, effects, nil
 }
 
 // record adds the ledger row, and for an event that nobody will deliver again the outbox row.
-func (p *plan) record(e *event, a *Answer) {
+func (p *plan) record(e *event, a *record.Answer) {
 	row := store.Event{
 		TenantID: e.env.Tenant, Source: e.env.Source, EventID: e.env.EventID, Scope: a.Scope, Credential: a.Credential, PayloadHash: e.hash[:],
-		Outcome: string(a.Outcome), Status: a.Status, UserID: a.UserID, Result: a.Body, ResultHeaders: marshal(a.answerHeaders),
+		Outcome: string(a.Outcome), Status: a.Status, UserID: a.UserID, Result: a.Body, ResultHeaders: record.Marshal(a.Decided),
 		Attempt: a.Attempt, Policies: a.Policies, Door: string(e.env.Door), Origin: e.storedAs(), StoredAt: e.env.StoredAt, At: a.At,
 	}
 	p.write.Events = append(p.write.Events, row)
 	p.batch.events[row.Key()] = &row
-	if u := e.request.UsedID; u != nil {
+	if u := e.request.Asked.UsedID; u != nil {
 		used := store.UsedID{TenantID: e.env.Tenant, Source: e.env.Source, ID: u.ID, EventID: e.env.EventID, Until: u.Until}
 		p.write.UsedIDs = append(p.write.UsedIDs, used)
 		p.batch.used[usedKey(e)] = &used
 	}
 	if e.reply != nil {
-		out := a.outgoing(e.env.Tenant, e.env.Source, e.env.EventID)
-		p.write.Outbox = append(p.write.Outbox, store.Outbox{ID: out.ID, Subject: out.Subject, Headers: marshal(out.Header), Body: out.Data, At: p.at})
+		out := a.Result(e.env.Tenant, e.env.Source, e.env.EventID)
+		p.write.Outbox = append(p.write.Outbox, store.Outbox{ID: out.ID, Subject: out.Subject, Headers: record.Marshal(out.Header), Body: out.Data, At: p.at})
 	}
 }
 
@@ -333,97 +384,35 @@ func (w *Worker) newUserID() (string, error) {
 	return id.String(), nil
 }
 
-// An overlay is what a batch has decided so far, laid over what the database held before it.
-type overlay struct {
-	events     map[store.EventKey]*store.Event
-	used       map[string]*store.UsedID
-	identities map[string]overlaidIdentity
-	emails     map[string]*store.User // reserved ones
-	ownEmails  map[string]*store.User // others, by the source that made the user
-	waiting    map[string]bool        // addresses of those that are not reserved, of users who wait for a first login
-	names      map[string]*store.User
-	skeletons  map[string]*store.User
-	owners     map[string]string
-	touched    map[string]bool // ids of users that the batch creates or changes
-}
-
-// An overlaidIdentity is an identity that the batch knows, with its user.
-type overlaidIdentity struct {
-	user *store.User
-	is   store.FoundIdentity
-}
-
-func newOverlay() overlay {
-	return overlay{
-		events: map[store.EventKey]*store.Event{}, used: map[string]*store.UsedID{}, identities: map[string]overlaidIdentity{},
-		emails: map[string]*store.User{}, ownEmails: map[string]*store.User{}, waiting: map[string]bool{}, names: map[string]*store.User{}, skeletons: map[string]*store.User{},
-		owners: map[string]string{}, touched: map[string]bool{},
+// keepFormerIDs gives events that had their effect before they had this id the one that they had it under. An event that was
+// stored before an upgrade may be delivered again after it.
+func (w *Worker) keepFormerIDs(ctx context.Context, events []*event) error {
+	if len(events) == 0 {
+		return nil
 	}
-}
-
-func joinKey(parts ...string) string { return strings.Join(parts, "\x00") }
-
-func usedKey(e *event) string {
-	return joinKey(e.env.Tenant, e.env.Source, e.request.UsedID.ID)
-}
-
-// over returns found with what the batch itself has added.
-func (o *overlay) over(l store.Lookup, found store.Found) store.Found {
-	if row := o.events[store.EventKey{TenantID: l.Tenant, Source: l.Source, EventID: l.EventID, Scope: l.Scope}]; row != nil {
-		found.Event = row
+	lookups := make([]store.Lookup, len(events))
+	for i, e := range events {
+		lookups[i] = store.Lookup{Tenant: e.env.Tenant, Source: e.env.Source, EventID: e.former, Origin: e.storedAs()}
 	}
-	if l.UsedID != "" {
-		if u := o.used[joinKey(l.Tenant, l.Source, l.UsedID)]; u != nil {
-			found.Used = u
+	found, err := w.store.Find(ctx, lookups)
+	if err != nil {
+		return fmt.Errorf("look for effects under former ids: %w", err)
+	}
+	for i, e := range events {
+		if found[i].Brought != nil {
+			e.message.env.EventID, e.message.former = e.former, ""
 		}
 	}
-	if l.Subject != "" {
-		if id := o.identities[joinKey(l.Tenant, l.Issuer, l.Subject)]; id.user != nil {
-			found.ByIdentity, found.Identity = id.user, id.is
-		}
-	}
-	for _, look := range []struct {
-		in    map[string]*store.User
-		key   []string
-		found **store.User
-	}{
-		{o.emails, []string{l.Tenant, l.EmailKey}, &found.ByEmail},
-		{o.ownEmails, []string{l.Tenant, l.Source, l.OwnEmailKey}, &found.ByOwnEmail},
-		{o.names, []string{l.Tenant, l.IdentityNameKey}, &found.ByIdentityName},
-		{o.skeletons, []string{l.Tenant, l.NameSkeleton}, &found.BySkeleton},
-	} {
-		if look.key[len(look.key)-1] == "" {
-			continue
-		}
-		if u := look.in[joinKey(look.key...)]; u != nil {
-			*look.found = u
-		}
-	}
-	if id := o.owners[l.Tenant]; id != "" && l.Owner {
-		found.OwnerID = id
-	}
-	return found
+	return nil
 }
 
-// add notes a user that the batch creates or changes.
-func (o *overlay) add(u *store.User, e *event) {
-	if id := e.request.Identity; id != nil {
-		o.identities[joinKey(u.TenantID, id.Issuer, id.Subject)] = overlaidIdentity{u, store.FoundIdentity{Kind: string(e.source.Kind), Source: e.source.Name}}
-	}
-	o.touched[u.ID] = true
-	if u.EmailReserved {
-		o.emails[joinKey(u.TenantID, u.EmailKey)] = u
-	} else {
-		o.ownEmails[joinKey(u.TenantID, u.CreatedBy, u.EmailKey)] = u
-		if waitsForLogin(u) {
-			o.waiting[joinKey(u.TenantID, u.EmailKey)] = true
+// formerlyNamed returns the events that may have had their effect under another id.
+func formerlyNamed(events []*event) []*event {
+	var named []*event
+	for _, e := range events {
+		if e.former != "" && e.cameBefore() && e.env.Tenant != "" && e.env.Source != "" {
+			named = append(named, e)
 		}
 	}
-	o.names[joinKey(u.TenantID, u.IdentityNameKey)] = u
-	if u.NameSkeleton != "" {
-		o.skeletons[joinKey(u.TenantID, u.NameSkeleton)] = u
-	}
-	if u.IsOwner {
-		o.owners[u.TenantID] = u.ID
-	}
+	return named
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
@@ -30,21 +31,21 @@ func TestDeadLetterRecord(t *testing.T) {
 	letter := d.AwaitLetter("e 1")
 	golden(t, "deadletter.txt", headers(letter.Subject, letter.Header, func(name, value string) string {
 		switch name {
-		case worker.DeadLetterTime, worker.DeadLetterFirstFailed, worker.DeadLetterLastFailed:
+		case record.DeadLetterTime, record.DeadLetterFirstFailed, record.DeadLetterLastFailed:
 			if _, err := time.Parse(time.RFC3339Nano, value); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
 			return "TIME"
-		case worker.DeadLetterOrigin, "Nats-Msg-Id":
+		case record.DeadLetterOrigin, "Nats-Msg-Id":
 			parts := strings.Split(value, "/")
 			parts[len(parts)-2-strings.Count(name, "Nats")] = "CREATED"
 			return strings.Join(parts, "/")
-		case worker.DeadLetterPrefix + "Key-Id":
+		case record.DeadLetterPrefix + "Key-Id":
 			if value != d.Key.KeyID() {
 				t.Errorf("key id %s", value)
 			}
 			return "KEY"
-		case worker.DeadLetterPrefix + "Sig", worker.DeadLetterPrefix + "Sealed-Headers", worker.DeadLetterMAC:
+		case record.DeadLetterPrefix + "Sig", record.DeadLetterPrefix + "Sealed-Headers", record.DeadLetterMAC:
 			return "SECRET"
 		}
 		return value
@@ -57,7 +58,7 @@ func TestDeadLetterRecord(t *testing.T) {
 	if bytes.Contains(letter.Data, []byte("nobody")) {
 		t.Error("the body lies open")
 	}
-	original, err := worker.Unseal(d.Key, letter.Header, letter.Data)
+	original, err := record.Unseal(d.Key, letter.Header, letter.Data)
 	if err != nil || !bytes.Equal(original.Data, body) || original.Subject != workertest.FeedSubject(acme, "workday") {
 		t.Errorf("%+v, %v", original, err)
 	}
@@ -80,20 +81,20 @@ func TestChangedDeadLetterIsNoDeadLetter(t *testing.T) {
 	changes := map[string]change{
 		"body":            func(_ providers.Header, body []byte) []byte { body[len(body)-1] ^= 1; return body },
 		"body cut":        func(_ providers.Header, body []byte) []byte { return body[:len(body)-1] },
-		"time":            set(worker.DeadLetterTime, time.Now().Add(time.Hour).Format(time.RFC3339Nano)),
-		"subject":         set(worker.DeadLetterSubjectHeader, workertest.LoginSubject(acme, "ping")),
-		"tenant":          set(worker.DeadLetterTenant, globex),
-		"event id":        set(worker.DeadLetterEventID, "e2"),
-		"origin":          set(worker.DeadLetterOrigin, "IDPSYNC_EVENTS/1/1"),
-		"replay count":    set(worker.DeadLetterReplayCount, "7"),
-		"original header": set(worker.DeadLetterOriginalPrefix+"ce-id", "e2"),
-		"header added":    set(worker.DeadLetterOriginalPrefix+"Authorization", "Bearer x"),
+		"time":            set(record.DeadLetterTime, time.Now().Add(time.Hour).Format(time.RFC3339Nano)),
+		"subject":         set(record.DeadLetterSubjectHeader, workertest.LoginSubject(acme, "ping")),
+		"tenant":          set(record.DeadLetterTenant, globex),
+		"event id":        set(record.DeadLetterEventID, "e2"),
+		"origin":          set(record.DeadLetterOrigin, "IDPSYNC_EVENTS/1/1"),
+		"replay count":    set(record.DeadLetterReplayCount, "7"),
+		"original header": set(record.DeadLetterOriginalPrefix+"ce-id", "e2"),
+		"header added":    set(record.DeadLetterOriginalPrefix+"Authorization", "Bearer x"),
 		"header dropped": func(h providers.Header, body []byte) []byte {
-			delete(h, worker.DeadLetterOriginalPrefix+"ce-id")
+			delete(h, record.DeadLetterOriginalPrefix+"ce-id")
 			return body
 		},
 		"signature dropped": func(h providers.Header, body []byte) []byte {
-			delete(h, worker.DeadLetterPrefix+"Sig")
+			delete(h, record.DeadLetterPrefix+"Sig")
 			return body
 		},
 	}
@@ -106,10 +107,10 @@ func TestChangedDeadLetterIsNoDeadLetter(t *testing.T) {
 			}
 		}
 		body := change(h, bytes.Clone(letter.Data))
-		if _, err := worker.Unseal(d.Key, h, body); !errors.Is(err, worker.ErrRecord) {
+		if _, err := record.Unseal(d.Key, h, body); !errors.Is(err, record.ErrRecord) {
 			t.Errorf("%s: %v", name, err)
 		}
-		seq, err := stream.PublishEvent(d.Ctx, d.Conn, worker.Outgoing{Subject: letter.Subject, Header: h, Data: body})
+		seq, err := stream.PublishEvent(d.Ctx, d.Conn, record.Outgoing{Subject: letter.Subject, Header: h, Data: body})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -134,14 +135,14 @@ func TestDeadLetterCopiedToAnEventSubjectGainsNothing(t *testing.T) {
 	for name, values := range letter.Header {
 		h[name] = values
 	}
-	seq, err := stream.PublishEvent(d.Ctx, d.Conn, worker.Outgoing{Subject: okta, Header: h, Data: letter.Data})
+	seq, err := stream.PublishEvent(d.Ctx, d.Conn, record.Outgoing{Subject: okta, Header: h, Data: letter.Data})
 	if err != nil {
 		t.Fatal(err)
 	}
 	copied := d.Letters.Await(1, "of the copy", func(r workertest.Record) bool {
-		return r.Header.Get(worker.DeadLetterSequence) == strconv.FormatUint(seq, 10)
+		return r.Header.Get(record.DeadLetterSequence) == strconv.FormatUint(seq, 10)
 	})[0]
-	if copied.Code != worker.CodeMalformed || copied.Header.Get(worker.DeadLetterParent) != "" || len(d.Users(acme)) != 0 {
+	if copied.Code != record.CodeMalformed || copied.Header.Get(record.DeadLetterParent) != "" || len(d.Users(acme)) != 0 {
 		t.Errorf("%+v", copied.Header)
 	}
 }
@@ -160,11 +161,11 @@ func TestReplayCreatesWithTheOriginalIdAndTimeLongAfterTheTokenExpired(t *testin
 		for i := range all {
 			d.LogIn(fmt.Sprintf("e%d", i), astronaut(d, fmt.Sprintf("p%d", i)))
 		}
-		letters := d.Letters.Await(all, "of all", func(r workertest.Record) bool { return r.Code == worker.CodeInvalidRoles })
+		letters := d.Letters.Await(all, "of all", func(r workertest.Record) bool { return r.Code == record.CodeInvalidRoles })
 		var sequences []uint64
 		for _, l := range letters {
 			sequences = append(sequences, l.Sequence)
-			if f := l.Header.Get(worker.DeadLetterFingerprint); f != letters[0].Header.Get(worker.DeadLetterFingerprint) || f == "" {
+			if f := l.Header.Get(record.DeadLetterFingerprint); f != letters[0].Header.Get(record.DeadLetterFingerprint) || f == "" {
 				t.Errorf("fingerprints of one cause differ: %s", f)
 			}
 		}
@@ -174,15 +175,15 @@ func TestReplayCreatesWithTheOriginalIdAndTimeLongAfterTheTokenExpired(t *testin
 		created := d.Results.Await(all, "created", func(r workertest.Record) bool { return r.Status == 201 })
 		for _, r := range created {
 			letter := d.AwaitLetter(r.EventID)
-			if r.Header.Get(worker.HeaderReplayOf) != strconv.FormatUint(letter.Sequence, 10) || r.Header.Get(worker.HeaderCampaign) != "mended" {
+			if r.Header.Get(record.HeaderReplayOf) != strconv.FormatUint(letter.Sequence, 10) || r.Header.Get(record.HeaderCampaign) != "mended" {
 				t.Errorf("%v", r.Header)
 			}
 			row, err := d.Store.Event(d.Ctx, store.EventKey{TenantID: acme, Source: "okta", EventID: r.EventID})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if row.StoredAt.Format(time.RFC3339) != letter.Header.Get(worker.DeadLetterTime)[:19]+"Z" || row.Attempt != 1 {
-				t.Errorf("stored %s, attempt %d; the letter says %s", row.StoredAt, row.Attempt, letter.Header.Get(worker.DeadLetterTime))
+			if row.StoredAt.Format(time.RFC3339) != letter.Header.Get(record.DeadLetterTime)[:19]+"Z" || row.Attempt != 1 {
+				t.Errorf("stored %s, attempt %d; the letter says %s", row.StoredAt, row.Attempt, letter.Header.Get(record.DeadLetterTime))
 			}
 			if id := r.Header.Get("Nats-Msg-Id"); id != acme+"/okta/"+r.EventID+"/1" {
 				t.Errorf("result id %s", id)
@@ -206,13 +207,13 @@ func TestSecondFailureNamesItsParentAndCountsOn(t *testing.T) {
 		first := d.AwaitLetter("e1")
 		d.Replay("too early", first.Sequence)
 		second := d.Letters.Await(2, "of e1", func(r workertest.Record) bool { return r.EventID == "e1" })[1]
-		if second.Header.Get(worker.DeadLetterParent) != strconv.FormatUint(first.Sequence, 10) || second.Header.Get(worker.DeadLetterReplayCount) != "1" {
+		if second.Header.Get(record.DeadLetterParent) != strconv.FormatUint(first.Sequence, 10) || second.Header.Get(record.DeadLetterReplayCount) != "1" {
 			t.Errorf("%v", second.Header)
 		}
 		if a, b := first.Header.Get("Nats-Msg-Id"), second.Header.Get("Nats-Msg-Id"); strings.TrimSuffix(a, "/0") != strings.TrimSuffix(b, "/1") || a == b {
 			t.Errorf("ids %s, %s", a, b)
 		}
-		if a, b := first.Header.Get(worker.DeadLetterTime), second.Header.Get(worker.DeadLetterTime); a != b {
+		if a, b := first.Header.Get(record.DeadLetterTime), second.Header.Get(record.DeadLetterTime); a != b {
 			t.Errorf("times %s, %s", a, b)
 		}
 		d.Apply(mended)
@@ -236,8 +237,8 @@ func TestOrderCanNameOnlyDeadLettersOfItsTenant(t *testing.T) {
 	d.LogIn("e1", astronaut(d, "ada"))
 	letter := d.AwaitLetter("e1")
 	d.Apply(mended)
-	for _, action := range []string{worker.OrderReplay, worker.OrderDiscard} {
-		d.Order(globex, worker.Order{Action: action, Sequences: []uint64{letter.Sequence}, Who: "op@globex.example"})
+	for _, action := range []string{record.OrderReplay, record.OrderDiscard} {
+		d.Order(globex, record.Order{Action: action, Sequences: []uint64{letter.Sequence}, Who: "op@globex.example"})
 	}
 	d.Settle()
 	if _, err := d.Store.DeadLetter(d.Ctx, letter.Sequence); !errors.Is(err, store.ErrNotFound) || len(d.AllResults()) != 1 || len(d.Users(acme)) != 0 {
@@ -322,7 +323,7 @@ func TestDiscardedDeadLetterIsNotReplayed(t *testing.T) {
 		d.Start()
 		d.LogIn("e1", astronaut(d, "ada"))
 		letter := d.AwaitLetter("e1")
-		d.Order(acme, worker.Order{Action: worker.OrderDiscard, Sequences: []uint64{letter.Sequence}, Who: "op@acme.example", Why: "left the company"})
+		d.Order(acme, record.Order{Action: record.OrderDiscard, Sequences: []uint64{letter.Sequence}, Who: "op@acme.example", Why: "left the company"})
 		d.Settle()
 		state, err := d.Store.DeadLetter(d.Ctx, letter.Sequence)
 		if err != nil || state.State != store.DeadLetterDiscarded || state.Who != "alice, said op@acme.example" || state.Why != "left the company" || state.Attempts != 0 {
@@ -348,10 +349,10 @@ func TestOrderThatIsNoneIsPutAside(t *testing.T) {
 	d.LogIn("e1", astronaut(d, "ada"))
 	letter := d.AwaitLetter("e1")
 	d.Apply(mended)
-	d.Order(acme, worker.Order{Action: "unseal", Sequences: []uint64{letter.Sequence}, Who: "op"})
-	d.Order(acme, worker.Order{Action: worker.OrderReplay, Sequences: make([]uint64, worker.MaxOrder+1), Who: "op"})
-	d.Order(acme, worker.Order{Action: worker.OrderReplay, Sequences: []uint64{0, 999_999}, Who: "op"})
-	if _, err := stream.PublishEvent(d.Ctx, d.Conn, worker.Outgoing{Subject: worker.ReplaySubject(acme, workertest.Operator), Data: []byte("{")}); err != nil {
+	d.Order(acme, record.Order{Action: "unseal", Sequences: []uint64{letter.Sequence}, Who: "op"})
+	d.Order(acme, record.Order{Action: record.OrderReplay, Sequences: make([]uint64, record.MaxOrder+1), Who: "op"})
+	d.Order(acme, record.Order{Action: record.OrderReplay, Sequences: []uint64{0, 999_999}, Who: "op"})
+	if _, err := stream.PublishEvent(d.Ctx, d.Conn, record.Outgoing{Subject: record.ReplaySubject(acme, workertest.Operator), Data: []byte("{")}); err != nil {
 		t.Fatal(err)
 	}
 	d.Settle()
@@ -373,7 +374,7 @@ func TestReplayOfAnIdThatWasUsedSinceIsAConflict(t *testing.T) {
 	d.Apply(mended)
 	d.Replay("mended", letter.Sequence)
 	second := d.Letters.Await(2, "of e1", func(r workertest.Record) bool { return r.EventID == "e1" })[1]
-	if second.Code != worker.CodeEventIDConflict || second.Header.Get(worker.DeadLetterParent) != strconv.FormatUint(letter.Sequence, 10) {
+	if second.Code != record.CodeEventIDConflict || second.Header.Get(record.DeadLetterParent) != strconv.FormatUint(letter.Sequence, 10) {
 		t.Errorf("%v", second.Header)
 	}
 }

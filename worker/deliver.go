@@ -2,106 +2,109 @@ package worker
 
 import (
 	"context"
-	"errors"
-	"math/rand/v2"
+	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
-	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
-// deliver tells everybody what became of decided events, in the order that loses nothing: dead letters, then results,
-// then the disposition of each message. What cannot be told now is told after redelivery, as the effects are recorded
-// and every id is deterministic. Whoever waits at a front door is answered at once: their result is owed by the outbox,
-// so they need not wait for a broker that is slow.
+// An ending is an event whose verdict is told.
+type ending struct {
+	*event
+	answer *record.Answer // nil for one that waits and that no caller waits for
+	failed error          // why it could not be told
+}
+
+// deliver tells what became of decided events, in the order that loses nothing: dead letters, then results, then the
+// disposition of each message. What cannot be told now is told after redelivery, as the effects are recorded and every id is
+// deterministic. Callers of the front doors are answered at once: their result is owed by the outbox, so they need not wait
+// for a broker that is slow.
 func (w *Worker) deliver(ctx context.Context, events []*event) {
-	failed := map[*event]error{}
-	w.acquit(ctx, waiting(events)) // before another worker, or this one, can take them up again
-	w.park(ctx, events, failed)
-	w.conclude(events)
-	w.reply(events)
-	w.publishDeadLetters(ctx, events, failed)
-	w.publishResults(ctx, events, failed)
-	w.dispose(ctx, events, failed)
-	w.acquit(ctx, events) // also when time is up: it lives, so none of them ended it
+	w.clearMarkers(ctx, waiting(events)) // before another worker, or this one, can take them up again
+	endings := make([]*ending, len(events))
+	for i, e := range events {
+		endings[i] = &ending{event: e}
+	}
+	w.park(ctx, endings)
+	for _, e := range endings {
+		e.answer = e.answered(w.now())
+		if e.reply != nil {
+			e.reply <- *e.answer
+		}
+	}
+	w.publishDeadLetters(ctx, endings)
+	w.publishResults(ctx, endings)
+	w.dispose(ctx, endings)
+	w.clearMarkers(ctx, events) // also when time is up: this worker lives, so none of them killed it
 }
 
 // waiting returns the events that cannot be decided yet.
 func waiting(events []*event) []*event {
-	var out []*event
-	for _, e := range events {
-		if e.wait != nil {
-			out = append(out, e)
-		}
-	}
-	return out
+	return slices.DeleteFunc(slices.Clone(events), func(e *event) bool { return e.waiting() == nil })
 }
 
-// park moves events that must wait into the store, so that they occupy neither the consumer nor its delivery count.
-// Those whose wait is short stay with the broker, unless they have been there before.
-func (w *Worker) park(ctx context.Context, events []*event, failed map[*event]error) {
-	var fresh, back []store.Parked
-	var parked []*event
+// clearTimeout bounds what a worker does for events when its time is up.
+const clearTimeout = time.Second
+
+// clearMarkers clears the in-flight markers of events that a living worker is done with or gives up: they did not kill it.
+func (w *Worker) clearMarkers(ctx context.Context, events []*event) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), clearTimeout)
+	defer cancel()
 	for _, e := range events {
-		if e.wait == nil || e.reply != nil || e.replay != nil || e.napping() {
-			continue
-		}
-		row, err := w.parkedRow(e)
-		if err != nil {
-			failed[e] = err
-			w.log.Error("event could not be parked; it stays where it is", "stream_seq", e.origin.sequence, "error", err)
-			continue
-		}
-		if w.now().Sub(row.FirstFailed) >= w.budget(e) {
-			e.rejection = reject(CodeUnavailable, e.wait.reason, "What is needed to decide the event stayed out of reach for longer than it may wait.")
-			e.rejection.Hint = "Bring the source back, then replay."
-			e.rejection.cause = e.wait.cause
-			e.wait = nil
-			continue
-		}
-		row.NotBefore = w.now().Add(w.delay(row.Attempts, e.wait.after))
-		parked = append(parked, e)
-		if e.parked != nil {
-			back = append(back, row)
-		} else {
-			fresh = append(fresh, row)
-		}
-	}
-	var err error
-	if len(fresh) > 0 {
-		err = w.store.Park(ctx, fresh)
-		w.metrics.Parked(len(fresh))
-	}
-	if len(back) > 0 {
-		err = errors.Join(err, w.store.Repark(ctx, back))
-	}
-	if err != nil {
-		w.log.Warn("events could not be parked; they stay where they are", "count", len(parked), "error", err)
-		for _, e := range parked {
-			failed[e] = err
+		if e.alone {
+			w.guard.Clear(ctx, e.origin, e.killed)
 		}
 	}
 }
 
-// napping reports whether the broker can keep the event for its short wait.
-func (e *event) napping() bool {
-	return e.message != nil && !e.wait.away && e.wait.after <= maxNap && e.message.Delivered() <= maxNaps
+// answered is the answer that the verdict makes; nil for an event that waits while no caller does.
+func (e *event) answered(now time.Time) *record.Answer {
+	switch v := e.verdict.(type) {
+	case effect:
+		return v.answer
+	case repeat:
+		return v.answer
+	case rejected:
+		a := record.Rejected(v.Rejection, now)
+		a.Attempt = e.attempt
+		a.CameIn = e.cameIn()
+		a.Scope, a.Credential = e.scope(), e.credential()
+		if v.DeadLetter && e.reply == nil {
+			a.DeadLetter = record.DeadLetterID(e.origin, e.attempt)
+		}
+		return a
+	case *deferred:
+		if e.reply == nil {
+			return nil
+		}
+		r := record.Reject(record.CodeUnavailable, v.reason, unreachable)
+		r.Cause = v.cause
+		a := record.Rejected(r, now)
+		a.CameIn = e.cameIn()
+		return a
+	}
+	panic(fmt.Sprintf("event %s: no verdict", e.env.EventID)) // commit leaves none undecided
 }
 
-// publishDeadLetters stores the rejected events that somebody has to look at.
-func (w *Worker) publishDeadLetters(ctx context.Context, events []*event, failed map[*event]error) {
-	var out []Outgoing
-	var of []*event
-	for _, e := range events {
-		if e.rejection == nil {
+const unreachable = "What is needed to decide the request cannot be reached; try again later."
+
+// publishDeadLetters stores the rejected events that an operator has to look at.
+func (w *Worker) publishDeadLetters(ctx context.Context, endings []*ending) {
+	var out []record.Outgoing
+	var of []*ending
+	for _, e := range endings {
+		r := e.rejection()
+		if r == nil {
 			continue
 		}
-		w.logRejection(e)
-		if e.rejection.DeadLetter && e.reply == nil {
-			letter, err := w.deadLetter(e)
+		w.logRejection(e.event, r)
+		if r.DeadLetter && e.reply == nil {
+			letter, err := w.deadLetter(e.event, r)
 			if err != nil {
-				failed[e] = err
-				w.log.Error("dead letter not made; the event stays where it is", "stream_seq", e.origin.sequence, "error", err)
+				e.failed = err
+				w.log.Error("dead letter not made; the event stays where it is", "stream_seq", e.origin.Sequence, "error", err)
 				continue
 			}
 			out, of = append(out, letter), append(of, e)
@@ -112,47 +115,66 @@ func (w *Worker) publishDeadLetters(ctx context.Context, events []*event, failed
 	}
 	for i, err := range w.publisher.Publish(ctx, out) {
 		if err != nil {
-			failed[of[i]] = err
-			w.log.Error("dead letter not stored; the event stays where it is", "stream_seq", of[i].origin.sequence, "error", err)
+			of[i].failed = err
+			w.log.Error("dead letter not stored; the event stays where it is", "stream_seq", of[i].origin.Sequence, "error", err)
 		}
 	}
 }
 
-// conclude makes the answers of rejections.
-func (w *Worker) conclude(events []*event) {
-	for _, e := range events {
-		if e.rejection == nil {
-			continue
-		}
-		a := answerOf(e.rejection, w.now())
-		a.Attempt = e.attempt
-		a.message = e.cameIn()
-		a.Scope, a.Credential = e.scope(), e.credential()
-		if e.rejection.DeadLetter && e.reply == nil {
-			a.DeadLetter = e.deadLetterID()
-		}
-		e.answer = a
+// deadLetter makes the record of an event that could not be processed.
+func (w *Worker) deadLetter(e *event, r *record.Rejection) (record.Outgoing, error) {
+	now := w.now()
+	d := record.DeadLetter{
+		Origin: e.origin, StoredAt: e.env.StoredAt, Subject: e.subject, EventID: e.env.EventID, Tenant: e.env.Tenant, Source: e.env.Source,
+		Attempts: 1, FirstFailed: now, LastFailed: now, Worker: w.cfg.Name, Version: w.cfg.Version, Trace: e.header.Get("traceparent"),
+		Replays: e.attempt,
 	}
+	if e.delivery != nil {
+		d.Attempts = int(e.delivery.Delivered()) //nolint:gosec // bounded by MaxDeliver
+	}
+	if e.parked != nil {
+		d.FirstFailed, d.Attempts = e.parked.FirstFailed, e.parked.Attempts+1
+	}
+	if e.replay != nil {
+		d.Parent = e.replay.letter
+	}
+	d.Refused(r)
+	return d.Write(w.cfg.Sealer, e.header, e.body)
 }
 
-// publishResults stores the results of all events that have one. A rejected request that somebody waits for is answered
-// to them alone.
-func (w *Worker) publishResults(ctx context.Context, events []*event, failed map[*event]error) {
-	var out []Outgoing
-	var of []*event
-	for _, e := range events {
-		if failed[e] != nil || e.wait != nil {
+// logRejection writes what the log says of a rejection: never a value of the event.
+func (w *Worker) logRejection(e *event, r *record.Rejection) {
+	attrs := []any{
+		"tenant", e.env.Tenant, "source", e.env.Source, "event_id", e.env.EventID, "door", e.env.Door,
+		"code", r.Code, "reason", r.Reason,
+	}
+	if e.origin.Stored() {
+		attrs = append(attrs, "stream_seq", e.origin.Sequence)
+	}
+	if r.Cause != nil && r.Code == record.CodeInternal {
+		attrs = append(attrs, "error", fmt.Sprint(r.Cause))
+	}
+	w.log.Info("event rejected", attrs...)
+}
+
+// publishResults stores the results of all events that have one. A request that is rejected, or repeats another one, is
+// answered to its caller alone.
+func (w *Worker) publishResults(ctx context.Context, endings []*ending) {
+	var out []record.Outgoing
+	var of []*ending
+	for _, e := range endings {
+		if e.failed != nil || e.waiting() != nil {
 			continue
 		}
-		w.metrics.Outcome(e.env.Source, string(e.env.Door), string(e.answer.Outcome), e.code())
-		if e.reply != nil && (e.rejection != nil || e.repeated()) {
+		w.metrics.Outcome(e.env.Source, string(e.env.Door), string(e.answer.Outcome), string(e.code()))
+		if e.reply != nil && (e.rejection() != nil || e.repeated()) {
 			continue
 		}
-		o := e.answer.outgoing(e.env.Tenant, e.env.Source, e.env.EventID)
+		o := e.answer.Result(e.env.Tenant, e.env.Source, e.env.EventID)
 		if e.replay != nil {
-			o.Header[HeaderReplayOf] = []string{strconv.FormatUint(e.replay.letter, 10)}
-			o.Header[HeaderCampaign] = []string{oneLine(e.replay.order.Campaign)}
-			o.Header[HeaderOperator] = []string{oneLine(e.replay.by.String())}
+			o.Header[record.HeaderReplayOf] = []string{strconv.FormatUint(e.replay.letter, 10)}
+			o.Header[record.HeaderCampaign] = []string{record.OneLine(e.replay.order.Campaign)}
+			o.Header[record.HeaderOperator] = []string{record.OneLine(e.replay.by.String())}
 		}
 		out, of = append(out, o), append(of, e)
 	}
@@ -164,8 +186,8 @@ func (w *Worker) publishResults(ctx context.Context, events []*event, failed map
 	lost := 0
 	for i, e := range of {
 		if errs != nil && errs[i] != nil {
-			if failed[e] = errs[i]; lost == 0 {
-				w.log.Error("results not stored; they are published again, the first of them this", "event_id", e.env.EventID, "stream_seq", e.origin.sequence, "error", errs[i])
+			if e.failed = errs[i]; lost == 0 {
+				w.log.Error("results not stored; they are published again, the first of them this", "event_id", e.env.EventID, "stream_seq", e.origin.Sequence, "error", errs[i])
 			}
 			lost++
 		} else if e.reply != nil {
@@ -182,33 +204,30 @@ func (w *Worker) publishResults(ctx context.Context, events []*event, failed map
 	}
 }
 
-// dispose tells the broker. The last Ack waits for the broker's answer: one connection keeps its order, so the earlier
+// dispose tells each transport. The last ack waits for the broker's answer: one connection keeps its order, so the earlier
 // ones have arrived then too.
-func (w *Worker) dispose(ctx context.Context, events []*event, failed map[*event]error) {
+func (w *Worker) dispose(ctx context.Context, endings []*ending) {
 	var acks []Message
 	var done []int64
 	var secrets []*event
-	for _, e := range events {
-		err := failed[e]
-		e.told = err == nil && e.wait == nil
-		switch {
-		case e.parked != nil:
-			if err == nil && e.wait == nil {
-				done = append(done, e.parked.ID)
+	for _, e := range endings {
+		e.told = e.failed == nil && e.waiting() == nil
+		switch e.disposition(e.failed != nil) {
+		case left:
+		case unpark:
+			done = append(done, e.parked.ID)
+		case nakked:
+			delay := backoff(int(e.delivery.Delivered()), 0) //nolint:gosec // bounded by MaxDeliver
+			if v := e.waiting(); v != nil {
+				delay = max(delay, v.after)
 			}
-		case e.message == nil:
-		case err != nil || (e.wait != nil && e.napping()):
-			nap := w.delay(int(e.message.Delivered()), 0) //nolint:gosec // bounded by MaxDeliver
-			if e.wait != nil {
-				nap = max(nap, e.wait.after)
-			}
-			w.told(e, e.message.NakWithDelay(nap))
-		case e.secretive():
-			secrets = append(secrets, e)
-		case e.rejection != nil && e.rejection.DeadLetter:
-			w.told(e, e.message.Term(e.terminated()))
-		default:
-			acks = append(acks, e.message)
+			w.checkDisposed(e.event, e.delivery.NakWithDelay(delay))
+		case erased:
+			secrets = append(secrets, e.event)
+		case termed:
+			w.checkDisposed(e.event, e.delivery.Term(e.termReason()))
+		case acked:
+			acks = append(acks, e.delivery)
 		}
 	}
 	if len(done) > 0 {
@@ -230,43 +249,4 @@ func (w *Worker) dispose(ctx context.Context, events []*event, failed map[*event
 	for _, e := range secrets {
 		w.eraseAside(ctx, e)
 	}
-}
-
-// terminated is what the broker is told of a delivery that ended in a dead letter.
-func (e *event) terminated() string { return string(e.rejection.Code) + " " + e.rejection.Reason }
-
-func (w *Worker) told(e *event, err error) {
-	if err != nil {
-		w.log.Warn("disposition not told; the event will be delivered again", "stream_seq", e.origin.sequence, "error", err)
-	}
-}
-
-// code is the error code of the event's rejection, or "".
-func (e *event) code() string {
-	if e.rejection == nil {
-		return ""
-	}
-	return string(e.rejection.Code)
-}
-
-// Short waits stay with the broker; see [Worker.park].
-const (
-	maxNap  = 5 * time.Second
-	maxNaps = 3
-)
-
-// Back-off of events that wait: full jitter under an exponential ceiling.
-const (
-	baseDelay = time.Second
-	maxDelay  = time.Minute
-)
-
-// delay is how long to wait before the next attempt, after so many of them, and at least the given time.
-func (w *Worker) delay(attempts int, atLeast time.Duration) time.Duration {
-	ceiling := maxDelay
-	if attempts < 6 {
-		ceiling = min(maxDelay, baseDelay<<max(attempts, 0))
-	}
-	jitter := time.Duration(rand.Int64N(int64(ceiling))) //nolint:gosec // spreads load; no secret
-	return max(atLeast, baseDelay/4) + jitter
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
@@ -35,7 +36,7 @@ func TestEventSentTwiceHasOneEffectAndOneResult(t *testing.T) {
 		first := d.Await("e1")
 		d.Publish(okta, "e1", login)
 		results := d.ResultsOf("e1")
-		if len(results) != 1 || first.Status != 201 || first.Outcome != worker.OutcomeCreated {
+		if len(results) != 1 || first.Status != 201 || first.Outcome != record.OutcomeCreated {
 			t.Errorf("%d results, the first %d %s", len(results), first.Status, first.Outcome)
 		}
 		if users := d.Users(acme); len(users) != 1 || users[0].HasIdentity != 1 {
@@ -55,7 +56,7 @@ func TestSameTokenUnderAnotherIdExists(t *testing.T) {
 		created := d.Await("e1")
 		d.Publish(okta, "e2", login)
 		exists := d.Await("e2")
-		if exists.Status != 200 || exists.Outcome != worker.OutcomeExists || !bytes.Equal(created.Data, exists.Data) {
+		if exists.Status != 200 || exists.Outcome != record.OutcomeExists || !bytes.Equal(created.Data, exists.Data) {
 			t.Errorf("%d %s %s after %s", exists.Status, exists.Outcome, exists.Data, created.Data)
 		}
 		if n := len(d.Users(acme)); n != 1 {
@@ -127,10 +128,10 @@ func TestDeathWhileRejectingLeavesOneDeadLetterAndOneResult(t *testing.T) {
 			p.AwaitDeath()
 			d.Start()
 			letters, results := d.LettersOf("e1"), d.ResultsOf("e1")
-			if len(letters) != 1 || letters[0].Code != worker.CodeUnauthenticated || letters[0].Reason != "audience" {
+			if len(letters) != 1 || letters[0].Code != record.CodeUnauthenticated || letters[0].Reason != "audience" {
 				t.Errorf("dead letters: %+v", letters)
 			}
-			if len(results) != 1 || results[0].Status != 401 || results[0].Outcome != worker.OutcomeRejected {
+			if len(results) != 1 || results[0].Status != 401 || results[0].Outcome != record.OutcomeRejected {
 				t.Errorf("results: %+v", results)
 			}
 			if n := len(d.Users(acme)); n != 0 {
@@ -356,7 +357,7 @@ func TestFullDeadLetterStreamLeavesTheOriginalWhereItIs(t *testing.T) {
 	}
 	small.DeadLetters = 1 << 20
 	d.Migrate(small)
-	wantRejected(t, d, "e1", worker.CodeUnauthenticated, "audience")
+	wantRejected(t, d, "e1", record.CodeUnauthenticated, "audience")
 	if letters := d.LettersOf("e1"); len(letters) != 1 {
 		t.Errorf("%d dead letters", len(letters))
 	}
@@ -400,15 +401,15 @@ func TestMessagesThatAreNoEventsBecomeDeadLetters(t *testing.T) {
 	} {
 		seq := d.PublishWith(c.subject, "", c.body, c.header)
 		letter := d.Letters.Await(1, name, func(r workertest.Record) bool {
-			return r.Header.Get(worker.DeadLetterSequence) == strconv.FormatUint(seq, 10)
+			return r.Header.Get(record.DeadLetterSequence) == strconv.FormatUint(seq, 10)
 		})[0]
-		if letter.Code != worker.CodeMalformed || c.reason != "" && letter.Reason != c.reason {
+		if letter.Code != record.CodeMalformed || c.reason != "" && letter.Reason != c.reason {
 			t.Errorf("%s: %s %s", name, letter.Code, letter.Reason)
 		}
 		if c.letter != "" && letter.Subject != c.letter {
 			t.Errorf("%s: dead letter on %s", name, letter.Subject)
 		}
-		original, err := worker.Unseal(d.Key, letter.Header, letter.Data)
+		original, err := record.Unseal(d.Key, letter.Header, letter.Data)
 		if err != nil || string(original.Data) != string(c.body) || original.Subject != c.subject {
 			t.Errorf("%s: the original is not what was sent: %v", name, err)
 		}
@@ -426,16 +427,16 @@ func TestUnknownTenantsAndSourcesBecomeDeadLetters(t *testing.T) {
 	const nobody = "9999e9ad-2ee2-8e00-8ec9-32d5f69181c0"
 	login := d.Login(d.Person("ada"))
 	d.Publish(workertest.LoginSubject(nobody, "okta"), "tenant", login)
-	wantRejected(t, d, "tenant", worker.CodeUnknownTenant, "")
+	wantRejected(t, d, "tenant", record.CodeUnknownTenant, "")
 	d.Publish(workertest.LoginSubject(acme, "nobody"), "source", login)
-	wantRejected(t, d, "source", worker.CodeUnknownSource, "")
+	wantRejected(t, d, "source", record.CodeUnknownSource, "")
 	d.Publish(workertest.LoginSubject(acme, "workday"), "kind", login)
-	wantRejected(t, d, "kind", worker.CodeUnknownSource, "")
+	wantRejected(t, d, "kind", record.CodeUnknownSource, "")
 	d.Publish(workertest.FeedSubject(acme, "okta"), "shape", login)
-	wantRejected(t, d, "shape", worker.CodeUnknownSource, "")
+	wantRejected(t, d, "shape", record.CodeUnknownSource, "")
 	// A command of a stranger without a credential learns nothing.
 	d.Publish("idpsync.command."+nobody+".users.create", "stranger", []byte(`{}`))
-	wantRejected(t, d, "stranger", worker.CodeUnauthenticated, "credential_missing")
+	wantRejected(t, d, "stranger", record.CodeUnauthenticated, "credential_missing")
 }
 
 func TestEventWithoutAnIdIsKnownByItsPlaceInTheStream(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/policy"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
 
@@ -28,7 +29,7 @@ func TestChangeOfTheDirectoryReachesARunningWorker(t *testing.T) {
 		d.Apply(withoutPing)
 		d.Eventually("for the new revision", func() bool { return p.Directories.Current().Revision > before })
 		d.Publish(workertest.LoginSubject(acme, "ping"), "e1", d.LoginAt(d.Second, d.PersonAt(d.Second, "ada")))
-		wantRejected(t, d, "e1", worker.CodeUnknownSource, "")
+		wantRejected(t, d, "e1", record.CodeUnknownSource, "")
 	})
 }
 
@@ -130,20 +131,20 @@ func TestForbiddenIsSaidWithNotices(t *testing.T) {
 		s := newScene(t, d)
 		before := d.Fingerprint(acme)
 		r := s.login(acme, "okta", d.Person("eve").With(workertest.Claims{"email": "eve@eve.example"}))
-		s.want(r, 403, worker.OutcomeRejected)
-		if notices := texts(r.Body["notices"]); r.Code != worker.CodeForbidden || !slices.Equal(notices, []string{"Eve is not welcome; ask the security team."}) {
+		s.want(r, 403, record.OutcomeRejected)
+		if notices := texts(r.Body["notices"]); r.Code != record.CodeForbidden || !slices.Equal(notices, []string{"Eve is not welcome; ask the security team."}) {
 			t.Errorf("%s", r.Data)
 		}
 		letter := d.AwaitLetter(r.EventID)
-		if letter.Code != worker.CodeForbidden || letter.Header.Get(worker.DeadLetterClass) != "policy" || r.Header.Get(worker.HeaderPolicies) != "no-eve" {
+		if letter.Code != record.CodeForbidden || letter.Header.Get(record.DeadLetterClass) != "policy" || r.Header.Get(record.HeaderPolicies) != "no-eve" {
 			t.Errorf("%v, %v", letter.Header, r.Header)
 		}
 		if d.Fingerprint(acme) != before {
 			t.Error("it had an effect")
 		}
 		welcome := s.login(acme, "okta", d.Person("ada"))
-		s.want(welcome, 201, worker.OutcomeCreated)
-		if got := welcome.Header.Get(worker.HeaderNotices); got != `["Welcome to acme."]` {
+		s.want(welcome, 201, record.OutcomeCreated)
+		if got := welcome.Header.Get(record.HeaderNotices); got != `["Welcome to acme."]` {
 			t.Errorf("notices %s", got)
 		}
 	})
@@ -155,11 +156,11 @@ func TestPoliciesThatDoNotCompileLeaveTheOldOnesInForce(t *testing.T) {
 	d := workertest.New(t, workertest.Options{Policies: []policy.File{good}})
 	s := newScene(t, d)
 	eve := d.Person("eve").With(workertest.Claims{"email": "eve@eve.example"})
-	s.want(s.login(acme, "okta", eve), 403, worker.OutcomeRejected)
+	s.want(s.login(acme, "okta", eve), 403, record.OutcomeRejected)
 	d.Apply(mended, policy.File{Name: "acme.cedar", Text: "permit (principal, action, resource) when { context.nonsense };"})
 	r := s.login(acme, "okta", astronaut(d, "ada")) // it needs the new directory
-	s.want(r, 201, worker.OutcomeCreated)
-	s.want(s.login(acme, "okta", eve), 403, worker.OutcomeRejected)
+	s.want(r, 201, record.OutcomeCreated)
+	s.want(s.login(acme, "okta", eve), 403, record.OutcomeRejected)
 	d.Apply(mended)
 	d.Eventually("for the policies to be gone", func() bool { return s.login(acme, "okta", eve).Status != 403 })
 }

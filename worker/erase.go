@@ -4,9 +4,10 @@ import (
 	"bytes"
 	"context"
 	"slices"
-	"strings"
 
 	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/worker/record"
+	"github.com/idpsync/idpsync/worker/rules"
 )
 
 // What the broker removes after an ack stays in its files until the last message of the same file is done, which an older
@@ -21,14 +22,14 @@ const eraseQueue = 256
 
 // secretive reports whether the stored message holds a secret that must not stay in the broker's files.
 func (e *event) secretive() bool {
-	if strings.HasPrefix(e.subject, "idpsync.command.") {
+	if record.BranchCommands.Holds(e.subject) {
 		return true
 	}
-	if e.request.Principal.Kind != "" { // it was read
-		bare := func(s providers.Secret) bool { return s != "" && !sealed(s) }
-		return bare(e.request.Password) || bare(e.request.PasswordHash)
+	if e.request.Asked.Principal.Kind != "" { // it was read
+		bare := func(s providers.Secret) bool { return s != "" && !rules.Sealed(s) }
+		return bare(e.request.Asked.Password) || bare(e.request.Asked.PasswordHash)
 	}
-	return mentionsPassword(e.raw) || mentionsPassword(e.env.Payload)
+	return mentionsPassword(e.body) || mentionsPassword(e.env.Payload)
 }
 
 // mentionsPassword finds the member even where the body cannot be read. SCIM compares names without case.
@@ -49,22 +50,35 @@ func (w *Worker) eraseAside(ctx context.Context, e *event) {
 // erase overwrites the stored message of an event and then ends its delivery. When it cannot be overwritten it is
 // acknowledged nevertheless: keeping it would have the event processed again and again, and the secret stay as well.
 func (w *Worker) erase(ctx context.Context, e *event) {
-	if err := w.cfg.Broker.Remove(ctx, e.origin.sequence); err != nil {
+	if err := w.cfg.Broker.Remove(ctx, e.origin.Sequence); err != nil {
 		if ctx.Err() != nil {
 			return // it goes back to the broker, and is erased when it comes again
 		}
-		w.log.Warn("message with a secret not overwritten; it stays in the broker's files until they are removed", "stream_seq", e.origin.sequence, "error", err)
+		w.log.Warn("message with a secret not overwritten; it stays in the broker's files until they are removed", "stream_seq", e.origin.Sequence, "error", err)
 	}
-	if e.rejection != nil && e.rejection.DeadLetter {
-		w.told(e, e.message.Term(e.terminated()))
+	if e.deadLettered() {
+		w.checkDisposed(e, e.delivery.Term(e.termReason()))
 	} else {
-		w.told(e, e.message.Ack())
+		w.checkDisposed(e, e.delivery.Ack())
 	}
 	w.leases.drop([]*event{e})
 }
 
-// eraser erases what is handed over until the queue is closed.
-func (w *Worker) eraser(ctx context.Context) {
+// termReason is what the broker is told of a delivery that ended in a dead letter.
+func (e *event) termReason() string {
+	r := e.rejection()
+	return string(r.Code) + " " + r.Reason
+}
+
+// checkDisposed logs that the broker could not be told.
+func (w *Worker) checkDisposed(e *event, err error) {
+	if err != nil {
+		w.log.Warn("disposition not told; the event will be delivered again", "stream_seq", e.origin.Sequence, "error", err)
+	}
+}
+
+// eraseAll erases what is handed over until the queue is closed.
+func (w *Worker) eraseAll(ctx context.Context) {
 	for e := range w.erasing {
 		if ctx.Err() == nil {
 			w.erase(ctx, e)

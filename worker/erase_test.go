@@ -12,6 +12,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
@@ -53,17 +54,17 @@ func TestSecretsLeaveTheBrokersFilesOnceTheirEventIsDecided(t *testing.T) {
 		subject, body string
 		accept        bool // passwords in the clear
 		status        int
-		code          worker.Code
+		code          record.Code
 	}{
 		"a created user":              {command, plain, false, 201, ""},
-		"a refused password":          {command, clear, false, 400, worker.CodeInvalidInput},
+		"a refused password":          {command, clear, false, 400, record.CodeInvalidInput},
 		"an accepted password":        {command, clear, true, 201, ""},
-		"a body that cannot be read":  {command, strings.TrimSuffix(clear, "}"), false, 400, worker.CodeMalformed},
-		"a subject of no command":     {command + ".x", clear, false, 400, worker.CodeMalformed},
-		"a feed with a password":      {workertest.FeedSubject(acme, "workday"), clear, false, 400, worker.CodeInvalidInput},
-		"a feed that cannot be read":  {workertest.FeedSubject(acme, "workday"), strings.TrimSuffix(clear, "}"), false, 400, worker.CodeMalformed},
-		"a login with a password":     {okta, clear, false, 400, worker.CodeMalformed},
-		"a command of another tenant": {strings.Replace(command, acme, globex, 1), plain, false, 403, worker.CodeTenantMismatch},
+		"a body that cannot be read":  {command, strings.TrimSuffix(clear, "}"), false, 400, record.CodeMalformed},
+		"a subject of no command":     {command + ".x", clear, false, 400, record.CodeMalformed},
+		"a feed with a password":      {workertest.FeedSubject(acme, "workday"), clear, false, 400, record.CodeInvalidInput},
+		"a feed that cannot be read":  {workertest.FeedSubject(acme, "workday"), strings.TrimSuffix(clear, "}"), false, 400, record.CodeMalformed},
+		"a login with a password":     {okta, clear, false, 400, record.CodeMalformed},
+		"a command of another tenant": {strings.Replace(command, acme, globex, 1), plain, false, 403, record.CodeTenantMismatch},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

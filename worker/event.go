@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"context"
 	"crypto/sha256"
 	"fmt"
 	"strconv"
@@ -12,56 +11,52 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/wire"
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/record"
+	"github.com/idpsync/idpsync/worker/rules"
 )
 
 // maxEventID bounds an event id, in bytes: it becomes part of a message id and of a unique key.
 const maxEventID = 256
 
-// An event is one event on its way through the pipeline, with what is known of it so far. Exactly one of answer,
-// rejection and wait is set when it has been decided.
-type event struct {
+// A message is an event as it came: what its sender wrote, where it was stored, and who is to be told of its end. It does
+// not change once it is opened; keepFormerIDs and HashPassword put another one in its place.
+type message struct {
 	env     providers.Envelope
-	address Address
-	origin  origin
+	address record.Address
+	origin  record.Origin
+	subject string            // the original one
 	header  providers.Header  // as the sender wrote them
-	raw     []byte            // the message's body, byte for byte
+	body    []byte            // byte for byte
 	hash    [sha256.Size]byte // of the payload
 	former  string            // the id that the event had before [senderID] looked beyond Nats-Msg-Id; "" for the same
 	attempt int               // replay count, part of the result's id
-	subject string            // the original one
-
-	message Message       // when it came from a consumer
-	parked  *store.Parked // when it comes back from having been parked
-	reply   chan<- Answer // when a caller waits for it
-
-	replay *replay   // when an operator replays a dead letter
-	crumbs bool      // a breadcrumb in the store speaks of it
-	holder string    // the worker that it ended
-	due    time.Time // when this worker got it
-	told   bool      // everybody was told what became of it
-	asides int       // how often it was set aside
-
-	erasing bool // its stored message is being overwritten, beside the lanes
-
-	tenant   *Tenant
-	source   *Source
-	revision int64 // of the directory that the event was verified by
-	renewed  int   // how often it was verified again because the directory had changed
-	request  providers.CreateUser
-	user     draft // validated
-
-	answer    *Answer    // an effect, or a repeat of one
-	rejection *Rejection // permanent
-	wait      *wait      // transient
+	transport
 }
 
-// A wait says that an event cannot be decided yet.
-type wait struct {
-	reason string
-	after  time.Duration // not worth trying before; zero leaves it to the back-off
-	cause  error
-	ready  <-chan struct{} // closed when what the event needs has been read; nil: nothing is being read
-	away   bool            // an issuer is at fault: the event leaves its consumer, so that it keeps no other from its turn
+// A transport is how an event came, and so who is told of its end. One of the fields is set; none for an event that the
+// sweep found in the stream, or that is only looked at.
+type transport struct {
+	delivery Message              // by a durable consumer
+	parked   *store.Parked        // from the store, where it waited
+	reply    chan<- record.Answer // by a front door, where a caller waits
+	replay   *replay              // by an operator's order
+}
+
+// An event is a message on its way through the pipeline. One goroutine has it at a time.
+type event struct {
+	message
+	request rules.Request // once it is verified
+	verdict verdict       // nil while it is undecided
+
+	due      time.Time // when this worker got it
+	revision int64     // of the directory that it was verified by
+	renewed  int       // how often it was verified again because the directory had changed
+	asides   int       // how often it was set aside
+
+	alone   bool   // it has an in-flight marker
+	killed  string // the worker that it killed
+	told    bool   // everyone was told what became of it
+	erasing bool   // its stored message is being overwritten, beside the lanes
 }
 
 // asOf is the time whose directory the event is to be judged by, at least, by the clock of this process: the broker's may
@@ -75,10 +70,10 @@ func (e *event) asOf() time.Time {
 
 // storedAs names the stored message that the event came in; "" when it came by another door.
 func (e *event) storedAs() string {
-	if e.origin.sequence == 0 {
+	if e.origin.Sequence == 0 {
 		return ""
 	}
-	return e.origin.key()
+	return e.origin.String()
 }
 
 // cameIn names what the event came in this time: the stored message, or the moment at which a request was received.
@@ -91,69 +86,70 @@ func (e *event) cameIn() string {
 
 // cameBefore reports whether the event may have been processed before, by this worker or another.
 func (e *event) cameBefore() bool {
-	return e.storedAs() != "" && (e.parked != nil || e.replay != nil || (e.message != nil && e.message.Delivered() > 1))
+	return e.storedAs() != "" && (e.parked != nil || e.replay != nil || (e.delivery != nil && e.delivery.Delivered() > 1))
 }
-
-// repeated reports whether the answer was given before, to the same event.
-func (e *event) repeated() bool { return e.answer != nil && e.answer.again }
-
-// decided reports whether nothing is left to be done but to tell.
-func (e *event) decided() bool { return e.answer != nil || e.rejection != nil || e.wait != nil }
 
 // openMessage reads the outside of a message: where it was sent, which event it is, what the broker says of it. What is
 // wrong with it ends up as the event's rejection, so that every message has a way to the dead letters.
 func openMessage(m Message) *event {
-	e := &event{message: m, subject: m.Subject()}
-	e.env = providers.Envelope{
-		Door:     providers.DoorStream,
-		StoredAt: m.StoredAt(),
-	}
-	e.origin = origin{stream: m.Stream(), created: m.StreamCreated(), sequence: m.Sequence()}
-	e.env.EventID = e.origin.eventID()
+	e := storedEvent(m.Subject(), record.Origin{Stream: m.Stream(), Created: m.StreamCreated(), Sequence: m.Sequence()}, m.StoredAt())
+	e.delivery = m
 	e.open(m.Header(), m.Data())
 	return e
 }
 
-// open fills the envelope from subject, headers and payload. The event id that it finds there replaces the one set.
+// storedEvent begins an event that the broker stored. Its id is the one for events whose senders give them none.
+func storedEvent(subject string, o record.Origin, stored time.Time) *event {
+	e := &event{message: message{subject: subject, origin: o}}
+	e.env = providers.Envelope{Door: providers.DoorStream, StoredAt: stored, EventID: o.EventID()}
+	return e
+}
+
+// open fills the envelope from subject, headers and payload. The event id that it finds there replaces the one set. What
+// it refuses is rejected.
 func (e *event) open(header providers.Header, payload []byte) {
-	e.header, e.raw = header, payload
-	e.env.Header, e.env.Payload = header, payload
-	e.hash = sha256.Sum256(payload)
-	address, err := ParseSubject(e.subject)
-	e.address = address
-	e.env.Tenant, e.env.Source, e.env.Shape = address.Tenant, address.Source, address.Shape
+	if r := e.message.open(header, payload); r != nil {
+		e.reject(r)
+	}
+}
+
+func (m *message) open(header providers.Header, payload []byte) (refusal *record.Rejection) {
+	m.header, m.body = header, payload
+	m.env.Header, m.env.Payload = header, payload
+	m.hash = sha256.Sum256(payload)
+	address, err := record.ParseSubject(m.subject)
+	m.address = address
+	m.env.Tenant, m.env.Source, m.env.Shape = address.Tenant, address.Source, address.Shape
 	if err != nil {
-		e.rejection = reject(CodeMalformed, "subject", err.Error())
-		return
+		return record.Reject(record.CodeMalformed, "subject", err.Error())
 	}
 	ce, err := wire.Unwrap(header, payload)
 	if err != nil {
-		e.rejection = rejectionOf(err)
-		return
+		return record.RejectionOf(err)
 	}
-	e.env.Header, e.env.Payload = ce.Header, ce.Data
-	e.hash = sha256.Sum256(ce.Data)
-	if err := checkTenants(header, ce, e.env.Tenant); err != nil {
-		e.rejection = rejectionOf(err)
+	m.env.Header, m.env.Payload = ce.Header, ce.Data
+	m.hash = sha256.Sum256(ce.Data)
+	if err := checkTenants(header, ce, m.env.Tenant); err != nil {
+		refusal = record.RejectionOf(err)
 	}
 	id := senderID(ce.ID, header)
 	if id == "" {
-		return
+		return refusal
 	}
 	if err := checkEventID(id); err != nil {
-		e.rejection = reject(CodeMalformed, "event_id", err.Error())
-		return
+		return record.Reject(record.CodeMalformed, "event_id", err.Error())
 	}
 	if ce.ID == "" {
 		former := header.Get(headerMsgID)
 		if former == "" {
-			former = e.env.EventID
+			former = m.env.EventID
 		}
 		if former != id && checkEventID(former) == nil {
-			e.former = former
+			m.former = former
 		}
 	}
-	e.env.EventID = id
+	m.env.EventID = id
+	return refusal
 }
 
 // extensionTenant is X-Tenant-ID as the name of a CloudEvents attribute, which has letters and digits only.
@@ -185,45 +181,12 @@ func senderID(ce string, header providers.Header) string {
 	if ce != "" {
 		return ce
 	}
-	for _, name := range []string{HeaderEventID, headerIdempotencyKey, headerMsgID} {
+	for _, name := range []string{record.HeaderEventID, headerIdempotencyKey, headerMsgID} {
 		if id := header.Get(name); id != "" {
 			return id
 		}
 	}
 	return ""
-}
-
-// keepFormerIDs gives events that had their effect before they had this id the one that they had it under. An event that was
-// stored before an upgrade may be delivered again after it.
-func (w *Worker) keepFormerIDs(ctx context.Context, events []*event) error {
-	if len(events) == 0 {
-		return nil
-	}
-	lookups := make([]store.Lookup, len(events))
-	for i, e := range events {
-		lookups[i] = store.Lookup{Tenant: e.env.Tenant, Source: e.env.Source, EventID: e.former, Origin: e.storedAs()}
-	}
-	found, err := w.store.Find(ctx, lookups)
-	if err != nil {
-		return fmt.Errorf("look for effects under former ids: %w", err)
-	}
-	for i, e := range events {
-		if found[i].Brought != nil {
-			e.env.EventID, e.former = e.former, ""
-		}
-	}
-	return nil
-}
-
-// formerlyNamed returns the events that may have had their effect under another id.
-func formerlyNamed(events []*event) []*event {
-	var named []*event
-	for _, e := range events {
-		if e.former != "" && e.cameBefore() && e.env.Tenant != "" && e.env.Source != "" {
-			named = append(named, e)
-		}
-	}
-	return named
 }
 
 // checkEventID bounds what may stand in a header, a message id and a key.

@@ -14,6 +14,7 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
@@ -62,7 +63,7 @@ func TestSenderNamesTheEventAlikeAtEveryDoor(t *testing.T) {
 				answer, h := p.Submit(d.Ctx, worker.Submission{
 					Subject: "idpsync.rpc." + acme + ".v1.users.create", Door: door, Header: header, Payload: body, ReceivedAt: time.Now(),
 				})
-				if got := h.Get(worker.HeaderEventID); got != unique || answer.Status != 201 {
+				if got := h.Get(record.HeaderEventID); got != unique || answer.Status != 201 {
 					t.Errorf("the event was processed as %q with status %d, want %q and 201: %s", got, answer.Status, unique, answer.Body)
 				}
 			})
@@ -159,9 +160,9 @@ func TestForeignMessageIDSuppressesNoEvent(t *testing.T) {
 	})
 	<-begun
 	token := d.Credential(acme, "user")
-	h := providers.Header{"Authorization": {"Bearer " + token}, "X-Tenant-ID": {acme}, worker.HeaderEventID: {"hire-1"}}
+	h := providers.Header{"Authorization": {"Bearer " + token}, "X-Tenant-ID": {acme}, record.HeaderEventID: {"hire-1"}}
 	body := workertest.Payload(map[string]any{"email": "ada@acme.example", "name": "Ada", "auth_provider": "oidc"})
-	_, err := stream.PublishEvent(d.Ctx, d.Conn, worker.Outgoing{Subject: workertest.FeedSubject(acme, "workday"), Header: h, Data: body})
+	_, err := stream.PublishEvent(d.Ctx, d.Conn, record.Outgoing{Subject: workertest.FeedSubject(acme, "workday"), Header: h, Data: body})
 	stop()
 	if flood := <-done; flood != nil {
 		t.Errorf("the flood ended with the error %v", flood)

@@ -8,6 +8,8 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/record"
+	"github.com/idpsync/idpsync/worker/rules"
 )
 
 // A Preview is an event to be looked at without processing it.
@@ -18,7 +20,7 @@ type Preview struct {
 	StoredAt time.Time
 	EventID  string         // when the headers name none
 	Door     providers.Door // by which it would come; "" is what the subject says
-	Letter   *Stored        // a dead letter in place of all the above
+	Letter   *record.Stored // a dead letter in place of all the above
 	Explain  bool           // keep every check
 }
 
@@ -35,16 +37,16 @@ type Forecast struct {
 	Checks   []providers.Check `json:"checks,omitempty"`
 	Request  *SeenRequest      `json:"request,omitempty"` // nil when the event was not verified
 
-	Outcome  Outcome  `json:"outcome"` // "" when it would wait
-	Status   int      `json:"status,omitempty"`
-	Code     Code     `json:"code,omitempty"`
-	Reason   string   `json:"reason,omitempty"`
-	Hint     string   `json:"hint,omitempty"`
-	Waits    string   `json:"waits,omitempty"`  // why it would wait
-	Repeat   bool     `json:"repeat,omitempty"` // it had its effect already
-	Policies []string `json:"policies,omitempty"`
-	Notices  []string `json:"notices,omitempty"`
-	Body     []byte   `json:"-"` // of the answer
+	Outcome  record.Outcome `json:"outcome"` // "" when it would wait
+	Status   int            `json:"status,omitempty"`
+	Code     record.Code    `json:"code,omitempty"`
+	Reason   string         `json:"reason,omitempty"`
+	Hint     string         `json:"hint,omitempty"`
+	Waits    string         `json:"waits,omitempty"`  // why it would wait
+	Repeat   bool           `json:"repeat,omitempty"` // it had its effect already
+	Policies []string       `json:"policies,omitempty"`
+	Notices  []string       `json:"notices,omitempty"`
+	Body     []byte         `json:"-"` // of the answer
 }
 
 // A SeenRequest is what an event asks for, once it is verified, without its secrets.
@@ -68,7 +70,7 @@ func seen(r *providers.CreateUser) *SeenRequest {
 		return nil
 	}
 	s := &SeenRequest{
-		Principal: r.Principal, AuthProvider: r.AuthProvider, Email: r.Email, EmailVerified: r.EmailVerified, Name: first(r.Name, r.DisplayName),
+		Principal: r.Principal, AuthProvider: r.AuthProvider, Email: r.Email, EmailVerified: r.EmailVerified, Name: rules.First(r.Name, r.DisplayName),
 		IdentityName: r.IdentityName, Organizations: r.Organizations.Values, Password: r.Password != "" || r.PasswordHash != "", Avatar: r.Avatar != "",
 	}
 	if r.Identity != nil {
@@ -114,7 +116,7 @@ func (w *Worker) preview(p Preview) (*event, error) {
 			return nil, err
 		}
 	} else {
-		e = &event{subject: p.Subject}
+		e = &event{message: message{subject: p.Subject}}
 		e.env = providers.Envelope{Door: p.Door, StoredAt: p.StoredAt, EventID: p.EventID}
 		e.open(p.Header, p.Data)
 		if e.env.Door == "" {
@@ -158,8 +160,7 @@ func (w *Worker) dryRun(ctx context.Context, events []*event) error {
 		case ctx.Err() != nil || errors.Is(err, store.ErrUnavailable):
 			return err
 		case len(open) == 1:
-			open[0].rejection = reject(CodeInternal, "store", "The event could not be stored.")
-			open[0].rejection.cause = err
+			open[0].reject(notStored(err))
 			return nil
 		default:
 			half := len(open) / 2
@@ -174,17 +175,17 @@ func (w *Worker) dryRun(ctx context.Context, events []*event) error {
 
 // tellRefusal notes the check that failed where the step that made it keeps no trace.
 func (e *event) tellRefusal() {
-	r := e.rejection
+	r := e.rejection()
 	if r == nil || slices.ContainsFunc(e.env.Trace.Checks(), func(c providers.Check) bool { return !c.OK }) {
 		return
 	}
 	step := stepWrite
 	switch r.Code {
-	case CodeUnknownTenant, CodeUnknownSource, CodeMalformed, CodeTenantMismatch:
+	case record.CodeUnknownTenant, record.CodeUnknownSource, record.CodeMalformed, record.CodeTenantMismatch:
 		step = stepReceive
-	case CodeEventIDConflict:
+	case record.CodeEventIDConflict:
 		step = stepLedger
-	case CodeUnauthenticated:
+	case record.CodeUnauthenticated:
 		step = stepVerify
 	}
 	name := r.Reason
@@ -198,20 +199,19 @@ func forecastOf(e *event, now time.Time) Forecast {
 	e.tellRefusal()
 	f := Forecast{
 		Tenant: e.env.Tenant, Source: e.env.Source, Shape: e.env.Shape, EventID: e.env.EventID, Subject: e.subject,
-		StoredAt: e.env.StoredAt, Replayed: e.env.Replayed, Checks: e.env.Trace.Checks(), Request: seen(&e.request),
+		StoredAt: e.env.StoredAt, Replayed: e.env.Replayed, Checks: e.env.Trace.Checks(), Request: seen(&e.request.Asked),
 	}
-	if e.source != nil {
-		f.Kind = e.source.Kind
+	if e.request.Source != nil {
+		f.Kind = e.request.Source.Kind
 	}
-	a := e.answer
-	switch {
-	case e.wait != nil:
-		f.Waits = e.wait.reason
+	if v := e.waiting(); v != nil {
+		f.Waits = v.reason
 		return f
-	case e.rejection != nil:
-		a = answerOf(e.rejection, now)
-		f.Code, f.Reason, f.Hint = e.rejection.Code, e.rejection.Reason, e.rejection.Hint
 	}
-	f.Outcome, f.Status, f.Body, f.Policies, f.Notices, f.Repeat = a.Outcome, a.Status, a.Body, a.Policies, a.Notices, a.again
+	if r := e.rejection(); r != nil {
+		f.Code, f.Reason, f.Hint = r.Code, r.Reason, r.Hint
+	}
+	a := e.answered(now)
+	f.Outcome, f.Status, f.Body, f.Policies, f.Notices, f.Repeat = a.Outcome, a.Status, a.Body, a.Policies, a.Notices, e.repeated()
 	return f
 }

@@ -12,7 +12,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
 
@@ -65,7 +65,7 @@ func message(r workertest.Record) string {
 		return stamp.ReplaceAllString(times.ReplaceAllString(s, "2026-01-02T03:04:05.678901Z"), "IDPSYNC_EVENTS/CREATED/")
 	}
 	return headers(r.Subject, r.Header, func(name, v string) string {
-		if name == worker.HeaderCredential {
+		if name == record.HeaderCredential {
 			return "CREDENTIAL-ID"
 		}
 		return mask(v)
@@ -121,20 +121,20 @@ func TestResultMessages(t *testing.T) {
 // Every code has one status, and a client may rely on both.
 func TestStatusOfEveryCode(t *testing.T) {
 	t.Parallel()
-	statuses := map[worker.Code]int{
-		worker.CodeMalformed: 400, worker.CodeInvalidInput: 400, worker.CodeUnauthenticated: 401, worker.CodeTenantMismatch: 403, worker.CodeForbidden: 403,
-		worker.CodeUnverifiedEmail: 403, worker.CodeUnknownTenant: 404, worker.CodeUnknownSource: 404, worker.CodeUserExists: 409, worker.CodeEventIDConflict: 409, worker.CodeInvalidRoles: 422,
-		worker.CodeInvalidOrganizations: 422, worker.CodeInternal: 500, worker.CodeBusy: 429, worker.CodeUnavailable: 503,
+	statuses := map[record.Code]int{
+		record.CodeMalformed: 400, record.CodeInvalidInput: 400, record.CodeUnauthenticated: 401, record.CodeTenantMismatch: 403, record.CodeForbidden: 403,
+		record.CodeUnverifiedEmail: 403, record.CodeUnknownTenant: 404, record.CodeUnknownSource: 404, record.CodeUserExists: 409, record.CodeEventIDConflict: 409, record.CodeInvalidRoles: 422,
+		record.CodeInvalidOrganizations: 422, record.CodeInternal: 500, record.CodeBusy: 429, record.CodeUnavailable: 503,
 	}
 	for code, status := range statuses {
 		if got := code.Status(); got != status {
 			t.Errorf("code %s: got the status %d, wanted %d", code, got, status)
 		}
-		if !slices.Contains(worker.Codes(), code) {
+		if !slices.Contains(record.Codes(), code) {
 			t.Errorf("Codes: got no %s, wanted every code", code)
 		}
 	}
-	if got := len(worker.Codes()); got != len(statuses) {
+	if got := len(record.Codes()); got != len(statuses) {
 		t.Errorf("Codes: got %d codes, wanted %d", got, len(statuses))
 	}
 }

@@ -58,5 +58,5 @@ func TestPasswordsLeftBehindAreNoCulprits(t *testing.T) {
 	if users, letters := len(d.Users(acme)), len(d.AllLetters()); users != all || letters != 0 {
 		t.Errorf("%d users, %d dead letters", users, letters)
 	}
-	d.Eventually("for the breadcrumbs to be swept", func() bool { return d.Counts().InFlight == 0 })
+	d.Eventually("for the in-flight markers to be cleared", func() bool { return d.Counts().InFlight == 0 })
 }

@@ -6,7 +6,7 @@ import (
 
 	"golang.org/x/text/unicode/norm"
 
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
 
@@ -19,7 +19,7 @@ func TestIdentityRules(t *testing.T) {
 		}
 		rule("a new person is created", func(s *scene) {
 			r := s.login(acme, "okta", d.Person("new"))
-			s.want(r, 201, worker.OutcomeCreated)
+			s.want(r, 201, record.OutcomeCreated)
 			u := d.User(acme, "new@acme.example")
 			if r.Body["id"] != u.ID || u.AuthProvider != "oidc" || !u.EmailVerified || u.HasIdentity != 1 || u.CreatedBy != "okta" {
 				s.Errorf("%+v", u)
@@ -28,17 +28,17 @@ func TestIdentityRules(t *testing.T) {
 		rule("the identity is the key and the address is not", func(s *scene) {
 			first := s.login(acme, "okta", d.Person("moved"))
 			again := s.login(acme, "okta", d.Person("moved").With(workertest.Claims{"email": "elsewhere@acme.example", "name": "Renamed"}))
-			s.want(again, 200, worker.OutcomeExists)
+			s.want(again, 200, record.OutcomeExists)
 			if string(again.Data) != string(first.Data) {
 				s.Errorf("%s is not %s", again.Data, first.Data)
 			}
 		})
 		rule("subjects compare byte for byte", func(s *scene) {
-			s.want(s.login(acme, "okta", d.Person("case")), 201, worker.OutcomeCreated)
+			s.want(s.login(acme, "okta", d.Person("case")), 201, record.OutcomeCreated)
 			s.wantConflict(s.login(acme, "okta", d.Person("case").With(workertest.Claims{"sub": "CASE"})), "email")
 		})
 		rule("a second subject with the address is a conflict and changes nothing", func(s *scene) {
-			s.want(s.login(acme, "okta", d.Person("ada")), 201, worker.OutcomeCreated)
+			s.want(s.login(acme, "okta", d.Person("ada")), 201, record.OutcomeCreated)
 			before := d.Fingerprint(acme)
 			s.wantConflict(s.login(acme, "okta", d.Person("eve").With(workertest.Claims{"email": "ada@acme.example"})), "email")
 			s.wantConflict(s.login(acme, "ping", d.PersonAt(d.Second, "ada")), "email")
@@ -49,14 +49,14 @@ func TestIdentityRules(t *testing.T) {
 		rule("a pre-provisioned user is taken by the first login of that kind, once", func(s *scene) {
 			made := s.provision("trusted", tenantUser("hired", "oidc"))
 			linked := s.login(acme, "okta", d.Person("hired"))
-			s.want(linked, 200, worker.OutcomeLinked)
+			s.want(linked, 200, record.OutcomeLinked)
 			if linked.Body["id"] != made.Body["id"] || linked.Body["auth_provider"] != "oidc" {
 				s.Errorf("%s after %s", linked.Data, made.Data)
 			}
 			before := d.Fingerprint(acme)
 			s.wantConflict(s.login(acme, "okta", d.Person("hired").With(workertest.Claims{"sub": "hired2"})), "email")
 			s.wantConflict(s.login(acme, "ping", d.PersonAt(d.Second, "hired")), "email")
-			s.want(s.login(acme, "okta", d.Person("hired")), 200, worker.OutcomeExists)
+			s.want(s.login(acme, "okta", d.Person("hired")), 200, record.OutcomeExists)
 			if d.Fingerprint(acme) != before {
 				s.Error("a later login changed something")
 			}
@@ -68,7 +68,7 @@ func TestIdentityRules(t *testing.T) {
 		rule("a user of the organization shape is taken by the first login of any kind", func(s *scene) {
 			s.provision("trusted", organizationUser("orguser"))
 			r := s.login(acme, "okta", d.Person("orguser"))
-			s.want(r, 200, worker.OutcomeLinked)
+			s.want(r, 200, record.OutcomeLinked)
 			if u := d.User(acme, "orguser@acme.example"); u.AuthProvider != "oidc" || u.HasIdentity != 1 || !u.EmailVerified {
 				s.Errorf("%+v", u)
 			}
@@ -105,28 +105,28 @@ func TestIdentityRules(t *testing.T) {
 		rule("a user with a role that the source cannot grant is not taken", func(s *scene) {
 			s.provision("trusted", organizationUser("viewing"))
 			s.wantApart(s.login(acme, "narrow", d.Person("viewing").With(workertest.Claims{"aud": "narrow"})), "email")
-			s.want(s.login(acme, "okta", d.Person("viewing")), 200, worker.OutcomeLinked)
+			s.want(s.login(acme, "okta", d.Person("viewing")), 200, record.OutcomeLinked)
 		})
 		rule("a user of a feed that is not trusted with the address is taken while nobody has the address", func(s *scene) {
 			made := s.provision("workday", tenantUser("untrusted", "oidc"))
 			r := s.login(acme, "okta", d.Person("untrusted"))
-			s.want(r, 200, worker.OutcomeLinked)
+			s.want(r, 200, record.OutcomeLinked)
 			if r.Body["id"] != made.Body["id"] {
 				s.Errorf("the login got user %v, wanted %v, whom the feed made", r.Body["id"], made.Body["id"])
 			}
 		})
 		rule("a user of a feed that is not trusted with the address keeps nobody out", func(s *scene) {
 			s.provision("workday", with(tenantUser("squatted", "local"), map[string]any{"password_hash": bcryptHash}))
-			s.want(s.login(acme, "okta", d.Person("squatted")), 201, worker.OutcomeCreated)
+			s.want(s.login(acme, "okta", d.Person("squatted")), 201, record.OutcomeCreated)
 		})
 		rule("another tenant's user is not seen", func(s *scene) {
 			s.provision("trusted", tenantUser("twin", "oidc"))
 			before := d.Fingerprint(acme)
-			s.want(s.login(globex, "okta", d.Person("twin")), 201, worker.OutcomeCreated)
+			s.want(s.login(globex, "okta", d.Person("twin")), 201, record.OutcomeCreated)
 			if d.Fingerprint(acme) != before {
 				s.Error("another tenant's login changed something")
 			}
-			s.want(s.login(acme, "okta", d.Person("twin")), 200, worker.OutcomeLinked)
+			s.want(s.login(acme, "okta", d.Person("twin")), 200, record.OutcomeLinked)
 		})
 		rule("a feed that names a user who is there is a repeat", func(s *scene) {
 			for _, source := range []string{"trusted", "workday"} { // the address of the second is not reserved, but it is its own
@@ -141,12 +141,12 @@ func TestIdentityRules(t *testing.T) {
 		rule("nobody keeps a person out by taking their address for an identity name", func(s *scene) {
 			for _, source := range []string{"trusted", "workday"} {
 				r := s.feed(acme, source, with(organizationUser("named"), map[string]any{"identityName": "Victim@acme.example"}))
-				if r.Code != worker.CodeInvalidInput {
+				if r.Code != record.CodeInvalidInput {
 					s.Errorf("a user of %s named after another's address: got %d %s, wanted 400 invalid_input", source, r.Status, r.Data)
 				}
 			}
-			s.want(s.login(acme, "okta", d.Person("victim")), 201, worker.OutcomeCreated)
-			s.want(s.login(acme, "okta", d.Person("victim")), 200, worker.OutcomeExists)
+			s.want(s.login(acme, "okta", d.Person("victim")), 201, record.OutcomeCreated)
+			s.want(s.login(acme, "okta", d.Person("victim")), 200, record.OutcomeExists)
 		})
 	})
 }
@@ -167,7 +167,7 @@ func TestAddressesThatLookAlikeAreOne(t *testing.T) {
 				subject := string(rune('a'+i)) + string(rune('0'+n))
 				r := s.login(acme, "okta", d.Person(subject).With(workertest.Claims{"email": address}))
 				if n == 0 {
-					s.want(r, 201, worker.OutcomeCreated)
+					s.want(r, 201, record.OutcomeCreated)
 					if r.Body["email"] != address {
 						t.Errorf("%q is not kept as given: %s", address, r.Data)
 					}
@@ -177,7 +177,7 @@ func TestAddressesThatLookAlikeAreOne(t *testing.T) {
 			}
 		}
 		for i, different := range []string{"a.da@acme.example", "ada+x@acme.example", "zoe@acme.example", "karl@bucher.example"} {
-			s.want(s.login(acme, "okta", d.Person("different"+string(rune('0'+i))).With(workertest.Claims{"email": different})), 201, worker.OutcomeCreated)
+			s.want(s.login(acme, "okta", d.Person("different"+string(rune('0'+i))).With(workertest.Claims{"email": different})), 201, record.OutcomeCreated)
 		}
 	})
 }
@@ -210,19 +210,19 @@ func TestLinkByEmailNeedsEveryConditionOfIt(t *testing.T) {
 		there := func(subject string, change workertest.Claims) workertest.Record {
 			t.Helper()
 			r := s.login(acme, "other", d.PersonAt(d.Second, subject).With(change))
-			s.want(r, 201, worker.OutcomeCreated)
+			s.want(r, 201, record.OutcomeCreated)
 			return r
 		}
 		same := there("ada", nil)
 		linked := s.login(acme, "links", d.Person("ada"))
-		s.want(linked, 200, worker.OutcomeLinked)
+		s.want(linked, 200, record.OutcomeLinked)
 		if linked.Body["id"] != same.Body["id"] {
 			t.Errorf("%s is not %s", linked.Data, same.Data)
 		}
 		if u := d.User(acme, "ada@acme.example"); u.HasIdentity != 2 || u.AuthProvider != "oidc" {
 			t.Errorf("%+v", u)
 		}
-		s.want(s.login(acme, "other", d.PersonAt(d.Second, "ada")), 200, worker.OutcomeExists)
+		s.want(s.login(acme, "other", d.PersonAt(d.Second, "ada")), 200, record.OutcomeExists)
 
 		there("unproved", nil)
 		s.wantUnverified(s.login(acme, "links", d.Person("unproved").With(workertest.Claims{"email_verified": false})))
@@ -230,7 +230,7 @@ func TestLinkByEmailNeedsEveryConditionOfIt(t *testing.T) {
 
 		unverified := there("unverified", workertest.Claims{"email_verified": false})
 		own := s.login(acme, "links", d.Person("unverified"))
-		s.want(own, 201, worker.OutcomeCreated)
+		s.want(own, 201, record.OutcomeCreated)
 		if own.Body["id"] == unverified.Body["id"] {
 			t.Errorf("the login was linked to user %v, who never proved the address; wanted a user of its own", own.Body["id"])
 		}
@@ -243,7 +243,7 @@ func TestLinkByEmailNeedsEveryConditionOfIt(t *testing.T) {
 		}
 		s.wantConflict(s.login(acme, "links", d.Person("boss")), "email")
 
-		s.want(s.login(acme, "links", d.Person("first")), 201, worker.OutcomeCreated)
+		s.want(s.login(acme, "links", d.Person("first")), 201, record.OutcomeCreated)
 		s.wantConflict(s.login(acme, "other", d.PersonAt(d.Second, "first")), "email") // this one does not link
 	})
 }
@@ -255,20 +255,20 @@ func TestOwnerIsWhoConfigurationNamesOnceVerified(t *testing.T) {
 		if asked.Body["is_owner"] != false {
 			t.Errorf("an event asked for it: %s", asked.Data)
 		}
-		if r := s.feed(acme, "workday", with(tenantUser("greedy2", "oidc"), map[string]any{"is_owner": true})); r.Code != worker.CodeMalformed {
+		if r := s.feed(acme, "workday", with(tenantUser("greedy2", "oidc"), map[string]any{"is_owner": true})); r.Code != record.CodeMalformed {
 			t.Errorf("is_owner in a feed: %s", r.Data)
 		}
 		if r := s.provision("trusted", tenantUser("owner", "oidc")); r.Body["is_owner"] != false {
 			t.Errorf("an address that nobody proved made an owner: %s", r.Data)
 		}
 		linked := s.login(acme, "okta", d.Person("owner").With(workertest.Claims{"email": "OWNER@acme.example"}))
-		s.want(linked, 200, worker.OutcomeLinked)
+		s.want(linked, 200, record.OutcomeLinked)
 		if linked.Body["is_owner"] != true {
 			t.Errorf("not the owner: %s", linked.Data)
 		}
 		d.Apply(strings.Replace(workertest.Directory, "Owner@acme.example", "heir@acme.example", 1))
 		heir := s.login(acme, "okta", d.Person("heir"))
-		s.want(heir, 201, worker.OutcomeCreated)
+		s.want(heir, 201, record.OutcomeCreated)
 		owners := 0
 		for _, u := range d.Users(acme) {
 			if u.IsOwner {

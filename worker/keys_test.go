@@ -8,6 +8,7 @@ import (
 	"github.com/idpsync/idpsync/providers/oidc/issuer"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
 
@@ -67,15 +68,15 @@ func TestABannedKeyIsRefusedEverywhereWithinSeconds(t *testing.T) {
 		d.Issuer.Publish(key)
 		d.Issuer.SetDown(false)
 		d.Clock.Advance(time.Minute)
-		wantRejected(t, d, "waiting", worker.CodeUnauthenticated, "key_banned")
+		wantRejected(t, d, "waiting", record.CodeUnauthenticated, "key_banned")
 		d.Publish(okta, "renamed", d.Login(d.Person("eve"), issuer.WithKeyID("renamed")))
-		wantRejected(t, d, "renamed", worker.CodeUnauthenticated, "key_banned")
+		wantRejected(t, d, "renamed", record.CodeUnauthenticated, "key_banned")
 		d.Publish(okta, "stored", login)
-		wantRejected(t, d, "stored", worker.CodeUnauthenticated, "key_banned")
+		wantRejected(t, d, "stored", record.CodeUnauthenticated, "key_banned")
 		second := d.AwaitLetter("stored")
 		d.Replay("again", second.Sequence)
 		d.Eventually("the replay to be refused", func() bool { return len(d.LettersOf("stored")) == 2 })
-		if got := d.LettersOf("stored")[1].Header.Get(worker.DeadLetterReason); got != "key_banned" {
+		if got := d.LettersOf("stored")[1].Header.Get(record.DeadLetterReason); got != "key_banned" {
 			t.Errorf("the replayed dead letter is refused for %q; want key_banned", got)
 		}
 	})

@@ -44,7 +44,7 @@ func (l *leases) add(e *event, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.held[e] = now
-	l.bytes += len(e.raw)
+	l.bytes += len(e.body)
 }
 
 func (l *leases) drop(events []*event) {
@@ -53,7 +53,7 @@ func (l *leases) drop(events []*event) {
 	for _, e := range events {
 		if _, ok := l.held[e]; ok {
 			delete(l.held, e)
-			l.bytes -= len(e.raw)
+			l.bytes -= len(e.body)
 		}
 	}
 	close(l.freed)
@@ -97,8 +97,8 @@ func (w *Worker) keepAlive(ctx context.Context) {
 		}
 		now := w.now()
 		for _, e := range w.leases.stale(now.Add(-third), now) {
-			if err := e.message.InProgress(); err != nil {
-				w.log.Debug("message not kept alive", "stream_seq", e.origin.sequence, "error", err)
+			if err := e.delivery.InProgress(); err != nil {
+				w.log.Debug("message not kept alive", "stream_seq", e.origin.Sequence, "error", err)
 			}
 		}
 	}

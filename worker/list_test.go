@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/idpsync/idpsync/providers"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
 
@@ -35,7 +35,7 @@ func TestLongListsAreRefusedByAnAnswerThatFits(t *testing.T) {
 			header := providers.Header{"Authorization": {"Bearer " + d.Credential(acme, "user")}}
 			d.PublishWith(workertest.FeedSubject(acme, "workday"), "e1", workertest.Payload(c.body), header)
 			r := d.Await("e1")
-			if r.Code != worker.CodeInvalidInput || fieldsOf(r)[0] != c.field || len(r.Data) > 64<<10 {
+			if r.Code != record.CodeInvalidInput || fieldsOf(r)[0] != c.field || len(r.Data) > 64<<10 {
 				t.Errorf("%.500s, %d bytes", r.Data, len(r.Data))
 			}
 			d.Settle()
@@ -56,10 +56,10 @@ func TestManyRefusedRolesFitIntoADeadLetter(t *testing.T) {
 	header := providers.Header{"Authorization": {"Bearer " + d.Credential(acme, "user")}}
 	d.PublishWith(workertest.FeedSubject(acme, "workday"), "e1", workertest.Payload(with(tenantUser("ada", "oidc"), map[string]any{"roles": roles})), header)
 	r := d.Await("e1")
-	if listed, _ := detail(r, "roles").([]any); r.Code != worker.CodeInvalidRoles || len(listed) != len(roles) {
+	if listed, _ := detail(r, "roles").([]any); r.Code != record.CodeInvalidRoles || len(listed) != len(roles) {
 		t.Errorf("%.500s", r.Data)
 	}
-	if letters := d.LettersOf("e1"); len(letters) != 1 || letters[0].Code != worker.CodeInvalidRoles || len(p.Deliveries()) != 1 {
+	if letters := d.LettersOf("e1"); len(letters) != 1 || letters[0].Code != record.CodeInvalidRoles || len(p.Deliveries()) != 1 {
 		t.Errorf("%d dead letters, %d deliveries", len(letters), len(p.Deliveries()))
 	}
 }
@@ -73,7 +73,7 @@ func TestManyDroppedRolesFitIntoAResult(t *testing.T) {
 	}
 	header := providers.Header{"Authorization": {"Bearer " + d.Credential(acme, "user")}}
 	d.PublishWith(workertest.FeedSubject(acme, "workday"), "e1", workertest.Payload(with(tenantUser("ada", "oidc"), map[string]any{"roles": roles})), header)
-	if r := d.Await("e1"); r.Status != 201 || r.Header.Get(worker.HeaderDroppedRoles) == "" {
+	if r := d.Await("e1"); r.Status != 201 || r.Header.Get(record.HeaderDroppedRoles) == "" {
 		t.Errorf("%.500s", r.Data)
 	}
 	d.Settle()

@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/text/unicode/norm"
 
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
 
@@ -17,14 +17,14 @@ func TestAddressThatOnlyFoldsToAnotherTakesNobody(t *testing.T) {
 		s := newScene(t, d)
 		for i, c := range []struct {
 			there, login string
-			want         worker.Outcome
+			want         record.Outcome
 		}{
-			{"kim", "\u212aim", worker.OutcomeRejected},           // Kelvin sign
-			{"susan", "\u017fusan", worker.OutcomeRejected},       // long s, which is refused by itself
-			{"strasse", "straße", worker.OutcomeRejected},         // one letter for two
-			{"office", "o\ufb03ce", worker.OutcomeRejected},       // a ligature for three
-			{"ada.l", "Ada.L", worker.OutcomeLinked},              // case
-			{"zoë", norm.NFD.String("ZOË"), worker.OutcomeLinked}, // case and composition
+			{"kim", "\u212aim", record.OutcomeRejected},           // Kelvin sign
+			{"susan", "\u017fusan", record.OutcomeRejected},       // long s, which is refused by itself
+			{"strasse", "straße", record.OutcomeRejected},         // one letter for two
+			{"office", "o\ufb03ce", record.OutcomeRejected},       // a ligature for three
+			{"ada.l", "Ada.L", record.OutcomeLinked},              // case
+			{"zoë", norm.NFD.String("ZOË"), record.OutcomeLinked}, // case and composition
 		} {
 			s.provision("trusted", with(tenantUser(fmt.Sprintf("there%d", i), "oidc"), map[string]any{"email": c.there + "@acme.example"}))
 			r := s.login(acme, "okta", d.Person(fmt.Sprintf("login%d", i)).With(workertest.Claims{"email": c.login + "@acme.example"}))
@@ -38,7 +38,7 @@ func TestAddressThatOnlyFoldsToAnotherTakesNobody(t *testing.T) {
 func TestAddressThatOnlyFoldsToTheOwnersOwnsNothing(t *testing.T) {
 	workertest.Each(t, workertest.Options{Directory: strings.Replace(workertest.Directory, "Owner@", "Boss@", 1)}, func(t *testing.T, d *workertest.Deployment) {
 		s := newScene(t, d)
-		if r := s.login(acme, "okta", d.Person("eve").With(workertest.Claims{"email": "bo\u017f\u017f@acme.example"})); r.Code != worker.CodeInvalidInput {
+		if r := s.login(acme, "okta", d.Person("eve").With(workertest.Claims{"email": "bo\u017f\u017f@acme.example"})); r.Code != record.CodeInvalidInput {
 			t.Errorf("long s in place of s: got %d %s, wanted 400 invalid_input", r.Status, r.Data)
 		}
 		if r := s.login(acme, "okta", d.Person("fay").With(workertest.Claims{"email": "bo\u00df@acme.example"})); r.Status != 201 || r.Body["is_owner"] != false {

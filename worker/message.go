@@ -6,6 +6,9 @@ import (
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/directory"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // A Message is one delivery of one event from a durable consumer.
@@ -42,17 +45,69 @@ type Consumer interface {
 	Drain()
 }
 
-// Outgoing is a message to be stored by the broker.
-type Outgoing struct {
-	Subject string
-	ID      string // Nats-Msg-Id; publishing the same id again within the duplicate window stores nothing and is a success
-	Header  providers.Header
-	Data    []byte
-}
-
 // A Publisher stores messages in streams. It is safe for concurrent use.
 type Publisher interface {
 	// Publish sends all messages and waits for every PubAck. The answer holds one error per message, in order; nil means
 	// that the broker has stored it, now or earlier under the same id. A nil slice means that all were stored.
-	Publish(ctx context.Context, msgs []Outgoing) []error
+	Publish(ctx context.Context, msgs []record.Outgoing) []error
 }
+
+// An Authorizer asks the policies. It is safe for concurrent use and does no I/O.
+type Authorizer interface {
+	// Authorize decides one request. It never fails open: an evaluation error is a denial with PolicyError set.
+	Authorize(ctx context.Context, req record.AuthorizationRequest) record.Decision
+}
+
+// A Broker is what the worker asks of the broker beside its lanes. It is safe for concurrent use.
+type Broker interface {
+	// DeadLetter returns an entry of IDPSYNC_DEADLETTERS, or ErrNoMessage.
+	DeadLetter(ctx context.Context, sequence uint64) (record.Stored, error)
+	// Stranded returns at most limit events that are stored and will never be delivered, with when their stream was made.
+	Stranded(ctx context.Context, limit int) ([]record.Stored, time.Time, error)
+	// Remove deletes an event from its stream; that it is gone already is no error.
+	Remove(ctx context.Context, sequence uint64) error
+}
+
+// Store is what the worker needs of the store; *store.Store is one.
+type Store interface {
+	Batch(ctx context.Context, fn func(context.Context, *store.Tx) error) error
+	DryRun(ctx context.Context, fn func(context.Context, *store.Tx) error) error
+	Park(ctx context.Context, rows []store.Parked) error
+	Repark(ctx context.Context, rows []store.Parked) error
+	ClaimParked(ctx context.Context, worker string, limit int, now time.Time, lease time.Duration) ([]store.Parked, error)
+	DeleteParked(ctx context.Context, ids []int64) error
+	IsParked(ctx context.Context, key string) (bool, error)
+	ClaimOutbox(ctx context.Context, worker string, olderThan time.Time, limit int, now time.Time, lease time.Duration) ([]store.Outbox, error)
+	DeleteOutbox(ctx context.Context, ids []string) error
+	PruneUsedIDs(ctx context.Context, now time.Time) (int64, error)
+	Find(ctx context.Context, lookups []store.Lookup) ([]store.Found, error)
+	SetInFlight(ctx context.Context, b store.InFlight) error
+	ClearInFlight(ctx context.Context, worker, stream string, sequence uint64) error
+	InFlight(ctx context.Context, worker string) ([]store.InFlight, error)
+	DeadLetterState
+}
+
+// Metrics counts what the worker does. Implementations are safe for concurrent use.
+type Metrics interface {
+	Stage(name string, events int, took time.Duration) // prepare, commit, deliver
+	Outcome(source, door, outcome, code string)
+	Parked(events int)
+	Paused(paused bool) // the database is away
+	TrustExpires(ends []directory.TrustEnd)
+}
+
+// DeadLetterState is what the store says of a dead letter.
+type DeadLetterState interface {
+	DeadLetter(ctx context.Context, sequence uint64) (store.DeadLetter, error)
+	UpsertDeadLetters(ctx context.Context, rows []store.DeadLetter) error
+	Audit(ctx context.Context, e store.AuditEntry) error
+}
+
+// noMetrics counts nothing.
+type noMetrics struct{}
+
+func (noMetrics) Stage(string, int, time.Duration)           {}
+func (noMetrics) Outcome(source, door, outcome, code string) {}
+func (noMetrics) Parked(int)                                 {}
+func (noMetrics) Paused(bool)                                {}
+func (noMetrics) TrustExpires([]directory.TrustEnd)          {}

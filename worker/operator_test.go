@@ -8,6 +8,7 @@ import (
 
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
@@ -30,7 +31,7 @@ func TestRecordsTellWhoIsVouchedForFromWhoIsSaid(t *testing.T) {
 		"no broker that vouches":    {"idpsync.replay." + acme + ".alice", "bob", false, "said bob", "", "bob"},
 		"none, and nothing is said": {"idpsync.replay." + acme + ".alice", "", false, "said alice", "", "alice"},
 	} {
-		for _, action := range []string{worker.OrderReplay, worker.OrderDiscard} {
+		for _, action := range []string{record.OrderReplay, record.OrderDiscard} {
 			t.Run(name+", "+action, func(t *testing.T) {
 				t.Parallel()
 				d := workertest.New(t, workertest.Options{})
@@ -39,7 +40,7 @@ func TestRecordsTellWhoIsVouchedForFromWhoIsSaid(t *testing.T) {
 				letter := d.AwaitLetter("e1")
 				d.Apply(mended)
 				order := fmt.Sprintf(`{"action":%q,"sequences":[%d],"campaign":"c1","who":%q,"why":"a test"}`, action, letter.Sequence, test.who)
-				if _, err := stream.PublishEvent(d.Ctx, d.Conn, worker.Outgoing{Subject: test.subject, Data: []byte(order)}); err != nil {
+				if _, err := stream.PublishEvent(d.Ctx, d.Conn, record.Outgoing{Subject: test.subject, Data: []byte(order)}); err != nil {
 					t.Fatal(err)
 				}
 				d.Settle()
@@ -58,9 +59,9 @@ func TestRecordsTellWhoIsVouchedForFromWhoIsSaid(t *testing.T) {
 				if audit[0].Who != test.want || detail.Vouched != test.vouched || detail.Said != test.said {
 					t.Errorf("the audit names %q, vouched %q and said %q; want %q, %q and %q", audit[0].Who, detail.Vouched, detail.Said, test.want, test.vouched, test.said)
 				}
-				if action == worker.OrderReplay {
+				if action == record.OrderReplay {
 					r := d.Results.Await(1, "created", func(r workertest.Record) bool { return r.Status == 201 })[0]
-					if got := r.Header.Get(worker.HeaderOperator); got != test.want {
+					if got := r.Header.Get(record.HeaderOperator); got != test.want {
 						t.Errorf("the result names %q, want %q", got, test.want)
 					}
 				}
@@ -78,7 +79,7 @@ func TestOrdersAreReadStrictly(t *testing.T) {
 	letter := d.AwaitLetter("e1")
 	d.Apply(mended)
 	good := fmt.Sprintf(`"action":"replay","sequences":[%d],"campaign":"c","why":"w"`, letter.Sequence)
-	subject := worker.ReplaySubject(acme, "alice")
+	subject := record.ReplaySubject(acme, "alice")
 	for name, order := range map[string][2]string{
 		"unknown member":    {subject, `{` + good + `,"who":"op","operator":"bob"}`},
 		"member twice":      {subject, `{` + good + `,"who":"op","who":"bob"}`},
@@ -92,10 +93,10 @@ func TestOrdersAreReadStrictly(t *testing.T) {
 		"operator of form":  {"idpsync.replay." + acme + ".Alice", `{` + good + `,"who":"op"}`},
 		"deeper subject":    {subject + ".x", `{` + good + `,"who":"op"}`},
 		"acknowledgement":   {subject, `{"stream":"IDPSYNC_EVENTS","seq":1}`},
-		"other tenant's":    {worker.ReplaySubject(globex, "alice"), `{` + good + `,"who":"op"}`},
+		"other tenant's":    {record.ReplaySubject(globex, "alice"), `{` + good + `,"who":"op"}`},
 		"tenant of no form": {"idpsync.replay.acme.alice", `{` + good + `,"who":"op"}`},
 	} {
-		if _, err := stream.PublishEvent(d.Ctx, d.Conn, worker.Outgoing{Subject: order[0], Data: []byte(order[1])}); err != nil {
+		if _, err := stream.PublishEvent(d.Ctx, d.Conn, record.Outgoing{Subject: order[0], Data: []byte(order[1])}); err != nil {
 			t.Fatal(err)
 		}
 		d.Settle()

@@ -15,7 +15,126 @@ import (
 	sealing "github.com/idpsync/idpsync/providers/seal"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/store/storetest"
+	"github.com/idpsync/idpsync/worker/directory"
+	"github.com/idpsync/idpsync/worker/record"
+	"github.com/idpsync/idpsync/worker/rules"
 )
+
+const senderTenant = "2489e9ad-2ee2-8e00-8ec9-32d5f69181c0"
+
+// An event is held against what the store has for it before anything is decided.
+func TestAnEventIsHeldAgainstWhatIsThere(t *testing.T) {
+	t.Parallel()
+	other := [32]byte{1}
+	row := func(hash []byte) *store.Event {
+		return &store.Event{TenantID: senderTenant, Source: "okta", EventID: "e1", PayloadHash: hash, Outcome: "created", Status: 201, Origin: "IDPSYNC_EVENTS/1/1"}
+	}
+	for name, c := range map[string]struct {
+		found func(*event) store.Found
+		want  string
+	}{
+		"the same payload":              {func(e *event) store.Found { return store.Found{Event: row(e.hash[:])} }, "repeat"},
+		"another payload":               {func(*event) store.Found { return store.Found{Event: row(other[:])} }, "event_id_conflict "},
+		"another payload, same message": {func(*event) store.Found { return store.Found{Brought: row(other[:])} }, "event_id_conflict "},
+		"a row without a hash":          {func(*event) store.Found { return store.Found{Event: row(nil)} }, "event_id_conflict "},
+		"its own use of the token":      {func(*event) store.Found { return store.Found{Used: &store.UsedID{EventID: "e1"}, Revision: 2} }, "stale"},
+		"another's use of the token":    {func(*event) store.Found { return store.Found{Used: &store.UsedID{EventID: "e2"}, Revision: 1} }, "unauthenticated assertion_replayed"},
+		"a newer directory":             {func(*event) store.Found { return store.Found{Revision: 2} }, "stale"},
+	} {
+		e := &event{revision: 1, message: message{hash: [32]byte{7}}}
+		e.env = providers.Envelope{Tenant: senderTenant, Source: "okta", EventID: "e1", Shape: providers.ShapeLogin}
+		w := &Worker{now: func() time.Time { return time.Unix(1, 0) }}
+		p := w.newPlan([]*event{e})
+		decided, err := p.decide(t.Context(), e, c.found(e))
+		if err != nil {
+			t.Fatalf("%s: deciding failed: %v", name, err)
+		}
+		got := ""
+		switch v := decided.(type) {
+		case rejected:
+			got = string(v.Code) + " " + v.Reason
+		case repeat:
+			got = "repeat"
+		case nil:
+			if len(p.stale) > 0 {
+				got = "stale"
+			}
+		}
+		if got != c.want {
+			t.Errorf("%s: the event ends as %q, wanted %q", name, got, c.want)
+		}
+	}
+}
+
+// What one event of a batch uses, the next ones of the batch may not.
+func TestATokenIsUsedOnceWithinABatch(t *testing.T) {
+	t.Parallel()
+	login := func(id string) *event {
+		e := &event{}
+		e.env = providers.Envelope{Tenant: senderTenant, Source: "okta", EventID: id, Shape: providers.ShapeLogin}
+		e.request.Asked = providers.CreateUser{UsedID: &providers.UsedID{ID: "jti", Until: time.Unix(9, 0)}}
+		e.request.Tenant = &rules.Tenant{ID: senderTenant}
+		return e
+	}
+	first, second := login("e1"), login("e2")
+	p := (&Worker{now: func() time.Time { return time.Unix(1, 0) }}).newPlan([]*event{first, second})
+	p.record(first, &record.Answer{Outcome: record.OutcomeCreated})
+	decided, err := p.decide(t.Context(), second, p.batch.over(lookupOf(second), store.Found{}))
+	if v, ok := decided.(rejected); err != nil || !ok || v.Reason != "assertion_replayed" {
+		t.Errorf("the second event with the token ends as %v with the error %v, wanted it refused as assertion_replayed", decided, err)
+	}
+	if got := p.write.UsedIDs; len(got) != 1 || got[0].ID != "jti" || got[0].EventID != "e1" || got[0].TenantID != senderTenant || got[0].Source != "okta" {
+		t.Errorf("the uses that are kept are %+v, wanted that of the first event", got)
+	}
+}
+
+// A row that another version wrote has no scope; its sender is told by what was kept of the request.
+func TestWhoseARowOfTheLedgerIs(t *testing.T) {
+	t.Parallel()
+	brought, scoped, unscoped := &store.Event{EventID: "brought"}, &store.Event{EventID: "scoped"}, &store.Event{EventID: "unscoped", PayloadHash: make([]byte, 32)}
+	foreign := &store.Event{EventID: "foreign", PayloadHash: []byte("another")}
+	asked := func(credential string) *store.Event {
+		p := providers.Principal{Kind: providers.PrincipalCredential, Name: credential}
+		return &store.Event{EventID: credential, ResultHeaders: record.Marshal(record.Decided{Request: &record.AuthorizationRequest{Principal: p}})}
+	}
+	own, others := asked("hr"), asked("payroll")
+	for name, c := range map[string]struct {
+		found store.Found
+		want  *store.Event
+	}{
+		"nothing":                                 {store.Found{}, nil},
+		"of the scope":                            {store.Found{Event: scoped}, scoped},
+		"of the message":                          {store.Found{Event: scoped, Brought: brought}, brought},
+		"without scope, same payload":             {store.Found{Unscoped: unscoped}, unscoped},
+		"without scope, another payload":          {store.Found{Unscoped: foreign}, nil},
+		"without scope, beside one of the scope":  {store.Found{Unscoped: unscoped, Event: scoped}, scoped},
+		"without scope, of another, same message": {store.Found{Unscoped: foreign, Brought: brought}, brought},
+		"without scope, of the sender":            {store.Found{Unscoped: own}, own},
+		"without scope, of another sender":        {store.Found{Unscoped: others}, nil},
+	} {
+		e := &event{}
+		e.request.Asked.Principal = providers.Principal{Kind: providers.PrincipalCredential, Name: "hr"}
+		if got := e.earlier(&c.found); got != c.want {
+			t.Errorf("%s: the event had the row %v before, wanted %v", name, got, c.want)
+		}
+	}
+}
+
+func TestTheScopeOfAnEventIdIsItsSenders(t *testing.T) {
+	t.Parallel()
+	for want, c := range map[string]struct {
+		shape     providers.Shape
+		principal providers.Principal
+	}{
+		"credential/hr":  {providers.ShapeTenant, providers.Principal{Kind: providers.PrincipalCredential, ID: "c1", Name: "hr"}},
+		"token/okta/ann": {providers.ShapeTenant, providers.Principal{Kind: providers.PrincipalSource, ID: "okta", Name: "ann"}},
+		"":               {providers.ShapeLogin, providers.Principal{Kind: providers.PrincipalSource, ID: "okta", Name: "okta"}},
+	} {
+		if got := scopeOf(c.shape, &c.principal); got != want {
+			t.Errorf("%s: the scope of %+v is %q, wanted %q", c.shape, c.principal, got, want)
+		}
+	}
+}
 
 // A told is what a worker told the broker, in its order. It stands for the broker's two sides, streams and deliveries.
 type told struct {
@@ -23,7 +142,7 @@ type told struct {
 	lose string // begins the subjects of messages that are not stored
 }
 
-func (o *told) Publish(_ context.Context, msgs []Outgoing) []error {
+func (o *told) Publish(_ context.Context, msgs []record.Outgoing) []error {
 	errs := make([]error, len(msgs))
 	for i, m := range msgs {
 		what := strings.Split(m.Subject, ".")[1]
@@ -51,9 +170,13 @@ func (d delivery) did(what string) error {
 	d.told.did = append(d.told.did, what)
 	return nil
 }
-func (d delivery) Ack() error                       { return d.did("ack") }
-func (d delivery) AckSync(context.Context) error    { return d.did("ack") }
-func (d delivery) Term(string) error                { return d.did("term") }
+
+func (d delivery) Ack() error { return d.did("ack") }
+
+func (d delivery) AckSync(context.Context) error { return d.did("ack") }
+
+func (d delivery) Term(string) error { return d.did("term") }
+
 func (d delivery) NakWithDelay(time.Duration) error { return d.did("nak") }
 
 func newVault(t *testing.T) *sealing.Key {
@@ -80,15 +203,16 @@ func TestWhatIsNotStoredIsNotAcknowledged(t *testing.T) {
 	} {
 		o := &told{lose: c.lose}
 		w := &Worker{
-			cfg: Config{Name: "w", Vault: newVault(t)}, publisher: o, metrics: noMetrics{}, log: slog.New(slog.DiscardHandler),
+			cfg: Config{Name: "w", Sealer: newVault(t)}, publisher: o, metrics: noMetrics{}, log: slog.New(slog.DiscardHandler),
 			now: func() time.Time { return storetest.Time },
 		}
-		e := &event{message: delivery{told: o}, subject: "idpsync.login." + ruleTenant + ".okta", origin: origin{stream: "IDPSYNC_EVENTS", created: storetest.Time, sequence: 1}}
-		e.env = providers.Envelope{Tenant: ruleTenant, Source: "okta", EventID: "e1", Shape: providers.ShapeLogin, Door: providers.DoorStream, StoredAt: storetest.Time}
+		e := storedEvent("idpsync.login."+senderTenant+".okta", stored(1), storetest.Time)
+		e.delivery = delivery{told: o}
+		e.env.Tenant, e.env.Source, e.env.EventID, e.env.Shape = senderTenant, "okta", "e1", providers.ShapeLogin
 		if c.rejected {
-			e.rejection = reject(CodeUnauthenticated, "signature", "The signature does not hold.")
+			e.reject(record.Reject(record.CodeUnauthenticated, "signature", "The signature does not hold."))
 		} else {
-			e.answer = &Answer{Outcome: OutcomeCreated, Status: 201}
+			e.verdict = effect{&record.Answer{Outcome: record.OutcomeCreated, Status: 201}}
 		}
 		w.deliver(t.Context(), []*event{e})
 		if !slices.Equal(o.did, c.want) {
@@ -101,79 +225,30 @@ func TestWhatIsNotStoredIsNotAcknowledged(t *testing.T) {
 }
 
 // letter makes a dead letter of a login that came with credentials.
-func letter(t *testing.T, v Vault) Stored {
+func letter(t *testing.T, v record.Sealer) record.Stored {
 	t.Helper()
-	w := &Worker{cfg: Config{Name: "w", Vault: v}, now: func() time.Time { return storetest.Time }}
-	e := &event{
-		subject: "idpsync.login." + ruleTenant + ".okta", origin: origin{stream: "IDPSYNC_EVENTS", created: storetest.Time, sequence: 1},
-		header: providers.Header{"Authorization": {"Bearer token"}, "X-Api-Key": {"key"}, "Cookie": {"crumb"}, "X-Trace": {"7"}}, raw: []byte(`{"id_token":"a"}`),
-		rejection: reject(CodeUnauthenticated, "signature", "No."),
-	}
-	e.env = providers.Envelope{Tenant: ruleTenant, Source: "okta", EventID: "e1", StoredAt: storetest.Time}
-	out, err := w.deadLetter(e)
+	w := &Worker{cfg: Config{Name: "w", Sealer: v}, now: func() time.Time { return storetest.Time }}
+	e := storedEvent("idpsync.login."+senderTenant+".okta", stored(1), storetest.Time)
+	e.header, e.body = providers.Header{"Authorization": {"Bearer token"}}, []byte(`{"id_token":"a"}`)
+	e.env.Tenant, e.env.Source, e.env.EventID = senderTenant, "okta", "e1"
+	out, err := w.deadLetter(e, record.Reject(record.CodeUnauthenticated, "signature", "No."))
 	if err != nil {
 		t.Fatalf("make a dead letter: %v", err)
 	}
-	return Stored{Subject: out.Subject, Header: out.Header, Data: out.Data}
-}
-
-func TestADeadLetterIsSignedAsAWhole(t *testing.T) {
-	t.Parallel()
-	v := newVault(t)
-	whole := letter(t, v)
-	for name, values := range whole.Header {
-		if text := strings.Join(values, " "); strings.Contains(text, "Bearer") || text == "key" || text == "crumb" {
-			t.Errorf("the credential in the header %s lies open: %s; wanted it sealed", name, text)
-		}
-	}
-	o, err := Unseal(v, whole.Header, whole.Data)
-	if err != nil || string(o.Data) != `{"id_token":"a"}` || o.Header.Get("Authorization") != "Bearer token" || o.Header.Get("X-Trace") != "7" {
-		t.Fatalf("the dead letter opens as %+v: %v; wanted the event as it was", o, err)
-	}
-	refused := func(what string, header providers.Header, data []byte) {
-		t.Helper()
-		if _, err := Unseal(v, header, data); !errors.Is(err, ErrRecord) || !strings.Contains(err.Error(), "signature") {
-			t.Errorf("%s: the dead letter opens with the error %v, wanted the signature not to hold", what, err)
-		}
-	}
-	changed := func(name string, values ...string) providers.Header {
-		h := providers.Header{}
-		for n, v := range whole.Header {
-			h[n] = v
-		}
-		if delete(h, name); values != nil {
-			h[name] = values
-		}
-		return h
-	}
-	for name, values := range whole.Header {
-		refused("header "+name+" changed", changed(name, values[0]+"0"), whole.Data)
-		if name != deadLetterSignature { // of which the first value counts
-			refused("header "+name+" doubled", changed(name, values[0], values[0]), whole.Data)
-			refused("header "+name+" away", changed(name), whole.Data)
-		}
-	}
-	refused("a header more", changed(DeadLetterOriginalPrefix+"X-Api-Key", "mine"), whole.Data)
-	other, err := v.Seal([]byte("other"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	refused("another body, sealed for the deployment", whole.Header, other)
-	refused("a body that is cut", whole.Header, whole.Data[:len(whole.Data)-1])
-	refused("no signature", changed(deadLetterSignature), whole.Data)
+	return record.Stored{Subject: out.Subject, Header: out.Header, Data: out.Data}
 }
 
 func TestAForgedDeadLetterIsToldFromOneOfAnotherKey(t *testing.T) {
 	t.Parallel()
 	v, lost := newVault(t), newVault(t)
-	w := &Worker{cfg: Config{Vault: v}}
+	w := &Worker{cfg: Config{Sealer: v}}
 	forged := letter(t, v)
-	forged.Header[DeadLetterEventID] = []string{"e2"}
+	forged.Header[record.DeadLetterEventID] = []string{"e2"}
 	for name, c := range map[string]struct {
-		letter Stored
+		letter record.Stored
 		want   bool
 	}{
-		"genuine": {letter(t, v), false}, "forged": {forged, true}, "of a key that was lost": {letter(t, lost), false}, "without anything": {Stored{}, false},
+		"genuine": {letter(t, v), false}, "forged": {forged, true}, "of a key that was lost": {letter(t, lost), false}, "without anything": {record.Stored{}, false},
 	} {
 		if got := w.forged(c.letter); got != c.want {
 			t.Errorf("%s: the dead letter is taken for forged: %v, wanted %v", name, got, c.want)
@@ -194,22 +269,18 @@ func TestAMessageOfAnotherTenantIsRefused(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		header providers.Header
-		want   Code
+		want   record.Code
 	}{
 		"none named":                         {providers.Header{}, ""},
-		"its tenant in the header":           {providers.Header{"X-Tenant-ID": {strings.ToUpper(ruleTenant)}}, ""},
-		"another one in the header":          {providers.Header{"X-Tenant-ID": {other}}, CodeTenantMismatch},
-		"its tenant in the attribute":        {ce("ce-xtenantid", ruleTenant), ""},
-		"another one in the attribute":       {ce("ce-xtenantid", other), CodeTenantMismatch},
-		"another one in any case of letters": {providers.Header{"x-tenant-id": {other}}, CodeTenantMismatch},
+		"its tenant in the header":           {providers.Header{"X-Tenant-ID": {strings.ToUpper(senderTenant)}}, ""},
+		"another one in the header":          {providers.Header{"X-Tenant-ID": {other}}, record.CodeTenantMismatch},
+		"its tenant in the attribute":        {ce("ce-xtenantid", senderTenant), ""},
+		"another one in the attribute":       {ce("ce-xtenantid", other), record.CodeTenantMismatch},
+		"another one in any case of letters": {providers.Header{"x-tenant-id": {other}}, record.CodeTenantMismatch},
 	} {
-		e := &event{subject: "idpsync.login." + ruleTenant + ".okta"}
+		e := &event{message: message{subject: "idpsync.login." + senderTenant + ".okta"}}
 		e.open(c.header, []byte(`{}`))
-		var got Code
-		if e.rejection != nil {
-			got = e.rejection.Code
-		}
-		if got != c.want {
+		if got := e.code(); got != c.want {
 			t.Errorf("%s: the message is refused as %q, wanted %q", name, got, c.want)
 		}
 	}
@@ -222,26 +293,22 @@ func (accepting) Verify(context.Context, providers.Envelope) (providers.CreateUs
 	return providers.CreateUser{Identity: &providers.Identity{}}, nil
 }
 
-func TestASourceSendsEventsOfItsKindAlone(t *testing.T) {
-	t.Parallel()
-	shapes := []providers.Shape{providers.ShapeLogin, providers.ShapeFeed, providers.ShapeTenant, providers.ShapeOrganization}
-	for kind, may := range map[providers.Kind][]providers.Shape{
-		providers.KindOIDC: {providers.ShapeLogin}, providers.KindSAML: {providers.ShapeLogin}, providers.KindFeed: {providers.ShapeFeed},
-		providers.KindCommand: {providers.ShapeTenant, providers.ShapeOrganization},
-	} {
-		for _, shape := range shapes {
-			src := &Source{Source: providers.Source{Tenant: ruleTenant, Name: "s", Kind: kind}, Provider: accepting{}}
-			dir := &Directory{tenants: map[string]*Tenant{ruleTenant: {ID: ruleTenant, sources: map[string]*Source{"s": src}}}}
-			e := &event{}
-			e.env = providers.Envelope{Tenant: ruleTenant, Source: "s", Shape: shape, StoredAt: storetest.Time}
-			w := &Worker{now: func() time.Time { return storetest.Time }}
-			w.verify(t.Context(), dir, e)
-			got, want := e.rejection == nil || e.rejection.Code != CodeUnknownSource, slices.Contains(may, shape)
-			if got != want {
-				t.Errorf("a %s source sends a %s: %v, wanted %v", kind, shape, got, want)
-			}
-		}
+// snapshot is a directory whose one source has the configuration.
+func snapshot(t *testing.T, config string) *directory.Directory {
+	t.Helper()
+	s := storetest.Open(t, store.SQLite)
+	d := storetest.Directory()
+	d.Sources = []store.Source{{TenantID: storetest.Acme, Name: storetest.SourceLogins, Kind: string(providers.KindOIDC), Config: []byte(config)}}
+	if _, err := s.ApplyDirectory(t.Context(), 0, d, "test", storetest.Time); err != nil {
+		t.Fatalf("apply the directory: %v", err)
 	}
+	factory := func(providers.Source, providers.Environment) (providers.Provider, error) { return accepting{}, nil }
+	env := providers.Environment{Now: time.Now, Log: slog.New(slog.DiscardHandler)}
+	cache := directory.NewCache(s, map[providers.Kind]providers.Factory{providers.KindOIDC: factory}, env, nil)
+	if err := cache.Reload(t.Context()); err != nil {
+		t.Fatalf("load the directory: %v", err)
+	}
+	return cache.Current()
 }
 
 func TestAnEventOlderThanItsSourceAllowsIsNotProcessed(t *testing.T) {
@@ -259,14 +326,15 @@ func TestAnEventOlderThanItsSourceAllowsIsNotProcessed(t *testing.T) {
 		"old, and tried before":    {2 * time.Hour, time.Hour, func(e *event) { e.parked = &store.Parked{Attempts: 1} }, false},
 		"old, and never tried yet": {2 * time.Hour, time.Hour, func(e *event) { e.parked = &store.Parked{} }, true},
 	} {
-		src := &Source{Source: providers.Source{Tenant: ruleTenant, Name: "s", Kind: providers.KindOIDC, MaxEventAge: c.most}, Provider: accepting{}}
-		dir := &Directory{tenants: map[string]*Tenant{ruleTenant: {ID: ruleTenant, sources: map[string]*Source{"s": src}}}}
+		dir := snapshot(t, `{"issuer":"https://okta.example","max_event_age":`+strconv.FormatInt(int64(c.most), 10)+`}`)
 		e := &event{}
-		e.env = providers.Envelope{Tenant: ruleTenant, Source: "s", Shape: providers.ShapeLogin, StoredAt: storetest.Time}
+		e.env = providers.Envelope{Tenant: storetest.Acme, Source: storetest.SourceLogins, Shape: providers.ShapeLogin, StoredAt: storetest.Time}
+		e.address.Action = record.ActionCreate
 		c.change(e)
 		w := &Worker{now: func() time.Time { return storetest.Time.Add(c.age) }}
 		w.verify(t.Context(), dir, e)
-		if got := e.rejection != nil && e.rejection.Reason == "event_too_old"; got != c.refused {
+		r := e.rejection()
+		if got := r != nil && r.Reason == "event_too_old"; got != c.refused {
 			t.Errorf("%s: the event is refused for its age: %v, wanted %v", name, got, c.refused)
 		}
 	}
@@ -275,10 +343,10 @@ func TestAnEventOlderThanItsSourceAllowsIsNotProcessed(t *testing.T) {
 // A shelf is a broker that holds one dead letter under every sequence.
 type shelf struct {
 	Broker
-	letter Stored
+	letter record.Stored
 }
 
-func (s shelf) DeadLetter(context.Context, uint64) (Stored, error) { return s.letter, nil }
+func (s shelf) DeadLetter(context.Context, uint64) (record.Stored, error) { return s.letter, nil }
 
 func TestAnOrderBringsBackItsTenantsOpenDeadLettersAlone(t *testing.T) {
 	t.Parallel()
@@ -286,66 +354,32 @@ func TestAnOrderBringsBackItsTenantsOpenDeadLettersAlone(t *testing.T) {
 	forged := letter(t, v)
 	forged.Data = forged.Data[1:]
 	for name, c := range map[string]struct {
-		letter Stored
+		letter record.Stored
 		tenant string
 		state  string
 		want   int
 	}{
-		"open":             {letter(t, v), ruleTenant, "", 1},
-		"replayed":         {letter(t, v), ruleTenant, store.DeadLetterReplayed, 0},
-		"discarded":        {letter(t, v), ruleTenant, store.DeadLetterDiscarded, 0},
+		"open":             {letter(t, v), senderTenant, "", 1},
+		"replayed":         {letter(t, v), senderTenant, store.DeadLetterReplayed, 0},
+		"discarded":        {letter(t, v), senderTenant, store.DeadLetterDiscarded, 0},
 		"another tenant's": {letter(t, v), storetest.Globex, "", 0},
 		"of no tenant":     {letter(t, v), "", "", 0},
-		"forged":           {forged, ruleTenant, "", 0},
+		"forged":           {forged, senderTenant, "", 0},
 	} {
 		s := storetest.Open(t, store.SQLite)
 		if c.state != "" {
-			row := store.DeadLetter{Sequence: 1, Tenant: ruleTenant, Source: "okta", EventID: "e1", State: c.state, CreatedAt: storetest.Time, UpdatedAt: storetest.Time}
+			row := store.DeadLetter{Sequence: 1, Tenant: senderTenant, Source: "okta", EventID: "e1", State: c.state, CreatedAt: storetest.Time, UpdatedAt: storetest.Time}
 			if err := s.UpsertDeadLetters(t.Context(), []store.DeadLetter{row}); err != nil {
 				t.Fatalf("%s: note the state of the dead letter: %v", name, err)
 			}
 		}
-		w := &Worker{cfg: Config{Vault: v, Broker: shelf{letter: c.letter}}, store: s, log: slog.New(slog.DiscardHandler), now: func() time.Time { return storetest.Time }}
-		for _, action := range []string{OrderReplay, OrderDiscard} {
-			if events, _ := w.gather(t.Context(), c.tenant, Order{Action: action, Sequences: []uint64{1}}, Operator{Said: "ann"}); len(events) != c.want {
+		w := &Worker{cfg: Config{Sealer: v, Broker: shelf{letter: c.letter}}, store: s, log: slog.New(slog.DiscardHandler), now: func() time.Time { return storetest.Time }}
+		for _, action := range []string{record.OrderReplay, record.OrderDiscard} {
+			if events, _ := w.gather(t.Context(), c.tenant, record.Order{Action: action, Sequences: []uint64{1}}, record.Operator{Said: "ann"}); len(events) != c.want {
 				t.Errorf("%s: an order to %s takes up %d dead letters, wanted %d", name, action, len(events), c.want)
 			}
 		}
 	}
-}
-
-func TestACredentialIsBelievedForAsLongAsTheStoreIsFollowed(t *testing.T) {
-	t.Parallel()
-	s := storetest.Open(t, store.SQLite)
-	storetest.Seed(t, s)
-	row := store.Credential{ID: "aaaaaaaaaaaaaaaa", Tenant: storetest.Acme, Name: "hr", SecretHash: make([]byte, 32), CreatedAt: storetest.Time}
-	if err := s.CreateCredential(t.Context(), row, "test"); err != nil {
-		t.Fatalf("make a credential: %v", err)
-	}
-	now := storetest.Time
-	follow := func() *Credentials {
-		c := NewCredentials(s, func() time.Time { return now }, slog.New(slog.DiscardHandler))
-		c.refresh(t.Context())
-		return c
-	}
-	looks, looksNoMore := follow(), follow()
-	revoked := func(c *Credentials, want bool, when string) {
-		t.Helper()
-		got, err := c.Credential(t.Context(), row.ID)
-		if err != nil || got.RevokedAt.IsZero() == want {
-			t.Errorf("%s the credential is known as revoked: %v, wanted %v: %v", when, !got.RevokedAt.IsZero(), want, err)
-		}
-	}
-	revoked(looks, false, "at first")
-	revoked(looksNoMore, false, "at first")
-	if err := s.RevokeCredential(t.Context(), row.ID, "test", storetest.Time); err != nil {
-		t.Fatalf("revoke it: %v", err)
-	}
-	revoked(looks, false, "until the store is looked at again,")
-	looks.refresh(t.Context())
-	revoked(looks, true, "after a look")
-	now = now.Add(credentialsStale)
-	revoked(looksNoMore, true, "after too long without a look")
 }
 
 // ledger is a store with one row, of the event e1 that the message with sequence 1 brought.
@@ -355,7 +389,7 @@ func ledger(t *testing.T) *store.Store {
 	storetest.Seed(t, s)
 	u := storetest.User(storetest.Acme, 1)
 	row := storetest.Event(u, "e1")
-	row.Source, row.Origin = storetest.SourceLogins, stored(1).key()
+	row.Source, row.Origin = storetest.SourceLogins, stored(1).String()
 	err := s.Batch(t.Context(), func(ctx context.Context, tx *store.Tx) error {
 		return tx.Write(ctx, store.Write{Users: []store.User{u}, Events: []store.Event{row}})
 	})
@@ -365,13 +399,13 @@ func ledger(t *testing.T) *store.Store {
 	return s
 }
 
-func stored(sequence uint64) origin {
-	return origin{stream: "IDPSYNC_EVENTS", created: storetest.Time, sequence: sequence}
+func stored(sequence uint64) record.Origin {
+	return record.Origin{Stream: "IDPSYNC_EVENTS", Created: storetest.Time, Sequence: sequence}
 }
 
 // redelivered is the event e1 as it comes in a message that was delivered before.
 func redelivered(sequence uint64) *event {
-	e := &event{message: delivery{delivered: 2}, origin: stored(sequence)}
+	e := &event{message: message{origin: stored(sequence), transport: transport{delivery: delivery{delivered: 2}}}}
 	e.env = providers.Envelope{Tenant: storetest.Acme, Source: storetest.SourceLogins, EventID: "e1", Shape: providers.ShapeLogin}
 	return e
 }
@@ -381,14 +415,14 @@ func TestARefusedMessageRecallsItsOwnEffectAlone(t *testing.T) {
 	s := ledger(t)
 	for _, sequence := range []uint64{1, 2} {
 		refused, waits := redelivered(sequence), redelivered(sequence)
-		refused.rejection = reject(CodeUnauthenticated, "revoked", "No.")
-		waits.wait = &wait{reason: "issuer"}
+		refused.reject(record.Reject(record.CodeUnauthenticated, "revoked", "No."))
+		waits.wait("issuer", nil)
 		w := &Worker{store: s}
 		if err := w.recall(t.Context(), []*event{refused, waits}); err != nil {
 			t.Fatalf("look for earlier effects: %v", err)
 		}
 		for name, e := range map[string]*event{"refused": refused, "waiting": waits} {
-			if got, want := e.answer != nil, sequence == 1; got != want || got != (e.rejection == nil && e.wait == nil) {
+			if got, want := e.repeated(), sequence == 1; got != want {
 				t.Errorf("the %s message %d gets the answer of message 1: %v, wanted %v", name, sequence, got, want)
 			}
 		}
@@ -400,122 +434,12 @@ func TestAFormerIdIsKeptForItsOwnMessageAlone(t *testing.T) {
 	s := ledger(t)
 	for sequence, want := range map[uint64]string{1: "e1", 2: "new"} {
 		e := redelivered(sequence)
-		e.env.EventID, e.former = "new", "e1"
+		e.message.env.EventID, e.message.former = "new", "e1"
 		if err := (&Worker{store: s}).keepFormerIDs(t.Context(), formerlyNamed([]*event{e})); err != nil {
 			t.Fatalf("look for former ids: %v", err)
 		}
 		if e.env.EventID != want {
 			t.Errorf("message %d is the event %q, wanted %q", sequence, e.env.EventID, want)
-		}
-	}
-}
-
-func TestWhoGaveAnOrder(t *testing.T) {
-	t.Parallel()
-	const order = `{"action":"replay","sequences":[1],"campaign":"c","who":"bob","why":"w"}`
-	for vouches, want := range map[bool]Operator{true: {Vouched: "alice", Said: "bob"}, false: {Said: "bob"}} {
-		_, tenant, by, err := readOrder(ReplaySubject(ruleTenant, "alice"), []byte(order), vouches)
-		if err != nil || by != want || tenant != ruleTenant {
-			t.Errorf("where the broker vouches: %v, the order is that of %+v for tenant %s: %v; wanted %+v", vouches, by, tenant, err, want)
-		}
-	}
-}
-
-// An asked authorizer keeps what it was asked, and answers with its decision.
-type asked struct {
-	decision Decision
-	request  AuthorizationRequest
-}
-
-func (a *asked) Authorize(_ context.Context, r AuthorizationRequest) Decision {
-	a.request = r
-	return a.decision
-}
-
-func TestWhatThePoliciesAreAskedAndWhatBecomesOfTheirAnswer(t *testing.T) {
-	t.Parallel()
-	role := store.Role{TenantID: ruleTenant, ID: "r1", Name: "user"}
-	allow := Decision{Allow: true}
-	some := Decision{Allow: true, Denied: []DeniedGrant{{Role: "user"}}}
-	for name, c := range map[string]struct {
-		decision Decision
-		outcome  Outcome
-		drop     bool
-		refused  string // reason
-		granted  int
-		linking  bool
-	}{
-		"created":                       {allow, OutcomeCreated, false, "", 1, false},
-		"linked":                        {allow, OutcomeLinked, false, "", 0, true},
-		"denied":                        {Decision{}, OutcomeCreated, false, "policy", 0, false},
-		"denied, a source that drops":   {Decision{}, OutcomeCreated, true, "policy", 0, false},
-		"in error":                      {Decision{PolicyError: true}, OutcomeCreated, true, "policy_error", 0, false},
-		"a role denied":                 {some, OutcomeCreated, false, "policy", 0, false},
-		"a role denied, a source drops": {some, OutcomeCreated, true, "", 0, false},
-		"a link denied":                 {Decision{}, OutcomeLinked, false, "policy", 0, true},
-	} {
-		r := newRuled()
-		r.tenant.rolesByName = map[string]store.Role{"user": role}
-		if c.drop {
-			r.source.OnDeniedRole = "drop"
-		}
-		r.draft.roles = []store.Role{role}
-		e := &event{tenant: &r.tenant, source: &r.source, request: r.request, user: r.draft}
-		res := resolution{outcome: c.outcome}
-		if c.outcome == OutcomeLinked {
-			res.user = &r.user
-		}
-		policies := &asked{decision: c.decision}
-		w := &Worker{authorizer: policies, log: slog.New(slog.DiscardHandler)}
-		g, _, refusal := w.authorize(t.Context(), e, res, storetest.Time)
-		got := ""
-		if refusal != nil {
-			got = refusal.Reason
-		}
-		if got != c.refused || len(g.roles) != c.granted {
-			t.Errorf("%s: refused for %q with %d roles granted, wanted %q and %d", name, got, len(g.roles), c.refused, c.granted)
-		}
-		if q := policies.request; q.Linking != c.linking || q.Existing != c.linking || (len(q.UserRoles) > 0) != c.linking || (len(q.Roles) > 0) == c.linking {
-			t.Errorf("%s: the policies hear of a link: %v, of a user who exists: %v, of %d roles of the user and %d to grant; wanted a link: %v",
-				name, q.Linking, q.Existing, len(q.UserRoles), len(q.Roles), c.linking)
-		}
-	}
-}
-
-func TestWeakHashesAreRefused(t *testing.T) {
-	t.Parallel()
-	const crypt = "$abcdefghijklmnopqrstuuabcdefghijklmnopqrstuvwxyzABCDE"
-	for _, c := range []struct {
-		cost    int
-		accepts bool // the deployment takes weak hashes
-		want    int  // faults
-	}{{10, false, 0}, {9, false, 1}, {9, true, 0}, {3, true, 1}} {
-		request := providers.CreateUser{
-			Shape: providers.ShapeTenant, AuthProvider: "local", PasswordHash: providers.Secret("$2b$" + strings.Repeat("0", 2-len(strconv.Itoa(c.cost))) + strconv.Itoa(c.cost) + crypt),
-		}
-		var d draft
-		if got := (&Worker{cfg: Config{WeakHashes: c.accepts}}).checkPassword(&providers.Envelope{}, &request, &d); len(got) != c.want {
-			t.Errorf("a bcrypt hash of cost %d, weak ones taken: %v: the faults are %v, wanted %d", c.cost, c.accepts, got, c.want)
-		}
-	}
-}
-
-func TestAUserWhoWaitsIsTakenByTheRulesToo(t *testing.T) {
-	t.Parallel()
-	for name, c := range map[string]struct {
-		change func(*ruled)
-		want   Outcome
-	}{
-		"all holds":                  {func(*ruled) {}, OutcomeLinked},
-		"of another mailbox":         {func(r *ruled) { r.user.Email = "Bo\u017f\u017f@acme.example" }, OutcomeCreated},
-		"role not of the source":     {func(r *ruled) { r.user.Roles = []string{"admin"} }, OutcomeCreated},
-		"of sources of another kind": {func(r *ruled) { r.user.AuthProvider = "saml" }, OutcomeCreated},
-	} {
-		r := newRuled()
-		c.change(r)
-		got, refusal := resolve(&r.tenant, &r.source, &r.request, &r.draft, store.Found{Waiting: &r.user})
-		if refusal != nil || got.outcome != c.want {
-			t.Errorf("%s: the login ends as %q, refusal %v; wanted %q", name, got.outcome, refusal, c.want)
 		}
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/idpsync/idpsync/providers/oidc/issuer"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
 
@@ -30,7 +30,7 @@ func TestAThousandUnknownKeysAskTheIssuerAHandfulOfTimes(t *testing.T) {
 		return len(d.Results.All()) == 1000
 	})
 	for _, r := range d.AllResults() {
-		if r.Code != worker.CodeUnauthenticated || r.Reason != "unknown_key" {
+		if r.Code != record.CodeUnauthenticated || r.Reason != "unknown_key" {
 			t.Fatalf("%s: %s", r.EventID, r.Data)
 		}
 	}
@@ -94,10 +94,10 @@ func TestEventThatWaitedLongerThanItMayBecomesADeadLetter(t *testing.T) {
 	d.Clock.Advance(59 * time.Minute)
 	d.Clock.Advance(2 * time.Minute)
 	r, letter := d.Await("e1"), d.AwaitLetter("e1")
-	if r.Code != worker.CodeUnavailable || r.Status != 503 || r.Reason != "issuer_unreachable" {
+	if r.Code != record.CodeUnavailable || r.Status != 503 || r.Reason != "issuer_unreachable" {
 		t.Errorf("%d %s", r.Status, r.Data)
 	}
-	if letter.Code != worker.CodeUnavailable || letter.Header.Get(worker.DeadLetterClass) != "transient" {
+	if letter.Code != record.CodeUnavailable || letter.Header.Get(record.DeadLetterClass) != "transient" {
 		t.Errorf("%+v", letter.Header)
 	}
 	d.Settle()

@@ -3,50 +3,92 @@ package worker
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
-// maxClaim bounds the parked events in hand, each of which may be as large as the broker lets it be.
-const maxClaim = 100
-
-// parkLease is how long a claimed event belongs to a worker; a worker that dies frees its claims by it.
-const parkLease = 2 * time.Minute
+// park moves events that must wait into the store, so that they occupy neither the consumer nor its delivery count.
+// Those whose wait is short stay with the broker, unless they have been there before. One that has waited for longer than it
+// may is rejected.
+func (w *Worker) park(ctx context.Context, endings []*ending) {
+	var fresh, back []store.Parked
+	var parked []*ending
+	for _, e := range endings {
+		v := e.waiting()
+		if v == nil || e.reply != nil || e.replay != nil || e.staysWithBroker() {
+			continue
+		}
+		row, err := w.parkedRow(e.event)
+		if err != nil {
+			e.failed = err
+			w.log.Error("event could not be parked; it stays where it is", "stream_seq", e.origin.Sequence, "error", err)
+			continue
+		}
+		if w.now().Sub(row.FirstFailed) >= w.budget(e.event) {
+			r := record.Reject(record.CodeUnavailable, v.reason, "What is needed to decide the event stayed out of reach for longer than it may wait.")
+			r.Hint = "Bring the source back, then replay."
+			r.Cause = v.cause
+			e.reject(r)
+			continue
+		}
+		row.NotBefore = w.now().Add(backoff(row.Attempts, v.after))
+		parked = append(parked, e)
+		if e.parked != nil {
+			back = append(back, row)
+		} else {
+			fresh = append(fresh, row)
+		}
+	}
+	var err error
+	if len(fresh) > 0 {
+		err = w.store.Park(ctx, fresh)
+		w.metrics.Parked(len(fresh))
+	}
+	if len(back) > 0 {
+		err = errors.Join(err, w.store.Repark(ctx, back))
+	}
+	if err != nil {
+		w.log.Warn("events could not be parked; they stay where they are", "count", len(parked), "error", err)
+		for _, e := range parked {
+			e.failed = err
+		}
+	}
+}
 
 // parkedRow is the row that keeps an event exactly as the broker had it.
 // Headers and body are sealed: they hold tokens, credentials and perhaps passwords, and a database is copied about.
 func (w *Worker) parkedRow(e *event) (store.Parked, error) {
+	reason := e.waiting().reason
 	if e.parked != nil {
 		row := *e.parked
 		row.Attempts++
-		row.Reason = e.wait.reason
+		row.Reason = reason
 		return row, nil
 	}
-	headers, err := w.cfg.Vault.Seal(marshal(e.header))
+	headers, err := w.cfg.Sealer.Seal(record.Marshal(e.header))
 	if err != nil {
 		return store.Parked{}, fmt.Errorf("seal the headers of an event to park: %w", err)
 	}
-	payload, err := w.cfg.Vault.Seal(e.raw)
+	payload, err := w.cfg.Sealer.Seal(e.body)
 	if err != nil {
 		return store.Parked{}, fmt.Errorf("seal an event to park: %w", err)
 	}
 	return store.Parked{
-		Key: e.origin.key(), Tenant: e.env.Tenant, Source: e.env.Source, Subject: e.subject, Headers: headers, Payload: payload,
-		EventID: e.env.EventID, StoredAt: e.env.StoredAt, Sequence: e.origin.sequence, Attempts: 1, FirstFailed: w.now(), Reason: e.wait.reason,
+		Key: e.origin.String(), Tenant: e.env.Tenant, Source: e.env.Source, Subject: e.subject, Headers: headers, Payload: payload,
+		EventID: e.env.EventID, StoredAt: e.env.StoredAt, Sequence: e.origin.Sequence, Attempts: 1, FirstFailed: w.now(), Reason: reason,
 	}, nil
 }
 
 // openParked makes a parked row the event that it was.
 func (w *Worker) openParked(row store.Parked) (*event, error) {
-	e := &event{parked: &row, subject: row.Subject}
-	e.env = providers.Envelope{Door: providers.DoorStream, StoredAt: row.StoredAt, EventID: row.EventID}
-	e.origin = originOf(row.Key)
-	headers, err := w.cfg.Vault.Open(row.Headers)
+	e := storedEvent(row.Subject, record.ParseOrigin(row.Key), row.StoredAt)
+	e.parked = &row
+	headers, err := w.cfg.Sealer.Open(row.Headers)
 	if err != nil {
 		return nil, err
 	}
@@ -54,75 +96,13 @@ func (w *Worker) openParked(row store.Parked) (*event, error) {
 	if err := json.Unmarshal(headers, &header); err != nil {
 		return nil, err
 	}
-	payload, err := w.cfg.Vault.Open(row.Payload)
+	payload, err := w.cfg.Sealer.Open(row.Payload)
 	if err != nil {
 		return nil, err
 	}
 	e.open(header, payload)
 	e.env.EventID, e.former = row.EventID, "" // what it was parked under, whatever its headers would name today
 	return e, nil
-}
-
-func originOf(key string) origin {
-	parts := strings.Split(key, "/")
-	if len(parts) != 3 {
-		return origin{stream: key}
-	}
-	created, _ := strconv.ParseInt(parts[1], 10, 64)
-	sequence, _ := strconv.ParseUint(parts[2], 10, 64)
-	return origin{stream: parts[0], created: time.Unix(created, 0).UTC(), sequence: sequence}
-}
-
-// relay brings parked events back when they are due, until ctx ends; those under way end with hard.
-func (w *Worker) relay(ctx, hard context.Context) {
-	tick := time.NewTicker(w.cfg.RelayInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		for w.relayOnce(ctx, hard) == min(w.cfg.Batch, maxClaim) {
-			if ctx.Err() != nil {
-				return
-			}
-		}
-	}
-}
-
-func (w *Worker) relayOnce(ctx, hard context.Context) int {
-	if w.breaker.open() {
-		return 0
-	}
-	rows, err := w.store.ClaimParked(ctx, w.cfg.Name, min(w.cfg.Batch, maxClaim), w.now(), parkLease)
-	if err != nil {
-		if ctx.Err() == nil {
-			w.log.Warn("parked events could not be read", "error", err)
-		}
-		return 0
-	}
-	events := make([]*event, 0, len(rows))
-	for _, row := range rows {
-		e, err := w.openParked(row)
-		if err != nil {
-			w.log.Error("parked event unreadable; it stays", "id", row.ID, "error", err)
-			continue
-		}
-		e.due = w.now()
-		events = append(events, e)
-	}
-	if len(events) == 0 {
-		return len(rows)
-	}
-	together, alone := w.screen(hard, events)
-	if len(together) > 0 {
-		w.process(hard, together)
-	}
-	for _, e := range alone {
-		w.processAlone(hard, e)
-	}
-	return len(rows)
 }
 
 // budget is how long an event may wait in all.

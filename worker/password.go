@@ -1,111 +1,54 @@
 package worker
 
-import (
-	"strings"
-	"unicode/utf8"
+import "github.com/idpsync/idpsync/worker/record"
 
-	"github.com/idpsync/idpsync/providers"
-)
+// Hashing happens between preparing and committing, on goroutines of its own: a batch of logins never waits for a
+// password, and no more than a few hashes hold their memory at a time. Events with a password to hash leave their batch,
+// and each is committed and delivered by itself.
 
-// Lengths of a password, in characters. There is no rule of composition (NIST SP 800-63B section 5.1.1.2).
-const (
-	minPassword = 8
-	maxPassword = 256
-)
-
-// sealedPrefix begins a password or hash that only this deployment's seal key opens.
-const sealedPrefix = "sealed:"
-
-// checkPassword checks the password of a request and puts it into the draft: the plain one, still to be hashed, or the
-// imported hash. In the tenant shape a local user needs exactly one of the two, and other users none. The organization
-// shape has neither.
-//
-// What a broker would store must not hold a password in the clear, unless the worker is configured to accept it.
-func (w *Worker) checkPassword(env *providers.Envelope, req *providers.CreateUser, d *draft) []providers.Fault {
-	plain, imported := req.Password, req.PasswordHash
-	var faults []providers.Fault
-	fault := func(field, code, message string) {
-		faults = append(faults, providers.Fault{Field: field, Code: code, Message: message})
-	}
-	switch req.AuthProvider {
-	case "local":
-		if req.Shape != providers.ShapeTenant {
-			return nil
+// divert hands the events that have a password to hash to the hashing goroutines and returns the others. When these have
+// more than they can take, a caller is told that the worker is busy, and a stored command waits.
+func (w *Worker) divert(events []*event) []*event {
+	var rest []*event
+	for i, e := range events {
+		// An order waits for its events, below the lanes; and one that is processed alone must not stand in a queue, where
+		// its marker would point at it for what others do.
+		if e.replay != nil || e.alone {
+			e.hashPassword()
 		}
-		switch {
-		case plain == "" && imported == "":
-			fault("password", "required", "A local user needs a password or a password_hash.")
-		case plain != "" && imported != "":
-			fault("password_hash", "not_allowed", "Send either password or password_hash.")
+		if e.decided() || e.request.Draft.Password == "" {
+			if rest != nil {
+				rest = append(rest, e)
+			}
+			continue
 		}
-	case "oidc", "saml":
-		if plain != "" {
-			fault("password", "not_allowed", "Only local users have a password.")
+		if rest == nil {
+			rest = append(make([]*event, 0, len(events)), events[:i]...)
 		}
-		if imported != "" {
-			fault("password_hash", "not_allowed", "Only local users have a password.")
+		select {
+		case w.hashing <- e:
+			continue
+		default:
 		}
-	default: // a fault of its own
-		return nil
-	}
-	if len(faults) > 0 {
-		return faults
-	}
-	if plain != "" && env.Door == providers.DoorStream && !w.cfg.DurablePasswords && !sealed(plain) {
-		fault("password", "not_allowed", "The broker stores this command, so its password must not be in the clear: seal it with idpsync seal, or send the command by HTTP or request-reply.")
-		return faults
-	}
-	plain, err := w.unseal(plain)
-	if err != nil {
-		fault("password", "invalid", err.Error())
-		return faults
-	}
-	imported, err = w.unseal(imported)
-	if err != nil {
-		fault("password_hash", "invalid", err.Error())
-		return faults
-	}
-	if plain != "" {
-		switch n := utf8.RuneCountInString(plain.Reveal()); {
-		case !utf8.ValidString(plain.Reveal()):
-			fault("password", "invalid", "The password is not valid UTF-8.")
-		case n < minPassword:
-			fault("password", "invalid", "The password is shorter than 8 characters.")
-		case n > maxPassword:
-			fault("password", "too_long", "The password is longer than 256 characters.")
+		if e.reply != nil {
+			e.reject(record.Reject(record.CodeBusy, "hashing_busy", "The worker has more passwords to hash than it can take; try again later."))
+		} else {
+			e.wait("hashing_busy", nil)
 		}
+		rest = append(rest, e)
 	}
-	if imported != "" {
-		err := checkPasswordHash(imported.Reveal())
-		if err == nil && !w.cfg.WeakHashes {
-			err = checkHashStrength(imported.Reveal())
-		}
-		if err != nil {
-			fault("password_hash", "invalid", "The password hash "+err.Error()+".")
-		}
+	if rest == nil {
+		return events
 	}
-	d.password, d.passwordHash = plain, imported.Reveal()
-	return faults
+	return rest
 }
 
-func sealed(s providers.Secret) bool { return strings.HasPrefix(s.Reveal(), sealedPrefix) }
-
-// unsealError says why a sealed value could not be opened; it repeats nothing of the value.
-type unsealError string
-
-func (e unsealError) Error() string { return string(e) }
-
-// unseal opens a sealed value and returns any other as it is.
-func (w *Worker) unseal(s providers.Secret) (providers.Secret, error) {
-	if !sealed(s) {
-		return s, nil
+// hashPassword replaces the password of an event by its hash, if it has one.
+func (e *event) hashPassword() {
+	if e.decided() {
+		return
 	}
-	if w.cfg.Unseal == nil {
-		return "", unsealError("The value is sealed, and this deployment has no seal key.")
+	if hash, ok := e.request.HashPassword(); ok {
+		e.hash = hash
 	}
-	opened, err := w.cfg.Unseal(s.Reveal())
-	if err != nil || len(opened) == 0 {
-		return "", unsealError("The sealed value cannot be opened; seal it again with the public key that idpsync seal uses here.")
-	}
-	return providers.Secret(opened), nil
 }

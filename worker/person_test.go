@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/idpsync/idpsync/providers"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
 
@@ -97,7 +97,7 @@ func with(body map[string]any, changes map[string]any) map[string]any {
 }
 
 // want compares a result with an outcome.
-func (s *scene) want(r workertest.Record, status int, outcome worker.Outcome) {
+func (s *scene) want(r workertest.Record, status int, outcome record.Outcome) {
 	s.Helper()
 	if r.Status != status || r.Outcome != outcome {
 		s.Errorf("wanted %d %s, got %d %s %s", status, outcome, r.Status, r.Outcome, r.Data)
@@ -119,20 +119,20 @@ func (s *scene) wantApart(r workertest.Record, field string) {
 // wantUnverified expects that a first login is refused because it does not prove its address.
 func (s *scene) wantUnverified(r workertest.Record) {
 	s.Helper()
-	s.want(r, 403, worker.OutcomeRejected)
-	if r.Code != worker.CodeUnverifiedEmail {
+	s.want(r, 403, record.OutcomeRejected)
+	if r.Code != record.CodeUnverifiedEmail {
 		s.Errorf("got code %s, wanted unverified_email: %s", r.Code, r.Data)
 	}
 }
 
 func (s *scene) wantExists(r workertest.Record, field, reason string) {
 	s.Helper()
-	s.want(r, 409, worker.OutcomeRejected)
-	if r.Code != worker.CodeUserExists || r.Reason != reason || detail(r, "field") != field {
+	s.want(r, 409, record.OutcomeRejected)
+	if r.Code != record.CodeUserExists || r.Reason != reason || detail(r, "field") != field {
 		s.Errorf("got %s (%s) of %v, wanted user_exists (%s) of %s: %s", r.Code, r.Reason, detail(r, "field"), reason, field, r.Data)
 		return
 	}
-	if letter := s.d.AwaitLetter(r.EventID); letter.Code != worker.CodeUserExists {
+	if letter := s.d.AwaitLetter(r.EventID); letter.Code != record.CodeUserExists {
 		s.Errorf("dead letter: %+v", letter.Header)
 	}
 }
@@ -140,12 +140,12 @@ func (s *scene) wantExists(r workertest.Record, field, reason string) {
 // wantRepeated expects that an event names a user who is there, which is nobody's fault.
 func (s *scene) wantRepeated(r workertest.Record, field string) {
 	s.Helper()
-	s.want(r, 409, worker.OutcomeRejected)
-	if r.Code != worker.CodeUserExists || detail(r, "field") != field {
+	s.want(r, 409, record.OutcomeRejected)
+	if r.Code != record.CodeUserExists || detail(r, "field") != field {
 		s.Errorf("not a repeat of %s: %s", field, r.Data)
 	}
 	s.d.Drained()
-	if letters := s.d.Letters.Of(r.EventID); len(letters) != 0 || r.Header.Get(worker.HeaderDeadLetter) != "" {
+	if letters := s.d.Letters.Of(r.EventID); len(letters) != 0 || r.Header.Get(record.HeaderDeadLetter) != "" {
 		s.Errorf("an ordinary repeat has a dead letter: %+v", letters)
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
@@ -41,12 +42,12 @@ func TestProviderThatFailsInAnUnforeseenWayFailsOneEvent(t *testing.T) {
 			}
 			p.Run()
 			for i := range each {
-				wantRejected(t, d, fmt.Sprintf("poison%d", i), worker.CodeInternal, "panic")
+				wantRejected(t, d, fmt.Sprintf("poison%d", i), record.CodeInternal, "panic")
 				if r := d.Await(fmt.Sprintf("innocent%d", i)); r.Status != 201 {
 					t.Errorf("%s", r.Data)
 				}
 			}
-			if class := d.AwaitLetter("poison0").Header.Get(worker.DeadLetterClass); class != "crash" {
+			if class := d.AwaitLetter("poison0").Header.Get(record.DeadLetterClass); class != "crash" {
 				t.Errorf("class %s", class)
 			}
 			if letters := d.AllLetters(); len(letters) != each {
@@ -100,11 +101,11 @@ func TestEventThatKillsItsProcessIsFoundAndTheInnocentsAreUntouched(t *testing.T
 		d.RunUntilKilled("second", "killer", lease) // alone in its hands
 		rows, err := d.Store.InFlight(d.Ctx, "second")
 		if err != nil || len(rows) != 1 || rows[0].EventID != "killer" {
-			t.Errorf("breadcrumbs of the second: %+v, %v", rows, err)
+			t.Errorf("markers of the second: %+v, %v", rows, err)
 		}
-		d.Start(func(c *worker.Config) { c.Crumbs, c.AckWait = d.Crumbs(), lease })
-		wantRejected(t, d, "killer", worker.CodeInternal, "crashed_worker")
-		if class := d.AwaitLetter("killer").Header.Get(worker.DeadLetterClass); class != "crash" {
+		d.Start(func(c *worker.Config) { c.Slots, c.AckWait = d.Slots(), lease })
+		wantRejected(t, d, "killer", record.CodeInternal, "crashed_worker")
+		if class := d.AwaitLetter("killer").Header.Get(record.DeadLetterClass); class != "crash" {
 			t.Errorf("class %s", class)
 		}
 		for i := range innocents {
@@ -115,7 +116,7 @@ func TestEventThatKillsItsProcessIsFoundAndTheInnocentsAreUntouched(t *testing.T
 		if letters := d.AllLetters(); len(letters) != 1 {
 			t.Errorf("%d dead letters", len(letters))
 		}
-		d.Eventually("for the breadcrumbs to be swept", func() bool { return d.Counts().InFlight == 0 })
+		d.Eventually("for the in-flight markers to be cleared", func() bool { return d.Counts().InFlight == 0 })
 	})
 }
 
@@ -137,13 +138,13 @@ func TestEventThatWasAloneInTheHandsOfADeadWorkerIsTheCulprit(t *testing.T) {
 			t.Fatal(err)
 		}
 		d.Start()
-		wantRejected(t, d, "e2", worker.CodeInternal, "crashed_worker")
+		wantRejected(t, d, "e2", record.CodeInternal, "crashed_worker")
 		for _, id := range []string{"e0", "e1", "e3", "e4"} {
 			if r := d.Await(id); r.Status != 201 {
 				t.Errorf("%s: %s", id, r.Data)
 			}
 		}
-		d.Eventually("for the breadcrumb to be swept", func() bool { return d.Counts().InFlight == 0 })
+		d.Eventually("for the in-flight markers to be cleared", func() bool { return d.Counts().InFlight == 0 })
 	})
 }
 
@@ -168,7 +169,7 @@ func TestEventDeliveredOftenIsProcessedAloneAndCreates(t *testing.T) {
 	if batches := p.Metrics.Batches("prepare"); !slices.Equal(batches, []int{1, 1}) {
 		t.Errorf("%v", batches)
 	}
-	d.Eventually("for the breadcrumbs to be swept", func() bool { return d.Counts().InFlight == 0 })
+	d.Eventually("for the in-flight markers to be cleared", func() bool { return d.Counts().InFlight == 0 })
 }
 
 func TestWorkerThatIsOutOfTimeAccusesNobody(t *testing.T) {
@@ -231,8 +232,8 @@ func TestDrainIsBoundedForParkedEventsToo(t *testing.T) {
 	}
 }
 
-// The database is away just when the breadcrumbs of an event are removed that is decided and gone.
-func TestBreadcrumbsThatCouldNotBeRemovedAreSweptLater(t *testing.T) {
+// The database is away just when the markers of an event are removed that is decided and gone.
+func TestMarkersThatCouldNotBeClearedAreSweptLater(t *testing.T) {
 	workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
 		seq := d.Publish(okta, "e", d.Login(d.Person("p")))
 		if err := d.Store.SetInFlight(d.Ctx, store.InFlight{Worker: "?suspect", Stream: stream.StreamEvents, Sequence: seq, At: time.Now()}); err != nil {
@@ -261,7 +262,7 @@ func TestBreadcrumbsThatCouldNotBeRemovedAreSweptLater(t *testing.T) {
 		if r := d.Await("e"); r.Status != 201 {
 			t.Errorf("the login is answered %d %s; want 201", r.Status, r.Data)
 		}
-		d.Eventually("for the breadcrumbs to be swept", func() bool { return d.Counts().InFlight == 0 })
+		d.Eventually("for the in-flight markers to be cleared", func() bool { return d.Counts().InFlight == 0 })
 		if failed.Load() < 3 {
 			t.Errorf("removing failed %d times, want 3: the test shows nothing", failed.Load())
 		}

@@ -10,6 +10,10 @@ import (
 	"sync/atomic"
 
 	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/worker/directory"
+	"github.com/idpsync/idpsync/worker/poison"
+	"github.com/idpsync/idpsync/worker/record"
+	"github.com/idpsync/idpsync/worker/rules"
 )
 
 // prepareAll takes every undecided event through verification, validation and role checks, on as many goroutines as
@@ -19,8 +23,8 @@ func (w *Worker) prepareAll(ctx context.Context, events []*event) {
 	var wg sync.WaitGroup
 	var work func()
 	work = func() {
-		slot := w.crumbs.take()
-		defer w.crumbs.put(slot)
+		slot := w.guard.Slot()
+		defer slot.Release()
 		ended := true
 		defer func() {
 			if ended {
@@ -39,9 +43,9 @@ func (w *Worker) prepareAll(ctx context.Context, events []*event) {
 }
 
 // prepareIn prepares an event while its key stands in a slot.
-func (w *Worker) prepareIn(ctx context.Context, slot int64, e *event) {
-	w.crumbs.mark(slot, e)
-	defer w.crumbs.clear(slot)
+func (w *Worker) prepareIn(ctx context.Context, slot poison.Slot, e *event) {
+	slot.Set(e.origin)
+	defer slot.Clear()
 	w.prepare(ctx, e)
 }
 
@@ -55,8 +59,9 @@ func (w *Worker) prepare(ctx context.Context, e *event) {
 	defer func() {
 		if p := recover(); ended {
 			w.log.Error("panic while verifying an event", "subject", e.subject, "event_id", e.env.EventID, "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
-			e.rejection = reject(CodeInternal, "panic", "The event made its verification fail in an unforeseen way.")
-			e.rejection.Hint = "Report the stack from the worker's log; the event can be replayed after an upgrade."
+			r := record.Reject(record.CodeInternal, "panic", "The event made its verification fail in an unforeseen way.")
+			r.Hint = "Report the stack from the worker's log; the event can be replayed after an upgrade."
+			e.reject(r)
 		}
 	}()
 	w.judge(ctx, e)
@@ -67,45 +72,47 @@ func (w *Worker) prepare(ctx context.Context, e *event) {
 func (w *Worker) judge(ctx context.Context, e *event) {
 	dir := w.directories.Current()
 	w.verify(ctx, dir, e)
-	if r := cmp.Or(e.rejection, e.user.refusal); r == nil || !r.directory {
+	if r := cmp.Or(e.rejection(), e.request.Draft.Refusal); r == nil || !r.Directory {
 		return
 	}
 	// The directory may have been changed after it was read here and before the event came.
 	fresh, err := w.directories.Fresh(ctx, e.asOf())
 	if err != nil {
-		e.rejection, e.wait = nil, &wait{reason: "directory_unavailable", cause: err}
+		e.wait("directory_unavailable", err)
 		return
 	}
 	if fresh != dir {
-		e.rejection = nil
+		e.verdict = nil
 		w.verify(ctx, fresh, e)
 	}
 }
 
 // verify takes an event through verification, validation and role checks by the given directory.
-func (w *Worker) verify(ctx context.Context, dir *Directory, e *event) {
+func (w *Worker) verify(ctx context.Context, dir *directory.Directory, e *event) {
 	e.revision = dir.Revision
-	e.tenant, e.source, e.request, e.user = nil, nil, providers.CreateUser{}, draft{}
+	e.request = rules.Request{}
 	tenant := dir.Tenant(e.env.Tenant)
 	if tenant == nil {
 		w.refuseStranger(ctx, e)
 		return
 	}
 	src := tenant.Source(e.env.Source)
-	if src == nil || !carries(src.Kind, e.env.Shape) {
-		e.rejection = fromDirectory(reject(CodeUnknownSource, "", "There is no such source in this tenant for events of this kind."))
-		e.rejection.Hint = "Declare the source with idpsync apply, then replay."
+	if src == nil || !directory.Carries(src.Kind, e.env.Shape) {
+		r := fromDirectory(record.Reject(record.CodeUnknownSource, "", "There is no such source in this tenant for events of this kind."))
+		r.Hint = "Declare the source with idpsync apply, then replay."
+		e.reject(r)
 		return
 	}
-	e.tenant, e.source = tenant, src
+	e.request = rules.Request{Action: e.address.Action, Tenant: &tenant.Tenant, Source: &src.Source, Event: &e.env}
 	e.note(stepReceive, "source", true, string(src.Kind)+" source "+src.Name+" of tenant "+tenant.Name)
 	if src.Err != nil {
-		e.wait = &wait{reason: "source_misconfigured", cause: src.Err}
+		e.wait("source_misconfigured", src.Err)
 		return
 	}
-	if age := w.now().Sub(e.env.StoredAt); age > src.maxAge() && !e.env.Replayed && (e.parked == nil || e.parked.Attempts == 0) {
-		e.rejection = reject(CodeUnauthenticated, "event_too_old", "The event waited longer than its source allows before it was first processed.")
-		e.rejection.Hint = "Raise max_event_age of the source if events may wait that long; a replay is not bounded by it."
+	if age := w.now().Sub(e.env.StoredAt); age > src.MaxAge() && !e.env.Replayed && (e.parked == nil || e.parked.Attempts == 0) {
+		r := record.Reject(record.CodeUnauthenticated, "event_too_old", "The event waited longer than its source allows before it was first processed.")
+		r.Hint = "Raise max_event_age of the source if events may wait that long; a replay is not bounded by it."
+		e.reject(r)
 		return
 	}
 	req, err := src.Provider.Verify(ctx, e.env)
@@ -113,44 +120,47 @@ func (w *Worker) verify(ctx context.Context, dir *Directory, e *event) {
 		e.refuse(err)
 		return
 	}
-	e.request = req
-	if e.rejection = e.checkScope(); e.rejection != nil {
+	e.request.Asked = req
+	if r := e.checkScope(); r != nil {
+		e.reject(r)
 		return
 	}
-	d, faults := validate(src, &req)
-	faults = append(faults, w.checkPassword(&e.env, &req, &d)...)
-	e.traceData(&d, faults)
-	var refusal *Rejection
+	faults, refusal := e.request.Check(w.passwords())
+	e.traceData(faults)
 	if len(faults) > 0 {
-		refusal = invalid(faults)
-	} else if refusal = checkRoles(tenant, src, &req, &d); refusal != nil {
-		refusal = fromDirectory(refusal)
+		e.traceRoles(nil)
+	} else {
+		e.traceRoles(refusal)
 	}
-	e.traceRoles(&d, refusal)
-	e.user = d
-	if req.Identity == nil {
-		e.rejection = refusal
-		return
+	if req.Identity == nil && refusal != nil {
+		e.reject(refusal)
 	}
-	// A login is known by its identity first: what is wrong with its claims concerns only a user who has to be made of them.
-	e.user.refusal = refusal
 }
 
-// carries reports whether a source of the kind may send events of the shape.
-func carries(k providers.Kind, s providers.Shape) bool {
-	switch s {
-	case providers.ShapeLogin:
-		return k == providers.KindOIDC || k == providers.KindSAML
-	case providers.ShapeFeed:
-		return k == providers.KindFeed
-	default:
-		return k == providers.KindCommand
+// passwords is how this worker takes passwords.
+func (w *Worker) passwords() rules.Passwords {
+	return rules.Passwords{Unseal: w.cfg.Unseal, Durable: w.cfg.DurablePasswords, Weak: w.cfg.WeakHashes}
+}
+
+// refuseStranger rejects an event of a tenant that the directory does not have. Only who proves a right to know learns
+// that: a command is verified as if the tenant were there, so that an outsider finds no difference. Logins and feeds
+// come through the broker alone, whose permissions name the tenant.
+func (w *Worker) refuseStranger(ctx context.Context, e *event) {
+	if err := w.directories.VerifyStranger(ctx, e.env); err != nil {
+		e.refuse(err)
+		if r := e.rejection(); r != nil {
+			r.Directory = true
+		}
+		return
 	}
+	r := fromDirectory(record.Reject(record.CodeUnknownTenant, "", "There is no such tenant."))
+	r.Hint = "Declare the tenant with idpsync apply, then replay."
+	e.reject(r)
 }
 
 // fromDirectory marks a rejection that another directory might not make.
-func fromDirectory(r *Rejection) *Rejection {
-	r.directory = true
+func fromDirectory(r *record.Rejection) *record.Rejection {
+	r.Directory = true
 	return r
 }
 
@@ -158,39 +168,12 @@ func fromDirectory(r *Rejection) *Rejection {
 func (e *event) refuse(err error) {
 	var pe *providers.Error
 	if errors.As(err, &pe) && errors.Is(pe.Class, providers.ErrUnavailable) {
-		e.wait = &wait{reason: pe.Reason, after: pe.RetryAfter, cause: err, ready: pe.Ready, away: pe.Away}
+		e.verdict = &deferred{reason: pe.Reason, after: pe.RetryAfter, cause: err, ready: pe.Ready, away: pe.Away}
 		return
 	}
 	if pe == nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
-		e.wait = &wait{reason: "interrupted", cause: err}
+		e.wait("interrupted", err)
 		return
 	}
-	e.rejection = rejectionOf(err)
-}
-
-// rejectionOf is the one table from a provider's error classes to codes.
-func rejectionOf(err error) *Rejection {
-	var pe *providers.Error
-	if !errors.As(err, &pe) {
-		r := reject(CodeInternal, "provider", "The event could not be verified for a reason inside idpsync.")
-		r.cause = err
-		return r
-	}
-	code := CodeInternal
-	switch {
-	case errors.Is(pe.Class, providers.ErrMalformed):
-		code = CodeMalformed
-	case errors.Is(pe.Class, providers.ErrUnverified):
-		code = CodeUnauthenticated
-	case errors.Is(pe.Class, providers.ErrTenantMismatch):
-		code = CodeTenantMismatch
-	case errors.Is(pe.Class, providers.ErrUnavailable):
-		code = CodeUnavailable
-	}
-	r := reject(code, pe.Reason, pe.Message)
-	if pe.Field != "" {
-		r.Details["field"] = pe.Field
-	}
-	r.Hint, r.cause = pe.Hint, err
-	return r
+	e.reject(record.RejectionOf(err))
 }

@@ -3,7 +3,7 @@ package worker_test
 import (
 	"testing"
 
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
 
@@ -30,14 +30,14 @@ func TestTheVerificationOfOneClaimTakesNoAccountByAnother(t *testing.T) {
 			t.Errorf("the president's account has %d identities after a login with that name, want none", u.HasIdentity)
 		}
 
-		s.want(s.login(acme, "names", d.Person("eve").With(workertest.Claims{"preferred_username": "eve@acme.example"})), 201, worker.OutcomeCreated)
+		s.want(s.login(acme, "names", d.Person("eve").With(workertest.Claims{"preferred_username": "eve@acme.example"})), 201, record.OutcomeCreated)
 		if u := d.User(acme, "eve@acme.example"); u.EmailVerified {
 			t.Error("the address of preferred_username is verified by a claim that speaks of email")
 		}
 
 		honest := d.PersonAt(d.Second, "president").With(workertest.Claims{"email": nil, "email_verified": nil, "preferred_username": "president@acme.example", "preferred_username_verified": true})
 		linked := s.login(acme, "proves", honest)
-		s.want(linked, 200, worker.OutcomeLinked)
+		s.want(linked, 200, record.OutcomeLinked)
 		if linked.Body["id"] != made.Body["id"] {
 			t.Errorf("the president's login is of user %v, want %v, who was created before", linked.Body["id"], made.Body["id"])
 		}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
 
@@ -59,11 +59,11 @@ func TestARefusedPurposeIsADeadLetterWithAHint(t *testing.T) {
 		id, token := d.CredentialFor(store.Credential{Tenant: acme, Name: "hr", Purpose: "feed:workday", Grants: []string{"user"}})
 		d.PublishWith(commandSubject, "order-1", workertest.Payload(tenantUser("ada", "oidc")), bearer(token))
 		letter := d.AwaitLetter("order-1")
-		if letter.Reason != providers.ReasonCredentialPurpose || !strings.Contains(letter.Header.Get(worker.DeadLetterHint), "--for commands") {
-			t.Errorf("the dead letter has the reason %q and the hint %q, wanted credential_purpose and how to make one", letter.Reason, letter.Header.Get(worker.DeadLetterHint))
+		if letter.Reason != providers.ReasonCredentialPurpose || !strings.Contains(letter.Header.Get(record.DeadLetterHint), "--for commands") {
+			t.Errorf("the dead letter has the reason %q and the hint %q, wanted credential_purpose and how to make one", letter.Reason, letter.Header.Get(record.DeadLetterHint))
 		}
 		a, _ := p.Submit(d.Ctx, submission(token, "order-2", tenantUser("ada", "oidc")))
-		answered(t, "a command by the front door", a, 401, worker.CodeUnauthenticated)
+		answered(t, "a command by the front door", a, 401, record.CodeUnauthenticated)
 		if err := p.Stop(); err != nil {
 			t.Fatalf("stop the worker: %v", err)
 		}

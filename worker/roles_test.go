@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
 
@@ -30,7 +30,7 @@ func TestRoleClaimHasFourStates(t *testing.T) {
 	} {
 		subject := "p" + strings.Map(onlyLetters, name)
 		r := s.login(acme, "okta", d.Person(subject).With(workertest.Claims{"groups": c.claim}))
-		s.want(r, 201, worker.OutcomeCreated)
+		s.want(r, 201, record.OutcomeCreated)
 		if got := texts(r.Body["roles"]); !slices.Equal(got, c.roles) {
 			t.Errorf("%s: %v, wanted %v", name, got, c.roles)
 		}
@@ -53,8 +53,8 @@ func TestRoleClaimHasFourStates(t *testing.T) {
 		"said to be elsewhere":    {"hasgroups": true},
 	} {
 		r := s.login(acme, "okta", d.Person("p"+strings.Map(onlyLetters, name)).With(claims))
-		s.want(r, 400, worker.OutcomeRejected)
-		if fields := fieldsOf(r); r.Code != worker.CodeInvalidInput || len(fields) != 1 || !strings.HasPrefix(fields[0], "roles") {
+		s.want(r, 400, record.OutcomeRejected)
+		if fields := fieldsOf(r); r.Code != record.CodeInvalidInput || len(fields) != 1 || !strings.HasPrefix(fields[0], "roles") {
 			t.Errorf("%s: %s", name, r.Data)
 		}
 	}
@@ -103,13 +103,13 @@ func TestRolesThatCannotBeGrantedAreListedTogetherAndAlike(t *testing.T) {
 	d := workertest.New(t, workertest.Options{})
 	s := newScene(t, d)
 	r := s.login(acme, "okta", d.Person("ada").With(workertest.Claims{"groups": []string{"user", "nope", "auditor", "captain", "viewer", "pilot"}}))
-	s.want(r, 422, worker.OutcomeRejected)
-	if got := texts(detail(r, "roles")); r.Code != worker.CodeInvalidRoles || !slices.Equal(got, []string{"auditor", "captain", "nope", "pilot", "viewer"}) {
+	s.want(r, 422, record.OutcomeRejected)
+	if got := texts(detail(r, "roles")); r.Code != record.CodeInvalidRoles || !slices.Equal(got, []string{"auditor", "captain", "nope", "pilot", "viewer"}) {
 		t.Errorf("%s", r.Data)
 	}
 	answer := func(role string) string {
 		r := s.login(acme, "okta", d.Person("ada").With(workertest.Claims{"groups": []string{role}}))
-		if letter := d.AwaitLetter(r.EventID); letter.Code != worker.CodeInvalidRoles {
+		if letter := d.AwaitLetter(r.EventID); letter.Code != record.CodeInvalidRoles {
 			t.Errorf("%+v", letter.Header)
 		}
 		return strings.ReplaceAll(string(r.Data), role, "ROLE")
@@ -131,7 +131,7 @@ func TestRolesOfAUserStayAsTheyWereAtALaterLogin(t *testing.T) {
 	s := newScene(t, d)
 	s.login(acme, "okta", d.Person("ada").With(workertest.Claims{"groups": "admin"}))
 	r := s.login(acme, "okta", d.Person("ada").With(workertest.Claims{"groups": "user"}))
-	s.want(r, 200, worker.OutcomeExists)
+	s.want(r, 200, record.OutcomeExists)
 	if got := texts(r.Body["roles"]); !slices.Equal(got, []string{"admin"}) {
 		t.Errorf("%v", got)
 	}
@@ -142,11 +142,11 @@ func TestSourceThatDropsDeniedRolesGrantsTheRest(t *testing.T) {
 	d := workertest.New(t, workertest.Options{Directory: droppingDirectory})
 	s := newScene(t, d)
 	r := s.login(acme, "okta", d.Person("ada").With(workertest.Claims{"groups": []string{"nope", "user", "auditor"}}))
-	s.want(r, 201, worker.OutcomeCreated)
+	s.want(r, 201, record.OutcomeCreated)
 	if got := texts(r.Body["roles"]); !slices.Equal(got, []string{"user"}) {
 		t.Errorf("%v", got)
 	}
-	if got := r.Header.Get(worker.HeaderDroppedRoles); got != `["auditor","nope"]` {
+	if got := r.Header.Get(record.HeaderDroppedRoles); got != `["auditor","nope"]` {
 		t.Errorf("dropped: %s", got)
 	}
 }
@@ -164,7 +164,7 @@ func TestOrganizationsThatCannotBeGrantedAreListedTogetherAndAlike(t *testing.T)
 		{"organizationId": workertest.Sales, "roleId": workertest.Pilot},
 	}})
 	r := s.feed(acme, "workday", body)
-	s.want(r, 422, worker.OutcomeRejected)
+	s.want(r, 422, record.OutcomeRejected)
 	list, _ := detail(r, "organizations").([]any)
 	var fields []string
 	for _, o := range list {
@@ -174,7 +174,7 @@ func TestOrganizationsThatCannotBeGrantedAreListedTogetherAndAlike(t *testing.T)
 			t.Errorf("an entry tells more than what was asked: %v", entry)
 		}
 	}
-	if r.Code != worker.CodeInvalidOrganizations || !slices.Equal(fields, []string{"organizations[1]", "organizations[2]", "organizations[3]", "organizations[4]"}) {
+	if r.Code != record.CodeInvalidOrganizations || !slices.Equal(fields, []string{"organizations[1]", "organizations[2]", "organizations[3]", "organizations[4]"}) {
 		t.Errorf("%s", r.Data)
 	}
 	body["organizations"] = []map[string]string{
@@ -182,7 +182,7 @@ func TestOrganizationsThatCannotBeGrantedAreListedTogetherAndAlike(t *testing.T)
 		{"organizationId": workertest.Sales, "roleId": workertest.Viewer},
 		{"organizationId": workertest.Support, "roleId": workertest.Viewer},
 	}
-	s.want(s.feed(acme, "workday", body), 201, worker.OutcomeCreated)
+	s.want(s.feed(acme, "workday", body), 201, record.OutcomeCreated)
 	if u := d.User(acme, "ada@acme.example"); len(u.Organizations) != 2 || len(u.Roles) != 1 {
 		t.Errorf("%+v %v", u.Organizations, u.Roles)
 	}

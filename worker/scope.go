@@ -1,17 +1,12 @@
 package worker
 
 import (
-	"encoding/hex"
-	"net/url"
 	"slices"
-	"strings"
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/record"
 )
-
-// maxEventName bounds what results call an event, in bytes: with the scope of its id it becomes a unique key.
-const maxEventName = 1800
 
 // The scope of an event id says whose it is, so that one sender can neither block nor read what another one sent under the
 // same id. It is the name of a credential, which a renewal keeps, or source and subject of a JWT. Logins have none: the
@@ -34,7 +29,7 @@ func scopeOf(shape providers.Shape, p *providers.Principal) string {
 }
 
 // scope is the scope of the event's id; "" until its sender is proved.
-func (e *event) scope() string { return scopeOf(e.env.Shape, &e.request.Principal) }
+func (e *event) scope() string { return scopeOf(e.env.Shape, &e.request.Asked.Principal) }
 
 // key is the key of the event in the ledger, once its sender is proved.
 func (e *event) key() store.EventKey {
@@ -43,18 +38,18 @@ func (e *event) key() store.EventKey {
 
 // credential is the public id of the credential that proved the event's sender, or "".
 func (e *event) credential() string {
-	if p := &e.request.Principal; p.Kind == providers.PrincipalCredential {
+	if p := &e.request.Asked.Principal; p.Kind == providers.PrincipalCredential {
 		return p.ID
 	}
 	return ""
 }
 
 // checkScope refuses an event id that makes no key together with the name of its sender.
-func (e *event) checkScope() *Rejection {
-	if len(EventName(e.key())) <= maxEventName {
+func (e *event) checkScope() *record.Rejection {
+	if len(record.EventName(e.key())) <= record.MaxEventName {
 		return nil
 	}
-	r := reject(CodeMalformed, "event_id", "The event id is too long together with the name of its sender's credential.")
+	r := record.Reject(record.CodeMalformed, "event_id", "The event id is too long together with the name of its sender's credential.")
 	r.Hint = "Make a credential with a shorter name by idpsync credential create, and have the event sent again with it."
 	return r
 }
@@ -84,47 +79,9 @@ func (e *event) earlier(found *store.Found) *store.Event {
 // that was once the row's user was forgotten. Its answer is gone too, so that the same payload may find it: the user must
 // not come back.
 func (e *event) sent(row *store.Event) bool {
-	asked, ok := RecordedRequest(row)
+	asked, ok := record.RecordedRequest(row)
 	if !ok {
 		return slices.Equal(row.PayloadHash, e.hash[:])
 	}
 	return scopeOf(e.env.Shape, &asked.Principal) == e.scope()
-}
-
-// EventName is what the ids of results call an event: tenant/source/event id, with the scope of the event id, if it has one,
-// behind the source.
-func EventName(k store.EventKey) string {
-	source := k.Source
-	if k.Scope != "" {
-		source += "@" + escapeScope(k.Scope)
-	}
-	return k.TenantID + "/" + source + "/" + k.EventID
-}
-
-// ParseEventName reads what EventName wrote.
-func ParseEventName(name string) (store.EventKey, bool) {
-	parts := strings.SplitN(name, "/", 3)
-	if len(parts) != 3 {
-		return store.EventKey{}, false
-	}
-	source, escaped, scoped := strings.Cut(parts[1], "@")
-	scope, err := url.PathUnescape(escaped)
-	if err != nil || scoped && scope == "" {
-		return store.EventKey{}, false
-	}
-	return store.EventKey{TenantID: parts[0], Source: source, EventID: parts[2], Scope: scope}, true
-}
-
-// escapeScope writes a scope without slashes and without what a header can't carry. Letters of all languages stay, so that
-// it grows no longer than a key may be.
-func escapeScope(scope string) string {
-	var b strings.Builder
-	for i := range len(scope) {
-		if c := scope[i]; c <= ' ' || c == '%' || c == '/' || c == 0x7f {
-			b.WriteString("%" + strings.ToUpper(hex.EncodeToString([]byte{c})))
-		} else {
-			b.WriteByte(c)
-		}
-	}
-	return b.String()
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/store/storetest"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
@@ -32,7 +33,7 @@ func eventKey(source, id, scope string) store.EventKey {
 }
 
 // answered fails unless the answer has the status and, if it is an error, the code.
-func answered(t *testing.T, what string, a worker.Answer, status int, code worker.Code) {
+func answered(t *testing.T, what string, a record.Answer, status int, code record.Code) {
 	t.Helper()
 	if a.Status != status || code != "" && !strings.Contains(string(a.Body), `"`+string(code)+`"`) {
 		t.Errorf("%s was answered %d %s, wanted %d %s", what, a.Status, a.Body, status, code)
@@ -52,12 +53,12 @@ func TestTwoCredentialsDoNotShareEventIds(t *testing.T) {
 		if !strings.Contains(string(other.Body), "bob@acme.example") || strings.Contains(string(other.Body), "ada") {
 			t.Errorf("the second sender was answered %s, wanted its own user", other.Body)
 		}
-		if got := header.Get(worker.HeaderCredential); got != payrollID {
+		if got := header.Get(record.HeaderCredential); got != payrollID {
 			t.Errorf("the answer names the credential %q, wanted %q", got, payrollID)
 		}
 		for _, r := range []struct {
 			token, person string
-			want          worker.Answer
+			want          record.Answer
 		}{{hr, "ada", first}, {payroll, "bob", other}} {
 			again, _ := p.Submit(d.Ctx, submission(r.token, "order-1", tenantUser(r.person, "oidc")))
 			if again.Status != 201 || string(again.Body) != string(r.want.Body) {
@@ -68,7 +69,7 @@ func TestTwoCredentialsDoNotShareEventIds(t *testing.T) {
 		d.Results.Await(2, "of both senders", func(r workertest.Record) bool { return r.EventID == "order-1" })
 		var ids, credentials []string
 		for _, r := range d.ResultsOf("order-1") {
-			ids, credentials = append(ids, r.Header.Get("Nats-Msg-Id")), append(credentials, r.Header.Get(worker.HeaderCredential))
+			ids, credentials = append(ids, r.Header.Get("Nats-Msg-Id")), append(credentials, r.Header.Get(record.HeaderCredential))
 		}
 		if want := []string{acme + "/admin@credential%2Fhr%20import/order-1/0", acme + "/admin@credential%2Fpayroll%2F2/order-1/0"}; !slices.Equal(ids, want) {
 			t.Errorf("the results have the ids %q, wanted %q", ids, want)
@@ -92,7 +93,7 @@ func TestAnotherCredentialsPayloadUnderItsEventIdShowsNoResult(t *testing.T) {
 		answered(t, "the first sender's event", first, 201, "")
 		for _, password := range []string{"correct horse", "battery staple"} { // a guess at the password finds out nothing either
 			other, _ := p.Submit(d.Ctx, submission(payroll, "order-1", local("ada", password)))
-			answered(t, "the same event of another sender, with the password "+password, other, 409, worker.CodeUserExists)
+			answered(t, "the same event of another sender, with the password "+password, other, 409, record.CodeUserExists)
 			if strings.Contains(string(other.Body), "created_at") {
 				t.Errorf("another sender sees the result: %s", other.Body)
 			}
@@ -154,12 +155,12 @@ func TestARenewedCredentialKeepsItsEventIds(t *testing.T) {
 			t.Fatalf("revoke the old credential: %v", err)
 		}
 		again, header := p.Submit(d.Ctx, submission(renewed, "order-1", tenantUser("ada", "oidc")))
-		if again.Status != 201 || string(again.Body) != string(first.Body) || header.Get(worker.HeaderCredential) != oldID {
+		if again.Status != 201 || string(again.Body) != string(first.Body) || header.Get(record.HeaderCredential) != oldID {
 			t.Errorf("after the renewal the event was answered %d %s by credential %s, wanted the answer from before and its credential %s",
-				again.Status, again.Body, header.Get(worker.HeaderCredential), oldID)
+				again.Status, again.Body, header.Get(record.HeaderCredential), oldID)
 		}
 		conflict, _ := p.Submit(d.Ctx, submission(renewed, "order-1", tenantUser("bob", "oidc")))
-		answered(t, "another payload under the id", conflict, 409, worker.CodeEventIDConflict)
+		answered(t, "another payload under the id", conflict, 409, record.CodeEventIDConflict)
 	})
 }
 
@@ -189,10 +190,10 @@ func TestAnEventFromBeforeScopesIsItsSendersAlone(t *testing.T) {
 			t.Errorf("the answer has the id %q, wanted the one that it had before scopes", id)
 		}
 		conflict, _ := p.Submit(d.Ctx, submission(hr, "order-1", tenantUser("bob", "oidc")))
-		answered(t, "another payload of its sender", conflict, 409, worker.CodeEventIDConflict)
+		answered(t, "another payload of its sender", conflict, 409, record.CodeEventIDConflict)
 
 		same, _ := p.Submit(d.Ctx, submission(payroll, "order-1", tenantUser("ada", "oidc")))
-		answered(t, "the same payload of another sender", same, 409, worker.CodeUserExists)
+		answered(t, "the same payload of another sender", same, 409, record.CodeUserExists)
 		other, _ := p.Submit(d.Ctx, submission(payroll, "order-1", tenantUser("carol", "oidc")))
 		answered(t, "another sender's event of the same id", other, 201, "")
 
@@ -308,14 +309,14 @@ func TestTheEventIdsOfAJWTAreItsSubjects(t *testing.T) {
 		for i, s := range []string{token(t, d, "ann"), token(t, d, "bob"), credential} {
 			a, header := p.Submit(d.Ctx, submission(s, "order-1", tenantUser([]string{"x", "y", "z"}[i], "oidc")))
 			answered(t, "the event of sender "+string(rune('1'+i)), a, 201, "")
-			if got := header.Get(worker.HeaderCredential); (got != "") != (i == 2) {
+			if got := header.Get(record.HeaderCredential); (got != "") != (i == 2) {
 				t.Errorf("the answer to sender %d names the credential %q", i+1, got)
 			}
 		}
 		again, _ := p.Submit(d.Ctx, submission(token(t, d, "ann"), "order-1", tenantUser("x", "oidc"))) // another token of the same subject
 		answered(t, "the event of the first subject again", again, 201, "")
 		conflict, _ := p.Submit(d.Ctx, submission(token(t, d, "ann"), "order-1", tenantUser("y", "oidc")))
-		answered(t, "another payload of the first subject", conflict, 409, worker.CodeEventIDConflict)
+		answered(t, "another payload of the first subject", conflict, 409, record.CodeEventIDConflict)
 		for _, scope := range []string{"token/okta/ann", "token/okta/bob", "credential/okta/ann"} {
 			if _, err := d.Store.Event(d.Ctx, eventKey("admin", "order-1", scope)); err != nil {
 				t.Errorf("the ledger has no row in the scope %s: %v", scope, err)
@@ -346,8 +347,8 @@ func TestLoginsHaveNoScope(t *testing.T) {
 		d.Start()
 		d.LogIn("login-1", d.Person("ada"))
 		r := d.Await("login-1")
-		if id := r.Header.Get("Nats-Msg-Id"); id != acme+"/okta/login-1/0" || r.Header.Get(worker.HeaderCredential) != "" {
-			t.Errorf("the result has the id %q and the credential %q, wanted no scope and no credential", id, r.Header.Get(worker.HeaderCredential))
+		if id := r.Header.Get("Nats-Msg-Id"); id != acme+"/okta/login-1/0" || r.Header.Get(record.HeaderCredential) != "" {
+			t.Errorf("the result has the id %q and the credential %q, wanted no scope and no credential", id, r.Header.Get(record.HeaderCredential))
 		}
 		row, err := d.Store.Event(d.Ctx, eventKey("okta", "login-1", ""))
 		if err != nil || row.Credential != "" {
@@ -362,7 +363,7 @@ func TestAnEventIdTooLongForItsSendersNameIsRefused(t *testing.T) {
 		_, long := sender(d, strings.Repeat("ü ", 400))
 		_, longest := sender(d, strings.Repeat("名", 200))
 		a, _ := p.Submit(d.Ctx, submission(long, strings.Repeat("x", 256), tenantUser("ada", "oidc")))
-		answered(t, "an event id of 256 bytes with a name of 1,200", a, 400, worker.CodeMalformed)
+		answered(t, "an event id of 256 bytes with a name of 1,200", a, 400, record.CodeMalformed)
 		if !strings.Contains(string(a.Body), `"event_id"`) {
 			t.Errorf("the answer is %s, wanted the reason event_id", a.Body)
 		}
@@ -378,16 +379,16 @@ func TestTheNameOfAnEventIsReadBack(t *testing.T) {
 		{TenantID: acme, Source: "admin", EventID: "a@b/c", Scope: "credential/hr / 100% \x00 名@x"},
 		{TenantID: acme, Source: "admin", EventID: "e1", Scope: "token/okta/a|b"},
 	} {
-		name := worker.EventName(key)
-		if got, ok := worker.ParseEventName(name); !ok || got != key {
+		name := record.EventName(key)
+		if got, ok := record.ParseEventName(name); !ok || got != key {
 			t.Errorf("%q was read as %q, wanted %q", name, got, key)
 		}
 	}
-	if plain := worker.EventName(store.EventKey{TenantID: acme, Source: "okta", EventID: "e/1"}); plain != acme+"/okta/e/1" {
+	if plain := record.EventName(store.EventKey{TenantID: acme, Source: "okta", EventID: "e/1"}); plain != acme+"/okta/e/1" {
 		t.Errorf("without a scope the name is %q, wanted tenant, source and id", plain)
 	}
 	for _, name := range []string{"", acme, acme + "/okta", acme + "/okta@/e1", acme + "/okta@%zz/e1"} {
-		if got, ok := worker.ParseEventName(name); ok {
+		if got, ok := record.ParseEventName(name); ok {
 			t.Errorf("%q was read as %q, wanted an error", name, got)
 		}
 	}

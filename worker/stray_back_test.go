@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
@@ -27,7 +27,7 @@ func TestParkedEventThatComesBackStaysParked(t *testing.T) {
 	p.On(workertest.At(workertest.BeforeBroker, func(_ context.Context, c workertest.Call) error {
 		switch c.Method {
 		case "Stranded":
-			p.LooksStranded(worker.Stored(event))
+			p.LooksStranded(record.Stored(event))
 		case "Remove":
 			removed <- struct{}{}
 		}
@@ -61,7 +61,7 @@ func TestStrandedRepeatIsNoDeadLetter(t *testing.T) {
 	d.Exhaust(stream.LaneFeeds)
 	d.Eventually("for the event to be stranded", func() bool { return d.State().Stranded == 1 })
 	d.Start()
-	if r := d.Await("hired"); r.Status != 409 || r.Code != worker.CodeUserExists {
+	if r := d.Await("hired"); r.Status != 409 || r.Code != record.CodeUserExists {
 		t.Errorf("%d %s", r.Status, r.Data)
 	}
 	d.Eventually("for the event to be removed", func() bool { return d.State().Stranded == 0 })

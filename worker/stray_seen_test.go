@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
@@ -21,7 +21,7 @@ func TestEventThatLooksStrandedOnceIsLeftAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := d.Process()
-	p.LooksStranded(worker.Stored(event))
+	p.LooksStranded(record.Stored(event))
 	var looks atomic.Int64
 	p.On(workertest.At(workertest.BeforeBroker, func(_ context.Context, c workertest.Call) error {
 		if c.Method == "Stranded" {

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"testing"
 
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
@@ -18,7 +18,7 @@ func TestStrandedEventBecomesADeadLetterAndLeavesTheStream(t *testing.T) {
 		for range 2 { // whichever sweeps first
 			d.Start()
 		}
-		wantRejected(t, d, "e1", worker.CodeInternal, "stranded")
+		wantRejected(t, d, "e1", record.CodeInternal, "stranded")
 		d.Eventually("for the event to be removed", func() bool { return d.State().Stranded == 0 })
 		if _, err := stream.GetEvent(d.Ctx, d.Conn, seq); !errors.Is(err, stream.ErrNotFound) {
 			t.Errorf("the event is still there: %v", err)

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // A Submission is one command that a front door received.
@@ -23,9 +24,9 @@ type Submission struct {
 // Submit takes one command through the same pipeline as the events of the streams and waits for its answer. While the
 // database is known to be away, the answer is unavailable at once. When ctx ends before, or the worker stops, it is busy
 // or unavailable; the command may still take effect, and sending it again under the same event id gives the true answer.
-func (w *Worker) Submit(ctx context.Context, s Submission) (Answer, providers.Header) {
-	reply := make(chan Answer, 1)
-	e := &event{subject: s.Subject, reply: reply}
+func (w *Worker) Submit(ctx context.Context, s Submission) (record.Answer, providers.Header) {
+	reply := make(chan record.Answer, 1)
+	e := &event{message: message{subject: s.Subject, transport: transport{reply: reply}}}
 	faulty := checkEventID(s.EventID)
 	if faulty != nil { // it is repeated nowhere
 		s.EventID = ""
@@ -34,59 +35,41 @@ func (w *Worker) Submit(ctx context.Context, s Submission) (Answer, providers.He
 	if e.env.EventID == "" {
 		id, err := uuid.NewV7FromReader(w.cfg.Rand)
 		if err != nil {
-			return w.refused(e, reject(CodeInternal, "random", fmt.Sprintf("No event id could be made: %v.", err)))
+			return w.refused(e, record.Reject(record.CodeInternal, "random", fmt.Sprintf("No event id could be made: %v.", err)))
 		}
 		e.env.EventID = id.String()
 	}
 	e.open(s.Header, s.Payload)
 	if faulty != nil {
-		e.rejection = reject(CodeMalformed, "event_id", faulty.Error())
+		e.reject(record.Reject(record.CodeMalformed, "event_id", faulty.Error()))
 	}
 	if w.breaker.open() {
-		return w.refused(e, reject(CodeUnavailable, "database", unreachable))
+		return w.refused(e, record.Reject(record.CodeUnavailable, "database", unreachable))
 	}
 	select {
 	case w.submissions <- e:
 	case <-ctx.Done():
-		return w.refused(e, reject(CodeBusy, "", "The worker has more to do than it can take; try again later."))
+		return w.refused(e, record.Reject(record.CodeBusy, "", "The worker has more to do than it can take; try again later."))
 	case <-w.stopped:
-		return w.refused(e, reject(CodeUnavailable, "stopping", "The worker is stopping; try again."))
+		return w.refused(e, record.Reject(record.CodeUnavailable, "stopping", "The worker is stopping; try again."))
 	}
 	select {
 	case a := <-reply:
 		return a, a.Headers(e.env.Tenant, e.env.Source, e.env.EventID)
 	case <-ctx.Done():
-		return w.refused(e, reject(CodeUnavailable, "timeout", "The answer took too long; send the request again under the same event id."))
+		return w.refused(e, record.Reject(record.CodeUnavailable, "timeout", "The answer took too long; send the request again under the same event id."))
 	case <-w.stopped:
 		select {
 		case a := <-reply:
 			return a, a.Headers(e.env.Tenant, e.env.Source, e.env.EventID)
 		default:
-			return w.refused(e, reject(CodeUnavailable, "stopping", "The worker is stopping; send the request again under the same event id."))
+			return w.refused(e, record.Reject(record.CodeUnavailable, "stopping", "The worker is stopping; send the request again under the same event id."))
 		}
 	}
 }
 
-const unreachable = "What is needed to decide the request cannot be reached; try again later."
-
-func (w *Worker) refused(e *event, r *Rejection) (Answer, providers.Header) {
-	a := answerOf(r, w.now())
-	a.message = e.cameIn()
+func (w *Worker) refused(e *event, r *record.Rejection) (record.Answer, providers.Header) {
+	a := record.Rejected(r, w.now())
+	a.CameIn = e.cameIn()
 	return *a, a.Headers(e.env.Tenant, e.env.Source, e.env.EventID)
-}
-
-// reply answers the events whose callers wait.
-func (w *Worker) reply(events []*event) {
-	for _, e := range events {
-		if e.reply == nil {
-			continue
-		}
-		if e.wait != nil {
-			r := reject(CodeUnavailable, e.wait.reason, unreachable)
-			r.cause = e.wait.cause
-			e.answer = answerOf(r, w.now())
-			e.answer.message = e.cameIn()
-		}
-		e.reply <- *e.answer
-	}
 }

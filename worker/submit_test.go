@@ -9,6 +9,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
 
@@ -30,7 +31,7 @@ func TestFrontDoorIsAnsweredAndItsResultIsPublishedOnce(t *testing.T) {
 		token := d.Credential(acme, "user")
 		first, header := p.Submit(d.Ctx, submission(token, "k1", local("ada", "correct horse")))
 		again, _ := p.Submit(d.Ctx, submission(token, "k1", local("ada", "correct horse")))
-		if first.Status != 201 || string(first.Body) != string(again.Body) || again.Status != 201 || header.Get(worker.HeaderEventID) != "k1" {
+		if first.Status != 201 || string(first.Body) != string(again.Body) || again.Status != 201 || header.Get(record.HeaderEventID) != "k1" {
 			t.Errorf("%d %s, %d %s, %v", first.Status, first.Body, again.Status, again.Body, header)
 		}
 		results := d.ResultsOf("k1")
@@ -42,11 +43,11 @@ func TestFrontDoorIsAnsweredAndItsResultIsPublishedOnce(t *testing.T) {
 			t.Errorf("%s", first.Body)
 		}
 		other, _ := p.Submit(d.Ctx, submission(token, "k1", local("ada", "battery staple")))
-		if other.Status != 409 || !strings.Contains(string(other.Body), string(worker.CodeEventIDConflict)) {
+		if other.Status != 409 || !strings.Contains(string(other.Body), string(record.CodeEventIDConflict)) {
 			t.Errorf("another password under the id: %d %s", other.Status, other.Body)
 		}
 		taken, _ := p.Submit(d.Ctx, submission(token, "k2", local("ada", "correct horse")))
-		if taken.Status != 409 || !strings.Contains(string(taken.Body), string(worker.CodeUserExists)) {
+		if taken.Status != 409 || !strings.Contains(string(taken.Body), string(record.CodeUserExists)) {
 			t.Errorf("%d %s", taken.Status, taken.Body)
 		}
 		if letters, results := d.AllLetters(), d.AllResults(); len(letters) != 0 || len(results) != 1 {
@@ -60,7 +61,7 @@ func TestOneIdempotencyKeyFromManyCallersHasOneEffect(t *testing.T) {
 		workers := []*workertest.Process{d.Start(), d.Start()}
 		token := d.Credential(acme, "user")
 		var callers sync.WaitGroup
-		answers := make([]worker.Answer, 30)
+		answers := make([]record.Answer, 30)
 		for i := range answers {
 			callers.Go(func() {
 				answers[i], _ = workers[i%2].Submit(d.Ctx, submission(token, "k1", tenantUser("ada", "oidc")))

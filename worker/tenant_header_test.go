@@ -6,6 +6,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
 
@@ -58,7 +59,7 @@ func TestAMessageThatNamesAnotherTenantIsRefused(t *testing.T) {
 		a, _ := p.Submit(d.Ctx, worker.Submission{
 			Subject: "idpsync.rpc." + acme + ".users.create", Door: providers.DoorRPC, Payload: workertest.Payload(organizationUser("c1")), Header: authorized("X-Tenant-ID", globex),
 		})
-		answered(t, "a request of the other tenant", a, 403, worker.CodeTenantMismatch)
+		answered(t, "a request of the other tenant", a, 403, record.CodeTenantMismatch)
 		d.Settle()
 		if n := len(d.Users(globex)); n != 0 {
 			t.Errorf("%d users of the other tenant, wanted none", n)

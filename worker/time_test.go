@@ -7,6 +7,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers/oidc/issuer"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
 
@@ -26,7 +27,7 @@ func TestTokenExpiredWhenStoredIsRefused(t *testing.T) {
 	d := workertest.New(t, workertest.Options{})
 	d.Start()
 	d.LogIn("e1", d.Person("ada").With(workertest.Claims{"iat": time.Now().Add(-2 * time.Hour).Unix(), "exp": time.Now().Add(-time.Hour).Unix()}))
-	wantRejected(t, d, "e1", worker.CodeUnauthenticated, "expired")
+	wantRejected(t, d, "e1", record.CodeUnauthenticated, "expired")
 }
 
 func TestEventOlderThanItsSourceAllowsIsRefused(t *testing.T) {
@@ -35,7 +36,7 @@ func TestEventOlderThanItsSourceAllowsIsRefused(t *testing.T) {
 	d.LogIn("e1", d.Person("ada"))
 	d.Clock.Advance(8 * 24 * time.Hour)
 	d.Start()
-	wantRejected(t, d, "e1", worker.CodeUnauthenticated, "event_too_old")
+	wantRejected(t, d, "e1", record.CodeUnauthenticated, "event_too_old")
 }
 
 func TestTokenSignedBeforeARotationCreates(t *testing.T) {
@@ -76,7 +77,7 @@ func TestTokenSignedWithARetiredKeyIsRefused(t *testing.T) {
 		t.Fatalf("%d %s", r.Status, r.Data)
 	}
 	d.Publish(okta, "forged", d.Login(d.Person("mallory"), issuer.WithKeyID(retired)))
-	wantRejected(t, d, "forged", worker.CodeUnauthenticated, "retired_key")
+	wantRejected(t, d, "forged", record.CodeUnauthenticated, "retired_key")
 }
 
 func TestForgedTokensHaveAReasonEach(t *testing.T) {
@@ -96,22 +97,22 @@ func TestForgedTokensHaveAReasonEach(t *testing.T) {
 	twice := strings.Replace(string(workertest.Payload(mallory)), `{`, `{"sub":"honest",`, 1)
 	for id, c := range map[string]struct {
 		token  func() (string, error)
-		code   worker.Code
+		code   record.Code
 		reason string
 	}{
-		"none":     {func() (string, error) { return d.Issuer.Unsigned(mallory) }, worker.CodeUnauthenticated, "algorithm"},
-		"hs256":    {func() (string, error) { return d.Issuer.SignedWithPublicKey(mallory) }, worker.CodeUnauthenticated, "algorithm"},
-		"stranger": {func() (string, error) { return d.Issuer.SignedByStranger(mallory) }, worker.CodeUnauthenticated, "signature"},
-		"altered":  {altered, worker.CodeUnauthenticated, "signature"},
-		"audience": {func() (string, error) { return d.Issuer.Sign(mallory.With(workertest.Claims{"aud": "payroll"})) }, worker.CodeUnauthenticated, "audience"},
+		"none":     {func() (string, error) { return d.Issuer.Unsigned(mallory) }, record.CodeUnauthenticated, "algorithm"},
+		"hs256":    {func() (string, error) { return d.Issuer.SignedWithPublicKey(mallory) }, record.CodeUnauthenticated, "algorithm"},
+		"stranger": {func() (string, error) { return d.Issuer.SignedByStranger(mallory) }, record.CodeUnauthenticated, "signature"},
+		"altered":  {altered, record.CodeUnauthenticated, "signature"},
+		"audience": {func() (string, error) { return d.Issuer.Sign(mallory.With(workertest.Claims{"aud": "payroll"})) }, record.CodeUnauthenticated, "audience"},
 		"issuer": {func() (string, error) {
 			return d.Issuer.Sign(mallory.With(workertest.Claims{"iss": "https://evil.example"}))
-		}, worker.CodeUnauthenticated, "issuer"},
-		"twice":     {func() (string, error) { return d.Issuer.SignPayload([]byte(twice)) }, worker.CodeMalformed, "duplicate_claim"},
-		"case":      {func() (string, error) { return d.Issuer.Sign(mallory.With(workertest.Claims{"Sub": "honest"})) }, worker.CodeMalformed, "duplicate_claim"},
-		"no person": {func() (string, error) { return d.Issuer.Sign(mallory.With(workertest.Claims{"sub": nil})) }, worker.CodeUnauthenticated, "subject"},
-		"no token":  {func() (string, error) { return "", nil }, worker.CodeMalformed, "json"},
-		"not one":   {func() (string, error) { return "a.b", nil }, worker.CodeMalformed, "token_form"},
+		}, record.CodeUnauthenticated, "issuer"},
+		"twice":     {func() (string, error) { return d.Issuer.SignPayload([]byte(twice)) }, record.CodeMalformed, "duplicate_claim"},
+		"case":      {func() (string, error) { return d.Issuer.Sign(mallory.With(workertest.Claims{"Sub": "honest"})) }, record.CodeMalformed, "duplicate_claim"},
+		"no person": {func() (string, error) { return d.Issuer.Sign(mallory.With(workertest.Claims{"sub": nil})) }, record.CodeUnauthenticated, "subject"},
+		"no token":  {func() (string, error) { return "", nil }, record.CodeMalformed, "json"},
+		"not one":   {func() (string, error) { return "a.b", nil }, record.CodeMalformed, "token_form"},
 	} {
 		d.Publish(okta, id, d.Token(c.token()))
 		wantRejected(t, d, id, c.code, c.reason)
@@ -122,10 +123,10 @@ func TestForgedTokensHaveAReasonEach(t *testing.T) {
 }
 
 // wantRejected waits for the result and the dead letter of an event and compares them.
-func wantRejected(t *testing.T, d *workertest.Deployment, id string, code worker.Code, reason string) {
+func wantRejected(t *testing.T, d *workertest.Deployment, id string, code record.Code, reason string) {
 	t.Helper()
 	r, letter := d.Await(id), d.AwaitLetter(id)
-	if r.Outcome != worker.OutcomeRejected || r.Status != code.Status() || r.Code != code || r.Reason != reason {
+	if r.Outcome != record.OutcomeRejected || r.Status != code.Status() || r.Code != code || r.Reason != reason {
 		t.Errorf("%s: wanted %s %s, got %d %s", id, code, reason, r.Status, r.Data)
 	}
 	if letter.Code != code || letter.Reason != reason {

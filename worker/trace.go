@@ -5,6 +5,8 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/record"
+	"github.com/idpsync/idpsync/worker/rules"
 )
 
 // The steps of a trace that this package makes, beside those of providers.
@@ -24,7 +26,8 @@ func (e *event) note(step, name string, ok bool, detail string) {
 }
 
 // traceData records what validation made of the request.
-func (e *event) traceData(d *draft, faults []providers.Fault) {
+func (e *event) traceData(faults []providers.Fault) {
+	d := &e.request.Draft
 	if !e.env.Trace.Enabled() {
 		return
 	}
@@ -35,26 +38,27 @@ func (e *event) traceData(d *draft, faults []providers.Fault) {
 		return
 	}
 	verified := "not verified"
-	if d.emailVerified {
+	if d.EmailVerified {
 		verified = "verified"
 	}
-	e.note(stepValidate, "email", true, d.email.Key+", "+verified)
-	e.note(stepValidate, "name", true, d.name)
-	e.note(stepValidate, "identity_name", true, d.identityName)
+	e.note(stepValidate, "email", true, d.Email.Key+", "+verified)
+	e.note(stepValidate, "name", true, d.Name)
+	e.note(stepValidate, "identity_name", true, d.IdentityName)
 }
 
 // traceRoles records the outcome of the role checks.
-func (e *event) traceRoles(d *draft, r *Rejection) {
+func (e *event) traceRoles(r *record.Rejection) {
+	d := &e.request.Draft
 	if !e.env.Trace.Enabled() {
 		return
 	}
-	for _, role := range d.roles {
+	for _, role := range d.Roles {
 		e.note(stepRoles, role.Name, true, "in the directory, and among the grants")
 	}
-	for _, o := range d.organizations {
-		e.note(stepRoles, o.role.Name+"@"+o.organization.Name, true, "in the directory, and among the grants")
+	for _, o := range d.Organizations {
+		e.note(stepRoles, o.Role.Name+"@"+o.Organization.Name, true, "in the directory, and among the grants")
 	}
-	for _, name := range d.dropped {
+	for _, name := range d.Dropped {
 		e.note(stepRoles, name, true, "unknown or not among the grants; dropped, as the source is configured to")
 	}
 	if r != nil {
@@ -63,7 +67,7 @@ func (e *event) traceRoles(d *draft, r *Rejection) {
 }
 
 // traceIdentity records which user the request is about.
-func (e *event) traceIdentity(found store.Found, res resolution, r *Rejection) {
+func (e *event) traceIdentity(found store.Found, res rules.Resolution, r *record.Rejection) {
 	if !e.env.Trace.Enabled() {
 		return
 	}
@@ -78,11 +82,11 @@ func (e *event) traceIdentity(found store.Found, res resolution, r *Rejection) {
 		e.note(stepIdentity, string(r.Code), false, detail)
 		return
 	}
-	e.note(stepIdentity, string(res.outcome), true, detail)
+	e.note(stepIdentity, string(res.Outcome), true, detail)
 }
 
 // traceDecision records what the policies said.
-func (e *event) traceDecision(d Decision, linking bool) {
+func (e *event) traceDecision(d record.Decision, linking bool) {
 	if !e.env.Trace.Enabled() {
 		return
 	}
@@ -96,7 +100,7 @@ func (e *event) traceDecision(d Decision, linking bool) {
 	}
 	e.note(stepAuthorize, action, d.Allow, detail)
 	for _, g := range d.Denied {
-		e.note(stepAuthorize, "GrantRole "+g.name(), false, "policies: "+strings.Join(g.Policies, ", ")+"; notices: "+strings.Join(g.Notices, " "))
+		e.note(stepAuthorize, "GrantRole "+g.Name(), false, "policies: "+strings.Join(g.Policies, ", ")+"; notices: "+strings.Join(g.Notices, " "))
 	}
 	for _, s := range d.Errors {
 		e.note(stepAuthorize, "policy_error", false, s)
@@ -104,21 +108,24 @@ func (e *event) traceDecision(d Decision, linking bool) {
 }
 
 // writes says what the decision writes, beside the ledger row.
-func writes(e *event, res resolution, g grants) string {
+func writes(r *rules.Request, effects []rules.Effect) string {
 	var rows []string
-	if res.outcome == OutcomeCreated {
-		rows = append(rows, "user")
+	owner := false
+	for _, effect := range effects {
+		switch x := effect.(type) {
+		case rules.PutUser:
+			rows, owner = append(rows, "user"), x.User.IsOwner
+		case rules.PatchUser:
+			owner = x.Patch.IsOwner != nil
+		case rules.Link:
+			rows = append(rows, "identity")
+		case rules.Grant:
+			rows = append(rows, "role "+r.Tenant.RoleName(x.RoleID))
+		case rules.GrantInOrganization:
+			rows = append(rows, "role "+r.Tenant.RolesByID[strings.ToLower(x.RoleID)].Name+"@"+r.Tenant.Organizations[strings.ToLower(x.OrganizationID)].Name)
+		}
 	}
-	if e.request.Identity != nil && res.outcome != OutcomeExists {
-		rows = append(rows, "identity")
-	}
-	for _, r := range g.roles {
-		rows = append(rows, "role "+r.Name)
-	}
-	for _, o := range g.organizations {
-		rows = append(rows, "role "+o.role.Name+"@"+o.organization.Name)
-	}
-	if res.owner {
+	if owner {
 		rows = append(rows, "owner of the tenant")
 	}
 	return strings.Join(append(rows, "ledger row"), ", ")

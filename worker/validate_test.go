@@ -13,6 +13,8 @@ import (
 
 	"github.com/idpsync/idpsync/providers/seal"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
+	"github.com/idpsync/idpsync/worker/rules"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
 
@@ -51,14 +53,14 @@ func TestEveryFaultyFieldIsReportedAtOnce(t *testing.T) {
 		"tenant shape, hash that costs too much": {with(tenantUser("a", "local"), map[string]any{"password_hash": "$2b$31" + bcryptHash[6:]}), []string{"password_hash"}},
 	} {
 		r := s.feed(acme, "workday", c.body)
-		s.want(r, 400, worker.OutcomeRejected)
-		if got := fieldsOf(r); r.Code != worker.CodeInvalidInput || !slices.Equal(got, c.fields) {
+		s.want(r, 400, record.OutcomeRejected)
+		if got := fieldsOf(r); r.Code != record.CodeInvalidInput || !slices.Equal(got, c.fields) {
 			t.Errorf("%s: wanted %v, got %s", name, c.fields, r.Data)
 		}
 		if strings.Contains(string(r.Data), "12345678") || strings.Contains(string(r.Data), bcryptHash[7:]) {
 			t.Errorf("%s: the answer repeats a secret: %s", name, r.Data)
 		}
-		if letter := d.AwaitLetter(r.EventID); letter.Code != worker.CodeInvalidInput {
+		if letter := d.AwaitLetter(r.EventID); letter.Code != record.CodeInvalidInput {
 			t.Errorf("%s: %+v", name, letter.Header)
 		}
 	}
@@ -80,7 +82,7 @@ func TestNamesMayHoldAnyScriptAndNothingThatDisguises(t *testing.T) {
 		"Zoë", "Ζωή", "זואי", "زوئي", "佐藤", "क्\u200dष", "می\u200cخواهم", "O'Brien-Smith, Jr.", "👩\u200d💻", strings.Repeat("x", 256), strings.Repeat("佐", 256), " padded ",
 	} {
 		r := s.feed(acme, "workday", person(name))
-		s.want(r, 201, worker.OutcomeCreated)
+		s.want(r, 201, record.OutcomeCreated)
 		if r.Body["name"] != name {
 			t.Errorf("%q is not kept as given: %s", name, r.Data)
 		}
@@ -90,7 +92,7 @@ func TestNamesMayHoldAnyScriptAndNothingThatDisguises(t *testing.T) {
 		strings.Repeat("x", 257),
 	} {
 		r := s.feed(acme, "workday", person(name))
-		s.want(r, 400, worker.OutcomeRejected)
+		s.want(r, 400, record.OutcomeRejected)
 		if got := fieldsOf(r); !slices.Equal(got, []string{"name"}) {
 			t.Errorf("%q: %s", name, r.Data)
 		}
@@ -105,11 +107,11 @@ func TestAddressesThatNobodyReachesAreRefused(t *testing.T) {
 		"a\u202e@c.example", "a@c_d.example", "a@xn--a.example", "a@" + strings.Repeat("a", 64) + ".example", strings.Repeat("a", 65) + "@c.example",
 		"a@" + strings.Repeat("aaaaaaa.", 32) + "example", "a\x00@c.example", "a@b@c.example", "a..b@c.example", ".a@c.example", "\xff@c.example",
 	} {
-		if e, err := worker.ParseEmail(address); err == nil {
+		if e, err := rules.ParseEmail(address); err == nil {
 			t.Errorf("%q is taken for %+v", address, e)
 		}
 	}
-	for address, want := range map[string]worker.Email{
+	for address, want := range map[string]rules.Email{
 		"Ada@Acme.Example":                      {Given: "Ada@Acme.Example", Key: "ada@acme.example", Domain: "acme.example"},
 		"a+b@c.example":                         {Given: "a+b@c.example", Key: "a+b@c.example", Domain: "c.example"},
 		"o'brien@c.example":                     {Given: "o'brien@c.example", Key: "o'brien@c.example", Domain: "c.example"},
@@ -117,7 +119,7 @@ func TestAddressesThatNobodyReachesAreRefused(t *testing.T) {
 		strings.Repeat("a", 64) + "@c.example":  {Given: strings.Repeat("a", 64) + "@c.example", Key: strings.Repeat("a", 64) + "@c.example", Domain: "c.example"},
 		"a@" + strings.Repeat("a", 63) + ".com": {Given: "a@" + strings.Repeat("a", 63) + ".com", Key: "a@" + strings.Repeat("a", 63) + ".com", Domain: strings.Repeat("a", 63) + ".com"},
 	} {
-		if got, err := worker.ParseEmail(address); err != nil || got != want {
+		if got, err := rules.ParseEmail(address); err != nil || got != want {
 			t.Errorf("%q: %+v, %v", address, got, err)
 		}
 	}
@@ -178,13 +180,13 @@ func TestAvatarIsTheImageThatItSaysItIs(t *testing.T) {
 		body := with(tenantUser(strings.ToLower(strings.Map(letters, name)+suffix(name)), "oidc"), map[string]any{"avatar": c.avatar})
 		r := s.feed(acme, "workday", body)
 		if c.ok {
-			s.want(r, 201, worker.OutcomeCreated)
+			s.want(r, 201, record.OutcomeCreated)
 			if r.Body["avatar"] != c.avatar {
 				t.Errorf("%s: not kept as given", name)
 			}
 			continue
 		}
-		s.want(r, 400, worker.OutcomeRejected)
+		s.want(r, 400, record.OutcomeRejected)
 		if got := fieldsOf(r); !slices.Equal(got, []string{"avatar"}) {
 			t.Errorf("%s: %.300s", name, r.Data)
 		}
@@ -215,7 +217,7 @@ func TestSealedPasswordIsOpenedHashedAndNeverShown(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := s.feed(acme, "workday", with(tenantUser("ada", "local"), map[string]any{"password": sealed}))
-		s.want(r, 201, worker.OutcomeCreated)
+		s.want(r, 201, record.OutcomeCreated)
 		u := d.User(acme, "ada@acme.example")
 		if !strings.HasPrefix(u.PasswordHash, "$argon2id$v=19$m=19456,t=2,p=1$") {
 			t.Errorf("hash %.20s", u.PasswordHash)
@@ -231,7 +233,7 @@ func TestSealedPasswordIsOpenedHashedAndNeverShown(t *testing.T) {
 		}
 		for _, password := range []string{short, "sealed:x1:AAAA", sealed[:len(sealed)-4]} {
 			r := s.feed(acme, "workday", with(tenantUser("grace", "local"), map[string]any{"password": password}))
-			s.want(r, 400, worker.OutcomeRejected)
+			s.want(r, 400, record.OutcomeRejected)
 			if got := fieldsOf(r); !slices.Equal(got, []string{"password"}) {
 				t.Errorf("%s", r.Data)
 			}
@@ -254,7 +256,7 @@ func TestPasswordHashesOfOtherSystemsAreTakenWithinBounds(t *testing.T) {
 		"$argon2id$v=19$m=19456,t=2,p=1$" + salt + "$" + hash, "$argon2i$v=19$m=65536,t=3,p=4$" + salt + "$" + hash,
 		"$scrypt$ln=17,r=8,p=1$" + salt + "$" + hash, "$pbkdf2-sha256$i=600000$" + salt + "$" + hash, "$pbkdf2-sha512$i=210000,l=32$" + salt + "$" + hash,
 	} {
-		s.want(send(h), 201, worker.OutcomeCreated)
+		s.want(send(h), 201, record.OutcomeCreated)
 	}
 	for _, h := range []string{
 		"5f4dcc3b5aa765d61d8327deb882cf99", "$1$salt$hash", "$2b$03" + bcryptHash[6:], "$2b$16" + bcryptHash[6:], bcryptHash[:59], bcryptHash + "x", "$2x" + bcryptHash[3:],
@@ -267,7 +269,7 @@ func TestPasswordHashesOfOtherSystemsAreTakenWithinBounds(t *testing.T) {
 		"$2b$09" + bcryptHash[6:], "$argon2id$v=19$m=8,t=1,p=1$" + salt + "$" + hash, "$scrypt$ln=1,r=8,p=1$" + salt + "$" + hash, "$pbkdf2-sha256$i=1000$" + salt + "$" + hash,
 	} {
 		r := send(h)
-		s.want(r, 400, worker.OutcomeRejected)
+		s.want(r, 400, record.OutcomeRejected)
 		if got := fieldsOf(r); !slices.Equal(got, []string{"password_hash"}) || strings.Contains(string(r.Data), hash) {
 			t.Errorf("%.40q: %s", h, r.Data)
 		}

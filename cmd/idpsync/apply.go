@@ -17,9 +17,10 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/saml"
 	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/worker/directory"
-	"github.com/idpsync/idpsync/worker/directory/strictyaml"
+	"github.com/idpsync/idpsync/worker/assemble"
+	"github.com/idpsync/idpsync/worker/directory/manifest"
 	"github.com/idpsync/idpsync/worker/policy"
+	"github.com/idpsync/idpsync/worker/strictyaml"
 )
 
 func newApplyCommand(a *app) *cobra.Command {
@@ -87,11 +88,11 @@ type applyVerb struct {
 
 // applied is what apply prints with --json.
 type applied struct {
-	Revision int64             `json:"revision"` // that is in force now
-	Applied  bool              `json:"applied"`
-	Changes  directory.Changes `json:"changes"`
-	Moves    []appliedMove     `json:"moves,omitempty"`
-	Warnings []string          `json:"warnings,omitempty"`
+	Revision int64            `json:"revision"` // that is in force now
+	Applied  bool             `json:"applied"`
+	Changes  manifest.Changes `json:"changes"`
+	Moves    []appliedMove    `json:"moves,omitempty"`
+	Warnings []string         `json:"warnings,omitempty"`
 }
 
 func (v *applyVerb) run(cmd *cobra.Command) (err error) {
@@ -107,7 +108,7 @@ func (v *applyVerb) run(cmd *cobra.Command) (err error) {
 	if n := len(declared.Warnings); v.strict && n > 0 {
 		return fail(exitUsage, "fix these, or apply without --strict; nothing was changed", "%s is not applied with --strict, it has %s:\n%w", v.file, count(n, "warning"), declared.Warnings)
 	}
-	report := applied{Changes: directory.Changes{}}
+	report := applied{Changes: manifest.Changes{}}
 	for _, w := range declared.Warnings {
 		report.Warnings = append(report.Warnings, w.String())
 		if !v.json {
@@ -138,7 +139,7 @@ func (v *applyVerb) run(cmd *cobra.Command) (err error) {
 }
 
 // once looks, shows, asks and writes. It reports again when the directory changed between the look and the write.
-func (v *applyVerb) once(ctx context.Context, st *store.Store, declared directory.Declaration, report *applied) (again bool, err error) {
+func (v *applyVerb) once(ctx context.Context, st *store.Store, declared manifest.Declaration, report *applied) (again bool, err error) {
 	a := v.app
 	have, err := st.Directory(ctx)
 	if err != nil {
@@ -179,8 +180,8 @@ func (v *applyVerb) once(ctx context.Context, st *store.Store, declared director
 }
 
 // plan compares the declaration with the directory in force, and prints what it warns of.
-func (v *applyVerb) plan(have store.Directory, declared directory.Declaration, report *applied) (directory.Plan, error) {
-	plan, err := directory.NewPlan(have, declared)
+func (v *applyVerb) plan(have store.Directory, declared manifest.Declaration, report *applied) (manifest.Plan, error) {
+	plan, err := manifest.NewPlan(have, declared)
 	if err != nil {
 		return plan, fail(exitUsage, "correct these and apply again, or name the identity provider of a SAML source in issuer; nothing was changed", "%s cannot be applied: %w", v.file, err)
 	}
@@ -201,7 +202,7 @@ func (v *applyVerb) plan(have store.Directory, declared directory.Declaration, r
 }
 
 // show prints the changes, with --json only where somebody is to be asked of them. A dry run ends here.
-func (v *applyVerb) show(changes directory.Changes) error {
+func (v *applyVerb) show(changes manifest.Changes) error {
 	out := v.app.stdout
 	if v.json {
 		out = v.app.stderr
@@ -217,10 +218,10 @@ func (v *applyVerb) show(changes directory.Changes) error {
 	return nil
 }
 
-func (v *applyVerb) question(c directory.Changes) string {
+func (v *applyVerb) question(c manifest.Changes) string {
 	gone := 0
 	for _, d := range c {
-		if d.Op == directory.Remove && d.Kind == directory.KindTenant {
+		if d.Op == manifest.Remove && d.Kind == manifest.KindTenant {
 			gone++
 		}
 	}
@@ -253,12 +254,12 @@ func (v *applyVerb) finish(report applied, err error) error {
 }
 
 // declaration reads a directory file with all checks that can be made without a database.
-func (a *app) declaration(ctx context.Context, file string) (directory.Declaration, error) {
-	o := directory.Options{
+func (a *app) declaration(ctx context.Context, file string) (manifest.Declaration, error) {
+	o := manifest.Options{
 		CheckSource: a.checkSource, CheckPolicies: checkPolicies, WarnOfPolicies: warnOfPolicies,
 		EntityID: func(s providers.Source) (string, error) { return saml.EntityID(ctx, s, &http.Client{}) },
 	}
-	var d directory.Declaration
+	var d manifest.Declaration
 	var err error
 	switch file {
 	case "":
@@ -266,10 +267,10 @@ func (a *app) declaration(ctx context.Context, file string) (directory.Declarati
 	case "-":
 		var data []byte
 		if data, err = io.ReadAll(io.LimitReader(a.stdin, 8<<20)); err == nil {
-			d, err = directory.Parse("stdin", data, o)
+			d, err = manifest.Parse("stdin", data, o)
 		}
 	default:
-		d, err = directory.Load(file, o)
+		d, err = manifest.Load(file, o)
 	}
 	if faults, ok := errors.AsType[strictyaml.Faults](err); ok {
 		return d, fail(exitUsage, "correct these and apply again; nothing was changed", "%s cannot be applied, it has %s:\n%w", file, count(len(faults), "fault"), faults)
@@ -279,7 +280,7 @@ func (a *app) declaration(ctx context.Context, file string) (directory.Declarati
 
 // checkSource makes the provider of a source, which contacts nobody, and throws it away.
 func (a *app) checkSource(s providers.Source) (warnings []string, err error) {
-	factory, ok := factories()[s.Kind]
+	factory, ok := assemble.Factories()[s.Kind]
 	if !ok {
 		return nil, fmt.Errorf("this version of idpsync knows no sources of kind %s", s.Kind)
 	}

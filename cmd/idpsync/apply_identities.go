@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/worker/directory"
+	"github.com/idpsync/idpsync/worker/directory/manifest"
 )
 
 // appliedMove is a source whose trust anchor changes.
@@ -25,7 +25,7 @@ type appliedMove struct {
 
 // moves says what the plan means for the identities that there are, and decides about those of sources whose anchor changes
 // as the flags say. The error undecided says which are left; the difference is to be shown before it.
-func (v *applyVerb) moves(ctx context.Context, st *store.Store, plan directory.Plan, report *applied) (steps []store.Step, undecided, err error) {
+func (v *applyVerb) moves(ctx context.Context, st *store.Store, plan manifest.Plan, report *applied) (steps []store.Step, undecided, err error) {
 	steps, report.Moves = slices.Clone(plan.Steps), nil
 	groups, err := st.IdentityGroups(ctx, false)
 	if err != nil {
@@ -78,7 +78,7 @@ func (v *applyVerb) moves(ctx context.Context, st *store.Store, plan directory.P
 }
 
 // decide says what becomes of the identities of one source, and reports whether an operator has to say it.
-func (v *applyVerb) decide(ctx context.Context, st *store.Store, m directory.Moved, report *applied) (step *store.IdentityMove, open bool, err error) {
+func (v *applyVerb) decide(ctx context.Context, st *store.Store, m manifest.Moved, report *applied) (step *store.IdentityMove, open bool, err error) {
 	move, anew := matches(v.move, m.Source), matches(v.anew, m.Source)
 	s := m.Move(anew)
 	n, err := st.CountIdentities(ctx, s)

@@ -19,8 +19,8 @@ import (
 
 	"github.com/idpsync/idpsync/providers/oidc/issuer"
 	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/worker"
-	"github.com/idpsync/idpsync/worker/directory"
+	"github.com/idpsync/idpsync/worker/directory/manifest"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -132,7 +132,7 @@ func (b *benchmark) declare(ctx context.Context, st *store.Store, further string
     sources:
       - {name: okta, kind: oidc, issuer: %q, audiences: [idpsync], domains: [corp.example], default_roles: [user], grants: [user]}
 %s`, b.tenant, b.tenant[:8], b.issuer.URL(), further)
-	declared, err := directory.Parse("bench.yaml", []byte(text), directory.Options{})
+	declared, err := manifest.Parse("bench.yaml", []byte(text), manifest.Options{})
 	if err != nil {
 		return err
 	}
@@ -144,7 +144,7 @@ func (b *benchmark) declare(ctx context.Context, st *store.Store, further string
 	want.Tenants = append(want.Tenants, declared.Directory.Tenants...)
 	want.Roles = append(want.Roles, declared.Directory.Roles...)
 	want.Sources = append(want.Sources, declared.Directory.Sources...)
-	_, err = st.ApplyDirectory(ctx, have.Revision, directory.Complete(have, want), "bench", b.app.now())
+	_, err = st.ApplyDirectory(ctx, have.Revision, manifest.Complete(have, want), "bench", b.app.now())
 	return err
 }
 
@@ -170,7 +170,7 @@ func (b *benchmark) sign(ctx context.Context, name string, n int) ([][]byte, err
 }
 
 func (b *benchmark) round(ctx context.Context, name string, bodies [][]byte) error {
-	out := make([]worker.Outgoing, len(bodies))
+	out := make([]record.Outgoing, len(bodies))
 	for i, body := range bodies {
 		out[i] = b.event("okta", fmt.Sprintf("%s-%d", name, i), body)
 	}
@@ -203,11 +203,26 @@ func (b *benchmark) round(ctx context.Context, name string, bodies [][]byte) err
 		if err != nil {
 			return err
 		}
-		outcomes[m.Header.Get(worker.HeaderOutcome)]++
+		r, err := record.ReadResult(record.Stored(m))
+		if err != nil {
+			return err
+		}
+		outcomes[string(r.Outcome)]++
 	}
 	fmt.Fprintf(b.app.stdout, "idpsync n=%d mode=%s: %.0f events/s outcomes=%v worker_cpu_us_per_event=%.0f\n",
 		len(bodies), name, float64(len(bodies))/last.Last.Sub(started).Seconds(), outcomes, float64(cpu.Microseconds())/float64(len(bodies)))
 	return nil
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // results is the state of the stream of results. Asking for it costs the broker less than reading what it holds.

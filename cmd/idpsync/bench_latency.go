@@ -15,7 +15,7 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/oidc/issuer"
 	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -127,10 +127,15 @@ func (b *benchmark) pace(ctx context.Context, name string) ([]time.Duration, err
 		if err != nil {
 			return nil, err
 		}
-		if got := m.Header.Get(worker.HeaderOutcome); got != "created" {
-			return nil, fail(exitFailure, "see what the worker logged", "a login came out as %s; want created", got)
+		at := time.Now()
+		r, err := record.ReadResult(record.Stored(m))
+		if err != nil {
+			return nil, err
 		}
-		done[m.Header.Get(worker.HeaderEventID)] = time.Now()
+		if r.Outcome != record.OutcomeCreated {
+			return nil, fail(exitFailure, "see what the worker logged", "a login came out as %s; want created", r.Outcome)
+		}
+		done[r.Event.EventID] = at
 		if len(done) == len(bodies) {
 			break
 		}
@@ -190,7 +195,7 @@ func (b *benchmark) noise(ctx context.Context, token, api string) func() (answer
 	})
 	for range hungClients {
 		every(clientInterval, func(int) error {
-			r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+api+"/v1/users", bytes.NewReader([]byte(`{}`)))
+			r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+api+httpPath(providers.ShapeTenant), bytes.NewReader([]byte(`{}`)))
 			if err != nil {
 				return err
 			}
@@ -217,10 +222,10 @@ func (b *benchmark) noise(ctx context.Context, token, api string) func() (answer
 
 func (b *benchmark) eventID(id string) string { return b.tenant + "-" + id }
 
-func (b *benchmark) event(source, id string, body []byte) worker.Outgoing {
-	return worker.Outgoing{
-		Subject: "idpsync.login." + b.tenant + "." + source, Data: body,
-		Header: providers.Header{worker.HeaderEventID: {b.eventID(id)}},
+func (b *benchmark) event(source, id string, body []byte) record.Outgoing {
+	return record.Outgoing{
+		Subject: record.EventSubject(record.Address{Action: record.ActionCreate, Shape: providers.ShapeLogin, Door: providers.DoorStream, Tenant: b.tenant, Source: source}), Data: body,
+		Header: providers.Header{record.HeaderEventID: {b.eventID(id)}},
 	}
 }
 

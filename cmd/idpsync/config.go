@@ -10,8 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/idpsync/idpsync/worker/directory/strictyaml"
 	"github.com/idpsync/idpsync/worker/stream"
+	"github.com/idpsync/idpsync/worker/strictyaml"
 )
 
 // A config is every setting, resolved: a flag wins over the environment, that over the file, that over the default.

@@ -106,7 +106,7 @@ func (a *app) startDemo(ctx context.Context, c config) (m *demo, err error) {
 	if m.idp, err = idp.New(idp.Options{EntityID: demoIDP, Now: a.now}); err != nil {
 		return m, err
 	}
-	if m.deploy, err = a.deploy(ctx, c, m.log, deployOptions{openBroker: true}); err != nil {
+	if m.deploy, err = a.deploy(ctx, c, m.log, true); err != nil {
 		return m, err
 	}
 	m.stops = append(m.stops, func() error { m.deploy.Close(); return nil })

@@ -15,7 +15,7 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/saml/idp"
 	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/worker/directory"
+	"github.com/idpsync/idpsync/worker/directory/manifest"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -123,18 +123,18 @@ func (m *demo) apply(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("the demo's directory: %w", err)
 	}
-	have, err := m.deploy.store.Directory(ctx)
+	have, err := m.deploy.Store.Directory(ctx)
 	if err != nil {
 		return err
 	}
-	plan, err := directory.NewPlan(have, declared)
+	plan, err := manifest.NewPlan(have, declared)
 	if err != nil {
 		return fmt.Errorf("the demo's directory: %w", err)
 	}
-	if _, err := m.deploy.store.ApplyDirectory(ctx, have.Revision, plan.Directory, "dev", m.app.now(), plan.Steps...); err != nil {
+	if _, err := m.deploy.Store.ApplyDirectory(ctx, have.Revision, plan.Directory, "dev", m.app.now(), plan.Steps...); err != nil {
 		return err
 	}
-	return m.deploy.directories.Reload(ctx)
+	return m.deploy.Directories.Reload(ctx)
 }
 
 // credentials makes the tokens of the demo's administrator and HR system.
@@ -154,7 +154,7 @@ func (m *demo) credentials(ctx context.Context) error {
 			return err
 		}
 		row := store.Credential{ID: id, Tenant: demoTenant, Name: c.name, Purpose: string(c.purpose), SecretHash: hash, Grants: c.grants, CreatedAt: m.app.now()}
-		if err := m.deploy.store.CreateCredential(ctx, row, "dev"); err != nil {
+		if err := m.deploy.Store.CreateCredential(ctx, row, "dev"); err != nil {
 			return err
 		}
 		*c.token = token

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -33,7 +33,7 @@ type sample struct {
 	title  string
 	id     string // event id
 	door   door
-	to     worker.Address // where it is sent
+	to     record.Address // where it is sent
 	header providers.Header
 	body   func() ([]byte, error) // nil: what was sent before under the same id, again
 	want   string                 // as verdict says it
@@ -102,7 +102,7 @@ func (m *demo) player(ctx context.Context) (p *player, stop func() error) {
 // prepare makes what is sent for a sample.
 func (p *player) prepare(s sample) (posted, error) {
 	key := s.to.Source + "/" + s.id
-	out := posted{sample: s, subject: worker.EventSubject(s.to), header: providers.Header{}}
+	out := posted{sample: s, subject: record.EventSubject(s.to), header: providers.Header{}}
 	for name, values := range s.header {
 		out.header[name] = values
 	}
@@ -111,7 +111,7 @@ func (p *player) prepare(s sample) (posted, error) {
 		out.header["Content-Type"] = []string{"application/json"}
 		out.header["Idempotency-Key"] = []string{s.id}
 	case doorRPC:
-		out.header[worker.HeaderEventID] = []string{s.id}
+		out.header[record.HeaderEventID] = []string{s.id}
 	default:
 		out.header["ce-id"], out.header["ce-source"] = []string{s.id}, []string{"/demo"}
 		out.header["ce-type"], out.header["ce-specversion"] = []string{"demo"}, []string{"1.0"}
@@ -159,7 +159,7 @@ func (p *player) send(ctx context.Context, s posted) (r result, err error) {
 }
 
 func (p *player) publish(ctx context.Context, s posted) (result, error) {
-	if _, err := stream.PublishEvent(ctx, p.conn, worker.Outgoing{Subject: s.subject, Header: s.header, Data: s.body}); err != nil {
+	if _, err := stream.PublishEvent(ctx, p.conn, record.Outgoing{Subject: s.subject, Header: s.header, Data: s.body}); err != nil {
 		return result{}, err
 	}
 	if s.again {
@@ -182,7 +182,7 @@ func (p *player) call(ctx context.Context, s posted) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	return p.answered(s, header, data), nil
+	return p.answered(s, record.ReadReply(header), data), nil
 }
 
 func (p *player) post(ctx context.Context, s posted) (result, error) {
@@ -203,15 +203,15 @@ func (p *player) post(ctx context.Context, s posted) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	header := providers.Header(res.Header)
-	header[worker.HeaderStatus] = []string{fmt.Sprint(res.StatusCode)}
-	return p.answered(s, header, data), nil
+	reply := record.ReadReply(providers.Header(res.Header))
+	reply.Status = res.StatusCode
+	return p.answered(s, reply, data), nil
 }
 
 // answered reads an answer as the result that it is.
-func (p *player) answered(s posted, header providers.Header, data []byte) result {
-	r := readResult(stream.Stored{StoredAt: p.app.now(), Header: header, Data: data})
-	r.Tenant, r.Source = demoTenant, s.to.Source
+func (p *player) answered(s posted, reply record.Reply, data []byte) result {
+	r := resultOf(reply, data)
+	r.Time, r.Tenant, r.Source = p.app.now(), demoTenant, s.to.Source
 	return r
 }
 
@@ -242,7 +242,11 @@ func (p *player) only(ctx context.Context, s posted) (result, error) {
 		if err != nil {
 			return result{}, err
 		}
-		if r := readResult(msg); r.EventID == s.id {
+		r, err := readResult(msg)
+		if err != nil {
+			return result{}, err
+		}
+		if r.EventID == s.id {
 			found = append(found, r)
 		}
 	}
@@ -258,8 +262,12 @@ func (p *player) read(ctx context.Context, since time.Time) error {
 		if err != nil {
 			return err
 		}
+		r, err := readResult(msg)
+		if err != nil {
+			return err
+		}
 		select {
-		case p.results <- readResult(msg):
+		case p.results <- r:
 		case <-ctx.Done():
 			return nil
 		}
@@ -280,7 +288,7 @@ func (s sample) check(r result) string {
 
 // verdict is a result in the words in which samples announce theirs: the outcome, or the code and reason of a rejection.
 func (r result) verdict() string {
-	if r.Outcome != string(worker.OutcomeRejected) {
+	if r.Outcome != string(record.OutcomeRejected) {
 		return r.Outcome
 	}
 	s := string(r.fault.Code)

@@ -7,7 +7,7 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/saml/idp"
 	"github.com/idpsync/idpsync/providers/seal"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // Ids of the demo's directory.
@@ -22,8 +22,8 @@ const demoPassword = "correct horse battery"
 
 // commandTo is where commands of a shape are sent by a door. HTTP has paths in place of subjects; the address is that of
 // request-reply, which the HTTP door uses too.
-func commandTo(d door, shape providers.Shape) worker.Address {
-	a := worker.Address{Shape: shape, Tenant: demoTenant, Source: providers.AdminSource, Door: providers.DoorRPC}
+func commandTo(d door, shape providers.Shape) record.Address {
+	a := record.Address{Shape: shape, Tenant: demoTenant, Source: providers.AdminSource, Door: providers.DoorRPC}
 	if d == doorStream {
 		a.Door = providers.DoorStream
 	}
@@ -32,10 +32,8 @@ func commandTo(d door, shape providers.Shape) worker.Address {
 
 // httpPath is the path of the API for commands of a shape.
 func httpPath(shape providers.Shape) string {
-	if shape == providers.ShapeOrganization {
-		return "/users"
-	}
-	return "/v1/users"
+	route, _ := record.Routes().Find(record.ActionCreate, shape)
+	return route.Path
 }
 
 // bearer returns the headers by which a sender of acme proves itself.
@@ -113,7 +111,7 @@ func (m *demo) httpScene() scene {
 }
 
 func (m *demo) rpcScene() scene {
-	about := "The same commands as requests on " + worker.EventSubject(commandTo(doorRPC, providers.ShapeTenant)) + "; the broker stores nothing of them."
+	about := "The same commands as requests on " + record.EventSubject(commandTo(doorRPC, providers.ShapeTenant)) + "; the broker stores nothing of them."
 	return scene{"Commands over NATS request-reply", about, []sample{
 		m.command(doorRPC, "rpc-1", "An administrator creates Otto, with a password", employee("Otto Weber", nil), "created"),
 		m.command(doorRPC, "rpc-2", "The same user again", employee("Otto Weber", nil), "user_exists"),
@@ -126,7 +124,7 @@ func (m *demo) rpcScene() scene {
 func (m *demo) commandScene() scene {
 	sealed := m.command(doorStream, "command-2", "The password sealed: only the workers can open it", employee("Quinn Baker", nil), "created")
 	sealed.body = func() ([]byte, error) {
-		password, err := seal.Text(m.deploy.key.KeyID(), []byte(demoPassword))
+		password, err := seal.Text(m.deploy.Key.KeyID(), []byte(demoPassword))
 		if err != nil {
 			return nil, err
 		}
@@ -134,7 +132,7 @@ func (m *demo) commandScene() scene {
 	}
 	thief := m.command(doorStream, "command-4", "A token that nobody made", employee("Rosa Lind", nil), "unauthenticated credential_unknown")
 	thief.header = bearer("idpsync_stolen")
-	return scene{"Durable commands", "The same commands stored by the broker, on " + worker.EventSubject(commandTo(doorStream, providers.ShapeTenant)) + ".", []sample{
+	return scene{"Durable commands", "The same commands stored by the broker, on " + record.EventSubject(commandTo(doorStream, providers.ShapeTenant)) + ".", []sample{
 		m.command(doorStream, "command-1", "A password in the clear, which the broker would keep", employee("Quinn Baker", nil), "invalid_input"),
 		sealed,
 		m.command(doorStream, "command-3", "The organization shape", member("Rosa Lind", nil), "created"),
@@ -143,11 +141,11 @@ func (m *demo) commandScene() scene {
 }
 
 func (m *demo) feedScene() scene {
-	to := worker.Address{Shape: providers.ShapeFeed, Tenant: demoTenant, Source: "workday", Door: providers.DoorStream}
+	to := record.Address{Shape: providers.ShapeFeed, Tenant: demoTenant, Source: "workday", Door: providers.DoorStream}
 	feed := func(id, title string, body map[string]any, want string) sample {
 		return sample{title: title, id: id, to: to, header: bearer(m.feed), body: encoded(body), want: want}
 	}
-	return scene{"HR feed: source workday", "An HR system publishes people on " + worker.EventSubject(to) + ", in either shape of the API.", []sample{
+	return scene{"HR feed: source workday", "An HR system publishes people on " + record.EventSubject(to) + ", in either shape of the API.", []sample{
 		feed("feed-1", "Sam is hired", employee("Sam Carter", map[string]any{"password": nil, "auth_provider": "oidc"}), "created"),
 		feed("feed-2", "Sam is reported once more", employee("Sam Carter", map[string]any{"password": nil, "auth_provider": "oidc"}), "user_exists"),
 		feed("feed-3", "A role that the feed may not grant", employee("Tina Moreau", map[string]any{"password": nil, "auth_provider": "oidc", "roles": []string{"admin"}}), "invalid_roles"),

@@ -12,7 +12,7 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/oidc/issuer"
 	"github.com/idpsync/idpsync/providers/saml/idp"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // What the demo's sources know each other by.
@@ -59,8 +59,8 @@ func (m *demo) signed(claims map[string]any, options ...issuer.SignOption) func(
 	return func() ([]byte, error) { return login(m.issuer.Sign(claims, options...)) }
 }
 
-func loginAt(source string) worker.Address {
-	return worker.Address{Shape: providers.ShapeLogin, Tenant: demoTenant, Source: source, Door: providers.DoorStream}
+func loginAt(source string) record.Address {
+	return record.Address{Shape: providers.ShapeLogin, Tenant: demoTenant, Source: source, Door: providers.DoorStream}
 }
 
 func oidcLogin(id, title string, body func() ([]byte, error), want string) sample {
@@ -72,7 +72,7 @@ func (m *demo) oidcScene() scene {
 	ada := m.person("ada", "Ada Lovelace", nil)
 	stray := oidcLogin("login-12", "A source that nobody declared", m.signed(ada), "unknown_source")
 	stray.to = loginAt("unknown")
-	return scene{"OIDC logins: source okta", "A login pipeline publishes the ID token of each login on " + worker.EventSubject(loginAt("okta")) + ".", []sample{
+	return scene{"OIDC logins: source okta", "A login pipeline publishes the ID token of each login on " + record.EventSubject(loginAt("okta")) + ".", []sample{
 		oidcLogin("login-1", "Ada logs in for the first time", m.signed(ada), "created"),
 		oidcLogin("login-2", "Ada logs in again", m.signed(ada), "exists"),
 		oidcLogin("login-1", "Ada's first event is delivered once more: the same result, not a second one", nil, "created"),
@@ -132,7 +132,7 @@ func (m *demo) samlScene() scene {
 		}
 	}
 	var kept []byte // the response of saml-1, which a thief sends again
-	return scene{"SAML logins: source adfs", "The same for the responses of a SAML identity provider, on " + worker.EventSubject(loginAt("adfs")) + ".", []sample{
+	return scene{"SAML logins: source adfs", "The same for the responses of a SAML identity provider, on " + record.EventSubject(loginAt("adfs")) + ".", []sample{
 		samlLogin("saml-1", "Heidi logs in; the response is signed", func() (body []byte, err error) {
 			kept, err = respond(m.assertion("heidi", "Heidi Keller", idp.SignResponse))()
 			return kept, err

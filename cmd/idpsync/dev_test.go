@@ -6,14 +6,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker"
-	"github.com/idpsync/idpsync/worker/stream"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // TestDevOnce runs the demo twice in one folder and compares what it shows with a golden file.
@@ -127,7 +126,7 @@ func TestForecastSaysWhatRunDoes(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				forecasts, err := m.deploy.worker.Forecast(t.Context(), []worker.Preview{{
+				forecasts, err := m.deploy.Worker.Forecast(t.Context(), []worker.Preview{{
 					Subject: sending.subject, Header: sending.header, Data: sending.body, StoredAt: time.Now(), EventID: s.id, Door: ways[s.door], Explain: true,
 				}})
 				if err != nil {
@@ -148,7 +147,7 @@ func TestForecastSaysWhatRunDoes(t *testing.T) {
 				if strings.Join(f.Policies, ",") != r.Policies {
 					t.Errorf("the forecast names the policies %q, and run %q", f.Policies, r.Policies)
 				}
-				if f.Outcome == worker.OutcomeRejected && steadyDemo(string(f.Body), "-") != steadyDemo(string(r.Body), "-") {
+				if f.Outcome == record.OutcomeRejected && steadyDemo(string(f.Body), "-") != steadyDemo(string(r.Body), "-") {
 					t.Errorf("the forecast says %s, and run %s", f.Body, r.Body)
 				}
 				if f.Repeat != sending.again {
@@ -160,7 +159,7 @@ func TestForecastSaysWhatRunDoes(t *testing.T) {
 						failing++
 					}
 				}
-				if (f.Outcome == worker.OutcomeRejected) != (failing > 0) {
+				if (f.Outcome == record.OutcomeRejected) != (failing > 0) {
 					t.Errorf("%s, with %d failed checks: %+v", f.Outcome, failing, f.Checks)
 				}
 				seen[r.Outcome] = true
@@ -176,9 +175,7 @@ func TestForecastSaysWhatRunDoes(t *testing.T) {
 
 // readForecast reads a forecast as the result that it foresees.
 func readForecast(f worker.Forecast) result {
-	return readResult(stream.Stored{Data: f.Body, Header: providers.Header{
-		worker.HeaderOutcome: {string(f.Outcome)}, worker.HeaderStatus: {strconv.Itoa(f.Status)}, worker.HeaderEventID: {f.EventID},
-	}})
+	return resultOf(record.Reply{Outcome: f.Outcome, Status: f.Status, EventID: f.EventID}, f.Body)
 }
 
 // TestLinesToTryByHand starts the demo as people do, and pastes every line that it prints into a shell.

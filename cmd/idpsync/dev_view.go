@@ -8,7 +8,7 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/saml/idp"
 	"github.com/idpsync/idpsync/providers/seal"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // paint colours a text where colours are shown.
@@ -37,7 +37,7 @@ func (m *demo) intro() {
   data              %s
 
 Each sample says who comes in and how; the line below it, what became of it and why.
-`, demoTenant, m.issuer.URL(), demoIDP, m.deploy.server.URL(), address(m.http), address(m.metric), m.cfg.DataDir)
+`, demoTenant, m.issuer.URL(), demoIDP, m.deploy.Server.URL(), address(m.http), address(m.metric), m.cfg.DataDir)
 }
 
 // heading begins a scene.
@@ -49,13 +49,13 @@ func (m *demo) heading(s scene) {
 func (m *demo) show(n int, s sample, r result, fault string) {
 	mark, colour, what := "✓", "32", r.Outcome
 	switch {
-	case r.Outcome == string(worker.OutcomeRejected):
+	case r.Outcome == string(record.OutcomeRejected):
 		mark, colour, what = "✗", "31", r.verdict()
-	case r.Outcome != string(worker.OutcomeCreated):
+	case r.Outcome != string(record.OutcomeCreated):
 		mark, colour = "•", "36"
 	}
 	why := []string{r.person()}
-	if r.Outcome == string(worker.OutcomeRejected) {
+	if r.Outcome == string(record.OutcomeRejected) {
 		why = r.reasons()
 	}
 	fmt.Fprintf(m.app.stdout, "%3d. %s %s\n", n, s.title, m.paint("2", "["+s.id+"]"))
@@ -131,7 +131,7 @@ func (m *demo) writeSamples() error {
 	if err != nil {
 		return err
 	}
-	password, err := seal.Text(m.deploy.key.KeyID(), []byte(demoPassword))
+	password, err := seal.Text(m.deploy.Key.KeyID(), []byte(demoPassword))
 	if err != nil {
 		return err
 	}
@@ -184,13 +184,13 @@ func (m *demo) hints() [][]hint {
 			{"what the policy forbids", m.curl(providers.ShapeTenant, "carl.json")},
 		})
 	}
-	broker := "nats --server " + m.deploy.server.URL()
+	broker := "nats --server " + m.deploy.Server.URL()
 	headers := ` -H "Authorization: Bearer $(cat ` + file("admin.token") + `)" -H X-Tenant-ID:` + demoTenant
 	all = append(all, []hint{
 		{"the workers, with the plain nats client", broker + " micro ls"},
-		{"a login", broker + " pub " + worker.EventSubject(loginAt("okta")) + ` "{\"id_token\": \"$(cat ` + file("grace.jwt") + `)\"}"`},
-		{"a request", broker + " req " + worker.EventSubject(commandTo(doorRPC, providers.ShapeTenant)) + headers + ` "$(cat ` + file("bruno.json") + `)"`},
-		{"results as they come", broker + " sub 'idpsync.result.>'"},
+		{"a login", broker + " pub " + record.EventSubject(loginAt("okta")) + ` "{\"id_token\": \"$(cat ` + file("grace.jwt") + `)\"}"`},
+		{"a request", broker + " req " + record.EventSubject(commandTo(doorRPC, providers.ShapeTenant)) + headers + ` "$(cat ` + file("bruno.json") + `)"`},
+		{"results as they come", broker + " sub '" + record.BranchResults.All() + "'"},
 	}, []hint{
 		{"change the policy or the directory, then", me + " apply -f " + file("directory.yaml") + data},
 	})

@@ -10,7 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
+	"github.com/idpsync/idpsync/worker/replay"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -46,41 +47,43 @@ type deadLetter struct {
 	By          string    `json:"by,omitempty"` // who dealt with it; "said" before what the broker does not vouch for
 	Bytes       int       `json:"bytes"`
 	OtherKey    bool      `json:"other_key,omitempty"` // signed with a key that the deployment does not have, so nothing shows who wrote it
-
-	stored stream.Stored
 }
 
-func readDeadLetter(m stream.Stored) deadLetter {
-	h := m.Header
-	return deadLetter{
-		Sequence: m.Sequence, Time: m.StoredAt, State: store.DeadLetterOpen,
-		Tenant: h.Get(worker.DeadLetterTenant), Source: h.Get(worker.DeadLetterSource),
-		Code: h.Get(worker.DeadLetterCode), Reason: h.Get(worker.DeadLetterReason), Class: h.Get(worker.DeadLetterClass),
-		Fingerprint: h.Get(worker.DeadLetterFingerprint), EventID: h.Get(worker.DeadLetterEventID),
-		Subject: h.Get(worker.DeadLetterSubjectHeader), StoredAt: h.Get(worker.DeadLetterTime), Hint: h.Get(worker.DeadLetterHint),
-		Attempts: h.Get(worker.DeadLetterAttempts), Parent: h.Get(worker.DeadLetterParent), Bytes: len(m.Data), stored: m,
+// shown is a dead letter as people read it.
+func shown(l replay.Letter) deadLetter {
+	d := deadLetter{
+		Sequence: l.Sequence(), Time: l.Message.StoredAt, State: l.State, Outcome: l.Outcome, By: l.By, OtherKey: l.OtherKey,
+		Tenant: l.Tenant, Source: l.Source, Code: string(l.Code), Reason: l.Reason, Class: l.Class, Fingerprint: l.Fingerprint,
+		EventID: l.EventID, Subject: l.Subject, Hint: l.Hint, Attempts: strconv.Itoa(l.Attempts), Bytes: len(l.Message.Data),
 	}
+	if !l.StoredAt.IsZero() {
+		d.StoredAt = l.StoredAt.Format(time.RFC3339Nano)
+	}
+	if l.Parent > 0 {
+		d.Parent = strconv.FormatUint(l.Parent, 10)
+	}
+	return d
+}
+
+// shownAll are dead letters as people read them.
+func shownAll(letters []replay.Letter) []deadLetter {
+	all := make([]deadLetter, len(letters))
+	for i, l := range letters {
+		all[i] = shown(l)
+	}
+	return all
 }
 
 // cause says in short what failed.
-func (d deadLetter) cause() string {
-	if d.Reason == "" {
-		return d.Code
-	}
-	return d.Code + " (" + d.Reason + ")"
-}
+func (d deadLetter) cause() string { return replay.Cause(record.Code(d.Code), d.Reason) }
 
 // A dlqSelection chooses dead letters by flags and arguments.
 type dlqSelection struct {
-	app         *app
-	filter      stream.Filter
-	since       time.Duration
-	before      time.Duration
-	reason      string
-	fingerprint string
-	state       string
-	all         bool
-	sequences   []uint64
+	app    *app
+	filter stream.Filter
+	since  time.Duration
+	all    bool
+	chosen replay.Selection
 }
 
 func (s *dlqSelection) flags(cmd *cobra.Command) {
@@ -88,16 +91,16 @@ func (s *dlqSelection) flags(cmd *cobra.Command) {
 	f.StringVar(&s.filter.Tenant, "tenant", "", "only of this tenant (UUID)")
 	f.StringVar(&s.filter.Source, "source", "", "only of this source")
 	f.StringVar(&s.filter.Word, "code", "", "only of this code, as in unauthenticated")
-	f.StringVar(&s.reason, "reason", "", "only of this failed check, as in expired")
-	f.StringVar(&s.fingerprint, "fingerprint", "", "only of this cause, as dlq groups shows it")
+	f.StringVar(&s.chosen.Reason, "reason", "", "only of this failed check, as in expired")
+	f.StringVar(&s.chosen.Fingerprint, "fingerprint", "", "only of this cause, as dlq groups shows it")
 	f.Var((*age)(&s.since), "since", "only those that are at most that old")
-	f.Var((*age)(&s.before), "older-than", "only those that are at least that old")
+	f.Var((*age)(&s.chosen.OlderThan), "older-than", "only those that are at least that old")
 }
 
 // named reports whether anything was chosen at all.
 func (s *dlqSelection) named() bool {
-	return s.all || len(s.sequences) > 0 || s.filter.Tenant != "" || s.filter.Source != "" || s.filter.Word != "" ||
-		s.reason != "" || s.fingerprint != "" || s.since > 0 || s.before > 0
+	return s.all || len(s.chosen.Sequences) > 0 || s.filter.Tenant != "" || s.filter.Source != "" || s.filter.Word != "" ||
+		s.chosen.Reason != "" || s.chosen.Fingerprint != "" || s.since > 0 || s.chosen.OlderThan > 0
 }
 
 func (s *dlqSelection) arguments(args []string) error {
@@ -106,30 +109,29 @@ func (s *dlqSelection) arguments(args []string) error {
 		if err != nil || seq == 0 {
 			return fail(exitUsage, "idpsync dlq list shows the sequences", "%q is not a sequence number", arg)
 		}
-		s.sequences = append(s.sequences, seq)
+		s.chosen.Sequences = append(s.chosen.Sequences, seq)
 	}
-	slices.Sort(s.sequences)
-	s.sequences = slices.Compact(s.sequences)
+	slices.Sort(s.chosen.Sequences)
+	s.chosen.Sequences = slices.Compact(s.chosen.Sequences)
 	return nil
 }
 
 // check refuses what no dead letter can be, lest it be taken for there being none.
 func (s *dlqSelection) check() error {
-	switch s.state {
-	case store.DeadLetterOpen, store.DeadLetterReplaying, store.DeadLetterReplayed, store.DeadLetterDiscarded, "all":
+	switch s.chosen.State {
+	case store.DeadLetterOpen, store.DeadLetterReplayed, store.DeadLetterDiscarded, allStates:
 	default:
-		return fail(exitUsage, "one of open, replaying, replayed, discarded, all", "--state cannot be %q", s.state)
+		return fail(exitUsage, "one of open, replayed, discarded, all", "--state cannot be %q", s.chosen.State)
 	}
 	return checkTenant(s.filter.Tenant)
 }
 
+// allStates chooses dead letters whatever was done about them.
+const allStates = "all"
+
 // find returns the dead letters that are chosen, oldest first, with their states.
-func (s *dlqSelection) find(ctx context.Context, d *deployment, now time.Time) ([]deadLetter, error) {
+func (s *dlqSelection) find(ctx context.Context, d *deployment, now time.Time) ([]replay.Letter, error) {
 	if err := s.check(); err != nil {
-		return nil, err
-	}
-	states, err := deadLetterStates(ctx, d.store)
-	if err != nil {
 		return nil, err
 	}
 	if s.since > 0 {
@@ -138,56 +140,26 @@ func (s *dlqSelection) find(ctx context.Context, d *deployment, now time.Time) (
 	foreign := foreignCount{app: s.app, what: "dead letters"}
 	defer foreign.report()
 	s.filter.Foreign = foreign.add
-	letters := []deadLetter{}
-	for m, err := range stream.DeadLetters(ctx, d.conn, s.filter) {
-		if err != nil {
-			return nil, fail(exitFailure, "run idpsync migrate if the streams do not exist", "%w", err)
-		}
-		forged, otherKey := foreign.forged(d.key, m)
-		if forged {
-			continue
-		}
-		l := readDeadLetter(m)
-		l.OtherKey = otherKey
-		if row, ok := states[l.Sequence]; ok {
-			l.State, l.Outcome, l.By = row.State, row.Outcome, row.Who
-		}
-		if s.matches(l, now) {
-			letters = append(letters, l)
+	messages := func(yield func(record.Stored, error) bool) {
+		for m, err := range stream.DeadLetters(ctx, d.Conn, s.filter) {
+			if err != nil {
+				err = fail(exitFailure, "run idpsync migrate if the streams do not exist", "%w", err)
+			}
+			if !yield(record.Stored(m), err) {
+				return
+			}
 		}
 	}
-	return letters, nil
+	return replay.Choose(ctx, messages, d.Key, d.Store, s.selection(), now, foreign.one)
 }
 
-func (s *dlqSelection) matches(l deadLetter, now time.Time) bool {
-	switch {
-	case s.state != "all" && l.State != s.state,
-		s.reason != "" && l.Reason != s.reason,
-		s.fingerprint != "" && l.Fingerprint != s.fingerprint,
-		s.before > 0 && now.Sub(l.Time) < s.before,
-		len(s.sequences) > 0 && !slices.Contains(s.sequences, l.Sequence):
-		return false
+// selection is what is chosen beside what the broker filters.
+func (s *dlqSelection) selection() replay.Selection {
+	chosen := s.chosen
+	if chosen.State == allStates {
+		chosen.State = ""
 	}
-	return true
-}
-
-// deadLetterStates reads the states of all entries that somebody has dealt with.
-func deadLetterStates(ctx context.Context, st *store.Store) (map[uint64]store.DeadLetter, error) {
-	states := map[uint64]store.DeadLetter{}
-	f := store.DeadLetterFilter{Limit: 1000}
-	for {
-		rows, err := st.DeadLetters(ctx, f)
-		if err != nil {
-			return nil, fmt.Errorf("states of dead letters: %w", err)
-		}
-		for _, r := range rows {
-			states[r.Sequence] = r
-			f.After = r.Sequence
-		}
-		if len(rows) < f.Limit {
-			return states, nil
-		}
-	}
+	return chosen
 }
 
 // dlqVerb makes a verb that needs store and broker, and closes them after it.
@@ -219,7 +191,7 @@ func newDLQListCommand(a *app) *cobra.Command {
 		Args:    cobra.NoArgs,
 	}
 	s.flags(cmd)
-	cmd.Flags().StringVar(&s.state, "state", store.DeadLetterOpen, "open, replaying, replayed, discarded or all")
+	cmd.Flags().StringVar(&s.chosen.State, "state", store.DeadLetterOpen, "open, replayed, discarded or all")
 	cmd.Flags().IntVar(&limit, "limit", 0, "the latest so many; 0 for all")
 	jsonFlag(cmd, &asJSON)
 	return a.dlqVerb(cmd, func(ctx context.Context, d *deployment, _ []string) error {
@@ -231,14 +203,14 @@ func newDLQListCommand(a *app) *cobra.Command {
 			letters = letters[len(letters)-limit:]
 		}
 		if asJSON {
-			return printJSON(a.stdout, letters)
+			return printJSON(a.stdout, shownAll(letters))
 		}
 		if len(letters) == 0 {
 			fmt.Fprintln(a.stderr, "no dead letters")
 			return nil
 		}
 		rows := make([][]string, len(letters))
-		for i, l := range letters {
+		for i, l := range shownAll(letters) {
 			state := l.State
 			if l.Outcome != "" {
 				state += ": " + l.Outcome
@@ -266,10 +238,10 @@ type dlqGroup struct {
 	Hint        string    `json:"hint,omitempty"`
 }
 
-func groupDeadLetters(letters []deadLetter) []dlqGroup {
+func groupDeadLetters(letters []replay.Letter) []dlqGroup {
 	at := map[string]int{}
 	var groups []dlqGroup
-	for _, l := range letters {
+	for _, l := range shownAll(letters) {
 		i, ok := at[l.Fingerprint]
 		if !ok {
 			i = len(groups)
@@ -293,7 +265,7 @@ func newDLQGroupsCommand(a *app) *cobra.Command {
 		Args:  cobra.NoArgs,
 	}
 	s.flags(cmd)
-	cmd.Flags().StringVar(&s.state, "state", store.DeadLetterOpen, "open, replaying, replayed, discarded or all")
+	cmd.Flags().StringVar(&s.chosen.State, "state", store.DeadLetterOpen, "open, replayed, discarded or all")
 	jsonFlag(cmd, &asJSON)
 	return a.dlqVerb(cmd, func(ctx context.Context, d *deployment, _ []string) error {
 		letters, err := s.find(ctx, d, a.now())
@@ -330,21 +302,23 @@ func newDLQWatchCommand(a *app) *cobra.Command {
 	}
 	s.flags(cmd)
 	return a.dlqVerb(cmd, func(ctx context.Context, d *deployment, _ []string) error {
-		s.state = "all"
+		s.chosen.State = allStates
 		if err := s.check(); err != nil {
 			return err
 		}
 		foreign := foreignCount{app: a, what: "dead letters"}
 		defer foreign.report()
 		s.filter.Foreign = foreign.add
-		for m, err := range stream.WatchDeadLetters(ctx, d.conn, s.filter) {
+		for m, err := range stream.WatchDeadLetters(ctx, d.Conn, s.filter) {
 			if err != nil {
 				return err
 			}
-			if forged, _ := foreign.forged(d.key, m); forged {
+			letter, genuine := replay.Read(d.Key, record.Stored(m))
+			if !genuine {
+				foreign.one()
 				continue
 			}
-			if l := readDeadLetter(m); s.matches(l, a.now()) {
+			if l := shown(letter); s.selection().Matches(letter, a.now()) {
 				fmt.Fprintf(a.stdout, "%s  %d  %s  tenant %s, source %s, event %s, fingerprint %s\n", l.Time.Local().Format("15:04:05"), l.Sequence,
 					printable(l.cause()), printable(l.Tenant), printable(l.Source), printable(l.EventID), l.Fingerprint)
 			}

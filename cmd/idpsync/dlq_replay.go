@@ -3,40 +3,33 @@ package main
 import (
 	"context"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
+	"github.com/idpsync/idpsync/worker/replay"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
-// A campaign is what one call of replay or discard does to the dead letters that it chose.
-type campaign struct {
-	app    *app
-	d      *deployment
-	id     string
-	action string
-	who    string
-	why    string
-	rate   float64
-	canary int
-	json   bool
+// A dlqCampaign is a campaign with its flags.
+type dlqCampaign struct {
+	replay.Campaign
+	app  *app
+	json bool
 }
 
 func newDLQReplayCommand(a *app) *cobra.Command {
 	s := dlqSelection{app: a}
 	var plan, yes bool
-	c := &campaign{app: a, action: worker.OrderReplay}
+	c := &dlqCampaign{app: a, Campaign: replay.Campaign{Action: record.OrderReplay}}
 	cmd := &cobra.Command{
 		Use:   "replay [SEQUENCE...]",
 		Short: "Process dead letters again, under today's configuration and policies",
@@ -53,9 +46,9 @@ the others only if those succeed. It may be stopped at any time and started agai
 	s.flags(cmd)
 	cmd.Flags().BoolVar(&s.all, "all", false, "all that are open")
 	cmd.Flags().BoolVar(&plan, "plan", false, "only forecast what would become of each")
-	cmd.Flags().Float64Var(&c.rate, "rate", 0, "at most so many a second; 0 for as fast as it goes")
-	cmd.Flags().IntVar(&c.canary, "canary", 0, "replay so many first and go on only if none fails again")
-	cmd.Flags().StringVar(&c.why, "why", "", "reason, for the audit")
+	cmd.Flags().Float64Var(&c.Rate, "rate", 0, "at most so many a second; 0 for as fast as it goes")
+	cmd.Flags().IntVar(&c.Canary, "canary", 0, "replay so many first and go on only if none fails again")
+	cmd.Flags().StringVar(&c.Why, "why", "", "reason, for the audit")
 	yesFlag(cmd, &yes)
 	jsonFlag(cmd, &c.json)
 	return a.dlqVerb(cmd, func(ctx context.Context, d *deployment, args []string) error {
@@ -63,8 +56,9 @@ the others only if those succeed. It may be stopped at any time and started agai
 		if err != nil || len(letters) == 0 {
 			return err
 		}
-		c.d, c.who = d, operator()
-		forecast, err := c.forecast(ctx, letters)
+		bar := a.progress("forecast", int64(len(letters)))
+		forecast, err := replay.Forecast(ctx, forecaster{d.Worker}, d.Key, letters, func(n int) { bar.Add(int64(n)) })
+		bar.Close()
 		if err != nil {
 			return err
 		}
@@ -75,20 +69,20 @@ the others only if those succeed. It may be stopped at any time and started agai
 		if c.json {
 			out = a.stderr
 		}
-		if err := forecast.print(out); err != nil || plan {
+		if err := printPlan(out, forecast); err != nil || plan {
 			return err
 		}
 		if err := a.confirm(yes, fmt.Sprintf("Replay %d dead letters?", len(letters))); err != nil {
 			return err
 		}
-		return c.run(ctx, letters)
+		return c.run(ctx, d, letters)
 	})
 }
 
 func newDLQDiscardCommand(a *app) *cobra.Command {
 	s := dlqSelection{app: a}
 	var yes bool
-	c := &campaign{app: a, action: worker.OrderDiscard}
+	c := &dlqCampaign{app: a, Campaign: replay.Campaign{Action: record.OrderDiscard}}
 	cmd := &cobra.Command{
 		Use:   "discard [SEQUENCE...]",
 		Short: "Put dead letters aside that nobody will replay",
@@ -98,11 +92,11 @@ recorded.`,
 	}
 	s.flags(cmd)
 	cmd.Flags().BoolVar(&s.all, "all", false, "all that are open")
-	cmd.Flags().StringVar(&c.why, "why", "", "reason, for the audit; required")
+	cmd.Flags().StringVar(&c.Why, "why", "", "reason, for the audit; required")
 	yesFlag(cmd, &yes)
 	jsonFlag(cmd, &c.json)
 	return a.dlqVerb(cmd, func(ctx context.Context, d *deployment, args []string) error {
-		if strings.TrimSpace(c.why) == "" {
+		if strings.TrimSpace(c.Why) == "" {
 			return fail(exitUsage, "add --why 'the reason'", "a discarded dead letter needs a reason")
 		}
 		letters, err := a.choose(ctx, d, &s, args)
@@ -110,25 +104,24 @@ recorded.`,
 			return err
 		}
 		for _, g := range groupDeadLetters(letters) {
-			fmt.Fprintf(a.stderr, "%6d  %s  source %s\n", g.Count, deadLetter{Code: g.Code, Reason: g.Reason}.cause(), printable(g.Source))
+			fmt.Fprintf(a.stderr, "%6d  %s  source %s\n", g.Count, replay.Cause(record.Code(g.Code), g.Reason), printable(g.Source))
 		}
 		if err := a.confirm(yes, fmt.Sprintf("Discard %d dead letters?", len(letters))); err != nil {
 			return err
 		}
-		c.d, c.who = d, operator()
-		return c.run(ctx, letters)
+		return c.run(ctx, d, letters)
 	})
 }
 
 // choose returns the open dead letters that flags and arguments name.
-func (a *app) choose(ctx context.Context, d *deployment, s *dlqSelection, args []string) ([]deadLetter, error) {
+func (a *app) choose(ctx context.Context, d *deployment, s *dlqSelection, args []string) ([]replay.Letter, error) {
 	if err := s.arguments(args); err != nil {
 		return nil, err
 	}
 	if !s.named() {
 		return nil, fail(exitUsage, "name sequences, a filter, or --all", "no dead letters are chosen")
 	}
-	s.state = store.DeadLetterOpen
+	s.chosen.State = store.DeadLetterOpen
 	letters, err := s.find(ctx, d, a.now())
 	if err != nil {
 		return nil, err
@@ -139,58 +132,34 @@ func (a *app) choose(ctx context.Context, d *deployment, s *dlqSelection, args [
 	return letters, nil
 }
 
-// A dlqForecast says what would become of dead letters now.
-type dlqForecast struct {
-	Total    int             `json:"total"`
-	Words    map[string]int  `json:"outcomes"`
-	Letters  []dlqPrediction `json:"letters"`
-	Unusable int             `json:"unusable"` // records that no worker of this deployment wrote
-}
+// A forecaster has a worker forecast dead letters, and says each forecast in a word or two.
+type forecaster struct{ worker *worker.Worker }
 
-type dlqPrediction struct {
-	Sequence uint64 `json:"sequence"`
-	EventID  string `json:"event_id"`
-	Was      string `json:"was"`
-	Now      string `json:"now"`
-}
-
-// forecastChunk bounds what one rolled-back transaction holds.
-const forecastChunk = 2000
-
-func (c *campaign) forecast(ctx context.Context, letters []deadLetter) (dlqForecast, error) {
-	f := dlqForecast{Total: len(letters), Words: map[string]int{}}
-	bar := c.app.progress("forecast", int64(len(letters)))
-	defer bar.Close()
-	for chunk := range slices.Chunk(letters, forecastChunk) {
-		var previews []worker.Preview
-		var of []deadLetter
-		for _, l := range chunk {
-			if _, err := worker.Unseal(c.d.key, l.stored.Header, l.stored.Data); err != nil {
-				f.add(l, "refused: not a record of this deployment")
-				f.Unusable++
-				continue
-			}
-			letter := worker.Stored(l.stored)
-			previews, of = append(previews, worker.Preview{Letter: &letter}), append(of, l)
-		}
-		forecasts, err := c.d.worker.Forecast(ctx, previews)
-		if err != nil {
-			return f, err
-		}
-		for i, one := range forecasts {
-			f.add(of[i], forecastWord(one))
-		}
-		bar.Add(int64(len(chunk)))
+func (f forecaster) Forecast(ctx context.Context, letters []record.Stored) ([]string, error) {
+	previews := make([]worker.Preview, len(letters))
+	for i := range letters {
+		previews[i] = worker.Preview{Letter: &letters[i]}
 	}
-	return f, nil
+	forecasts, err := f.worker.Forecast(ctx, previews)
+	if err != nil {
+		return nil, err
+	}
+	words := make([]string, len(forecasts))
+	for i, one := range forecasts {
+		words[i] = forecastWord(one)
+	}
+	return words, nil
 }
 
-func (f *dlqForecast) add(l deadLetter, word string) {
-	f.Words[word]++
-	f.Letters = append(f.Letters, dlqPrediction{l.Sequence, l.EventID, l.cause(), word})
+// orders publishes orders on a broker.
+type orders struct{ conn *stream.Conn }
+
+func (o orders) Publish(ctx context.Context, m record.Outgoing) error {
+	_, err := stream.PublishEvent(ctx, o.conn, m)
+	return err
 }
 
-func (f *dlqForecast) print(w io.Writer) error {
+func printPlan(w io.Writer, f replay.Plan) error {
 	if f.Total <= 20 {
 		rows := make([][]string, len(f.Letters))
 		for i, l := range f.Letters {
@@ -223,172 +192,44 @@ func printCounts(w io.Writer, title string, counts map[string]int) error {
 	return nil
 }
 
-// maxBurst bounds the dead letters of one order.
-const maxBurst = 100
-
-// run sends the orders and follows what becomes of them.
-func (c *campaign) run(ctx context.Context, letters []deadLetter) error {
+// run has the dead letters dealt with, and says what became of them.
+func (c *dlqCampaign) run(ctx context.Context, d *deployment, letters []replay.Letter) error {
 	var id [8]byte
 	if _, err := io.ReadFull(c.app.random, id[:]); err != nil {
 		return err
 	}
-	c.id = hex.EncodeToString(id[:])
-	total := len(letters)
-	bar := c.app.progress(c.action, int64(total))
-	outcomes := map[string]int{}
-	finish := func(err error) error {
-		bar.Close()
-		return c.summary(total, outcomes, err)
+	c.ID, c.Who, c.Operator = hex.EncodeToString(id[:]), operator(), d.cfg.operatorName()
+	c.Orders, c.States = orders{d.Conn}, d.Store
+	bar := c.app.progress(c.Action, int64(len(letters)))
+	c.Done = func(n int) { bar.Add(int64(n)) }
+	c.Waiting = func(open int) {
+		fmt.Fprintf(c.app.stderr, "%d dead letters are still with the workers; is one running? is what they wait for there?\n", open)
 	}
-	if c.canary > 0 && c.canary < len(letters) {
-		if err := c.send(ctx, letters[:c.canary], outcomes, bar); err != nil {
-			return finish(err)
-		}
-		if failed := failures(outcomes); failed > 0 {
-			return finish(fail(exitFailure, "look at one: idpsync dlq list; then mend the cause", "%d of the first %d failed again, so the others stay as they are", failed, c.canary))
-		}
-		letters = letters[c.canary:]
-	}
-	return finish(c.send(ctx, letters, outcomes, bar))
+	outcomes, err := c.Run(ctx, letters)
+	bar.Close()
+	return c.summary(len(letters), outcomes, err)
 }
 
-// send sends orders of a size that fits the rate, each once the one before is done.
-func (c *campaign) send(ctx context.Context, letters []deadLetter, outcomes map[string]int, bar *progress) error {
-	burst := maxBurst
-	if c.rate > 0 {
-		burst = min(maxBurst, max(1, int(c.rate/5)))
-	}
-	for chunk := range slices.Chunk(letters, burst) {
-		begin := time.Now()
-		byTenant := map[string][]uint64{}
-		for _, l := range chunk {
-			subject := worker.ReplaySubject(l.Tenant, c.d.cfg.operatorName())
-			byTenant[subject] = append(byTenant[subject], l.Sequence)
-		}
-		for subject, sequences := range byTenant {
-			if err := c.order(ctx, subject, sequences); err != nil {
-				return err
-			}
-		}
-		if err := c.await(ctx, chunk, outcomes, bar); err != nil {
-			return err
-		}
-		if c.rate > 0 {
-			rest := time.Duration(float64(len(chunk))/c.rate*float64(time.Second)) - time.Since(begin)
-			if err := sleep(ctx, rest); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func (c *campaign) order(ctx context.Context, subject string, sequences []uint64) error {
-	body, err := json.Marshal(worker.Order{Action: c.action, Sequences: sequences, Campaign: c.id, Who: c.who, Why: c.why})
-	if err != nil {
-		return err
-	}
-	_, err = stream.PublishEvent(ctx, c.d.conn, worker.Outgoing{
-		Subject: subject, Header: providers.Header{}, Data: body,
-	})
-	if err != nil {
-		return fail(exitFailure, "ask for the right to publish on "+subject+", or name yourself as the broker does with --operator", "the order was not taken: %w", err)
-	}
-	return nil
-}
-
-// await waits until a worker has dealt with all of a chunk.
-func (c *campaign) await(ctx context.Context, chunk []deadLetter, outcomes map[string]int, bar *progress) error {
-	open := map[uint64]bool{}
-	for _, l := range chunk {
-		open[l.Sequence] = true
-	}
-	warned, asked := time.Now().Add(15*time.Second), time.Now().Add(time.Second)
-	for len(open) > 0 {
-		rows, err := c.d.store.DeadLetters(ctx, store.DeadLetterFilter{After: chunk[0].Sequence - 1, Campaign: c.id, Limit: 10 * maxBurst})
-		if err != nil {
-			return err
-		}
-		if now := time.Now(); now.After(asked) { // somebody else's order may have come first
-			asked = now.Add(time.Second)
-			for seq := range open {
-				r, err := c.d.store.DeadLetter(ctx, seq)
-				if err != nil && !errors.Is(err, store.ErrNotFound) {
-					return err
-				}
-				rows = append(rows, r)
-			}
-		}
-		for _, r := range rows {
-			if !open[r.Sequence] || r.State == store.DeadLetterOpen || r.State == store.DeadLetterReplaying {
-				continue
-			}
-			delete(open, r.Sequence)
-			word := r.Outcome
-			if r.State == store.DeadLetterDiscarded {
-				word = "discarded"
-			}
-			outcomes[word]++
-			bar.Add(1)
-		}
-		if len(open) == 0 {
-			return nil
-		}
-		if now := time.Now(); now.After(warned) {
-			warned = now.Add(time.Minute)
-			fmt.Fprintf(c.app.stderr, "%d dead letters are still with the workers; is one running? is what they wait for there?\n", len(open))
-		}
-		if err := sleep(ctx, 50*time.Millisecond); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return ctx.Err()
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// failures counts the outcomes that are codes of errors.
-func failures(outcomes map[string]int) int {
-	n := 0
-	for word, count := range outcomes {
-		switch worker.Outcome(word) {
-		case worker.OutcomeCreated, worker.OutcomeExists, worker.OutcomeLinked, worker.OutcomeUpdated, "discarded":
-		default:
-			n += count
-		}
-	}
-	return n
-}
-
-func (c *campaign) summary(total int, outcomes map[string]int, err error) error {
-	done := 0
-	for _, n := range outcomes {
-		done += n
-	}
+func (c *dlqCampaign) summary(total int, outcomes replay.Outcomes, err error) error {
 	if c.json {
-		if e := printJSON(c.app.stdout, map[string]any{"campaign": c.id, "total": total, "done": done, "outcomes": outcomes}); e != nil {
+		summary := map[string]any{"campaign": c.ID, "total": total, "done": outcomes.Total(), "outcomes": outcomes}
+		if e := printJSON(c.app.stdout, summary); e != nil {
 			return e
 		}
-	} else if e := printCounts(c.app.stdout, fmt.Sprintf("%s %s: %d of %d done", c.action, c.id, done, total), outcomes); e != nil {
+	} else if e := printCounts(c.app.stdout, fmt.Sprintf("%s %s: %d of %d done", c.Action, c.ID, outcomes.Total(), total), outcomes); e != nil {
 		return e
 	}
-	if errors.Is(err, context.Canceled) {
+	var canary *replay.CanaryError
+	var order *replay.OrderError
+	switch {
+	case errors.Is(err, context.Canceled):
 		return fail(exitRefused, "start it again to go on; what is done is not open any more", "stopped; orders that were sent are still carried out")
-	}
-	if err == nil && failures(outcomes) > 0 {
-		err = fail(exitFailure, "idpsync dlq list shows them; idpsync dlq show names the dead letter that each comes from", "%d failed again", failures(outcomes))
+	case errors.As(err, &canary):
+		return fail(exitFailure, "look at one: idpsync dlq list; then mend the cause", "%w", err)
+	case errors.As(err, &order):
+		return fail(exitFailure, "ask for the right to publish on "+order.Subject+", or name yourself as the broker does with --operator", "%w", err)
+	case err == nil && outcomes.Failures() > 0:
+		return fail(exitFailure, "idpsync dlq list shows them; idpsync dlq show names the dead letter that each comes from", "%d failed again", outcomes.Failures())
 	}
 	return err
 }

@@ -16,6 +16,8 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
+	"github.com/idpsync/idpsync/worker/replay"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -41,20 +43,19 @@ so does output into a file or a pipe.`,
 		if err := s.arguments(args); err != nil {
 			return err
 		}
-		m, err := stream.DeadLetter(ctx, d.conn, s.sequences[0])
+		m, err := stream.DeadLetter(ctx, d.Conn, s.chosen.Sequences[0])
 		if err != nil {
 			return fail(exitPending, "idpsync dlq list shows what is there", "%w", err)
 		}
-		authentic, otherKey := worker.Authentic(d.key, worker.Stored(m))
-		if !authentic && !otherKey {
+		letter, genuine := replay.Read(d.Key, record.Stored(m))
+		if !genuine {
 			return fail(exitFailure, "idpsync dlq list shows the dead letters of this deployment", "message %d is no dead letter that a worker wrote: its signature does not hold", m.Sequence)
 		}
 		if unseal {
-			return a.unseal(ctx, d, m, why, raw || !isTerminal(a.stdout), asJSON)
+			return a.unseal(ctx, d, letter, why, raw || !isTerminal(a.stdout), asJSON)
 		}
-		shown := shownDeadLetter{deadLetter: readDeadLetter(m), Record: map[string]string{}}
-		shown.OtherKey = otherKey
-		row, err := d.store.DeadLetter(ctx, m.Sequence)
+		shown := shownDeadLetter{deadLetter: shown(letter), Record: map[string]string{}}
+		row, err := d.Store.DeadLetter(ctx, m.Sequence)
 		switch {
 		case err == nil:
 			shown.State, shown.Outcome = row.State, row.Outcome
@@ -63,17 +64,16 @@ so does output into a file or a pipe.`,
 			return err
 		}
 		for name, values := range m.Header {
-			if strings.HasPrefix(name, worker.DeadLetterPrefix) && name != worker.DeadLetterDetail {
+			if strings.HasPrefix(name, record.DeadLetterPrefix) && name != record.DeadLetterDetail {
 				shown.Record[name] = strings.Join(values, ", ")
 			}
 		}
-		if detail := m.Header.Get(worker.DeadLetterDetail); json.Valid([]byte(detail)) {
-			shown.Error = json.RawMessage(detail)
+		if json.Valid([]byte(letter.Detail)) {
+			shown.Error = json.RawMessage(letter.Detail)
 		}
-		letter := worker.Stored(m)
-		forecasts, err := d.worker.Forecast(ctx, []worker.Preview{{Letter: &letter, Explain: true}})
+		forecasts, err := d.Worker.Forecast(ctx, []worker.Preview{{Letter: &letter.Message, Explain: true}})
 		switch {
-		case errors.Is(err, worker.ErrRecord):
+		case errors.Is(err, record.ErrRecord):
 			shown.Now = "refused: " + err.Error()
 		case err != nil:
 			return err
@@ -98,7 +98,7 @@ type shownDeadLetter struct {
 }
 
 func (a *app) showDeadLetter(d shownDeadLetter) error {
-	var body worker.ErrorBody
+	var body record.ErrorBody
 	if len(d.Error) > 0 {
 		_ = json.Unmarshal(d.Error, &body) // a record of another form shows no message
 	}
@@ -162,11 +162,11 @@ func (a *app) showDeadLetter(d shownDeadLetter) error {
 }
 
 // unseal shows the event of a dead letter as it was sent, once that is on record.
-func (a *app) unseal(ctx context.Context, d *deployment, m stream.Stored, why string, raw, asJSON bool) error {
+func (a *app) unseal(ctx context.Context, d *deployment, l replay.Letter, why string, raw, asJSON bool) error {
 	if strings.TrimSpace(why) == "" {
 		return fail(exitUsage, "add --why 'the reason'", "unsealing is recorded, so it needs a reason")
 	}
-	o, err := worker.Unseal(d.key, m.Header, m.Data)
+	o, err := record.Unseal(d.Key, l.Message.Header, l.Message.Data)
 	if err != nil {
 		return fail(exitFailure, "use the data directory, and so the seal key, of the deployment", "%w", err)
 	}
@@ -174,9 +174,9 @@ func (a *app) unseal(ctx context.Context, d *deployment, m stream.Stored, why st
 	if err != nil {
 		return err
 	}
-	if err := d.store.Audit(ctx, store.AuditEntry{
-		At: a.now(), Tenant: m.Header.Get(worker.DeadLetterTenant), Who: worker.Operator{Said: operator()}.String(), Action: "deadletter.unseal",
-		Object: strconv.FormatUint(m.Sequence, 10), Detail: detail,
+	if err := d.Store.Audit(ctx, store.AuditEntry{
+		At: a.now(), Tenant: l.Tenant, Who: record.Operator{Said: operator()}.String(), Action: "deadletter.unseal",
+		Object: strconv.FormatUint(l.Sequence(), 10), Detail: detail,
 	}); err != nil {
 		return fail(exitFailure, "", "it is not shown, as it could not be recorded: %w", err)
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // BenchmarkLoginBesidePasswords measures how long an OIDC login takes from publishing to its result while 200 clients
@@ -82,7 +82,7 @@ func benchmarkLogins(b *testing.B, clients int) {
 			b.Fatal(err)
 		}
 		var m *nats.Msg
-		if m, err = results.NextMsgWithContext(s.ctx); err != nil || m.Header.Get(worker.HeaderStatus) != "201" {
+		if m, err = results.NextMsgWithContext(s.ctx); err != nil || m.Header.Get(record.HeaderStatus) != "201" {
 			b.Fatalf("%v %v", m, err)
 		}
 		took = append(took, time.Since(start))

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // The table of requests that every door answers alike. DOOR makes the users of the doors different ones.
@@ -81,7 +81,7 @@ func transcriptOf(t *testing.T, door caller, token string) string {
 		if row.token {
 			b.WriteString("Authorization: Bearer <token>\n")
 		}
-		fmt.Fprintf(&b, "%s\n\n%d %s\n", row.body, got.status, got.header.Get(worker.HeaderOutcome))
+		fmt.Fprintf(&b, "%s\n\n%d %s\n", row.body, got.status, got.header.Get(record.HeaderOutcome))
 		if at := got.header.Get("Content-Location"); at != "" {
 			fmt.Fprintf(&b, "Content-Location: %s\n", strings.ReplaceAll(at, "by"+door.name, "DOOR"))
 		}

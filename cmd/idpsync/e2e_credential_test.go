@@ -40,12 +40,12 @@ func TestVerbsTellTheEventsOfTwoSendersApart(t *testing.T) {
 	s.eventually("the repeat to be refused", func() bool {
 		a, code := s.prove("--expected", s.path("published"))
 		if code != exitOK {
-			t.Fatalf("prove ends with %d and finds %q and %q, wanted nothing", code, a.Residue, a.Twice)
+			t.Fatalf("prove ends with %d and finds %q and %q, wanted nothing", code, a.Unaccounted, a.Duplicated)
 		}
 		return a.Events.Waiting == 0 && a.Events.Refused == 1
 	})
 	if a, code := s.prove("--since", "1h"); code != exitOK || a.Ledger.Rows != 3 {
-		t.Errorf("prove --since ends with %d, %d rows, %q and %q, wanted 3 rows and nothing found", code, a.Ledger.Rows, a.Residue, a.Twice)
+		t.Errorf("prove --since ends with %d, %d rows, %q and %q, wanted 3 rows and nothing found", code, a.Ledger.Rows, a.Unaccounted, a.Duplicated)
 	}
 
 	s.write("payroll.token", tokens["payroll"])

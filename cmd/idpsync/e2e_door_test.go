@@ -17,7 +17,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/idpsync/idpsync/providers"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // A reply is what a sender gets, by whatever door.
@@ -27,9 +27,9 @@ type reply struct {
 	body   []byte
 }
 
-func (r reply) fault(t *testing.T) worker.ErrorBody {
+func (r reply) fault(t *testing.T) record.ErrorBody {
 	t.Helper()
-	var b worker.ErrorBody
+	var b record.ErrorBody
 	if err := json.Unmarshal(r.body, &b); err != nil {
 		t.Fatalf("%d %s: %v", r.status, r.body, err)
 	}
@@ -97,7 +97,7 @@ func natsMessage(subject, id string, header map[string]string, body string) *nat
 		m.Header.Set(name, value)
 	}
 	if id != "" {
-		m.Header.Set(worker.HeaderEventID, id)
+		m.Header.Set(record.HeaderEventID, id)
 	}
 	m.Data = []byte(body)
 	return m
@@ -144,16 +144,16 @@ func (s *site) result(conn *nats.Conn, m *nats.Msg) (reply, error) {
 	for {
 		got, err := results.NextMsgWithContext(s.ctx)
 		if err != nil {
-			return reply{}, fmt.Errorf("no result of %s: %w", m.Header.Get(worker.HeaderEventID), err)
+			return reply{}, fmt.Errorf("no result of %s: %w", m.Header.Get(record.HeaderEventID), err)
 		}
-		if got.Header.Get(worker.HeaderEventID) == m.Header.Get(worker.HeaderEventID) {
+		if got.Header.Get(record.HeaderEventID) == m.Header.Get(record.HeaderEventID) {
 			return natsReply(got)
 		}
 	}
 }
 
 func natsReply(m *nats.Msg) (reply, error) {
-	status, err := strconv.Atoi(m.Header.Get(worker.HeaderStatus))
+	status, err := strconv.Atoi(m.Header.Get(record.HeaderStatus))
 	if err != nil {
 		return reply{}, fmt.Errorf("no status in %v: %w", m.Header, err)
 	}

@@ -80,7 +80,7 @@ func TestNothingForgedIsShown(t *testing.T) {
 	})
 	account, code := s.prove()
 	if code != exitOK || account.Foreign.Results != 2 || account.Foreign.DeadLetters != 2 {
-		t.Errorf("prove exits with %d and passes over %d results and %d dead letters, want 0, 2 and 2: %q", code, account.Foreign.Results, account.Foreign.DeadLetters, account.Residue)
+		t.Errorf("prove exits with %d and passes over %d results and %d dead letters, want 0, 2 and 2: %q", code, account.Foreign.Results, account.Foreign.DeadLetters, account.Unaccounted)
 	}
 	for name, args := range map[string][]string{"tail": append(tail, "--source", "okta"), "dlq list": append(list, "--source", "okta")} {
 		p := s.do("", args...)

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // TestFirstLoginTakesWhoWasCreatedBefore creates users for OIDC by every door and lets logins claim them.
@@ -41,7 +41,7 @@ func TestFirstLoginTakesWhoWasCreatedBefore(t *testing.T) {
 func (s *site) claim(t *testing.T, login func(id, subject string, claims map[string]any) reply, name string) {
 	t.Helper()
 	before := s.snapshot(t)
-	refused := func(why string, got reply, code worker.Code) {
+	refused := func(why string, got reply, code record.Code) {
 		t.Helper()
 		if fault := got.fault(t); fault.Code != code {
 			t.Errorf("%s: got %d %s, wanted %s", why, got.status, got.body, code)
@@ -50,12 +50,12 @@ func (s *site) claim(t *testing.T, login func(id, subject string, claims map[str
 			t.Errorf("%s changed something:\n%s\nnow:\n%s", why, before, after)
 		}
 	}
-	refused("email_verified is false", login("-false", name, map[string]any{"email_verified": false}), worker.CodeUnverifiedEmail)
-	refused(`email_verified is "true"`, login("-text", name, map[string]any{"email_verified": "true"}), worker.CodeUnverifiedEmail)
-	refused("email_verified is absent", login("-absent", name, map[string]any{"email_verified": nil}), worker.CodeUnverifiedEmail)
+	refused("email_verified is false", login("-false", name, map[string]any{"email_verified": false}), record.CodeUnverifiedEmail)
+	refused(`email_verified is "true"`, login("-text", name, map[string]any{"email_verified": "true"}), record.CodeUnverifiedEmail)
+	refused("email_verified is absent", login("-absent", name, map[string]any{"email_verified": nil}), record.CodeUnverifiedEmail)
 
 	got := login("-first", name, nil)
-	if got.status != 200 || got.header.Get(worker.HeaderOutcome) != string(worker.OutcomeLinked) {
+	if got.status != 200 || got.header.Get(record.HeaderOutcome) != string(record.OutcomeLinked) {
 		t.Fatalf("first login: %d %s", got.status, got.body)
 	}
 	var answered resultUser
@@ -65,11 +65,11 @@ func (s *site) claim(t *testing.T, login func(id, subject string, claims map[str
 	if id := s.idOf(t, name+"@acme.example"); answered.ID != id {
 		t.Errorf("the login is of user %s, the user created before is %s", answered.ID, id)
 	}
-	if got := login("-second", name, nil); got.status != 200 || got.header.Get(worker.HeaderOutcome) != string(worker.OutcomeExists) {
+	if got := login("-second", name, nil); got.status != 200 || got.header.Get(record.HeaderOutcome) != string(record.OutcomeExists) {
 		t.Errorf("second login: %d %s", got.status, got.body)
 	}
 	before = s.snapshot(t)
-	refused("another person's login", login("-other", "eve-"+name, map[string]any{"email": name + "@acme.example"}), worker.CodeUserExists)
+	refused("another person's login", login("-other", "eve-"+name, map[string]any{"email": name + "@acme.example"}), record.CodeUserExists)
 }
 
 // snapshot is all that get says of acme's users and of events with an effect, to show that nothing was changed.

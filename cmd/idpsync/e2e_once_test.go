@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -78,7 +78,7 @@ func TestOneKeyIsOneUser(t *testing.T) {
 	conn := s.nats()
 	results := func() (n int) {
 		for _, m := range s.stored(conn, stream.StreamResults) {
-			if m.Header.Get(worker.HeaderEventID) == "order-1" {
+			if m.Header.Get(record.HeaderEventID) == "order-1" {
 				n++
 				if !bytes.Equal(m.Data, answers[0].body) {
 					t.Errorf("the result is another answer: %s", m.Data)
@@ -94,7 +94,7 @@ func TestOneKeyIsOneUser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if fault := again.fault(t); again.status != 409 || fault.Code != worker.CodeEventIDConflict {
+	if fault := again.fault(t); again.status != 409 || fault.Code != record.CodeEventIDConflict {
 		t.Errorf("another body under the key: %d %s", again.status, again.body)
 	}
 	if n := results(); n != 1 {

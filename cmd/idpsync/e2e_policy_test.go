@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/idpsync/idpsync/providers/saml/idp"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 const (
@@ -59,14 +59,14 @@ func TestOneRequestIsForbiddenAlikeEverywhere(t *testing.T) {
 	}
 	want := answers["oidc"]
 	fault := want.fault(t)
-	if want.status != 403 || fault.Code != worker.CodeForbidden || !slices.Equal(fault.Notices, []string{"Ask the legal department.", "People of a rival are not let in."}) {
+	if want.status != 403 || fault.Code != record.CodeForbidden || !slices.Equal(fault.Notices, []string{"Ask the legal department.", "People of a rival are not let in."}) {
 		t.Fatalf("%d %s", want.status, want.body)
 	}
 	for way, got := range answers {
 		if got.status != want.status || string(got.body) != string(want.body) {
 			t.Errorf("%s: %d %s; oidc: %s", way, got.status, got.body, want.body)
 		}
-		if p := got.header.Get(worker.HeaderPolicies); p != "no-rivals,no-rivals-either" {
+		if p := got.header.Get(record.HeaderPolicies); p != "no-rivals,no-rivals-either" {
 			t.Errorf("%s: decided by %q", way, p)
 		}
 	}
@@ -118,7 +118,7 @@ func TestAPolicyThatErrsDenies(t *testing.T) {
 	s.apply()
 	s.eventually("the policy to be in force", func() bool { return send("acme.example").status == 403 })
 	got := send("acme.example")
-	if fault := got.fault(t); fault.Code != worker.CodeForbidden || fault.Details["reason"] != "policy_error" {
+	if fault := got.fault(t); fault.Code != record.CodeForbidden || fault.Details["reason"] != "policy_error" {
 		t.Errorf("%d %s", got.status, got.body)
 	}
 	if strings.Contains(string(got.body), "overflow") {

@@ -11,14 +11,15 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/idpsync/idpsync/worker/proof"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
 // prove runs idpsync prove and returns what it found, with its exit code.
-func (s *site) prove(args ...string) (account, int) {
+func (s *site) prove(args ...string) (proof.Account, int) {
 	s.t.Helper()
 	p := s.do("", append([]string{"prove", "--json"}, args...)...)
-	var r account
+	var r proof.Account
 	if err := json.Unmarshal([]byte(p.stdout), &r); err != nil {
 		s.t.Fatalf("prove: exit %d, %v\n%s%s", p.code, err, p.stdout, p.stderr)
 	}
@@ -86,7 +87,7 @@ func TestProveAccountsForEveryMessage(t *testing.T) {
 	token := s.credential("acme", "user")
 	user := `{"email":"grace@acme.example","name":"Grace","auth_provider":"oidc"}`
 	ada := q.login("ada")
-	var settled account
+	var settled proof.Account
 	q.event(logins, "forged", "", `{"id_token":"no token"}`)
 	s.eventually("the first result to be another one than the one that is taken away", func() bool {
 		settled, _ = s.prove()
@@ -122,7 +123,7 @@ func TestProveAccountsForEveryMessage(t *testing.T) {
 	lower := strings.ToLower(acme)
 	s.write("published", acme+"/okta/ada\n"+acme+"/okta/forged\n"+lower+"/admin/grace too\n\n"+acme+"/okta/never\n")
 	r, code := s.prove("--expected", s.path("published"))
-	if code != exitFailure || r.Expected.Events != 4 || r.Expected.Found != 3 || len(r.Residue) != 1 || r.Residue[0].ID != lower+"/okta/never" {
+	if code != exitFailure || r.Expected.Events != 4 || r.Expected.Found != 3 || len(r.Unaccounted) != 1 || r.Unaccounted[0].ID != lower+"/okta/never" {
 		t.Errorf("with a list: exit %d: %+v", code, r)
 	}
 	if p := s.do("", "prove", "--expected", s.path("nowhere")); p.code != exitUsage {
@@ -135,7 +136,7 @@ func TestProveAccountsForEveryMessage(t *testing.T) {
 		t.Errorf("exit %d", code)
 	}
 	var got []string
-	for _, f := range append(r.Residue, r.Twice...) {
+	for _, f := range append(r.Unaccounted, r.Duplicated...) {
 		got = append(got, strings.TrimPrefix(f.ID, lower+"/")+" "+f.What)
 	}
 	want := []string{
@@ -156,7 +157,7 @@ func TestProveAccountsForEveryMessage(t *testing.T) {
 		}
 		got = slices.Delete(got, i, i+1)
 	}
-	if len(got) > 0 || r.ResidueN+r.TwiceN != len(want) {
+	if len(got) > 0 || r.UnaccountedCount+r.DuplicatedCount != len(want) {
 		t.Errorf("prove finds, without a reason: %q", got)
 	}
 	if text := s.do("", "prove", "--limit", "1"); !strings.Contains(text.stdout, "and 5 more") || text.code != exitFailure {

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/idpsync/idpsync/worker/proof"
 )
 
 // TestEveryRoleOfTheShippedBrokerDoesItsWork runs the verbs as the users of deploy/nats-server.conf, with the settings that its
@@ -78,13 +80,13 @@ func TestEveryRoleOfTheShippedBrokerDoesItsWork(t *testing.T) { // not parallel:
 	}
 
 	as("alice")
-	var settled account
+	var settled proof.Account
 	s.eventually("all to be done", func() bool {
 		settled, _ = s.prove()
 		return settled.Events.Waiting == 0 && settled.Ledger.Rows == 5
 	})
 	if account, code := s.prove(); code != exitOK || account.Events.Stored != 5 || account.DeadLetters != 1 {
-		t.Errorf("the operator proves %d events and %d dead letters with exit code %d, want 5, 1 and 0: %q", account.Events.Stored, account.DeadLetters, code, account.Residue)
+		t.Errorf("the operator proves %d events and %d dead letters with exit code %d, want 5, 1 and 0: %q", account.Events.Stored, account.DeadLetters, code, account.Unaccounted)
 	}
 	if p := s.do("", "dlq", "show", "1"); p.code != exitOK || !strings.Contains(p.stdout, "forged") {
 		t.Errorf("the operator is shown a dead letter with exit code %d:\n%s%s", p.code, p.stdout, p.stderr)

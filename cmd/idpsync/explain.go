@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,6 +20,7 @@ import (
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/policy"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -89,23 +91,23 @@ func (x *explainer) run(ctx context.Context, c config, log *slog.Logger) error {
 	}
 	preview := worker.Preview{Subject: x.subject, Header: providers.Header{}, Explain: true, EventID: "explain", StoredAt: x.app.now()}
 	if x.letter > 0 {
-		m, err := stream.DeadLetter(ctx, d.conn, x.letter)
+		m, err := stream.DeadLetter(ctx, d.Conn, x.letter)
 		if err != nil {
 			return fail(exitPending, "idpsync dlq list shows what is there", "%w", err)
 		}
-		letter := worker.Stored(m)
+		letter := record.Stored(m)
 		preview = worker.Preview{Letter: &letter, Explain: true}
 	} else if err := x.read(&preview); err != nil {
 		return err
 	}
-	forecasts, err := d.worker.Forecast(ctx, []worker.Preview{preview})
-	if errors.Is(err, worker.ErrRecord) {
+	forecasts, err := d.Worker.Forecast(ctx, []worker.Preview{preview})
+	if errors.Is(err, record.ErrRecord) {
 		return fail(exitFailure, "use the data directory, and so the seal key, of the deployment", "%w", err)
 	}
 	if err != nil {
 		return err
 	}
-	return x.print(d.policies.Set(), forecasts[0])
+	return x.print(d.Policies.Set(), forecasts[0])
 }
 
 func (x *explainer) read(p *worker.Preview) (err error) {
@@ -229,16 +231,16 @@ func (e explanation) tree(w io.Writer, colours bool) error {
 
 // record shows what the ledger says of an event.
 func (x *explainer) record(ctx context.Context, d *deployment) error {
-	parts := strings.SplitN(x.event, "/", 3)
-	if len(parts) != 3 {
+	key, ok := record.ParseEventName(x.event)
+	if !ok {
 		return fail(exitUsage, "as in 2489e9ad-2ee2-8e00-8ec9-32d5f69181c0/okta/login-1", "--event %q is not TENANT/SOURCE/ID", x.event)
 	}
-	rows, err := d.store.Events(ctx, store.EventFilter{Tenant: parts[0], Source: parts[1], EventID: parts[2]})
+	rows, err := d.Store.Events(ctx, store.EventFilter{Tenant: key.TenantID, Source: key.Source, EventID: key.EventID})
 	if err != nil {
 		return err
 	}
-	if x.scope != "" {
-		rows = slices.DeleteFunc(rows, func(e store.Event) bool { return e.Scope != x.scope })
+	if scope := cmp.Or(x.scope, key.Scope); scope != "" {
+		rows = slices.DeleteFunc(rows, func(e store.Event) bool { return e.Scope != scope })
 	}
 	switch len(rows) {
 	case 0:
@@ -254,8 +256,8 @@ func (x *explainer) record(ctx context.Context, d *deployment) error {
 	row := rows[0]
 	e := explanation{
 		Forecast: worker.Forecast{
-			Tenant: row.TenantID, Source: row.Source, EventID: row.EventID, StoredAt: row.StoredAt, Outcome: worker.Outcome(row.Outcome),
-			Status: row.Status, Code: worker.Code(row.Code), Policies: row.Policies,
+			Tenant: row.TenantID, Source: row.Source, EventID: row.EventID, StoredAt: row.StoredAt, Outcome: record.Outcome(row.Outcome),
+			Status: row.Status, Policies: row.Policies,
 			Checks: []providers.Check{
 				{Step: "ledger", Name: "processed", OK: true, Detail: row.At.UTC().Format(time.RFC3339Nano)},
 				{Step: "ledger", Name: "door", OK: true, Detail: row.Door},
@@ -273,5 +275,5 @@ func (x *explainer) record(ctx context.Context, d *deployment) error {
 	if json.Valid(row.Result) {
 		e.Forecast.Body = row.Result
 	}
-	return x.print(d.policies.Set(), e.Forecast)
+	return x.print(d.Policies.Set(), e.Forecast)
 }

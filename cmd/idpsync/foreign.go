@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 
-	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -16,20 +15,11 @@ type foreignCount struct {
 
 func (f *foreignCount) add(stream.Stored) { f.n++ }
 
+func (f *foreignCount) one() { f.n++ }
+
 // report says on standard error how many there were, if any.
 func (f *foreignCount) report() {
 	if f.n > 0 {
 		fmt.Fprintf(f.app.stderr, "passed over %d messages among the %s that no worker wrote; idpsync help prove says more\n", f.n, f.what)
 	}
-}
-
-// forged counts a dead letter that only looks like one, and reports whether it is that. One that names a key which the
-// deployment has no more is taken for genuine, and marked by [deadLetter.OtherKey].
-func (f *foreignCount) forged(v worker.Vault, m stream.Stored) (forged, otherKey bool) {
-	authentic, otherKey := worker.Authentic(v, worker.Stored(m))
-	if !authentic && !otherKey {
-		f.add(m)
-		return true, false
-	}
-	return false, otherKey
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 func listTenants(d store.Directory, _ map[string]string) listing {
@@ -81,12 +82,12 @@ func listSources(d store.Directory, tenants map[string]string) listing {
 		if err := json.Unmarshal(s.Config, &c); err == nil {
 			from = origins(c, providers.Kind(s.Kind))
 		}
-		verb := "login"
+		to := record.Address{Action: record.ActionCreate, Shape: providers.ShapeLogin, Door: providers.DoorStream, Tenant: s.TenantID, Source: s.Name}
 		if s.Kind == string(providers.KindFeed) {
-			verb = "feed"
+			to.Shape = providers.ShapeFeed
 		}
 		l.rows = append(l.rows, []string{
-			tenants[s.TenantID], s.Name, s.Kind, from, names(c.Grants), names(c.Domains), "idpsync." + verb + "." + s.TenantID + "." + s.Name,
+			tenants[s.TenantID], s.Name, s.Kind, from, names(c.Grants), names(c.Domains), record.EventSubject(to),
 		})
 	}
 	l.items = items

@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/worker/directory/strictyaml"
+	"github.com/idpsync/idpsync/worker/strictyaml"
 )
 
 // eventItem is a row of the ledger without the body of its result, which holds a person's data.
@@ -21,7 +21,6 @@ type eventItem struct {
 	Credential string   `json:"credential,omitempty"`
 	Outcome    string   `json:"outcome"`
 	Status     int      `json:"status"`
-	Code       string   `json:"code,omitempty"`
 	UserID     string   `json:"user_id,omitempty"`
 	Door       string   `json:"door"`
 	Attempt    int      `json:"attempt"`
@@ -75,7 +74,7 @@ func listEvents(events []store.Event, tenants map[string]string, limit int) list
 	l := listing{what: "events", heading: []string{"AT", "TENANT", "SOURCE", "EVENT ID", "CREDENTIAL", "OUTCOME", "STATUS", "USER", "DOOR"}}
 	for _, e := range events {
 		items = append(items, eventItem{
-			e.TenantID, e.Source, e.EventID, e.Scope, e.Credential, e.Outcome, e.Status, e.Code, e.UserID, e.Door, e.Attempt, e.Policies, stamp(e.StoredAt), stamp(e.At),
+			e.TenantID, e.Source, e.EventID, e.Scope, e.Credential, e.Outcome, e.Status, e.UserID, e.Door, e.Attempt, e.Policies, stamp(e.StoredAt), stamp(e.At),
 		})
 		l.rows = append(l.rows, []string{
 			when(e.At, "-"), dash(tenants[e.TenantID]), e.Source, e.EventID, dash(e.Credential), e.Outcome, fmt.Sprint(e.Status), dash(e.UserID), dash(e.Door),

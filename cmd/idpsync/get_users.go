@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/rules"
 )
 
 // userItem is a user with what either shape of the API answers, in the names of that shape, and what only operators
@@ -126,7 +126,7 @@ func (v *usersVerb) tenants(d store.Directory) ([]string, error) {
 func (v *usersVerb) list(ctx context.Context, st *store.Store, d store.Directory, tenants []string) error {
 	f := store.UserFilter{Source: v.source, Limit: v.limit, After: v.after}
 	if v.email != "" {
-		email, err := worker.ParseEmail(v.email)
+		email, err := rules.ParseEmail(v.email)
 		if err != nil {
 			return fail(exitUsage, "a bare address", "--email %q %w", v.email, err)
 		}

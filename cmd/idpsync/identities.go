@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/worker/directory"
+	"github.com/idpsync/idpsync/worker/directory/manifest"
 )
 
 func newIdentitiesCommand(a *app) *cobra.Command {
@@ -211,7 +211,7 @@ func (v *identitiesMoveVerb) run(ctx context.Context, st *store.Store, d store.D
 func sourcesWith(d store.Directory, t store.Tenant, a store.Anchor) []string {
 	var found []string
 	for _, row := range d.Sources {
-		if is, err := directory.Anchor(row); err == nil && row.TenantID == t.ID && is == a {
+		if is, err := manifest.Anchor(row); err == nil && row.TenantID == t.ID && is == a {
 			found = append(found, row.Name)
 		}
 	}
@@ -224,7 +224,7 @@ func directoryAnchor(d store.Directory, t store.Tenant, name string) (store.Anch
 		if row.TenantID != t.ID || row.Name != name {
 			continue
 		}
-		anchor, err := directory.Anchor(row)
+		anchor, err := manifest.Anchor(row)
 		if err != nil {
 			return anchor, err
 		}

@@ -30,13 +30,22 @@ type arrow struct {
 // listed: they may import anything, and only tests import them.
 var arrows = []arrow{
 	{"cmd/idpsync", []string{"*"}, "it wires; nobody can import it"},
-	{"worker", []string{"providers", "providers/wire", "store", "worker/confusable"}, "the only place where what was proved meets what is kept"},
-	{"worker/confusable", nil, "compares names as they look, and knows nothing of whose they are"},
-	{"worker/directory", []string{"providers", "providers/mapping", "store", "worker", "worker/directory/strictyaml"}, "a declaration is checked with the code that will run it"},
-	{"worker/directory/strictyaml", nil, "reads a format, and knows nothing of what is written in it"},
-	{"worker/policy", []string{"providers", "worker", "worker/directory/strictyaml"}, "implements a contract of worker; policy cases are strict YAML"},
-	{"worker/stream", []string{"providers", "worker"}, "implements the contracts of worker over JetStream"},
-	{"worker/httpapi", []string{"providers", "worker"}, "a front door submits to worker and stores nothing itself"},
+	{"worker", []string{"providers", "providers/wire", "store", "worker/directory", "worker/record", "worker/rules"}, "the pipeline; what it decides, and in which form that is kept, is said below it"},
+	{"worker/assemble", []string{
+		"providers", "providers/command", "providers/feed", "providers/oidc", "providers/saml", "providers/seal", "store",
+		"worker", "worker/directory", "worker/directory/manifest", "worker/policy", "worker/stream",
+	}, "the one composition root, of the command, the tests and the chaos runs; it alone knows all kinds of providers"},
+	{"worker/record", []string{"providers", "providers/wire", "store"}, "every format that leaves a worker is written and read by one type"},
+	{"worker/rules", []string{"providers", "providers/wire", "store", "worker/record", "worker/rules/confusable"}, "the only bridge between what was proved and what is kept; it does no I/O"},
+	{"worker/rules/confusable", nil, "compares names as they look, and knows nothing of whose they are"},
+	{"worker/directory", []string{"providers", "providers/wire", "store", "worker/rules"}, "what was declared, in memory, with a provider for each source"},
+	{"worker/directory/manifest", []string{"providers", "providers/mapping", "store", "worker/directory", "worker/rules", "worker/strictyaml"}, "a declaration is checked with the code that will run it"},
+	{"worker/strictyaml", nil, "reads a format, and knows nothing of what is written in it"},
+	{"worker/policy", []string{"providers", "worker", "worker/record", "worker/strictyaml"}, "implements a contract of worker; policy cases are strict YAML"},
+	{"worker/stream", []string{"providers", "worker", "worker/record"}, "implements the contracts of worker over JetStream"},
+	{"worker/proof", []string{"store", "worker/record", "worker/stream"}, "proves by what broker and database hold, and so must not know what a worker does"},
+	{"worker/replay", []string{"store", "worker/record"}, "sends orders and watches states; whoever carries them out may import it"},
+	{"worker/httpapi", []string{"providers", "worker", "worker/record"}, "a front door submits to worker and stores nothing itself"},
 	{"providers", nil, "the contract of every provider; a leaf, so that nothing unverified can reach the store through it"},
 	{"providers/keyring", []string{"providers"}, "decides what is known of keys, and knows neither tokens nor assertions"},
 	{"providers/wire", []string{"providers"}, "reads documents into the words of the contract"},
@@ -75,15 +84,28 @@ var fences = []fence{
 	{"github.com/russellhaering/goxmldsig", []string{"providers/saml", "providers/saml/idp"}, "XML-DSig is verified in one place and signed in one place"},
 	{"cel.dev/cel-go", []string{"providers/mapping"}, "expressions are compiled with one set of limits"},
 	{"github.com/go-json-experiment/json", []string{"providers/wire"}, "strictness is decided once"},
-	{"github.com/goccy/go-yaml", []string{"worker/directory/strictyaml"}, "strictness is decided once"},
-	{"github.com/google/uuid", []string{"cmd/idpsync", "store", "worker", "worker/directory"}, "ids are made where records are made"},
+	{"github.com/goccy/go-yaml", []string{"worker/strictyaml"}, "strictness is decided once"},
+	{"github.com/google/uuid", []string{"cmd/idpsync", "store", "worker", "worker/directory/manifest"}, "ids are made where records are made"},
 	{"github.com/spf13/cobra", []string{"cmd/idpsync"}, "flags are the command's business"},
 	{"github.com/prometheus/client_golang", []string{"cmd/idpsync"}, "the pipeline counts through a contract of its own"},
 	{"golang.org/x/term", []string{"cmd/idpsync"}, "terminals are the command's business"},
-	{"golang.org/x/crypto", []string{"worker", "worker/stream"}, "password hashes: those of users, and that of the embedded broker's own user"},
-	{"golang.org/x/image", []string{"worker"}, "an avatar must be the image that it says it is"},
-	{"golang.org/x/net", []string{"worker"}, "e-mail domains are compared in IDNA form"},
-	{"golang.org/x/text", []string{"worker", "worker/confusable"}, "names and addresses are compared in NFC, folded, and as they look"},
+	{"golang.org/x/crypto", []string{"worker/rules", "worker/stream"}, "password hashes: those of users, and that of the embedded broker's own user"},
+	{"golang.org/x/image", []string{"worker/rules"}, "an avatar must be the image that it says it is"},
+	{"golang.org/x/net", []string{"worker/rules"}, "e-mail domains are compared in IDNA form"},
+	{"golang.org/x/text", []string{"worker/rules", "worker/rules/confusable"}, "names and addresses are compared in NFC, folded, and as they look"},
+}
+
+// An experiment says which file may import the experimental packages of a foreign module, and why no other.
+type experiment struct {
+	module  string
+	file    string
+	because string
+}
+
+// experiments lists the foreign modules whose experimental packages, those with x/exp in their path, are imported, and by
+// which file. It binds tests too: they break with the same release.
+var experiments = []experiment{
+	{"github.com/cedar-policy/cedar-go", "worker/policy/experimental.go", "any release of the library may change them, and then one file is to be changed"},
 }
 
 // imported is one import of a file of this module.
@@ -202,6 +224,35 @@ func TestForeignModulesStayInsideTheirFences(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestExperimentalPackagesAreImportedByOneFile(t *testing.T) {
+	used := map[string]bool{}
+	for _, i := range importsOfModule(t) {
+		if !isExperimental(i.path) {
+			continue
+		}
+		row := slices.IndexFunc(experiments, func(e experiment) bool { return within(i.path, e.module) })
+		if row < 0 {
+			t.Errorf("%s imports %s, which is experimental and has no row in the table experiments: say which file needs it, and why", i.file, i.path)
+			continue
+		}
+		e := experiments[row]
+		used[e.module] = used[e.module] || i.file == e.file
+		if i.file != e.file {
+			t.Errorf("%s imports %s, which belongs into %s alone, because: %s", i.file, i.path, e.file, e.because)
+		}
+	}
+	for _, e := range experiments {
+		if !used[e.module] {
+			t.Errorf("the table experiments lets %s import experimental packages of %s, which it does not do", e.file, e.module)
+		}
+	}
+}
+
+// isExperimental reports whether a path is of golang.org/x/exp or has the x/exp of another module in it.
+func isExperimental(path string) bool {
+	return !within(path, modulePath) && strings.Contains(path+"/", "/x/exp/")
 }
 
 func TestBinaryHoldsNothingOfTesting(t *testing.T) {

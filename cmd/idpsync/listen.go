@@ -18,6 +18,7 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/httpapi"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -45,9 +46,9 @@ func (d *deployment) openHTTP(ctx context.Context, doors *doors) error {
 			return fail(exitUsage, "check --http-cert and --http-key", "the certificate of the HTTP API cannot be used: %w", err)
 		}
 	}
-	auth := providers.Authentication{Credentials: d.env.Credentials, Tokens: d.directories, Purpose: providers.PurposeCommands}
-	handler := httpapi.New(d.worker.Submit, auth.Tenant, httpapi.Config{
-		MaxBody: int64(d.cfg.MaxPayload), Timeout: answerTimeout, Now: d.env.Now, Log: d.log,
+	auth := providers.Authentication{Credentials: d.Credentials, Tokens: d.Directories, Purpose: providers.PurposeCommands}
+	handler := httpapi.New(d.Worker.Submit, auth.Tenant, httpapi.Config{
+		MaxBody: int64(d.cfg.MaxPayload), Timeout: answerTimeout, Now: d.now, Log: d.log,
 	})
 	at, err := doors.listen(ctx, "--http-listen", d.cfg.HTTPListen, handler, certificates, d.log)
 	if err == nil {
@@ -100,10 +101,10 @@ func (d *deployment) failing(ctx, running context.Context) []string {
 	if running.Err() != nil {
 		failing = append(failing, "draining")
 	}
-	if !d.conn.Connected() {
+	if !d.Conn.Connected() {
 		failing = append(failing, "broker")
 	}
-	if d.store.Ping(ctx) != nil {
+	if d.Store.Ping(ctx) != nil {
 		failing = append(failing, "database")
 	}
 	return failing
@@ -111,8 +112,8 @@ func (d *deployment) failing(ctx, running context.Context) []string {
 
 // openRPC answers the commands that come by request-reply.
 func (d *deployment) openRPC(ctx context.Context, doors *doors) error {
-	service, err := stream.Serve(context.WithoutCancel(ctx), d.conn, d.answerRPC, stream.ServeOptions{
-		Version: version, Inboxes: d.cfg.ReplyInboxes, Refused: d.metrics.replyRefused, Now: d.env.Now, Log: d.log,
+	service, err := stream.Serve(context.WithoutCancel(ctx), d.Conn, d.answerRPC, stream.ServeOptions{
+		Version: version, Inboxes: d.cfg.ReplyInboxes, Refused: d.metrics.replyRefused, Now: d.now, Log: d.log,
 	})
 	if err != nil {
 		return err
@@ -129,12 +130,12 @@ func (d *deployment) openRPC(ctx context.Context, doors *doors) error {
 func (d *deployment) answerRPC(ctx context.Context, r stream.Request) stream.Response {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	a, h := d.worker.Submit(ctx, worker.Submission{
+	a, h := d.Worker.Submit(ctx, worker.Submission{
 		Subject: r.Subject, Door: providers.DoorRPC, Header: r.Header, Payload: r.Data, ReceivedAt: r.ReceivedAt,
 	})
 	out := stream.Response{Status: a.Status, Header: h, Data: a.Body}
 	if a.Status >= 400 {
-		var body worker.ErrorBody
+		var body record.ErrorBody
 		if err := json.Unmarshal(a.Body, &body); err != nil {
 			d.log.Error("answer is not an error object", "status", a.Status, "error", err)
 		}

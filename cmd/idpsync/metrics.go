@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/directory"
 )
 
 // maxSources bounds the source label: subjects may name sources that nobody declared.
@@ -80,7 +81,7 @@ func (m *metrics) Outcome(source, door, outcome, code string) {
 }
 
 // TrustExpires implements worker.Metrics.
-func (m *metrics) TrustExpires(ends []worker.TrustEnd) {
+func (m *metrics) TrustExpires(ends []directory.TrustEnd) {
 	m.ends.Reset()
 	for _, e := range ends {
 		m.ends.WithLabelValues(e.Tenant, e.Source).Set(float64(e.At.Unix()))

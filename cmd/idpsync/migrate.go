@@ -15,9 +15,9 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/saml"
 	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/worker/directory"
-	"github.com/idpsync/idpsync/worker/directory/strictyaml"
+	"github.com/idpsync/idpsync/worker/directory/manifest"
 	"github.com/idpsync/idpsync/worker/stream"
+	"github.com/idpsync/idpsync/worker/strictyaml"
 )
 
 type migrateVerb struct {
@@ -76,11 +76,11 @@ type migrated struct {
 }
 
 type schemaReport struct {
-	Database string               `json:"database"`
-	Applied  []string             `json:"applied"`
-	From     int64                `json:"from"`
-	Version  int64                `json:"version"`
-	Accounts []directory.Upgraded `json:"accounts"` // what was done to rows of users, and what an operator has to decide
+	Database string              `json:"database"`
+	Applied  []string            `json:"applied"`
+	From     int64               `json:"from"`
+	Version  int64               `json:"version"`
+	Accounts []manifest.Upgraded `json:"accounts"` // what was done to rows of users, and what an operator has to decide
 }
 
 func (v *migrateVerb) run(cmd *cobra.Command) error {
@@ -169,7 +169,7 @@ func (v *migrateVerb) schema(ctx context.Context, c config) (r *schemaReport, er
 	if o.URL == "" {
 		o.Path = filepath.Join(c.DataDir, sqliteFile)
 		if _, err := os.Stat(o.Path); err != nil && v.dryRun {
-			return &schemaReport{Database: store.SQLite, Applied: []string{}, Accounts: []directory.Upgraded{}, Version: 1}, nil
+			return &schemaReport{Database: store.SQLite, Applied: []string{}, Accounts: []manifest.Upgraded{}, Version: 1}, nil
 		}
 		if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
 			return nil, fail(exitFailure, "choose another folder with --data-dir", "the data directory cannot be made: %w", err)
@@ -184,7 +184,7 @@ func (v *migrateVerb) schema(ctx context.Context, c config) (r *schemaReport, er
 	if err != nil {
 		return nil, fail(exitFailure, "check that the database's user may read its catalogue", "the schema's version cannot be read: %w", err)
 	}
-	r = &schemaReport{Database: st.Kind(), Applied: []string{}, Accounts: []directory.Upgraded{}, From: have, Version: want}
+	r = &schemaReport{Database: st.Kind(), Applied: []string{}, Accounts: []manifest.Upgraded{}, From: have, Version: want}
 	switch {
 	case have > want:
 		r.Version = have
@@ -205,8 +205,8 @@ func (v *migrateVerb) schema(ctx context.Context, c config) (r *schemaReport, er
 
 // upgrade does what a new schema needs of rows that an older version has written. The entityID of a SAML source's identity
 // provider is found by entityID.
-func (a *app) upgrade(ctx context.Context, st *store.Store, entityID func(providers.Source) (string, error)) ([]directory.Upgraded, error) {
-	report, err := directory.Upgrade(ctx, st, directory.UpgradeOptions{EntityID: entityID, Who: operator(), Now: a.now})
+func (a *app) upgrade(ctx context.Context, st *store.Store, entityID func(providers.Source) (string, error)) ([]manifest.Upgraded, error) {
+	report, err := manifest.Upgrade(ctx, st, manifest.UpgradeOptions{EntityID: entityID, Who: operator(), Now: a.now})
 	if err != nil {
 		return report, fail(exitFailure, "nothing of the failed step was kept; remove the cause and run idpsync migrate again", "%w", err)
 	}

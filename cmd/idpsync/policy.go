@@ -10,8 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/idpsync/idpsync/worker/directory/strictyaml"
 	"github.com/idpsync/idpsync/worker/policy"
+	"github.com/idpsync/idpsync/worker/strictyaml"
 )
 
 func newPolicyCommand(a *app) *cobra.Command {

@@ -9,8 +9,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/policy"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 func newPolicyDiffCommand(a *app) *cobra.Command {
@@ -100,7 +100,7 @@ func (p *policyDiff) walk(ctx context.Context, st *store.Store, f store.EventFil
 }
 
 func (p *policyDiff) ask(ctx context.Context, row *store.Event) {
-	req, ok := worker.RecordedRequest(row)
+	req, ok := record.RecordedRequest(row)
 	if !ok {
 		p.unknown++
 		return

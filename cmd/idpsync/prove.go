@@ -4,16 +4,18 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/idpsync/idpsync/providers/seal"
 	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/proof"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 func newProveCommand(a *app) *cobra.Command {
@@ -27,7 +29,7 @@ func newProveCommand(a *app) *cobra.Command {
 
 Every message that IDPSYNC_EVENTS ever stored must wait there still, be parked, have a row in the ledger with exactly
 one result, have a dead letter with a rejected result, have been an ordinary repeat, or have brought an event that another
-message had brought. What is none of these is residue. What had two effects, or two results that differ, is twice.
+message had brought. What is none of these is unaccounted for. What had two effects, or two results that differ, is duplicated.
 
 Workers may run meanwhile. What is found is looked at a second time, as an event under way may look like one that is lost.
 Messages among results and dead letters that no worker wrote prove nothing; they are passed over and counted. With the
@@ -37,23 +39,35 @@ It only reads. With --since, or when results have expired, messages are accounte
 known on. The publisher's own list of ids (--expected) also finds what never arrived; it reads no event that waits, so that
 the list is complete only when none does.
 
-The exit code is 0 when nothing is lost and nothing twice, and 1 otherwise.`,
+The exit code is 0 when nothing is unaccounted for and nothing duplicated, and 1 otherwise.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.config(cmd)
 			if err != nil {
 				return err
 			}
-			p := &proof{limit: limit}
-			if p.since, err = a.since(since); err != nil {
+			var o proof.Options
+			if o.Since, err = a.since(since); err != nil {
 				return err
 			}
 			if expected != "" {
-				if p.expected, err = readExpected(expected); err != nil {
+				if o.Expected, err = readExpected(expected); err != nil {
 					return err
 				}
 			}
-			return a.prove(cmd.Context(), c, p, asJSON)
+			account, err := a.prove(cmd.Context(), c, o)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				err = printJSON(a.stdout, account.Limited(limit))
+			} else {
+				err = printAccount(a.stdout, account, limit)
+			}
+			if err == nil && !account.Holds() {
+				return silentError{exitFailure}
+			}
+			return err
 		},
 	}
 	f := cmd.Flags()
@@ -66,89 +80,67 @@ The exit code is 0 when nothing is lost and nothing twice, and 1 otherwise.`,
 }
 
 // readExpected reads event ids, one in each line. Tenants are compared in lower case.
-func readExpected(name string) (map[string]bool, error) {
+func readExpected(name string) ([]store.EventKey, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, fail(exitUsage, "name a file that can be read with --expected", "%w", err)
 	}
 	defer func() { _ = f.Close() }()
-	ids := map[string]bool{}
+	keys := []store.EventKey{}
 	lines := bufio.NewScanner(f)
 	for n := 1; lines.Scan(); n++ {
 		line := strings.TrimSpace(lines.Text())
 		if line == "" {
 			continue
 		}
-		parts := strings.SplitN(line, "/", 3)
-		if len(parts) != 3 || parts[2] == "" {
+		key, ok := record.ParseEventName(line)
+		if !ok || key.EventID == "" {
 			return nil, fail(exitUsage, "write each line as tenant/source/event-id", "%s:%d: %q is no event id", name, n, line)
 		}
-		tenant, ok := parseUUID(parts[0])
+		tenant, ok := parseUUID(key.TenantID)
 		if !ok {
-			return nil, fail(exitUsage, "idpsync get tenants shows the ids", "%s:%d: %q is not the id of a tenant", name, n, parts[0])
+			return nil, fail(exitUsage, "idpsync get tenants shows the ids", "%s:%d: %q is not the id of a tenant", name, n, key.TenantID)
 		}
-		ids[worker.EventName(store.EventKey{TenantID: tenant, Source: parts[1], EventID: parts[2]})] = false
+		key.TenantID = tenant
+		keys = append(keys, key)
 	}
 	if err := lines.Err(); err != nil {
 		return nil, fail(exitFailure, "", "%s: %w", name, err)
 	}
-	return ids, nil
+	return keys, nil
 }
 
-// provePause lets what is under way arrive before it is looked at again.
-const provePause = 2 * time.Second
-
-func (a *app) prove(ctx context.Context, c config, p *proof, asJSON bool) (err error) {
+// prove takes an account of broker and database.
+func (a *app) prove(ctx context.Context, c config, o proof.Options) (account *proof.Account, err error) {
 	if c.noDatabase() {
-		return fail(exitUsage, "name the folder with --data-dir, or a database with --database-url", "there is no database in %s", c.DataDir)
+		return nil, fail(exitUsage, "name the folder with --data-dir, or a database with --database-url", "there is no database in %s", c.DataDir)
 	}
 	st, err := a.openStore(ctx, c, a.logger(c))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer closeStore(st, &err)
 	conn, err := a.connect(ctx, c)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer conn.Close()
-	p.store, p.conn = st, conn
-	if p.key, err = proofKey(c); err != nil {
-		return err
+	if o.Sealer, err = proofKey(c); err != nil {
+		return nil, err
 	}
-	p.progress = func(label string) *progress { return a.progress(label, 0) }
-
-	account, err := p.take(ctx)
-	if err != nil {
-		return proofFailed(err)
+	o.Store, o.Broker = st, proof.Streams(conn)
+	o.Progress = func(label string) (add, end func()) {
+		bar := a.progress(label, 0)
+		return func() { bar.Add(1) }, bar.Close
 	}
-	if account.suspect() {
-		timer := time.NewTimer(provePause)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		second, err := p.take(ctx)
-		if err != nil {
-			return proofFailed(err)
-		}
-		account = second.confirming(account)
+	if account, err = proof.Confirmed(ctx, o); err != nil {
+		return nil, fail(exitFailure, "check that broker and database are reachable and migrated, then run it again", "nothing is proved: %w", err)
 	}
-	if asJSON {
-		err = printJSON(a.stdout, account.limited(p.limit))
-	} else {
-		err = account.print(a.stdout, p.limit)
-	}
-	if err == nil && account.suspect() {
-		return silentError{exitFailure}
-	}
-	return err
+	return account, nil
 }
 
 // proofKey reads the seal key, which tells genuine dead letters from others. Without the file the form alone does.
-func proofKey(c config) (worker.Vault, error) {
+func proofKey(c config) (record.Sealer, error) {
 	key, err := seal.ReadFile(c.sealKeyPath())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -159,6 +151,49 @@ func proofKey(c config) (worker.Vault, error) {
 	return key, nil
 }
 
-func proofFailed(err error) error {
-	return fail(exitFailure, "check that broker and database are reachable and migrated, then run it again", "nothing is proved: %w", err)
+// printAccount prints an account, with at most limit findings of each kind.
+func printAccount(w io.Writer, r *proof.Account, limit int) error {
+	e := r.Events
+	rows := [][]string{
+		{"stored by the broker", fmt.Sprint(e.Stored), fmt.Sprintf("%s %d to %d", r.Stream, e.From, e.To)},
+		{"  waiting", fmt.Sprint(e.Waiting), "stored still, or in a worker's hands"},
+		{"  parked", fmt.Sprint(e.Parked), "until what they need is reachable"},
+		{"  had an effect", fmt.Sprint(e.Effects), "a row in the ledger and its result"},
+		{"  dead letter", fmt.Sprint(e.DeadLetters), "and a rejected result"},
+		{"  ordinary repeat", fmt.Sprint(e.Refused), "a rejected result alone"},
+		{"  sent again", fmt.Sprint(e.SentAgain), "an event that another message had brought"},
+		{"  without a trace", fmt.Sprint(e.Untraced), ""},
+		{"ledger", fmt.Sprint(r.Ledger.Rows), fmt.Sprintf("%d with their result, %d whose result is owed, %d expired, %d erased",
+			r.Ledger.Told, r.Ledger.Owed, r.Ledger.Expired, r.Ledger.Erased)},
+		{"results", fmt.Sprint(r.Results), "distinct ids"},
+		{"dead letters", fmt.Sprint(r.DeadLetters), ""},
+	}
+	if f := r.Foreign; f.Results+f.DeadLetters > 0 {
+		where := fmt.Sprintf("no worker wrote them: %d among the results, %d among the dead letters", f.Results, f.DeadLetters)
+		rows = append(rows, []string{"passed over", fmt.Sprint(f.Results + f.DeadLetters), where})
+	}
+	if r.Expected != nil {
+		found := fmt.Sprintf("%d found", r.Expected.Found)
+		if r.Expected.Unknown > 0 {
+			found += fmt.Sprintf("; %d may be among those that wait: prove it again when these are done", r.Expected.Unknown)
+		}
+		rows = append(rows, []string{"expected", fmt.Sprint(r.Expected.Events), found})
+	}
+	if err := printTable(w, []string{"WHAT", "COUNT", ""}, rows); err != nil {
+		return err
+	}
+	for _, part := range []struct {
+		name string
+		all  []proof.Finding
+	}{{"unaccounted", r.Unaccounted}, {"duplicated", r.Duplicated}} {
+		fmt.Fprintf(w, "%s %d\n", part.name, len(part.all))
+		for i, f := range part.all {
+			if i == limit {
+				fmt.Fprintf(w, "  and %d more; --limit shows them\n", len(part.all)-limit)
+				break
+			}
+			fmt.Fprintf(w, "  %s  %s\n", printable(f.ID), f.What)
+		}
+	}
+	return nil
 }

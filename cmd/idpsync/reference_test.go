@@ -14,7 +14,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/directory"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 const (
@@ -122,7 +123,7 @@ func writeSettings(b *bytes.Buffer) {
 func writeCodes(b *bytes.Buffer) {
 	b.WriteString("## Codes\n\nThe codes of the error object. An event with one that is not transient becomes a dead letter when it came through the\nbroker; an ordinary repeat (`user_exists`) does not.\n\n")
 	row := table(b, "code", "status", "transient")
-	for _, c := range worker.Codes() {
+	for _, c := range record.Codes() {
 		transient := "no"
 		if c.Transient() {
 			transient = "yes"
@@ -200,7 +201,7 @@ func writeMetrics(t *testing.T, b *bytes.Buffer) {
 	m := newMetrics()
 	m.Stage("commit", 1, 0)
 	m.Outcome("okta", "stream", "created", "")
-	m.TrustExpires([]worker.TrustEnd{{Tenant: "acme", Source: "adfs"}})
+	m.TrustExpires([]directory.TrustEnd{{Tenant: "acme", Source: "adfs"}})
 	families, err := m.registry.Gather()
 	if err != nil {
 		t.Fatal(err)

@@ -58,13 +58,13 @@ func (a *app) tuneMemory() {
 
 // serve runs a worker with its front doors until ctx ends and everything has drained.
 func (a *app) serve(ctx context.Context, c config, log *slog.Logger) error {
-	d, err := a.deploy(ctx, c, log, deployOptions{})
+	d, err := a.deploy(ctx, c, log, false)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	if d.server != nil {
-		log.Info("embedded broker listens", "url", d.server.URL(), "plain_client", d.server.PlainClientHint())
+	if d.Server != nil {
+		log.Info("embedded broker listens", "url", d.Server.URL(), "plain_client", d.Server.PlainClientHint())
 	}
 	return d.run(ctx, nil)
 }
@@ -82,15 +82,15 @@ func (d *deployment) run(ctx context.Context, opened func(addresses map[string]s
 	if opened != nil {
 		opened(doors.addresses)
 	}
-	d.log.Info("worker ready", "worker", d.cfg.workerName(), "version", version, "database", d.store.Kind(), "directory", d.directories.Current().Revision)
+	d.log.Info("worker ready", "worker", d.cfg.workerName(), "version", version, "database", d.Store.Kind(), "directory", d.Directories.Current().Revision)
 	stopped := make(chan error, 1)
 	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWorking()
-	go func() { stopped <- d.worker.Run(working) }()
+	go func() { stopped <- d.Worker.Run(working) }()
 	following := make(chan struct{})
 	go func() {
 		defer close(following)
-		d.credentials.Follow(working, credentialsInterval)
+		d.Credentials.Follow(working, credentialsInterval)
 	}()
 
 	select {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/assemble"
 )
 
 // replaceSealKey gives a deployment whose seal key is lost a new one: that of the configured file, or one made now. What
@@ -20,9 +21,9 @@ func (a *app) replaceSealKey(ctx context.Context, c config, yes bool) (err error
 	if err != nil {
 		return err
 	}
-	key, err := a.readSealKey(c, a.logger(c), c.SealKeyFile == "")
+	key, err := assemble.ReadSealKey(a.parts(c, a.logger(c)), c.SealKeyFile == "")
 	if err != nil {
-		return err
+		return withRemedy(err)
 	}
 	if key.Holds(shared) {
 		fmt.Fprintf(a.stdout, "%s holds the deployment's seal key %s; nothing is to be replaced\n", c.sealKeyPath(), shared)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,9 +18,9 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/seal"
 	"github.com/idpsync/idpsync/providers/wire"
-	"github.com/idpsync/idpsync/worker"
-	"github.com/idpsync/idpsync/worker/directory/strictyaml"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
+	"github.com/idpsync/idpsync/worker/strictyaml"
 )
 
 // maxSent bounds what is sent, in bytes.
@@ -203,7 +204,7 @@ func (s *sending) run(cmd *cobra.Command) error {
 		s.header[providers.HeaderTenant] = []string{s.tenant}
 	}
 	s.header["Content-Type"] = []string{"application/json"}
-	s.header[worker.HeaderEventID] = []string{s.id}
+	s.header[record.HeaderEventID] = []string{s.id}
 	out := sent{EventID: s.id, Subject: s.subject}
 	switch s.door {
 	case doorHTTP:
@@ -258,7 +259,7 @@ func (s *sending) address() error {
 		return fail(exitUsage, "idpsync get tenants lists the ids", "--tenant %q is not the id of a tenant", s.tenant)
 	}
 	s.tenant = tenant
-	a := worker.Address{Shape: s.shape, Tenant: tenant, Source: s.source, Door: providers.DoorStream}
+	a := record.Address{Action: record.ActionCreate, Shape: s.shape, Tenant: tenant, Source: s.source, Door: providers.DoorStream}
 	switch s.via {
 	case "stream":
 	case "rpc":
@@ -268,7 +269,7 @@ func (s *sending) address() error {
 	default:
 		return fail(exitUsage, "one of stream, rpc, http", "--via cannot be %q", s.via)
 	}
-	if s.subject = worker.EventSubject(a); s.subject == "" {
+	if s.subject = record.EventSubject(a); s.subject == "" {
 		return fail(exitUsage, "idpsync get sources lists them", "--source %q is not the name of a source", s.source)
 	}
 	if s.id == "" {
@@ -290,7 +291,7 @@ func (s *sending) publish(ctx context.Context, c config, out *sent) error {
 	}
 	defer conn.Close()
 	since := s.app.now().Add(-time.Minute) // the two clocks may differ
-	sequence, err := stream.PublishEvent(ctx, conn, worker.Outgoing{Subject: s.subject, Header: s.header, Data: s.body})
+	sequence, err := stream.PublishEvent(ctx, conn, record.Outgoing{Subject: s.subject, Header: s.header, Data: s.body})
 	if err != nil {
 		return fail(exitFailure, "the event was not stored; run idpsync migrate if the streams do not exist", "%w", err)
 	}
@@ -308,8 +309,9 @@ func (s *sending) publish(ctx context.Context, c config, out *sent) error {
 		if err != nil {
 			return fail(exitFailure, "the event is stored; idpsync tail shows results as they come", "%w", err)
 		}
-		if m.Header.Get(worker.HeaderEventID) == s.id && s.mayHaveSent(m.Header.Get(worker.HeaderCredential)) {
-			out.answered(m.Header, m.Data)
+		r, err := record.ReadResult(record.Stored(m))
+		if err == nil && r.Event.EventID == s.id && s.mayHaveSent(r.Credential) { // what cannot be read is no worker's
+			out.answered(r.Reply, r.Body)
 			return nil
 		}
 	}
@@ -337,7 +339,7 @@ func (s *sending) call(ctx context.Context, c config, out *sent) error {
 	if err != nil {
 		return fail(exitFailure, "send it again under the same id, --id "+s.id, "%w", err)
 	}
-	out.answered(header, data)
+	out.answered(record.ReadReply(header), data)
 	return nil
 }
 
@@ -349,8 +351,11 @@ func (s *sending) patience() time.Duration {
 	return 30 * time.Second
 }
 
-func (o *sent) answered(h providers.Header, body []byte) {
-	o.Status, o.Outcome = h.Get(worker.HeaderStatus), h.Get(worker.HeaderOutcome)
+func (o *sent) answered(r record.Reply, body []byte) {
+	o.Outcome = string(r.Outcome)
+	if r.Status > 0 {
+		o.Status = strconv.Itoa(r.Status)
+	}
 	if json.Valid(body) {
 		o.Body = body
 	}

@@ -7,11 +7,10 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 
 	"github.com/idpsync/idpsync/providers"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // post sends the command over HTTP. The token goes out over TLS, or to this machine alone.
@@ -23,13 +22,13 @@ func (s *sending) post(ctx context.Context, out *sent) error {
 	if u.Scheme == "http" && !loopback(u.Hostname()) {
 		return fail(exitUsage, "use https; http is for this machine alone", "the token would travel to %s in the clear", u.Host)
 	}
-	path := "/v1/users"
-	if s.shape == providers.ShapeOrganization {
-		path = "/users"
+	route, ok := record.Routes().Find(record.ActionCreate, s.shape)
+	if !ok || route.Path == "" {
+		return fail(exitUsage, "one of stream, rpc", "what has the shape %s cannot be sent over HTTP", s.shape)
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.patience())
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimRight(u.String(), "/")+path, bytes.NewReader(s.body))
+	req, err := http.NewRequestWithContext(ctx, route.Method, strings.TrimRight(u.String(), "/")+route.Path, bytes.NewReader(s.body))
 	if err != nil {
 		return fail(exitUsage, "", "%w", err)
 	}
@@ -48,13 +47,14 @@ func (s *sending) post(ctx context.Context, out *sent) error {
 	if err != nil {
 		return fail(exitFailure, "send it again with --id "+s.id, "the answer did not arrive whole: %w", err)
 	}
-	out.answered(providers.Header(res.Header), body)
-	out.Status = strconv.Itoa(res.StatusCode)
+	reply := record.ReadReply(providers.Header(res.Header))
+	reply.Status = res.StatusCode
+	out.answered(reply, body)
 	if out.Body == nil {
 		return fail(exitFailure, "check --http-url", "what answers there is not idpsync: %s", res.Status)
 	}
 	if out.Outcome == "" {
-		out.Outcome = string(worker.OutcomeRejected)
+		out.Outcome = string(record.OutcomeRejected)
 	}
 	return nil
 }

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/idpsync/idpsync/worker"
-	"github.com/idpsync/idpsync/worker/directory/strictyaml"
+	"github.com/idpsync/idpsync/worker/record"
+	"github.com/idpsync/idpsync/worker/strictyaml"
 )
 
 // off is the address of a listener that is not wanted.
@@ -152,7 +152,7 @@ func inboxes(to field[[]string]) setter {
 // operatorName is a name that fits into a subject.
 func operatorName(to field[string]) setter {
 	return func(c *config, s string) error {
-		if !worker.ValidOperator(s) {
+		if !record.ValidOperator(s) {
 			return &settingError{fmt.Sprintf("is %q", s), "1 to 63 of a-z, 0-9 and hyphen"}
 		}
 		*to(c) = s

@@ -1,17 +1,18 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"iter"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -31,8 +32,8 @@ worker wrote are passed over, and counted at the end.`,
 			if err := checkTenant(f.Tenant); err != nil {
 				return err
 			}
-			switch worker.Outcome(f.Word) {
-			case "", worker.OutcomeCreated, worker.OutcomeExists, worker.OutcomeLinked, worker.OutcomeUpdated, worker.OutcomeRejected:
+			switch record.Outcome(f.Word) {
+			case "", record.OutcomeCreated, record.OutcomeExists, record.OutcomeLinked, record.OutcomeUpdated, record.OutcomeRejected:
 			default:
 				return fail(exitUsage, "one of created, exists, linked, updated, rejected", "--outcome cannot be %q", f.Word)
 			}
@@ -73,19 +74,6 @@ func checkTenant(id string) error {
 	return nil
 }
 
-// connect reaches the broker that the configuration names, for a verb.
-func (a *app) connect(ctx context.Context, c config) (*stream.Conn, error) {
-	o, err := c.brokerOptions(a.logger(c))
-	if err != nil {
-		return nil, err
-	}
-	conn, err := stream.Connect(ctx, o)
-	if err != nil {
-		return nil, fail(exitFailure, "check --nats-url, or --data-dir for the embedded broker", "%w", err)
-	}
-	return conn, nil
-}
-
 func (a *app) tail(ctx context.Context, conn *stream.Conn, read func(context.Context, *stream.Conn, stream.Filter) iter.Seq2[stream.Stored, error], f stream.Filter, asJSON bool) error {
 	colours := a.colours(a.stdout)
 	foreign := foreignCount{app: a, what: "results"}
@@ -95,7 +83,11 @@ func (a *app) tail(ctx context.Context, conn *stream.Conn, read func(context.Con
 		if err != nil {
 			return fail(exitFailure, "run idpsync migrate if the streams do not exist", "%w", err)
 		}
-		r := readResult(m)
+		r, err := readResult(m)
+		if err != nil {
+			foreign.add(m)
+			continue
+		}
 		if asJSON {
 			err = json.NewEncoder(a.stdout).Encode(r)
 		} else {
@@ -120,7 +112,7 @@ type result struct {
 	Body     json.RawMessage `json:"body"`
 
 	user  resultUser
-	fault worker.ErrorBody
+	fault record.ErrorBody
 }
 
 // resultUser is what both shapes of a user have in common, and enough to say who it is.
@@ -136,22 +128,32 @@ type resultUser struct {
 	Organizations []json.RawMessage `json:"organizations"`
 }
 
-func readResult(m stream.Stored) result {
+// readResult reads a published result. Errors are of class [record.ErrResult].
+func readResult(m stream.Stored) (result, error) {
+	published, err := record.ReadResult(record.Stored(m))
+	if err != nil {
+		return result{}, err
+	}
+	r := resultOf(published.Reply, published.Body)
+	r.Time, r.EventID = m.StoredAt, published.Event.EventID
+	r.Tenant, r.Source = record.TenantToken(published.Event.TenantID), record.SourceToken(published.Event.Source)
+	return r, nil
+}
+
+// resultOf is an answer as the result that it is.
+func resultOf(reply record.Reply, body []byte) result {
 	r := result{
-		Time: m.StoredAt, EventID: m.Header.Get(worker.HeaderEventID), Status: m.Header.Get(worker.HeaderStatus),
-		Outcome: m.Header.Get(worker.HeaderOutcome), Policies: m.Header.Get(worker.HeaderPolicies), Body: json.RawMessage(m.Data),
+		EventID: reply.EventID, Status: strconv.Itoa(reply.Status), Outcome: string(reply.Outcome), Policies: strings.Join(reply.Policies, ","),
+		Body: json.RawMessage(body),
 	}
-	if tokens := bytes.Split([]byte(m.Subject), []byte(".")); len(tokens) == 5 {
-		r.Tenant, r.Source = string(tokens[2]), string(tokens[3])
-	}
-	if !json.Valid(m.Data) {
+	if !json.Valid(body) {
 		r.Body = json.RawMessage("null")
 		return r
 	}
-	if r.Outcome == string(worker.OutcomeRejected) {
-		_ = json.Unmarshal(m.Data, &r.fault) // a body of another form shows no details
+	if reply.Outcome == record.OutcomeRejected {
+		_ = json.Unmarshal(body, &r.fault) // a body of another form shows no details
 	} else {
-		_ = json.Unmarshal(m.Data, &r.user)
+		_ = json.Unmarshal(body, &r.user)
 	}
 	return r
 }
@@ -160,9 +162,9 @@ func readResult(m stream.Stored) result {
 func (r result) line(colours bool) string {
 	mark, colour := "✓", "32"
 	switch {
-	case r.Outcome == string(worker.OutcomeRejected):
+	case r.Outcome == string(record.OutcomeRejected):
 		mark, colour = "✗", "31"
-	case r.Outcome != string(worker.OutcomeCreated):
+	case r.Outcome != string(record.OutcomeCreated):
 		mark, colour = "•", "36"
 	}
 	head := fmt.Sprintf("%s %s %-8s", mark, r.Status, r.Outcome)
@@ -174,7 +176,7 @@ func (r result) line(colours bool) string {
 
 // why says who it is about, or what was wrong.
 func (r result) why() string {
-	if r.Outcome == string(worker.OutcomeRejected) {
+	if r.Outcome == string(record.OutcomeRejected) {
 		s := string(r.fault.Code)
 		if reason, ok := r.fault.Details["reason"].(string); ok {
 			s += " (" + reason + ")"

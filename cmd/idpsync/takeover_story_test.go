@@ -15,7 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/idpsync/idpsync/store/storetest"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // A story is a deployment in which an attacker wants something and an honest person has to get in all the same. It is
@@ -177,7 +177,7 @@ func (s *story) send(subject string, header map[string]string, body []byte, pati
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		if m.Header.Get(worker.HeaderEventID) != id {
+		if m.Header.Get(record.HeaderEventID) != id {
 			continue
 		}
 		r, err := natsReply(m)
@@ -312,7 +312,7 @@ func (s *story) refused(who string, got reply, wanted ...string) {
 
 // words says what an answer is: "200 linked: {…}", or "409 user_exists different_source: {…}".
 func words(r reply) string {
-	var fault worker.ErrorBody
+	var fault record.ErrorBody
 	if r.status >= 400 && json.Unmarshal(r.body, &fault) == nil {
 		reason := ""
 		if text, _ := fault.Details["reason"].(string); text != "" {
@@ -323,7 +323,7 @@ func words(r reply) string {
 	return fmt.Sprintf("%d %s: %s", r.status, outcomeOf(r), r.body)
 }
 
-func outcomeOf(r reply) string { return r.header.Get(worker.HeaderOutcome) }
+func outcomeOf(r reply) string { return r.header.Get(record.HeaderOutcome) }
 
 // at returns the users of acme with an address.
 func (s *story) at(email string) []userItem {
@@ -379,10 +379,10 @@ func (s *story) owners(when string, wanted ...string) {
 }
 
 // letter fails the test unless an answer has a dead letter of that code.
-func (s *story) letter(who string, got reply, code worker.Code) {
+func (s *story) letter(who string, got reply, code record.Code) {
 	s.t.Helper()
 	var letters []deadLetter
-	id := got.header.Get(worker.HeaderEventID)
+	id := got.header.Get(record.HeaderEventID)
 	if err := json.Unmarshal([]byte(s.must("dlq", "list", "--state", "all", "--json")), &letters); err != nil {
 		s.t.Fatal(err)
 	}

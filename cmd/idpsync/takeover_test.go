@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -88,7 +88,7 @@ func TestTakeoverOfAnIdentity(t *testing.T) {
 		s.declare(partner)
 		got := s.loginAt("partner", assertion(s.t, evil, provider("partner"), "chief", "chief@partner.example"))
 		s.refused("the partner as the administrator", got, "409 user_exists different_source")
-		s.letter("the partner as the administrator", got, worker.CodeUserExists)
+		s.letter("the partner as the administrator", got, record.CodeUserExists)
 		s.same("the administrator", chief, before)
 
 		s.declare(okta)
@@ -435,7 +435,7 @@ when { context.user_roles.contains("admin") };
 		before := s.look(chief)
 		got := s.oidc("okta", "hired", hired, nil)
 		s.refused("a login that takes an administrator", got, "403 forbidden")
-		if p := got.header.Get(worker.HeaderPolicies); !strings.Contains(p, "no-linked-admins") {
+		if p := got.header.Get(record.HeaderPolicies); !strings.Contains(p, "no-linked-admins") {
 			s.t.Errorf("a login that takes an administrator: got the policies %q, wanted no-linked-admins among them", p)
 		}
 		s.same("the administrator", chief, before)
@@ -683,7 +683,7 @@ forbid (principal, action == Action::"CreateUser", resource) when { context.owne
 		s.declare(okta)
 		got := s.oidc("okta", "owner", owner, nil)
 		s.refused("a login that makes an owner", got, "403 forbidden")
-		if p := got.header.Get(worker.HeaderPolicies); p != "no-owner-by-stream" {
+		if p := got.header.Get(record.HeaderPolicies); p != "no-owner-by-stream" {
 			s.t.Errorf("a login that makes an owner: got the policies %q, wanted no-owner-by-stream", p)
 		}
 		s.made("a login that makes none", s.oidc("okta", "ada", "ada@acme.example", nil))
@@ -996,7 +996,7 @@ func (s *story) sendAs(id, subject string, header map[string]string, body []byte
 			if err != nil {
 				s.t.Fatal(err)
 			}
-			if m.Header.Get(worker.HeaderEventID) != id {
+			if m.Header.Get(record.HeaderEventID) != id {
 				continue
 			}
 			r, err := natsReply(natsMessageOf(m.Subject, m.Header, m.Data))

@@ -19,7 +19,7 @@ var points = []patch{
 	{"cmd/idpsync/wire.go", `"github.com/idpsync/idpsync/worker/policy"`, `"github.com/idpsync/idpsync/worker/faulttest"
 	"github.com/idpsync/idpsync/worker/policy"`},
 	{"cmd/idpsync/wire.go", `worker.New(d.store, publisher,`, `faulttest.New(a.environ, d.store, publisher,`},
-	{"cmd/idpsync/wire.go", `worker.NewDirectories(d.store, factories(),`, `worker.NewDirectories(d.store, faulttest.Factories(a.environ, factories()),`},
+	{"cmd/idpsync/wire.go", `directory.NewCache(d.store, factories(),`, `directory.NewCache(d.store, faulttest.Factories(a.environ, factories()),`},
 }
 
 // sabotage is the worker broken on purpose, in the ways that such programs usually are.

@@ -1,8 +1,8 @@
-// Command chaostest proves by trial that idpsync loses nothing and does nothing twice.
+// Command chaostest proves by trial that idpsync loses nothing and duplicates nothing.
 //
 // It runs several workers as processes on a real broker and a real PostgreSQL, publishes events of every sort, and ends,
 // stops, starts and cuts off whatever it can meanwhile. When all is quiet again it compares what it published with what
-// is there: in the tables, in the streams, and by idpsync prove. Nothing of the worker's own word is believed.
+// is there: in the tables, in the streams, and by the library of idpsync prove. Nothing of the worker's own word is believed.
 //
 //	go run ./worker/chaostest --duration 10m --events 200000 --seed 7
 //

@@ -3,17 +3,18 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"os/exec"
 	"sync"
 	"time"
 
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/providers/seal"
+	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/proof"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -87,7 +88,7 @@ func (w *world) send(ctx context.Context, client *http.Client, e *event) error {
 			err = w.post(ctx, client, e, body)
 		} else {
 			short, cancel := context.WithTimeout(ctx, 3*time.Second)
-			seq, err = stream.PublishEvent(short, w.conn, worker.Outgoing{Subject: e.subject, Header: e.header, Data: body})
+			seq, err = stream.PublishEvent(short, w.conn, record.Outgoing{Subject: e.subject, Header: e.header, Data: body})
 			cancel()
 		}
 		if err == nil {
@@ -135,31 +136,23 @@ func (w *world) post(ctx context.Context, client *http.Client, e *event, body []
 	}
 }
 
-// proof is what idpsync prove prints.
-type proof struct {
-	Events struct {
-		Stored, Waiting, Parked, Effects, Refused, Untraced uint64
-		DeadLetters                                         uint64 `json:"dead_letters"`
-		SentAgain                                           uint64 `json:"sent_again"`
+// prove proves by the library that idpsync prove is made of, on connections of its own. That it finds something is no error.
+func (w *world) prove(ctx context.Context, published []store.EventKey) (account *proof.Account, err error) {
+	key, err := seal.ReadFile(w.sealKey())
+	if err != nil {
+		return nil, err
 	}
-	ResidueCount int `json:"residue_count"`
-	TwiceCount   int `json:"twice_count"`
-	Residue      []struct{ ID, What string }
-	Twice        []struct{ ID, What string }
-	Expected     struct{ Events, Found int }
-}
-
-// runProve runs idpsync prove. That it finds something is no error.
-func (w *world) runProve(ctx context.Context, args ...string) (proof, error) {
-	var p proof
-	out, err := w.idpsync(ctx, append([]string{"prove", "--json", "--limit", "20", "--nats-url", w.broker.url()}, args...)...)
-	if jsonErr := json.Unmarshal(out, &p); jsonErr != nil {
-		return p, errors.Join(err, jsonErr)
+	st, err := store.Open(ctx, store.Options{URL: w.database, Log: w.log})
+	if err != nil {
+		return nil, err
 	}
-	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
-		return p, err
+	defer func() { err = errors.Join(err, st.Close()) }()
+	conn, err := stream.Connect(ctx, stream.Options{URL: w.broker.url(), Name: "chaos-prove", Log: w.log})
+	if err != nil {
+		return nil, err
 	}
-	return p, nil
+	defer conn.Close()
+	return proof.Confirmed(ctx, proof.Options{Store: st, Broker: proof.Streams(conn), Sealer: key, Expected: published})
 }
 
 // proveLive runs prove while workers die: it must not take what is under way for lost.
@@ -169,13 +162,13 @@ func (w *world) proveLive(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		p, err := w.runProve(ctx)
+		account, err := w.prove(ctx, nil)
 		switch {
 		case err != nil: // the broker or the database was away
 			w.log.Info("prove had to give up", "error", err)
-		case p.ResidueCount+p.TwiceCount > 0 && w.o.sabotage == "":
+		case !account.Holds() && w.o.sabotage == "":
 			w.tally.add("prove saw a fault meanwhile")
-			w.log.Error("prove saw a fault meanwhile", "residue", p.Residue, "twice", p.Twice)
+			w.log.Error("prove saw a fault meanwhile", "unaccounted", account.Unaccounted, "duplicated", account.Duplicated)
 		default:
 			w.tally.add("prove meanwhile")
 		}

@@ -10,16 +10,17 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/oidc/issuer"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // What is expected of an event.
-type fate int
+type expectation int
 
 const (
-	effect   fate = iota // it has its effect
-	taken                // it has its effect, or somebody was earlier: an ordinary rejection
-	rejected             // a dead letter
-	poisoned             // the dead letter of one that ends workers
+	effect   expectation = iota // it has its effect
+	taken                       // it has its effect, or somebody was earlier: an ordinary rejection
+	rejected                    // a dead letter
+	poisoned                    // the dead letter of one that ends workers
 )
 
 // poisonID is the event that ends workers.
@@ -37,7 +38,7 @@ type event struct {
 	tenant, source, id string
 	subject            string // "" goes by HTTP
 	person             *person
-	fate               fate
+	want               expectation
 	code               string // of a rejection
 	header             providers.Header
 	make               func() ([]byte, error)
@@ -53,7 +54,12 @@ type event struct {
 	left  int      // sends to come
 }
 
-func (e *event) key() string { return e.tenant + "/" + e.source + "/" + e.id }
+func (e *event) key() string { return trailOf(e.tenant, e.source, e.id) }
+
+// subject is where events of a shape are published.
+func subject(shape providers.Shape, tenant, source string) string {
+	return record.EventSubject(record.Address{Shape: shape, Door: providers.DoorStream, Tenant: tenant, Source: source})
+}
 
 // payload is the event's content, which is the same at each sending.
 func (e *event) payload() ([]byte, error) {
@@ -110,7 +116,7 @@ func newScript(o options, w *world) *script {
 		}
 		if at == poison {
 			e := s.login(s.stranger(nil), nil, effect, "")
-			e.id, e.fate, e.code = poisonID, poisoned, "internal"
+			e.id, e.want, e.code = poisonID, poisoned, "internal"
 			e.header["ce-id"] = []string{poisonID}
 			s.send(e)
 			continue
@@ -169,7 +175,7 @@ func (s *script) next(at int) {
 	case n < 79:
 		e := s.login(s.stranger(nil), nil, rejected, "")
 		e.source = "nobody"
-		e.subject = "idpsync.login." + e.tenant + ".nobody"
+		e.subject = subject(providers.ShapeLogin, e.tenant, e.source)
 		s.send(e)
 	case n < 81:
 		e := s.feed(s.stranger(nil), rejected, "unauthenticated")
@@ -184,7 +190,7 @@ func (s *script) next(at int) {
 	case n < 98:
 		p := s.stranger(nil)
 		e := s.command(p)
-		e.subject = "idpsync.command." + p.tenant + ".v1.users.create"
+		e.subject = subject(providers.ShapeTenant, p.tenant, "")
 		s.maybeAgain(e, at)
 	default:
 		s.send(s.command(s.stranger(nil)))
@@ -220,9 +226,9 @@ func (s *script) strangerOf(tenant, source string, i *issuer.Issuer) *person {
 	return p
 }
 
-func (s *script) event(p *person, f fate, code string) *event {
+func (s *script) event(p *person, f expectation, code string) *event {
 	s.serial++
-	e := &event{tenant: p.tenant, person: p, fate: f, code: code, id: fmt.Sprintf("%s/%d", []string{"login", "ev", "msg 1"}[s.rng.IntN(3)], s.serial)}
+	e := &event{tenant: p.tenant, person: p, want: f, code: code, id: fmt.Sprintf("%s/%d", []string{"login", "ev", "msg 1"}[s.rng.IntN(3)], s.serial)}
 	e.header = providers.Header{"ce-id": {e.id}, "ce-source": {"/chaos"}, "ce-type": {"chaos.event"}, "ce-specversion": {"1.0"}}
 	s.events = append(s.events, e)
 	return e
@@ -231,7 +237,7 @@ func (s *script) event(p *person, f fate, code string) *event {
 type signer func(p *person, claims map[string]any) (string, error)
 
 // login makes a login, signed by the person's issuer unless another signer is given.
-func (s *script) login(p *person, sign signer, f fate, code string) *event {
+func (s *script) login(p *person, sign signer, f expectation, code string) *event {
 	if sign == nil {
 		sign = func(p *person, c map[string]any) (string, error) { return p.issuer.Sign(c) }
 	}
@@ -239,7 +245,7 @@ func (s *script) login(p *person, sign signer, f fate, code string) *event {
 		p.login = true
 	}
 	e := s.event(p, f, code)
-	e.source, e.subject = p.source, "idpsync.login."+p.tenant+"."+p.source
+	e.source, e.subject = p.source, subject(providers.ShapeLogin, p.tenant, p.source)
 	e.make = func() ([]byte, error) {
 		claims := p.issuer.Claims(p.email, audience)
 		claims["email"], claims["email_verified"], claims["name"] = p.email, true, "Person "+p.email
@@ -256,10 +262,10 @@ func userBody(p *person) ([]byte, error) {
 	return json.Marshal(map[string]any{"email": p.email, "name": "Person " + p.email, "auth_provider": "oidc", "roles": []string{"user"}})
 }
 
-func (s *script) feed(p *person, f fate, code string) *event {
+func (s *script) feed(p *person, f expectation, code string) *event {
 	e := s.event(p, f, code)
 	e.source = feedOf(p.tenant)
-	e.subject = "idpsync.feed." + p.tenant + "." + e.source
+	e.subject = subject(providers.ShapeFeed, p.tenant, e.source)
 	e.header["Authorization"] = []string{"Bearer " + s.w.feeds[p.tenant]}
 	e.make = func() ([]byte, error) { return userBody(p) }
 	return e

@@ -8,25 +8,23 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
+	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/proof"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
 // A verdict is what a run has shown.
 type verdict struct {
-	out     io.Writer
-	residue []string // events that are lost, in whole or in part
-	twice   []string // events with two effects, or with two fates
-	other   []string // whatever else is not as it must be
-	counts  map[string]int
-	proof   proof
+	out         io.Writer
+	unaccounted []string // events that are lost, in whole or in part
+	duplicated  []string // events with two effects, or with an effect and a dead letter
+	other       []string // whatever else is not as it must be
+	counts      map[string]int
+	proof       *proof.Account
 }
 
 func newVerdict(out io.Writer) *verdict { return &verdict{out: out, counts: map[string]int{}} }
@@ -53,6 +51,11 @@ type letter struct {
 }
 
 type trails map[string]*trail
+
+// trailOf names an event for its publisher, who knows nothing of scopes.
+func trailOf(tenant, source, id string) string {
+	return record.EventName(store.EventKey{TenantID: tenant, Source: source, EventID: id})
+}
 
 func (t trails) of(key string) *trail {
 	if t[key] == nil {
@@ -89,7 +92,7 @@ func (v *verdict) check(ctx context.Context, w *world, s *script) error {
 	for _, key := range order {
 		t := left[key]
 		if t == nil {
-			v.residue = append(v.residue, key+": nothing is known of it")
+			v.unaccounted = append(v.unaccounted, key+": nothing is known of it")
 			continue
 		}
 		v.judgeEvent(key, groups[key], t, want, first)
@@ -103,8 +106,12 @@ func (v *verdict) check(ctx context.Context, w *world, s *script) error {
 }
 
 func (v *verdict) judgeEvent(key string, all []*event, t *trail, want, first map[*person]int) {
-	lost := func(format string, args ...any) { v.residue = append(v.residue, key+": "+fmt.Sprintf(format, args...)) }
-	doubled := func(format string, args ...any) { v.twice = append(v.twice, key+": "+fmt.Sprintf(format, args...)) }
+	lost := func(format string, args ...any) {
+		v.unaccounted = append(v.unaccounted, key+": "+fmt.Sprintf(format, args...))
+	}
+	doubled := func(format string, args ...any) {
+		v.duplicated = append(v.duplicated, key+": "+fmt.Sprintf(format, args...))
+	}
 	if len(t.effects) > 1 {
 		doubled("%d results", len(t.effects))
 	}
@@ -134,7 +141,7 @@ func (v *verdict) judgeEvent(key string, all []*event, t *trail, want, first map
 		v.judgeConflict(all, t, lost, doubled)
 		return
 	}
-	switch e.fate {
+	switch e.want {
 	case effect:
 		if t.hash == "" {
 			lost("it had no effect; %d rejections, dead letters %v", len(t.refusals), t.letters)
@@ -159,11 +166,11 @@ func (v *verdict) judgeEvent(key string, all []*event, t *trail, want, first map
 		if t.hash != "" {
 			doubled("it had an effect")
 		}
-		if n := t.buried(e); n < len(e.seqs) {
+		if n := t.deadLettered(e); n < len(e.seqs) {
 			lost("it was stored %d times and has %d dead letters, %d rejections", len(e.seqs), n, len(t.refusals))
 		}
 		for _, l := range t.letters {
-			if e.code != "" && l.code != e.code || e.fate == poisoned && l.reason != "crashed_worker" {
+			if e.code != "" && l.code != e.code || e.want == poisoned && l.reason != "crashed_worker" {
 				v.other = append(v.other, fmt.Sprintf("%s: dead letter of code %s (%s), want %s", key, l.code, l.reason, e.code))
 			}
 		}
@@ -183,19 +190,19 @@ func (v *verdict) judgeConflict(all []*event, t *trail, lost, doubled func(strin
 		}
 	}
 	for _, e := range all {
-		buried := t.buried(e)
+		deadLettered := t.deadLettered(e)
 		if hex.EncodeToString(e.hash[:]) == t.hash {
-			if buried > 0 {
-				doubled("an effect and %d dead letters of one content", buried)
+			if deadLettered > 0 {
+				doubled("an effect and %d dead letters of one content", deadLettered)
 			}
-		} else if buried < len(e.seqs) {
-			lost("the other content was stored %d times and has %d dead letters", len(e.seqs), buried)
+		} else if deadLettered < len(e.seqs) {
+			lost("the other content was stored %d times and has %d dead letters", len(e.seqs), deadLettered)
 		}
 	}
 }
 
-// buried counts the sendings of an event that have a dead letter.
-func (t *trail) buried(e *event) int {
+// deadLettered counts the sendings of an event that have a dead letter.
+func (t *trail) deadLettered(e *event) int {
 	n := 0
 	for _, seq := range e.seqs {
 		if slices.ContainsFunc(t.letters, func(l letter) bool { return l.seq == seq }) {
@@ -213,17 +220,17 @@ func (v *verdict) judgePeople(s *script, want, first map[*person]int, users map[
 		v.counts["users"] += have
 		switch {
 		case have > 1:
-			v.twice = append(v.twice, fmt.Sprintf("%s: %d users", key, have))
+			v.duplicated = append(v.duplicated, fmt.Sprintf("%s: %d users", key, have))
 		case have == 1 && want[p] == 0:
-			v.twice = append(v.twice, key+": a user whom no event of the ledger has made")
+			v.duplicated = append(v.duplicated, key+": a user whom no event of the ledger has made")
 		case have == 0 && want[p] > 0:
-			v.residue = append(v.residue, key+": events had an effect, and there is no user")
+			v.unaccounted = append(v.unaccounted, key+": events had an effect, and there is no user")
 		}
 		if n := identities[key]; n > 1 {
-			v.twice = append(v.twice, fmt.Sprintf("%s: %d identities", key, n))
+			v.duplicated = append(v.duplicated, fmt.Sprintf("%s: %d identities", key, n))
 		}
 		if have == 1 && (first[p] == 0 || first[p] > 2) {
-			v.twice = append(v.twice, fmt.Sprintf("%s: %d events say that they made it", key, first[p]))
+			v.duplicated = append(v.duplicated, fmt.Sprintf("%s: %d events say that they made it", key, first[p]))
 		}
 		delete(users, key)
 	}
@@ -248,11 +255,11 @@ func (v *verdict) judgeRest(ctx context.Context, w *world) error {
 	}
 	defer func() { _ = rows.Close() }()
 	for rows.Next() {
-		var crumb string
-		if err := rows.Scan(&crumb); err != nil {
+		var marker string
+		if err := rows.Scan(&marker); err != nil {
 			return err
 		}
-		v.other = append(v.other, "breadcrumb: "+crumb)
+		v.other = append(v.other, "in-flight marker: "+marker)
 	}
 	if err := rows.Err(); err != nil {
 		return err
@@ -287,7 +294,7 @@ func readTrails(ctx context.Context, w *world) (trails, error) {
 		if err := rows.Scan(&tenant, &source, &id, &hash, &outcome, &user); err != nil {
 			return nil, err
 		}
-		t := left.of(tenant + "/" + source + "/" + id)
+		t := left.of(trailOf(tenant, source, id))
 		t.hash, t.outcome, t.user = hex.EncodeToString(hash), outcome, user
 	}
 	if err := rows.Err(); err != nil {
@@ -297,41 +304,37 @@ func readTrails(ctx context.Context, w *world) (trails, error) {
 		if err != nil {
 			return nil, err
 		}
-		id := m.Header.Get("Nats-Msg-Id")
-		parts := strings.Split(m.Subject, ".") // idpsync.result.<tenant>.<source>.<outcome>
-		t := left.of(parts[2] + "/" + parts[3] + "/" + m.Header.Get("Idpsync-Event-Id"))
-		if parts[4] == "rejected" {
+		r, err := record.ReadResult(record.Stored(m))
+		if err != nil {
+			return nil, err
+		}
+		id, t := r.ID, left.of(trailOf(r.Event.TenantID, r.Event.Source, r.Event.EventID))
+		if r.Outcome == record.OutcomeRejected {
 			t.refusals[id] = true
 			continue
 		}
-		sum := sha256.Sum256(m.Data)
+		sum := sha256.Sum256(r.Body)
 		body := hex.EncodeToString(sum[:])
 		if before, again := t.effects[id]; again && before != body {
 			id += " with another body"
 		}
 		t.effects[id] = body
 	}
-	seen := map[string]bool{}
+	seen := map[record.Origin]bool{}
 	for m, err := range stream.DeadLetters(ctx, w.conn, stream.Filter{}) {
 		if err != nil {
 			return nil, err
 		}
-		h := m.Header
-		origin := h.Get("Idpsync-Dl-Origin")
-		if seen[origin] {
+		d, err := record.ReadDeadLetter(m.Header)
+		if err != nil {
+			return nil, err
+		}
+		if seen[d.Origin] {
 			continue // the same one again: readers take stream and sequence for its key
 		}
-		seen[origin] = true
-		id, err := url.PathUnescape(h.Get("Idpsync-Dl-Event-Id"))
-		if err != nil {
-			return nil, err
-		}
-		seq, err := strconv.ParseUint(h.Get("Idpsync-Dl-Seq"), 10, 64)
-		if err != nil {
-			return nil, err
-		}
-		t := left.of(h.Get("Idpsync-Dl-Tenant") + "/" + h.Get("Idpsync-Dl-Source") + "/" + id)
-		t.letters = append(t.letters, letter{h.Get("Idpsync-Dl-Code"), h.Get("Idpsync-Dl-Reason"), seq})
+		seen[d.Origin] = true
+		t := left.of(trailOf(d.Tenant, d.Source, d.EventID))
+		t.letters = append(t.letters, letter{string(d.Code), d.Reason, d.Origin.Sequence})
 	}
 	return left, nil
 }
@@ -359,19 +362,15 @@ func readUsers(ctx context.Context, db *sql.DB) (users, identities map[string]in
 
 // prove asks the product itself, with the list of what was published.
 func (v *verdict) prove(ctx context.Context, w *world, s *script) error {
-	var list strings.Builder
+	published := []store.EventKey{}
 	for _, e := range s.events {
 		if e.acked > 0 {
-			list.WriteString(e.key() + "\n")
+			published = append(published, store.EventKey{TenantID: e.tenant, Source: e.source, EventID: e.id})
 		}
 	}
-	file := filepath.Join(w.folder, "published")
-	err := os.WriteFile(file, []byte(list.String()), 0o600)
-	if err != nil {
-		return err
-	}
 	began := time.Now()
-	v.proof, err = w.runProve(ctx, "--expected", file)
+	var err error
+	v.proof, err = w.prove(ctx, published)
 	fmt.Fprintf(v.out, "proved in %v\n", time.Since(began).Round(100*time.Millisecond))
 	return err
 }
@@ -387,7 +386,7 @@ func (v *verdict) judge(o options, w *world) error {
 	for _, part := range []struct {
 		name string
 		all  []string
-	}{{"residue", v.residue}, {"twice", v.twice}, {"otherwise wrong", v.other}} {
+	}{{"unaccounted", v.unaccounted}, {"duplicated", v.duplicated}, {"otherwise wrong", v.other}} {
 		fmt.Fprintf(v.out, "%s %d\n", part.name, len(part.all))
 		slices.Sort(part.all)
 		for i, line := range part.all {
@@ -398,8 +397,8 @@ func (v *verdict) judge(o options, w *world) error {
 			fmt.Fprintf(v.out, "  %s\n", line)
 		}
 	}
-	fmt.Fprintf(v.out, "prove: residue %d, twice %d\n", v.proof.ResidueCount, v.proof.TwiceCount)
-	for i, f := range append(v.proof.Residue, v.proof.Twice...) {
+	fmt.Fprintf(v.out, "prove: unaccounted %d, duplicated %d\n", v.proof.UnaccountedCount, v.proof.DuplicatedCount)
+	for i, f := range slices.Concat(v.proof.Unaccounted, v.proof.Duplicated) {
 		if i < 12 {
 			fmt.Fprintf(v.out, "  %s: %s\n", f.ID, f.What)
 		}
@@ -407,7 +406,7 @@ func (v *verdict) judge(o options, w *world) error {
 	kills := w.tally.kills()
 	fmt.Fprintf(v.out, "seed %d, %d kills\n", o.seed, kills)
 
-	byCheck, byProve := len(v.residue)+len(v.twice) > 0, v.proof.ResidueCount+v.proof.TwiceCount > 0
+	byCheck, byProve := len(v.unaccounted)+len(v.duplicated) > 0, !v.proof.Holds()
 	switch {
 	case o.sabotage != "" && !byCheck:
 		return fmt.Errorf("the sabotage %s was not found by the checker", o.sabotage)
@@ -415,7 +414,7 @@ func (v *verdict) judge(o options, w *world) error {
 		fmt.Fprintf(v.out, "the sabotage %s was found (by prove too: %t)\n", o.sabotage, byProve)
 		return nil
 	case byCheck || byProve:
-		return errors.New("events were lost or had two fates")
+		return errors.New("events were lost or duplicated")
 	case len(v.other) > 0:
 		return errors.New("something is not as it must be")
 	case o.poison && w.tally.counts["kill poison"] > 2:
@@ -423,6 +422,6 @@ func (v *verdict) judge(o options, w *world) error {
 	case w.tally.counts["prove saw a fault meanwhile"] > 0:
 		return errors.New("prove took events under way for lost")
 	}
-	fmt.Fprintln(v.out, "nothing lost, nothing twice")
+	fmt.Fprintln(v.out, "nothing unaccounted for, nothing duplicated")
 	return nil
 }

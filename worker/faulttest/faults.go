@@ -15,6 +15,8 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/directory"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // What the process is told by its environment.
@@ -86,7 +88,7 @@ func die() {
 }
 
 // New is worker.New with points around what the worker uses.
-func New(environ map[string]string, st *store.Store, p worker.Publisher, d *worker.Directories, a worker.Authorizer, c worker.Config) (*worker.Worker, error) {
+func New(environ map[string]string, st *store.Store, p worker.Publisher, d *directory.Cache, a worker.Authorizer, c worker.Config) (*worker.Worker, error) {
 	t := newTrigger(environ)
 	open := c.Open
 	c.Open = func(ctx context.Context, lane string) (worker.Consumer, error) {
@@ -178,7 +180,7 @@ type publisher struct {
 	t *trigger
 }
 
-func (p *publisher) Publish(ctx context.Context, msgs []worker.Outgoing) []error {
+func (p *publisher) Publish(ctx context.Context, msgs []record.Outgoing) []error {
 	if p.t.due(InPublish) {
 		_ = p.Publisher.Publish(ctx, msgs[:(len(msgs)+1)/2])
 		die()

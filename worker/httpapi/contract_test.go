@@ -1,261 +1,212 @@
 package httpapi_test
 
 import (
-	"encoding/json"
+	"bytes"
 	"fmt"
-	"maps"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
-	"unicode/utf8"
 
-	"github.com/goccy/go-yaml"
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 const deploy = "../../deploy/"
 
 // A contract is the published description of the API: deploy/openapi.yaml with the JSON Schemas beside it.
 type contract struct {
-	api     map[string]any
-	schemas map[string]map[string]any // by file name
+	api     *openapi3.T
+	schemas map[string]*jsonschema.Schema // by file name
 }
 
 func readContract(t testing.TB) *contract {
 	t.Helper()
-	c := &contract{schemas: map[string]map[string]any{}}
-	raw, err := os.ReadFile(deploy + "openapi.yaml")
+	loader := openapi3.NewLoader()
+	loader.IsExternalRefsAllowed = true // to the schemas
+	api, err := loader.LoadFromFile(deploy + "openapi.yaml")
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("read openapi.yaml: %v", err)
 	}
-	if err := yaml.Unmarshal(raw, &c.api); err != nil {
-		t.Fatalf("openapi.yaml: %v", err)
-	}
-	files, err := filepath.Glob(deploy + "schemas/*.json")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no schemas: %v", err)
-	}
-	for _, f := range files {
-		raw, err := os.ReadFile(f)
+	c := &contract{api: api, schemas: map[string]*jsonschema.Schema{}}
+	compiler := jsonschema.NewCompiler()
+	compiler.AssertFormat() // what a schema says of formats and encodings must hold too
+	compiler.AssertContent()
+	for _, file := range schemaFiles(t) {
+		schema, err := compiler.Compile(file)
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("read the schema %s: %v", file, err)
 		}
-		var s map[string]any
-		if err := json.Unmarshal(raw, &s); err != nil {
-			t.Fatalf("%s: %v", f, err)
-		}
-		c.schemas[filepath.Base(f)] = s
+		c.schemas[filepath.Base(file)] = schema
 	}
 	return c
 }
 
-// at returns what stands at a path of openapi.yaml, following references on the way.
-func (c *contract) at(path ...string) any {
-	var v any = c.api
-	for _, name := range path {
-		m, ok := c.deref(v).(map[string]any)
-		if !ok {
-			return nil
-		}
-		v = m[name]
-	}
-	return c.deref(v)
-}
-
-// deref follows references, into the components and into the schema files.
-func (c *contract) deref(v any) any {
-	m, ok := v.(map[string]any)
-	if !ok {
-		return v
-	}
-	ref, ok := m["$ref"].(string)
-	if !ok {
-		return v
-	}
-	if file, ok := strings.CutPrefix(ref, "#/"); ok {
-		return c.at(strings.Split(file, "/")...)
-	}
-	if s := c.schemas[filepath.Base(ref)]; s != nil {
-		return s
-	}
-	return fmt.Sprintf("reference to nothing: %s", ref)
-}
-
-// checkResponse compares a response with what the contract says of it.
-func (c *contract) checkResponse(t testing.TB, path string, res *http.Response, body []byte) {
+func schemaFiles(t testing.TB) []string {
 	t.Helper()
-	described, ok := c.at("paths", path, "post", "responses", strconv.Itoa(res.StatusCode)).(map[string]any)
-	if !ok {
-		t.Errorf("%s: status %d is not in openapi.yaml", path, res.StatusCode)
+	files, err := filepath.Glob(deploy + "schemas/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("found %d schemas (%v), wanted those of the deployment", len(files), err)
+	}
+	return files
+}
+
+// operation returns what the contract says of POST to a path, or nil.
+func (c *contract) operation(path string) *routers.Route {
+	item := c.api.Paths.Value(path)
+	if item == nil || item.Post == nil {
+		return nil
+	}
+	return &routers.Route{Spec: c.api, Path: path, PathItem: item, Method: http.MethodPost, Operation: item.Post}
+}
+
+// checkExchange compares a response with what the contract says of it, and the request too if it was granted: the API must
+// not take what its contract refuses.
+func (c *contract) checkExchange(t testing.TB, path string, res *http.Response, body []byte) {
+	t.Helper()
+	route := c.operation(path)
+	if route == nil {
+		t.Errorf("openapi.yaml has no POST to %s, which was answered with status %d", path, res.StatusCode)
 		return
 	}
-	headers, _ := c.deref(described["headers"]).(map[string]any)
-	for name, h := range headers {
-		header := c.deref(h).(map[string]any)
-		if header["required"] != true && res.Header.Get(name) == "" {
+	options := &openapi3filter.Options{
+		MultiError: true, IncludeResponseStatus: true, SkipSettingDefaults: true,
+		AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, // the API authenticates, and openapi.yaml can't
+	}
+	options.WithCustomSchemaErrorFunc(func(err *openapi3.SchemaError) string { return err.Reason }) // else it prints the schema
+	request := &openapi3filter.RequestValidationInput{Request: res.Request, Route: route, Options: options}
+	response := &openapi3filter.ResponseValidationInput{
+		RequestValidationInput: request, Status: res.StatusCode, Header: res.Header, Body: io.NopCloser(bytes.NewReader(body)), Options: options,
+	}
+	if err := openapi3filter.ValidateResponse(t.Context(), response); err != nil {
+		t.Errorf("%s answered %d with %s, wanted what openapi.yaml says: %v", path, res.StatusCode, body, err)
+	}
+	// Of a media type the contract means all forms, but the API has one.
+	if got := res.Header.Get("Content-Type"); got != "application/json" {
+		t.Errorf("%s answered %d with Content-Type %q, wanted application/json", path, res.StatusCode, got)
+	}
+	if res.StatusCode != http.StatusCreated {
+		return
+	}
+	sent, err := res.Request.GetBody()
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	request.Request = res.Request.Clone(t.Context())
+	request.Request.Body = sent
+	if err := openapi3filter.ValidateRequest(t.Context(), request); err != nil {
+		t.Errorf("%s answered 201 to a request that openapi.yaml refuses, wanted a refusal: %v", path, err)
+	}
+}
+
+// checkJSON compares a document with the schema of a file.
+func (c *contract) checkJSON(t testing.TB, file string, body []byte) {
+	t.Helper()
+	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(body))
+	if err != nil {
+		t.Errorf("got %s, wanted a JSON document that fits %s: %v", body, file, err)
+		return
+	}
+	if err := c.fits(file, v); err != nil {
+		t.Errorf("got %s, wanted what %s says: %v", body, file, err)
+	}
+}
+
+// fits returns what the schema of a file has against a value.
+func (c *contract) fits(file string, v any) error {
+	schema := c.schemas[file]
+	if schema == nil {
+		return fmt.Errorf("there is no schema %s", file)
+	}
+	return schema.Validate(v)
+}
+
+// TestOpenAPIIsValid validates the document, its examples included.
+func TestOpenAPIIsValid(t *testing.T) {
+	c := readContract(t)
+	if err := c.api.Validate(t.Context(), openapi3.EnableMultiError(), openapi3.EnableExamplesValidation()); err != nil {
+		t.Errorf("openapi.yaml is faulty, wanted a valid document: %v", err)
+	}
+	for path := range c.api.Paths.Map() {
+		route := c.operation(path)
+		if route == nil {
+			t.Errorf("%s has no POST, wanted one, as every path of the API has", path)
 			continue
 		}
-		for _, fault := range c.validate(header["schema"], any(res.Header.Get(name)), name) {
-			t.Errorf("%s %d: header %s", path, res.StatusCode, fault)
-		}
-	}
-	if got := res.Header.Get("Content-Type"); got != "application/json" {
-		t.Errorf("%s %d: Content-Type %q", path, res.StatusCode, got)
-	}
-	schema := c.at("paths", path, "post", "responses", strconv.Itoa(res.StatusCode), "content", "application/json", "schema")
-	if schema == nil {
-		t.Errorf("%s %d has no schema", path, res.StatusCode)
-		return
-	}
-	c.checkJSON(t, schema, body)
-}
-
-func (c *contract) checkJSON(t testing.TB, schema any, body []byte) {
-	t.Helper()
-	var v any
-	if err := json.Unmarshal(body, &v); err != nil {
-		t.Errorf("%v in %s", err, body)
-		return
-	}
-	for _, fault := range c.validate(schema, v, "$") {
-		t.Errorf("%s in %s", fault, body)
-	}
-}
-
-// keywords are those of JSON Schema 2020-12 that validate knows, and annotations. Any other is a fault of the schema, so
-// that none is passed over in silence.
-var keywords = []string{
-	"$schema", "$id", "$ref", "title", "description", "default",
-	"type", "const", "enum", "oneOf", "properties", "patternProperties", "required", "additionalProperties",
-	"items", "minItems", "minLength", "maxLength", "pattern", "minimum",
-}
-
-// validate returns what is wrong with v by the schema.
-func (c *contract) validate(schema, v any, at string) (faults []string) {
-	fault := func(format string, args ...any) { faults = append(faults, at+": "+fmt.Sprintf(format, args...)) }
-	s, ok := c.deref(schema).(map[string]any)
-	if !ok {
-		fault("schema is %v", c.deref(schema))
-		return faults
-	}
-	for name := range s {
-		if !slices.Contains(keywords, name) {
-			fault("the schema has %q, which this test does not know", name)
-		}
-	}
-	if want, ok := s["const"]; ok && want != v {
-		fault("is not %v", want)
-	}
-	if list, ok := s["enum"].([]any); ok && !slices.Contains(list, v) {
-		fault("is none of %v", list)
-	}
-	if list, ok := s["oneOf"].([]any); ok {
-		var fits int
-		var why []string
-		for _, one := range list {
-			if f := c.validate(one, v, at); len(f) > 0 {
-				why = append(why, f...)
-			} else {
-				fits++
+		for status, response := range route.Operation.Responses.Map() {
+			if content := response.Value.Content["application/json"]; len(response.Value.Content) != 1 || content == nil || content.Schema == nil {
+				t.Errorf("status %s of %s has the content %v, wanted application/json with a schema", status, path, response.Value.Content)
 			}
 		}
-		if fits != 1 {
-			fault("fits %d of the schemas, not one: %s", fits, strings.Join(why, "; "))
-		}
 	}
-	switch s["type"] {
-	case nil:
-	case "string":
-		text, ok := v.(string)
-		if !ok {
-			fault("is a %T, not a string", v)
-			break
-		}
-		n := float64(utf8.RuneCountInString(text))
-		if least, ok := number(s["minLength"]); ok && n < least {
-			fault("is shorter than %v", least)
-		}
-		if most, ok := number(s["maxLength"]); ok && n > most {
-			fault("is longer than %v", most)
-		}
-		if pattern, ok := s["pattern"].(string); ok && !regexp.MustCompile(pattern).MatchString(text) {
-			fault("does not match %s", pattern)
-		}
-	case "boolean":
-		if _, ok := v.(bool); !ok {
-			fault("is a %T, not a boolean", v)
-		}
-	case "integer":
-		n, ok := v.(float64)
-		if !ok || n != float64(int64(n)) {
-			fault("is not an integer")
-		}
-		if least, ok := number(s["minimum"]); ok && n < least {
-			fault("is less than %v", least)
-		}
-	case "array":
-		list, ok := v.([]any)
-		if !ok {
-			fault("is a %T, not an array", v)
-			break
-		}
-		if least, ok := number(s["minItems"]); ok && float64(len(list)) < least {
-			fault("has fewer than %v items", least)
-		}
-		for i, item := range list {
-			faults = append(faults, c.validate(s["items"], item, fmt.Sprintf("%s[%d]", at, i))...)
-		}
-	case "object":
-		m, ok := v.(map[string]any)
-		if !ok {
-			fault("is a %T, not an object", v)
-			break
-		}
-		faults = append(faults, c.members(s, m, at)...)
-	default:
-		fault("the schema has the type %v", s["type"])
-	}
-	return faults
 }
 
-func (c *contract) members(s, m map[string]any, at string) (faults []string) {
-	properties, _ := s["properties"].(map[string]any)
-	patterns, _ := s["patternProperties"].(map[string]any)
-	required, _ := s["required"].([]any)
-	for _, name := range required {
-		if _, ok := m[name.(string)]; !ok {
-			faults = append(faults, fmt.Sprintf("%s: %s is missing", at, name))
+// TestOpenAPIHasTheRoutes compares the paths and methods with those that are served.
+func TestOpenAPIHasTheRoutes(t *testing.T) {
+	var got, want []string
+	for path, item := range readContract(t).api.Paths.Map() {
+		for method := range item.Operations() {
+			got = append(got, method+" "+path)
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(m)) {
-		schema, known := properties[name]
-		for pattern, other := range patterns {
-			if !known && regexp.MustCompile(pattern).MatchString(name) {
-				schema, known = other, true
-			}
-		}
-		switch {
-		case known:
-			faults = append(faults, c.validate(schema, m[name], at+"."+name)...)
-		case s["additionalProperties"] == false:
-			faults = append(faults, fmt.Sprintf("%s: %s is not in the schema", at, name))
+	for _, r := range record.Routes() {
+		if r.Path != "" {
+			want = append(want, r.Method+" "+r.Path)
 		}
 	}
-	return faults
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("openapi.yaml describes %q, want what the table of routes has: %q", got, want)
+	}
 }
 
-func number(v any) (float64, bool) {
-	switch n := v.(type) {
-	case float64:
-		return n, true
-	case uint64:
-		return float64(n), true
-	case int64:
-		return float64(n), true
+// strictly describes JSON Schemas that have no keywords but those of JSON Schema 2020-12. A validator passes over any other,
+// so that a slip of the pen would be a rule that nobody checks.
+const strictly = `{
+	"$schema": "https://json-schema.org/draft/2020-12/schema",
+	"$dynamicAnchor": "meta",
+	"$ref": "https://json-schema.org/draft/2020-12/schema",
+	"unevaluatedProperties": false
+}`
+
+func TestSchemasHaveOnlyKeywordsOfTheStandard(t *testing.T) {
+	const location = "https://idpsync.example/strictly"
+	document, err := jsonschema.UnmarshalJSON(strings.NewReader(strictly))
+	if err != nil {
+		t.Fatal(err)
 	}
-	return 0, false
+	compiler := jsonschema.NewCompiler()
+	if err := compiler.AddResource(location, document); err != nil {
+		t.Fatal(err)
+	}
+	meta, err := compiler.Compile(location)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range schemaFiles(t) {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		schema, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
+		if err != nil {
+			t.Errorf("%s is no JSON: %v", file, err)
+			continue
+		}
+		if err := meta.Validate(schema); err != nil {
+			t.Errorf("%s is faulty, wanted a schema of JSON Schema 2020-12 and no other keywords: %v", filepath.Base(file), err)
+		}
+		if name := schema.(map[string]any)["$schema"]; name != jsonschema.Draft2020.String() {
+			t.Errorf("%s has the $schema %v, wanted %s", filepath.Base(file), name, jsonschema.Draft2020)
+		}
+	}
 }

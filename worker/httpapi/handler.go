@@ -6,18 +6,21 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"mime"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // Submit takes a command through the pipeline and waits for its answer; worker.Worker has it.
-type Submit func(ctx context.Context, s worker.Submission) (worker.Answer, providers.Header)
+type Submit func(ctx context.Context, s worker.Submission) (record.Answer, providers.Header)
 
 // Tenant finds the tenant of a request that names none, by its credential. Its errors are *providers.Error.
 type Tenant func(ctx context.Context, h providers.Header) (string, error)
@@ -38,28 +41,32 @@ const idempotencyKey = "Idempotency-Key"
 // maxKey bounds the event id, in bytes.
 const maxKey = 255
 
-// An operation is a path and the shape of its body.
-type operation struct {
-	shape providers.Shape
-}
+// operations holds the routes that have a path, by path and method.
+type operations map[string]map[string]record.Route
 
-// operations are all paths that there are.
-func operations() map[string]operation {
-	return map[string]operation{
-		"/v1/users": {providers.ShapeTenant},
-		"/users":    {providers.ShapeOrganization},
+func operationsOf(table record.Table) operations {
+	all := operations{}
+	for _, r := range table {
+		if r.Path == "" {
+			continue
+		}
+		if all[r.Path] == nil {
+			all[r.Path] = map[string]record.Route{}
+		}
+		all[r.Path][r.Method] = r
 	}
+	return all
 }
 
 type handler struct {
 	submit     Submit
 	tenant     Tenant
 	cfg        Config
-	operations map[string]operation
+	operations operations
 	places     chan struct{}
 }
 
-// New returns the handler of both operations. It is safe for concurrent use.
+// New returns the handler of the routes that have a path. It is safe for concurrent use.
 func New(submit Submit, tenant Tenant, cfg Config) http.Handler {
 	if cfg.MaxBody <= 0 {
 		cfg.MaxBody = 1 << 20
@@ -76,7 +83,7 @@ func New(submit Submit, tenant Tenant, cfg Config) http.Handler {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &handler{submit: submit, tenant: tenant, cfg: cfg, operations: operations(), places: make(chan struct{}, cfg.MaxInFlight)}
+	return &handler{submit: submit, tenant: tenant, cfg: cfg, operations: operationsOf(record.Routes()), places: make(chan struct{}, cfg.MaxInFlight)}
 }
 
 // ServeHTTP implements http.Handler.
@@ -101,21 +108,23 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// route finds the operation.
-func (h *handler) route(w http.ResponseWriter, r *http.Request) (operation, *refusal) {
-	op, ok := h.operations[r.URL.Path]
+// route finds what a request asks for.
+func (h *handler) route(w http.ResponseWriter, r *http.Request) (record.Route, *refusal) {
+	methods, ok := h.operations[r.URL.Path]
 	if !ok {
-		return op, errNotFound
+		return record.Route{}, errNotFound
 	}
-	if r.Method != http.MethodPost {
-		w.Header().Set("Allow", http.MethodPost)
-		return op, errMethod
+	op, ok := methods[r.Method]
+	if !ok {
+		allowed := slices.Sorted(maps.Keys(methods))
+		w.Header().Set("Allow", strings.Join(allowed, ", "))
+		return record.Route{}, errMethod(allowed)
 	}
 	return op, nil
 }
 
 // serve takes one request through.
-func (h *handler) serve(w http.ResponseWriter, r *http.Request, op operation) *refusal {
+func (h *handler) serve(w http.ResponseWriter, r *http.Request, op record.Route) *refusal {
 	select {
 	case h.places <- struct{}{}:
 		defer func() { <-h.places }()
@@ -142,7 +151,7 @@ func (h *handler) serve(w http.ResponseWriter, r *http.Request, op operation) *r
 		return err
 	}
 	answer, header := h.submit(ctx, worker.Submission{
-		Subject: worker.EventSubject(worker.Address{Shape: op.shape, Door: providers.DoorRPC, Tenant: tenant}),
+		Subject: record.EventSubject(record.Address{Action: op.Action, Shape: op.Shape, Door: providers.DoorRPC, Tenant: tenant}),
 		Door:    providers.DoorHTTP, Header: providers.Header(r.Header), Payload: body, ReceivedAt: received, EventID: key,
 	})
 	write(w, answer, header)
@@ -186,9 +195,9 @@ func eventID(h http.Header) (string, *refusal) {
 }
 
 // tenantOf returns the tenant that the request is meant for.
-func (h *handler) tenantOf(ctx context.Context, header http.Header, op operation) (string, *refusal) {
+func (h *handler) tenantOf(ctx context.Context, header http.Header, op record.Route) (string, *refusal) {
 	named := header.Values(providers.HeaderTenant)
-	if len(named) == 0 && op.shape == providers.ShapeOrganization {
+	if len(named) == 0 && op.Shape == providers.ShapeOrganization {
 		tenant, err := h.tenant(ctx, providers.Header(header))
 		if err != nil {
 			return "", &refusal{err: err}

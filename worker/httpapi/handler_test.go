@@ -10,13 +10,14 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/httpapi"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
 
 // A front door alone: what stands behind it is the test's.
 func TestHandler(t *testing.T) {
 	entered, release := make(chan struct{}), make(chan struct{})
-	submit := func(ctx context.Context, s worker.Submission) (worker.Answer, providers.Header) {
+	submit := func(ctx context.Context, s worker.Submission) (record.Answer, providers.Header) {
 		switch s.EventID {
 		case "panic":
 			panic("secret of a request")
@@ -26,7 +27,7 @@ func TestHandler(t *testing.T) {
 			entered <- struct{}{}
 			<-release
 		}
-		return worker.Answer{Status: 200, Body: []byte(`{"subject":"` + s.Subject + `"}`)}, providers.Header{"Content-Type": {"application/json"}}
+		return record.Answer{Status: 200, Body: []byte(`{"subject":"` + s.Subject + `"}`)}, providers.Header{"Content-Type": {"application/json"}}
 	}
 	h := httpapi.New(submit, func(context.Context, providers.Header) (string, error) { return workertest.Acme, nil }, httpapi.Config{MaxInFlight: 1, MaxBody: 64})
 	url, client := serve(t, h), newClient(t)

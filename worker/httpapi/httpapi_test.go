@@ -20,6 +20,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/directory"
 	"github.com/idpsync/idpsync/worker/httpapi"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
@@ -52,7 +53,7 @@ func newAPIOf(t *testing.T, o workertest.Options, configure ...func(*worker.Conf
 	d := workertest.New(t, o)
 	p := d.Start(configure...)
 	auth := providers.Authentication{
-		Credentials: worker.NewCredentials(d.Store, d.Clock.Now, slog.New(slog.DiscardHandler)), Tokens: p.Directories,
+		Credentials: directory.NewCredentials(d.Store, d.Clock.Now, slog.New(slog.DiscardHandler)), Tokens: p.Directories,
 	}
 	return &api{
 		t: t, d: d, p: p, contract: readContract(t), admin: d.Credential(workertest.Acme, "user", "admin", "viewer"),
@@ -117,7 +118,7 @@ func (a *api) read(path string, res *http.Response) response {
 		a.t.Error(err)
 		return response{}
 	}
-	a.contract.checkResponse(a.t, path, res, raw)
+	a.contract.checkExchange(a.t, path, res, raw)
 	r := response{status: res.StatusCode, header: res.Header, raw: raw}
 	if err := json.Unmarshal(raw, &r.body); err != nil {
 		a.t.Errorf("%s: %v in %s", path, err, raw)
@@ -362,7 +363,7 @@ func TestOtherPathsAndMethods(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = res.Body.Close()
-		a.contract.checkJSON(t, a.contract.schemas["error.json"], raw)
+		a.contract.checkJSON(t, "error.json", raw)
 		if res.StatusCode != c.status || !strings.Contains(string(raw), c.code) || res.Header.Get("Allow") != c.allow {
 			t.Errorf("%s %s: %d %s, Allow %q", c.method, c.path, res.StatusCode, raw, res.Header.Get("Allow"))
 		}

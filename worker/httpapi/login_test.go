@@ -7,7 +7,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/oidc/issuer"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
@@ -77,16 +77,16 @@ func TestFirstLoginTakesAUserOfTheOrganizationShape(t *testing.T) {
 		t.Fatalf("%d %s", r.status, r.raw)
 	}
 	login := func(id string, claims workertest.Claims) workertest.Record {
-		if _, err := stream.PublishEvent(a.d.Ctx, a.d.Conn, worker.Outgoing{Subject: "idpsync.login." + workertest.Acme + ".okta", Header: providers.Header{"Idpsync-Event-Id": {id}}, Data: a.d.Login(claims)}); err != nil {
+		if _, err := stream.PublishEvent(a.d.Ctx, a.d.Conn, record.Outgoing{Subject: "idpsync.login." + workertest.Acme + ".okta", Header: providers.Header{"Idpsync-Event-Id": {id}}, Data: a.d.Login(claims)}); err != nil {
 			t.Fatal(err)
 		}
 		return a.d.Await(id)
 	}
 	unproved := a.d.Person("ada").With(workertest.Claims{"email_verified": "true"})
-	if r := login("unproved", unproved); r.Code != worker.CodeUnverifiedEmail {
+	if r := login("unproved", unproved); r.Code != record.CodeUnverifiedEmail {
 		t.Errorf("a login with an unverified address: got %d %s, wanted 403 unverified_email", r.Status, r.Data)
 	}
-	if r := login("first", a.d.Person("ada")); r.Status != 200 || r.Outcome != worker.OutcomeLinked {
+	if r := login("first", a.d.Person("ada")); r.Status != 200 || r.Outcome != record.OutcomeLinked {
 		t.Errorf("first login: %d %s", r.Status, r.Data)
 	}
 	if u := a.d.User(workertest.Acme, "ada@acme.example"); u.AuthProvider != "oidc" || u.HasIdentity != 1 {

@@ -7,17 +7,30 @@ import (
 	"slices"
 
 	"github.com/cedar-policy/cedar-go"
-	xast "github.com/cedar-policy/cedar-go/x/exp/ast"
 
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // The literals are the schema's; the actions have no groups, so an action is in itself alone.
 var (
-	actionCreate = cedar.NewEntityUID("Action", "CreateUser")
-	actionLink   = cedar.NewEntityUID("Action", "LinkUser")
-	actionGrant  = cedar.NewEntityUID("Action", "GrantRole")
+	actionLink  = cedar.NewEntityUID("Action", "LinkUser")
+	actionGrant = cedar.NewEntityUID("Action", "GrantRole")
 )
+
+// actionOf is what is asked of the tenant for a request of the action.
+func actionOf(a record.Action) cedar.EntityUID {
+	return cedar.NewEntityUID("Action", cedar.String(a.Cedar()))
+}
+
+// asked returns all actions that policies are asked about.
+func asked() []cedar.EntityUID {
+	all := []cedar.EntityUID{actionLink, actionGrant}
+	for _, a := range record.Actions() {
+		all = append(all, actionOf(a))
+	}
+	return all
+}
 
 var _ worker.Authorizer = (*Set)(nil)
 
@@ -38,29 +51,21 @@ func (rs rules) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] {
 // applies reports whether the scope of a policy leaves room for an action. A policy that has none for it cannot match
 // and cannot err, so it need not be asked.
 func applies(p *cedar.Policy, action cedar.EntityUID) bool {
-	switch sc := (*xast.Policy)(p.AST()).Action.(type) {
-	case xast.ScopeTypeEq:
-		return sc.Entity == action
-	case xast.ScopeTypeIn:
-		return sc.Entity == action
-	case xast.ScopeTypeInSet:
-		return slices.Contains(sc.Entities, action)
-	default:
-		return true
-	}
+	actions, all := scopeActions(p)
+	return all || slices.Contains(actions, action)
 }
 
-// Authorize implements [worker.Authorizer]: may the principal create the user in the tenant; if the request links, may it
-// link the user; and then, for each role, may it grant it. When the user or the link is denied no role is asked about. A role that is denied leaves Allow as it is and is
-// listed in Denied, in the order of the request; the caller rejects the request or drops those roles, as the source's
-// on_denied_role says.
+// Authorize implements [worker.Authorizer]: may the principal do what the request asks for in the tenant, as in create a
+// user; if the request links, may it link the user; and then, for each role, may it grant it. When the action or the link is
+// denied no role is asked about. A role that is denied leaves Allow as it is and is listed in Denied, in the order of the
+// request; the caller rejects the request or drops those roles, as the source's on_denied_role says.
 //
 // Any error denies the whole request, also one that concerns a single role only.
-func (s *Set) Authorize(_ context.Context, req worker.AuthorizationRequest) worker.Decision {
+func (s *Set) Authorize(_ context.Context, req record.AuthorizationRequest) record.Decision {
 	return s.decide(req)
 }
 
-func (s *Set) decide(req worker.AuthorizationRequest) (d worker.Decision) {
+func (s *Set) decide(req record.AuthorizationRequest) (d record.Decision) {
 	defer func() {
 		if r := recover(); r != nil {
 			d = broken(fmt.Sprintf("panic while policies were evaluated: %v", r))
@@ -70,28 +75,28 @@ func (s *Set) decide(req worker.AuthorizationRequest) (d worker.Decision) {
 	if err != nil {
 		return broken(err.Error())
 	}
-	d = worker.Decision{Allow: true}
-	create := s.ask(s.create, v, actionCreate, v.tenant.UID)
-	if len(create.failed) > 0 {
-		return create.failure()
+	d = record.Decision{Allow: true}
+	first := s.ask(v, actionOf(req.Action), v.tenant.UID)
+	if len(first.failed) > 0 {
+		return first.failure()
 	}
-	if !create.allow {
-		return worker.Decision{Policies: sorted(create.policies), Notices: s.notices(create.policies)}
+	if !first.allow {
+		return record.Decision{Policies: sorted(first.policies), Notices: s.notices(first.policies)}
 	}
-	determining := create.policies
+	determining := first.policies
 	if req.Linking {
-		link := s.ask(s.link, v, actionLink, v.tenant.UID)
+		link := s.ask(v, actionLink, v.tenant.UID)
 		if len(link.failed) > 0 {
 			return link.failure()
 		}
 		determining = append(determining, link.policies...)
 		if !link.allow {
-			return worker.Decision{Policies: sorted(determining), Notices: s.notices(determining)}
+			return record.Decision{Policies: sorted(determining), Notices: s.notices(determining)}
 		}
 	}
 	for _, role := range req.Roles {
 		v.grant(s.known.role(role.Tenant, role.ID, role.Name, ""), nil)
-		a := s.ask(s.grant, v, actionGrant, v.role.UID)
+		a := s.ask(v, actionGrant, v.role.UID)
 		if len(a.failed) > 0 {
 			return a.failure()
 		}
@@ -103,7 +108,7 @@ func (s *Set) decide(req worker.AuthorizationRequest) (d worker.Decision) {
 	}
 	for _, o := range req.Organizations {
 		v.grant(s.known.role(o.Tenant, o.RoleID, o.RoleName, o.OrganizationID), s.known.organization(o.Tenant, o.OrganizationID, o.OrganizationName))
-		a := s.ask(s.grant, v, actionGrant, v.role.UID)
+		a := s.ask(v, actionGrant, v.role.UID)
 		if len(a.failed) > 0 {
 			return a.failure()
 		}
@@ -125,8 +130,8 @@ type answer struct {
 	errors   []string
 }
 
-func (s *Set) ask(rs rules, v *view, action, resource cedar.EntityUID) answer {
-	decision, diagnostic := cedar.Authorize(rs, v, cedar.Request{
+func (s *Set) ask(v *view, action, resource cedar.EntityUID) answer {
+	decision, diagnostic := cedar.Authorize(s.asked[action], v, cedar.Request{
 		Principal: v.principal.UID, Action: action, Resource: resource, Context: v.context,
 	})
 	a := answer{allow: decision == cedar.Allow, policies: make([]string, 0, len(diagnostic.Reasons))}
@@ -141,19 +146,19 @@ func (s *Set) ask(rs rules, v *view, action, resource cedar.EntityUID) answer {
 }
 
 // failure is the denial that every evaluation error is.
-func (a answer) failure() worker.Decision {
+func (a answer) failure() record.Decision {
 	d := broken(a.errors...)
 	d.Policies = sorted(a.failed)
 	return d
 }
 
 // broken is the denial of a request that could not be decided.
-func broken(reasons ...string) worker.Decision {
-	return worker.Decision{PolicyError: true, Policies: []string{}, Notices: []string{}, Errors: sorted(reasons)}
+func broken(reasons ...string) record.Decision {
+	return record.Decision{PolicyError: true, Policies: []string{}, Notices: []string{}, Errors: sorted(reasons)}
 }
 
-func (s *Set) denied(a answer, role, organization string) worker.DeniedGrant {
-	return worker.DeniedGrant{
+func (s *Set) denied(a answer, role, organization string) record.DeniedGrant {
+	return record.DeniedGrant{
 		Role: role, OrganizationID: organization, Policies: sorted(a.policies), Notices: s.notices(a.policies),
 	}
 }

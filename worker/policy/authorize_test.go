@@ -3,6 +3,7 @@ package policy_test
 import (
 	"encoding/json"
 	"math/rand/v2"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -10,8 +11,8 @@ import (
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
-	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/policy"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 const (
@@ -25,8 +26,8 @@ const (
 )
 
 // login is a request that the built-in policies allow.
-func login() worker.AuthorizationRequest {
-	return worker.AuthorizationRequest{
+func login() record.AuthorizationRequest {
+	return record.AuthorizationRequest{
 		Tenant: tenantA, TenantName: "acme", PrincipalTenant: tenantA,
 		Principal: providers.Principal{
 			Kind: providers.PrincipalSource, ID: "okta", Name: "okta", Grants: []string{"user", "admin", "viewer"},
@@ -34,14 +35,14 @@ func login() worker.AuthorizationRequest {
 		SourceKind: providers.KindOIDC, Source: "okta", Issuer: "https://acme.okta.example",
 		Door: providers.DoorStream, Shape: providers.ShapeLogin, AuthProvider: "oidc",
 		EmailDomain: "acme.example", EmailVerified: true,
-		Roles:      []worker.RequestedRole{{Tenant: tenantA, ID: userID, Name: "user"}},
+		Roles:      []record.RequestedRole{{Tenant: tenantA, ID: userID, Name: "user"}},
 		Attributes: map[string]any{"groups": []any{"staff", "sales"}, "acr": "urn:mfa", "amr": []any{"pwd", "otp"}},
 		Age:        3 * time.Second,
 	}
 }
 
-func inOrganization(tenant, id, role string) worker.RequestedOrganization {
-	return worker.RequestedOrganization{Tenant: tenant, OrganizationID: id, OrganizationName: "Org", RoleID: viewerID, RoleName: role}
+func inOrganization(tenant, id, role string) record.RequestedOrganization {
+	return record.RequestedOrganization{Tenant: tenant, OrganizationID: id, OrganizationName: "Org", RoleID: viewerID, RoleName: role}
 }
 
 func compile(t testing.TB, texts ...string) *policy.Set {
@@ -61,61 +62,61 @@ func TestBuiltinPolicies(t *testing.T) {
 	permissive := `@id("everything") permit (principal, action, resource);`
 	for _, c := range []struct {
 		name    string
-		change  func(*worker.AuthorizationRequest)
+		change  func(*record.AuthorizationRequest)
 		verdict policy.Verdict
 		by      []string // determining, or of the first denied role
 		denied  []string
 	}{
-		{"AllowsAGrantedRole", func(*worker.AuthorizationRequest) {}, policy.VerdictAllow, []string{"builtin.create-user", "builtin.grant-role"}, nil},
-		{"AllowsNoRole", func(r *worker.AuthorizationRequest) { r.Roles = nil }, policy.VerdictAllow, []string{"builtin.create-user"}, nil},
-		{"AllowsACredential", func(r *worker.AuthorizationRequest) {
+		{"AllowsAGrantedRole", func(*record.AuthorizationRequest) {}, policy.VerdictAllow, []string{"builtin.create-user", "builtin.grant-role"}, nil},
+		{"AllowsNoRole", func(r *record.AuthorizationRequest) { r.Roles = nil }, policy.VerdictAllow, []string{"builtin.create-user"}, nil},
+		{"AllowsACredential", func(r *record.AuthorizationRequest) {
 			r.Principal.Kind, r.Principal.ID, r.SourceKind, r.Source = providers.PrincipalCredential, "k1", providers.KindCommand, providers.AdminSource
 			r.Issuer, r.Shape, r.AuthProvider = "", providers.ShapeTenant, "local"
 		}, policy.VerdictAllow, []string{"builtin.create-user", "builtin.grant-role"}, nil},
-		{"AllowsARoleInAnOrganization", func(r *worker.AuthorizationRequest) {
+		{"AllowsARoleInAnOrganization", func(r *record.AuthorizationRequest) {
 			r.Organizations = append(r.Organizations, inOrganization(tenantA, sales, "viewer"))
 		}, policy.VerdictAllow, []string{"builtin.create-user", "builtin.grant-role"}, nil},
-		{"DeniesARoleThatWasNotGranted", func(r *worker.AuthorizationRequest) {
-			r.Roles = append(r.Roles, worker.RequestedRole{Tenant: tenantA, ID: adminID, Name: "billing"})
+		{"DeniesARoleThatWasNotGranted", func(r *record.AuthorizationRequest) {
+			r.Roles = append(r.Roles, record.RequestedRole{Tenant: tenantA, ID: adminID, Name: "billing"})
 		}, policy.VerdictPartial, []string{"builtin.granted-roles"}, []string{"billing"}},
-		{"ComparesRoleNamesExactly", func(r *worker.AuthorizationRequest) { r.Roles[0].Name = "User" }, policy.VerdictPartial, []string{"builtin.granted-roles"}, []string{"User"}},
-		{"DeniesARoleInAnOrganizationThatWasNotGranted", func(r *worker.AuthorizationRequest) {
+		{"ComparesRoleNamesExactly", func(r *record.AuthorizationRequest) { r.Roles[0].Name = "User" }, policy.VerdictPartial, []string{"builtin.granted-roles"}, []string{"User"}},
+		{"DeniesARoleInAnOrganizationThatWasNotGranted", func(r *record.AuthorizationRequest) {
 			r.Organizations = append(r.Organizations, inOrganization(tenantA, sales, "auditor"))
 		}, policy.VerdictPartial, []string{"builtin.granted-roles"}, []string{"auditor"}},
-		{"DeniesAnotherTenantsRole", func(r *worker.AuthorizationRequest) { r.Roles[0].Tenant = tenantB }, policy.VerdictPartial, []string{"builtin.own-tenant"}, []string{"user"}},
-		{"DeniesARoleOfNoTenant", func(r *worker.AuthorizationRequest) { r.Roles[0].Tenant = "" }, policy.VerdictPartial, []string{"builtin.own-tenant"}, []string{"user"}},
-		{"DeniesAnotherTenantsOrganization", func(r *worker.AuthorizationRequest) {
+		{"DeniesAnotherTenantsRole", func(r *record.AuthorizationRequest) { r.Roles[0].Tenant = tenantB }, policy.VerdictPartial, []string{"builtin.own-tenant"}, []string{"user"}},
+		{"DeniesARoleOfNoTenant", func(r *record.AuthorizationRequest) { r.Roles[0].Tenant = "" }, policy.VerdictPartial, []string{"builtin.own-tenant"}, []string{"user"}},
+		{"DeniesAnotherTenantsOrganization", func(r *record.AuthorizationRequest) {
 			r.Organizations = append(r.Organizations, inOrganization(tenantB, finance, "viewer"))
 		}, policy.VerdictPartial, []string{"builtin.own-tenant"}, []string{"viewer"}},
-		{"DeniesAnotherTenantsPrincipal", func(r *worker.AuthorizationRequest) { r.PrincipalTenant = tenantB }, policy.VerdictDeny, []string{"builtin.own-tenant"}, nil},
-		{"DeniesAPrincipalOfNoTenant", func(r *worker.AuthorizationRequest) { r.PrincipalTenant = "" }, policy.VerdictDeny, []string{"builtin.own-tenant"}, nil},
-		{"AllowsOwnershipToALogin", func(r *worker.AuthorizationRequest) { r.Owner = true }, policy.VerdictAllow, []string{"builtin.create-user", "builtin.grant-role"}, nil},
-		{"AllowsOwnershipToASAMLLogin", func(r *worker.AuthorizationRequest) {
+		{"DeniesAnotherTenantsPrincipal", func(r *record.AuthorizationRequest) { r.PrincipalTenant = tenantB }, policy.VerdictDeny, []string{"builtin.own-tenant"}, nil},
+		{"DeniesAPrincipalOfNoTenant", func(r *record.AuthorizationRequest) { r.PrincipalTenant = "" }, policy.VerdictDeny, []string{"builtin.own-tenant"}, nil},
+		{"AllowsOwnershipToALogin", func(r *record.AuthorizationRequest) { r.Owner = true }, policy.VerdictAllow, []string{"builtin.create-user", "builtin.grant-role"}, nil},
+		{"AllowsOwnershipToASAMLLogin", func(r *record.AuthorizationRequest) {
 			r.Owner, r.SourceKind, r.AuthProvider = true, providers.KindSAML, "saml"
 		}, policy.VerdictAllow, []string{"builtin.create-user", "builtin.grant-role"}, nil},
-		{"AllowsOwnershipToALoginThatLinks", func(r *worker.AuthorizationRequest) {
+		{"AllowsOwnershipToALoginThatLinks", func(r *record.AuthorizationRequest) {
 			r.Owner, r.Existing, r.Linking, r.Roles = true, true, true, nil
 		}, policy.VerdictAllow, []string{"builtin.create-user", "builtin.link-user"}, nil},
-		{"DeniesOwnershipToAnAddressThatIsNotVerified", func(r *worker.AuthorizationRequest) { r.Owner, r.EmailVerified = true, false }, policy.VerdictDeny, []string{"builtin.no-owner"}, nil},
-		{"DeniesOwnershipToAFeed", func(r *worker.AuthorizationRequest) {
+		{"DeniesOwnershipToAnAddressThatIsNotVerified", func(r *record.AuthorizationRequest) { r.Owner, r.EmailVerified = true, false }, policy.VerdictDeny, []string{"builtin.no-owner"}, nil},
+		{"DeniesOwnershipToAFeed", func(r *record.AuthorizationRequest) {
 			r.Owner, r.SourceKind, r.Source, r.Issuer, r.Shape = true, providers.KindFeed, "workday", "", providers.ShapeFeed
 		}, policy.VerdictDeny, []string{"builtin.no-owner"}, nil},
-		{"DeniesOwnershipToACommand", func(r *worker.AuthorizationRequest) {
+		{"DeniesOwnershipToACommand", func(r *record.AuthorizationRequest) {
 			r.Owner, r.Principal.Kind, r.Principal.ID = true, providers.PrincipalCredential, "k1"
 			r.SourceKind, r.Source, r.Issuer, r.Shape, r.AuthProvider = providers.KindCommand, providers.AdminSource, "", providers.ShapeTenant, "local"
 		}, policy.VerdictDeny, []string{"builtin.no-owner"}, nil},
-		{"DeniesOwnershipToACommandOfASource", func(r *worker.AuthorizationRequest) {
+		{"DeniesOwnershipToACommandOfASource", func(r *record.AuthorizationRequest) {
 			r.Owner, r.SourceKind, r.Shape = true, providers.KindCommand, providers.ShapeTenant
 		}, policy.VerdictDeny, []string{"builtin.no-owner"}, nil},
-		{"AllowsALink", func(r *worker.AuthorizationRequest) { r.Existing, r.Linking, r.Roles = true, true, nil }, policy.VerdictAllow, []string{"builtin.create-user", "builtin.link-user"}, nil},
-		{"DeniesALinkByAnotherTenantsPrincipal", func(r *worker.AuthorizationRequest) {
+		{"AllowsALink", func(r *record.AuthorizationRequest) { r.Existing, r.Linking, r.Roles = true, true, nil }, policy.VerdictAllow, []string{"builtin.create-user", "builtin.link-user"}, nil},
+		{"DeniesALinkByAnotherTenantsPrincipal", func(r *record.AuthorizationRequest) {
 			r.Existing, r.Linking, r.PrincipalTenant = true, true, tenantB
 		}, policy.VerdictDeny, []string{"builtin.own-tenant"}, nil},
-		{"KnowsNoOtherDoor", func(r *worker.AuthorizationRequest) { r.Door = "window" }, policy.VerdictError, []string{}, nil},
-		{"KnowsNoOtherKind", func(r *worker.AuthorizationRequest) { r.SourceKind = "ldap" }, policy.VerdictError, []string{}, nil},
-		{"KnowsNoOtherPrincipal", func(r *worker.AuthorizationRequest) { r.Principal.Kind = "Tenant" }, policy.VerdictError, []string{}, nil},
-		{"NeedsAPrincipal", func(r *worker.AuthorizationRequest) { r.Principal.ID = "" }, policy.VerdictError, []string{}, nil},
-		{"NeedsATenant", func(r *worker.AuthorizationRequest) { r.Tenant, r.PrincipalTenant = "", "" }, policy.VerdictError, []string{}, nil},
+		{"KnowsNoOtherDoor", func(r *record.AuthorizationRequest) { r.Door = "window" }, policy.VerdictError, []string{}, nil},
+		{"KnowsNoOtherKind", func(r *record.AuthorizationRequest) { r.SourceKind = "ldap" }, policy.VerdictError, []string{}, nil},
+		{"KnowsNoOtherPrincipal", func(r *record.AuthorizationRequest) { r.Principal.Kind = "Tenant" }, policy.VerdictError, []string{}, nil},
+		{"NeedsAPrincipal", func(r *record.AuthorizationRequest) { r.Principal.ID = "" }, policy.VerdictError, []string{}, nil},
+		{"NeedsATenant", func(r *record.AuthorizationRequest) { r.Tenant, r.PrincipalTenant = "", "" }, policy.VerdictError, []string{}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, set := range []*policy.Set{compile(t), compile(t, permissive)} { // a permit of the operator's widens nothing
@@ -225,12 +226,12 @@ func TestAnotherTenantIsNoError(t *testing.T) {
 func TestErrorOfOneRoleDeniesAll(t *testing.T) {
 	set := compile(t, `@id("sum") forbid (principal, action == Action::"GrantRole", resource) when { resource.name == "admin" && 9223372036854775807 + 1 > 0 };`)
 	req := login()
-	req.Roles = append(req.Roles, worker.RequestedRole{Tenant: tenantA, ID: adminID, Name: "admin"})
+	req.Roles = append(req.Roles, record.RequestedRole{Tenant: tenantA, ID: adminID, Name: "admin"})
 	if d := set.Authorize(t.Context(), req); policy.VerdictOf(d) != policy.VerdictError || d.Allow || len(d.Denied) != 0 {
 		t.Fatalf("got %+v, want a denial for the error", d)
 	}
 	req = login()
-	req.Organizations = []worker.RequestedOrganization{inOrganization(tenantA, sales, "admin")}
+	req.Organizations = []record.RequestedOrganization{inOrganization(tenantA, sales, "admin")}
 	if d := set.Authorize(t.Context(), req); policy.VerdictOf(d) != policy.VerdictError || d.Allow || len(d.Denied) != 0 {
 		t.Errorf("a role in an organization: got %+v, want a denial for the error", d)
 	}
@@ -238,10 +239,10 @@ func TestErrorOfOneRoleDeniesAll(t *testing.T) {
 
 // What cannot be shown to the policies is not decided by them.
 func TestWhatNoPolicyCanBeShownIsDenied(t *testing.T) {
-	for name, change := range map[string]func(*worker.AuthorizationRequest){
-		"no tenant":         func(r *worker.AuthorizationRequest) { r.Tenant = "" },
-		"no principal":      func(r *worker.AuthorizationRequest) { r.Principal.ID = "" },
-		"an unknown sender": func(r *worker.AuthorizationRequest) { r.Principal.Kind = "robot" },
+	for name, change := range map[string]func(*record.AuthorizationRequest){
+		"no tenant":         func(r *record.AuthorizationRequest) { r.Tenant = "" },
+		"no principal":      func(r *record.AuthorizationRequest) { r.Principal.ID = "" },
+		"an unknown sender": func(r *record.AuthorizationRequest) { r.Principal.Kind = "robot" },
 	} {
 		req := login()
 		change(&req)
@@ -297,11 +298,11 @@ forbid (principal, action == Action::"GrantRole", resource == Role::"`+adminID+`
 forbid (principal, action == Action::"GrantRole", resource in Organization::"`+finance+`");
 `)
 	req := login()
-	req.Roles = []worker.RequestedRole{{Tenant: tenantA, ID: adminID, Name: "admin"}, {Tenant: tenantA, ID: userID, Name: "user"}}
-	req.Organizations = []worker.RequestedOrganization{inOrganization(tenantA, finance, "viewer"), inOrganization(tenantA, sales, "viewer")}
-	want := worker.Decision{
+	req.Roles = []record.RequestedRole{{Tenant: tenantA, ID: adminID, Name: "admin"}, {Tenant: tenantA, ID: userID, Name: "user"}}
+	req.Organizations = []record.RequestedOrganization{inOrganization(tenantA, finance, "viewer"), inOrganization(tenantA, sales, "viewer")}
+	want := record.Decision{
 		Allow: true, Policies: []string{"builtin.create-user", "builtin.grant-role"}, Notices: []string{},
-		Denied: []worker.DeniedGrant{
+		Denied: []record.DeniedGrant{
 			{Role: "admin", Policies: []string{"no-admin"}, Notices: []string{"No administrators."}},
 			{Role: "viewer", OrganizationID: finance, Policies: []string{"no-finance"}, Notices: []string{"Not in Finance."}},
 		},
@@ -319,7 +320,7 @@ func TestDecisionsDoNotDependOnOrder(t *testing.T) {
 	}
 	req := login()
 	req.Replayed = true
-	var first worker.Decision
+	var first record.Decision
 	var version string
 	random := rand.New(rand.NewPCG(1, 2))
 	for i := range 50 {
@@ -343,18 +344,18 @@ func TestDecisionsDoNotDependOnOrder(t *testing.T) {
 
 func TestRequestsConformToTheSchema(t *testing.T) {
 	full := login()
-	full.Organizations = []worker.RequestedOrganization{inOrganization(tenantA, sales, "viewer")}
+	full.Organizations = []record.RequestedOrganization{inOrganization(tenantA, sales, "viewer")}
 	full.Attributes["address"] = map[string]any{"country": "AT"}
-	bare := worker.AuthorizationRequest{
+	bare := record.AuthorizationRequest{
 		Tenant: tenantA, PrincipalTenant: tenantB, Principal: providers.Principal{Kind: providers.PrincipalCredential, ID: "k1"},
 		SourceKind: providers.KindCommand, Door: providers.DoorHTTP, Shape: providers.ShapeOrganization, AuthProvider: "local",
-		Roles: []worker.RequestedRole{{}},
+		Roles: []record.RequestedRole{{}},
 	}
 	link := login()
 	link.Linking, link.Existing = true, true
-	link.UserRoles = []worker.RequestedRole{{Tenant: tenantA, ID: adminID, Name: "admin"}}
-	link.UserOrganizations = []worker.RequestedOrganization{inOrganization(tenantA, sales, "viewer")}
-	for name, req := range map[string]worker.AuthorizationRequest{"full": full, "bare": bare, "link": link} {
+	link.UserRoles = []record.RequestedRole{{Tenant: tenantA, ID: adminID, Name: "admin"}}
+	link.UserOrganizations = []record.RequestedOrganization{inOrganization(tenantA, sales, "viewer")}
+	for name, req := range map[string]record.AuthorizationRequest{"full": full, "bare": bare, "link": link} {
 		if err := compile(t).Conforms(req); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -394,7 +395,7 @@ func TestContext(t *testing.T) {
 	} {
 		t.Run(condition, func(t *testing.T) {
 			req := login()
-			req.Organizations = []worker.RequestedOrganization{inOrganization(tenantA, sales, "viewer")}
+			req.Organizations = []record.RequestedOrganization{inOrganization(tenantA, sales, "viewer")}
 			set := compile(t, `@id("it") forbid (principal is Source, action == Action::"CreateUser", resource) when { `+condition+` };`)
 			if d := set.Authorize(t.Context(), req); !slices.Equal(d.Policies, []string{"it"}) || d.PolicyError {
 				t.Errorf("%+v", d)
@@ -469,4 +470,18 @@ func many(n int) map[string]any {
 		m[strings.Repeat("a", i+1)] = "x"
 	}
 	return m
+}
+
+// TestEveryActionIsInTheSchema asks the schema for the action of every route.
+func TestEveryActionIsInTheSchema(t *testing.T) {
+	text, err := os.ReadFile("idpsync.cedarschema")
+	if err != nil {
+		t.Fatal(err)
+	}
+	schema := string(text)
+	for _, a := range record.Actions() {
+		if !strings.Contains(schema, "action "+a.Cedar()+" ") {
+			t.Errorf("action %s of %s: got none in the schema, want it", a.Cedar(), a)
+		}
+	}
 }

@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/policy"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // benchmarkPolicies are n policies of the kinds that operators write; none of them applies to the benchmark's request.
@@ -29,13 +29,13 @@ func BenchmarkAuthorize(b *testing.B) {
 	plain := login()
 	plain.Attributes = nil
 	organization := login()
-	organization.Organizations = []worker.RequestedOrganization{{
+	organization.Organizations = []record.RequestedOrganization{{
 		Tenant: tenantA, OrganizationID: sales, OrganizationName: "Sales", RoleID: viewerID, RoleName: "viewer",
 	}}
 	for _, c := range []struct {
 		name     string
 		policies int
-		request  worker.AuthorizationRequest
+		request  record.AuthorizationRequest
 	}{
 		{"built-in,one role", 0, plain},
 		{"20 policies,one role", 20, plain},

@@ -6,8 +6,8 @@ import (
 	"strings"
 
 	"github.com/idpsync/idpsync/providers"
-	"github.com/idpsync/idpsync/worker"
-	"github.com/idpsync/idpsync/worker/directory/strictyaml"
+	"github.com/idpsync/idpsync/worker/record"
+	"github.com/idpsync/idpsync/worker/strictyaml"
 )
 
 // A Verdict is a decision in one word.
@@ -22,7 +22,7 @@ const (
 )
 
 // VerdictOf returns the verdict of a decision.
-func VerdictOf(d worker.Decision) Verdict {
+func VerdictOf(d record.Decision) Verdict {
 	switch {
 	case d.PolicyError:
 		return VerdictError
@@ -39,7 +39,7 @@ func VerdictOf(d worker.Decision) Verdict {
 type Case struct {
 	Name     string
 	Line     int
-	Request  worker.AuthorizationRequest
+	Request  record.AuthorizationRequest
 	Decision Verdict
 	Policies []string // all that had a part in the decision, those of denied roles too
 	Notices  []string // likewise
@@ -123,7 +123,7 @@ func ReadCases(file string, data []byte) ([]Case, error) {
 	if !root.Present() {
 		root.Fail("write cases: [{name: …, request: {…}, expect: {…}}]", "there are no cases")
 	}
-	base := worker.AuthorizationRequest{Door: providers.DoorStream}
+	base := record.AuthorizationRequest{Door: providers.DoorStream}
 	if v := root.Get("request"); v.Present() {
 		base = readRequest(v.Mapping(), base)
 	}
@@ -193,7 +193,7 @@ func oneOf(v strictyaml.Value, words ...string) {
 }
 
 // readRequest reads a request over what it has from the file's own one.
-func readRequest(m *strictyaml.Mapping, r worker.AuthorizationRequest) worker.AuthorizationRequest {
+func readRequest(m *strictyaml.Mapping, r record.AuthorizationRequest) record.AuthorizationRequest {
 	text := func(key string, set func(string)) {
 		if v := m.Get(key); v.Present() {
 			set(v.Text())
@@ -264,7 +264,7 @@ func readRequest(m *strictyaml.Mapping, r worker.AuthorizationRequest) worker.Au
 }
 
 // setKind sets what follows from the kind of a source, before anything that is said outright.
-func setKind(r *worker.AuthorizationRequest, kind providers.Kind) {
+func setKind(r *record.AuthorizationRequest, kind providers.Kind) {
 	r.SourceKind = kind
 	switch kind {
 	case providers.KindOIDC, providers.KindSAML:
@@ -278,14 +278,14 @@ func setKind(r *worker.AuthorizationRequest, kind providers.Kind) {
 }
 
 // readRoles reads a list of roles. An absent one leaves those that are there.
-func readRoles(v strictyaml.Value, roles []worker.RequestedRole, tenant string) []worker.RequestedRole {
+func readRoles(v strictyaml.Value, roles []record.RequestedRole, tenant string) []record.RequestedRole {
 	if !v.Present() {
 		return roles
 	}
 	roles = nil
 	for _, item := range v.List() {
 		role := item.Mapping()
-		roles = append(roles, worker.RequestedRole{
+		roles = append(roles, record.RequestedRole{
 			Tenant: tenantOf(role, tenant), ID: strings.ToLower(role.Get("id").Text()), Name: role.Require("name", "the role's name").Text(),
 		})
 		role.Close()
@@ -294,14 +294,14 @@ func readRoles(v strictyaml.Value, roles []worker.RequestedRole, tenant string) 
 }
 
 // readOrganizations reads a list of roles in organizations, likewise.
-func readOrganizations(v strictyaml.Value, organizations []worker.RequestedOrganization, tenant string) []worker.RequestedOrganization {
+func readOrganizations(v strictyaml.Value, organizations []record.RequestedOrganization, tenant string) []record.RequestedOrganization {
 	if !v.Present() {
 		return organizations
 	}
 	organizations = nil
 	for _, item := range v.List() {
 		o := item.Mapping()
-		organizations = append(organizations, worker.RequestedOrganization{
+		organizations = append(organizations, record.RequestedOrganization{
 			Tenant:           tenantOf(o, tenant),
 			OrganizationID:   strings.ToLower(o.Require("id", "the organization's id").Text()),
 			OrganizationName: o.Get("name").Text(),

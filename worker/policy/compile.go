@@ -17,7 +17,7 @@ import (
 
 	"github.com/cedar-policy/cedar-go"
 
-	"github.com/idpsync/idpsync/worker/directory/strictyaml"
+	"github.com/idpsync/idpsync/worker/strictyaml"
 )
 
 // Bounds of what is read, far above what anybody writes: the library's parser and checker recurse.
@@ -99,9 +99,7 @@ type rule struct {
 // A Set is the built-in policies and those of some files. It does not change and is safe for concurrent use.
 type Set struct {
 	rules   map[string]*rule
-	create  rules // those that can apply to CreateUser
-	link    rules // those that can apply to LinkUser
-	grant   rules // those that can apply to GrantRole
+	asked   map[cedar.EntityUID]rules // those that can apply to an action
 	members map[cedar.EntityType][]string
 	version string
 	known   *known
@@ -135,20 +133,16 @@ func compile(files []File, s *schema, check func(*cedar.Policy) []finding) (*Set
 		})
 		return nil, c.faults
 	}
-	set := &Set{rules: c.rules, version: digest(files), known: newKnown(), members: map[cedar.EntityType][]string{}}
+	set := &Set{rules: c.rules, version: digest(files), known: newKnown(), asked: map[cedar.EntityUID]rules{}, members: map[cedar.EntityType][]string{}}
 	for _, t := range []cedar.EntityType{typeSourceKind, typeDoor, typeShape, typeAuthProvider} {
 		set.members[t] = s.members(t)
 	}
 	for _, p := range set.Policies() {
 		r := c.rules[p.ID]
-		if applies(r.cedar, actionCreate) {
-			set.create = append(set.create, r)
-		}
-		if applies(r.cedar, actionLink) {
-			set.link = append(set.link, r)
-		}
-		if applies(r.cedar, actionGrant) {
-			set.grant = append(set.grant, r)
+		for _, action := range asked() {
+			if applies(r.cedar, action) {
+				set.asked[action] = append(set.asked[action], r)
+			}
 		}
 	}
 	return set, nil

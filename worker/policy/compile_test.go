@@ -9,8 +9,8 @@ import (
 	"testing"
 	"testing/fstest"
 
-	"github.com/idpsync/idpsync/worker/directory/strictyaml"
 	"github.com/idpsync/idpsync/worker/policy"
+	"github.com/idpsync/idpsync/worker/strictyaml"
 )
 
 var update = flag.Bool("update", false, "write golden files")

@@ -11,7 +11,7 @@ import (
 
 	"github.com/cedar-policy/cedar-go"
 
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // Bounds of the attributes of one request. A mapping chooses them, so more is a mistake in it.
@@ -25,7 +25,7 @@ const (
 var attributesUID = cedar.NewEntityUID(typeAttributes, "event")
 
 // context builds the context of a request and the entity that carries its attributes.
-func (s *Set) context(req worker.AuthorizationRequest, attributes *cedar.Entity) (cedar.Record, error) {
+func (s *Set) context(req record.AuthorizationRequest, attributes *cedar.Entity) (cedar.Record, error) {
 	m := make(cedar.RecordMap, 24)
 	for _, e := range []struct {
 		field cedar.String
@@ -71,7 +71,7 @@ func (s *Set) context(req worker.AuthorizationRequest, attributes *cedar.Entity)
 // none is the set that most requests have most of.
 var none cedar.Value = cedar.NewSet()
 
-func roleNames(roles []worker.RequestedRole) cedar.Value {
+func roleNames(roles []record.RequestedRole) cedar.Value {
 	if len(roles) == 0 {
 		return none
 	}
@@ -83,7 +83,7 @@ func roleNames(roles []worker.RequestedRole) cedar.Value {
 }
 
 // organizationRoles returns the organizations, and the names of the roles in them.
-func organizationRoles(in []worker.RequestedOrganization) (organizations, roles cedar.Value) {
+func organizationRoles(in []record.RequestedOrganization) (organizations, roles cedar.Value) {
 	if len(in) == 0 {
 		return none, none
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/cedar-policy/cedar-go"
 
 	"github.com/idpsync/idpsync/providers"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // A view is all that policies may look at while one request is decided. It is the library's entity store, for one
@@ -59,7 +59,7 @@ func (v *view) Get(uid cedar.EntityUID) (cedar.Entity, bool) {
 func (v *view) grant(role, organization *cedar.Entity) { v.role, v.organization = role, organization }
 
 // view says a request in the words of the schema. An error means that it has none for it.
-func (s *Set) view(req worker.AuthorizationRequest) (*view, error) {
+func (s *Set) view(req record.AuthorizationRequest) (*view, error) {
 	if req.Tenant == "" || req.Principal.ID == "" {
 		return nil, fmt.Errorf("the request names no tenant or no principal")
 	}

@@ -1,9 +1,11 @@
 package policy
 
 import (
+	"maps"
+
 	"github.com/cedar-policy/cedar-go"
 
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // CompileUnchecked compiles without the schema's check, for policies that a set must survive all the same.
@@ -16,13 +18,13 @@ func CompileUnchecked(files []File) (*Set, error) {
 }
 
 // LibraryAllows is what the library by itself says to CreateUser.
-func (s *Set) LibraryAllows(req worker.AuthorizationRequest) (bool, error) {
+func (s *Set) LibraryAllows(req record.AuthorizationRequest) (bool, error) {
 	v, err := s.view(req)
 	if err != nil {
 		return false, err
 	}
-	decision, _ := cedar.Authorize(s.create, v, cedar.Request{
-		Principal: v.principal.UID, Action: actionCreate, Resource: v.tenant.UID, Context: v.context,
+	decision, _ := cedar.Authorize(s.asked[actionOf(record.ActionCreate)], v, cedar.Request{
+		Principal: v.principal.UID, Action: actionOf(record.ActionCreate), Resource: v.tenant.UID, Context: v.context,
 	})
 	return decision == cedar.Allow, nil
 }
@@ -30,12 +32,14 @@ func (s *Set) LibraryAllows(req worker.AuthorizationRequest) (bool, error) {
 // WithPanic returns a set like s in which one policy makes the library panic.
 func (s *Set) WithPanic() *Set {
 	broken := *s
-	broken.create = append(rules{{Policy: Policy{ID: "panics"}}}, s.create...)
+	create := actionOf(record.ActionCreate)
+	broken.asked = maps.Clone(s.asked)
+	broken.asked[create] = append(rules{{Policy: Policy{ID: "panics"}}}, s.asked[create]...)
 	return &broken
 }
 
 // Conforms checks all questions of a request against the schema.
-func (s *Set) Conforms(req worker.AuthorizationRequest) error {
+func (s *Set) Conforms(req record.AuthorizationRequest) error {
 	checks, err := newSchema()
 	if err != nil {
 		return err
@@ -53,7 +57,7 @@ func (s *Set) Conforms(req worker.AuthorizationRequest) error {
 		}
 		return checks.request(cedar.Request{Principal: v.principal.UID, Action: action, Resource: resource, Context: v.context}, entities)
 	}
-	if err := check(actionCreate, v.tenant.UID); err != nil {
+	if err := check(actionOf(req.Action), v.tenant.UID); err != nil {
 		return err
 	}
 	if req.Linking {

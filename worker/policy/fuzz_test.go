@@ -7,9 +7,9 @@ import (
 	"testing"
 
 	"github.com/idpsync/idpsync/providers"
-	"github.com/idpsync/idpsync/worker"
-	"github.com/idpsync/idpsync/worker/directory/strictyaml"
 	"github.com/idpsync/idpsync/worker/policy"
+	"github.com/idpsync/idpsync/worker/record"
+	"github.com/idpsync/idpsync/worker/strictyaml"
 )
 
 // Whatever the text: it is refused with places, or it becomes a set that keeps the built-in rules and does not fail on
@@ -52,18 +52,18 @@ func FuzzCompile(f *testing.F) {
 			}
 			return
 		}
-		requests := map[string]func(*worker.AuthorizationRequest){
-			"plain": func(*worker.AuthorizationRequest) {},
-			"bare": func(r *worker.AuthorizationRequest) {
+		requests := map[string]func(*record.AuthorizationRequest){
+			"plain": func(*record.AuthorizationRequest) {},
+			"bare": func(r *record.AuthorizationRequest) {
 				r.Issuer, r.Attributes = "", nil
 				r.Principal.Kind, r.Principal.ID, r.SourceKind = providers.PrincipalCredential, "k1", providers.KindCommand
-				r.Organizations = []worker.RequestedOrganization{inOrganization(tenantA, sales, "viewer")}
+				r.Organizations = []record.RequestedOrganization{inOrganization(tenantA, sales, "viewer")}
 			},
-			"link": func(r *worker.AuthorizationRequest) {
+			"link": func(r *record.AuthorizationRequest) {
 				r.Existing, r.Linking, r.UserRoles = true, true, r.Roles
-				r.UserOrganizations = []worker.RequestedOrganization{inOrganization(tenantA, sales, "viewer")}
+				r.UserOrganizations = []record.RequestedOrganization{inOrganization(tenantA, sales, "viewer")}
 			},
-			"replayed": func(r *worker.AuthorizationRequest) { r.Replayed, r.Existing, r.EmailVerified = true, true, false },
+			"replayed": func(r *record.AuthorizationRequest) { r.Replayed, r.Existing, r.EmailVerified = true, true, false },
 		}
 		for name, change := range requests {
 			req := login()

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // A Holder asks whichever set is in force. The set can be changed while requests are decided; each request is decided
@@ -23,7 +24,7 @@ func NewHolder(s *Set) *Holder {
 }
 
 // Authorize implements [worker.Authorizer]. A holder without a set denies everything.
-func (h *Holder) Authorize(ctx context.Context, req worker.AuthorizationRequest) worker.Decision {
+func (h *Holder) Authorize(ctx context.Context, req record.AuthorizationRequest) record.Decision {
 	s := h.set.Load()
 	if s == nil {
 		return broken("no policies are in force")

@@ -8,24 +8,24 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/policy"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // link is a login that would get the account of an administrator who is a viewer in Sales.
-func link() worker.AuthorizationRequest {
+func link() record.AuthorizationRequest {
 	req := login()
 	req.Existing, req.Linking, req.Roles = true, true, nil
-	req.UserRoles = []worker.RequestedRole{{Tenant: tenantA, ID: adminID, Name: "admin"}}
-	req.UserOrganizations = []worker.RequestedOrganization{inOrganization(tenantA, sales, "viewer")}
+	req.UserRoles = []record.RequestedRole{{Tenant: tenantA, ID: adminID, Name: "admin"}}
+	req.UserOrganizations = []record.RequestedOrganization{inOrganization(tenantA, sales, "viewer")}
 	return req
 }
 
 func TestALinkNeedsBothActions(t *testing.T) {
-	user := func(r *worker.AuthorizationRequest) { r.UserRoles[0].ID, r.UserRoles[0].Name = userID, "user" }
+	user := func(r *record.AuthorizationRequest) { r.UserRoles[0].ID, r.UserRoles[0].Name = userID, "user" }
 	for _, c := range []struct {
 		name, policy string
-		change       func(*worker.AuthorizationRequest)
+		change       func(*record.AuthorizationRequest)
 		verdict      policy.Verdict
 		by           []string
 		notices      []string
@@ -86,7 +86,7 @@ func TestALinkNeedsBothActions(t *testing.T) {
 			nil,
 		},
 		{
-			"OnlyALoginLinks", "", func(r *worker.AuthorizationRequest) {
+			"OnlyALoginLinks", "", func(r *record.AuthorizationRequest) {
 				r.Principal.Kind, r.Principal.ID, r.SourceKind, r.Source = providers.PrincipalCredential, "k1", providers.KindCommand, providers.AdminSource
 			}, policy.VerdictDeny,
 			[]string{"builtin.create-user"},
@@ -94,7 +94,7 @@ func TestALinkNeedsBothActions(t *testing.T) {
 		},
 		{
 			"ALinkSaysThatTheUserIsThere", `@id("there") forbid (principal, action == Action::"CreateUser", resource) when { !context.existing };`,
-			func(r *worker.AuthorizationRequest) { r.Existing = false }, policy.VerdictAllow,
+			func(r *record.AuthorizationRequest) { r.Existing = false }, policy.VerdictAllow,
 			[]string{"builtin.create-user", "builtin.link-user"},
 			nil,
 		},
@@ -122,7 +122,7 @@ func TestAForbidOfLinksLeavesOtherLoginsAlone(t *testing.T) {
 	set := compile(t, `@id("no-links") forbid (principal, action == Action::"LinkUser", resource);`)
 	created, known := login(), login()
 	known.Existing, known.Roles = true, nil
-	for name, req := range map[string]worker.AuthorizationRequest{"a new user": created, "a known user": known} {
+	for name, req := range map[string]record.AuthorizationRequest{"a new user": created, "a known user": known} {
 		if d := set.Authorize(t.Context(), req); policy.VerdictOf(d) != policy.VerdictAllow || slices.Contains(d.Policies, "no-links") {
 			t.Errorf("a login of %s: %s by %q, want allow without no-links", name, policy.VerdictOf(d), d.Policies)
 		}
@@ -135,7 +135,7 @@ func TestAForbidOfLinksLeavesOtherLoginsAlone(t *testing.T) {
 // What the ledger keeps of a link is enough to ask other policies about it later.
 func TestALinkIsAskedAgainFromTheLedger(t *testing.T) {
 	set := compile(t, `@id("no-admins") forbid (principal, action == Action::"LinkUser", resource) when { context.user_roles.contains("admin") };`)
-	record := func(req worker.AuthorizationRequest) []byte {
+	keep := func(req record.AuthorizationRequest) []byte {
 		text, err := json.Marshal(map[string]any{"request": req})
 		if err != nil {
 			t.Fatal(err)
@@ -149,11 +149,11 @@ func TestALinkIsAskedAgainFromTheLedger(t *testing.T) {
 		headers []byte
 		verdict policy.Verdict
 	}{
-		{"a link", record(link()), policy.VerdictDeny},
-		{"a login", record(login()), policy.VerdictAllow},
+		{"a link", keep(link()), policy.VerdictDeny},
+		{"a login", keep(login()), policy.VerdictAllow},
 		{"a row of before there were links", []byte(old), policy.VerdictAllow},
 	} {
-		req, ok := worker.RecordedRequest(&store.Event{ResultHeaders: c.headers})
+		req, ok := record.RecordedRequest(&store.Event{ResultHeaders: c.headers})
 		if !ok {
 			t.Errorf("%s: the ledger's row has no request", c.name)
 			continue
@@ -162,7 +162,7 @@ func TestALinkIsAskedAgainFromTheLedger(t *testing.T) {
 			t.Errorf("%s: %s by %q, want %s; errors: %q", c.name, policy.VerdictOf(d), d.Policies, c.verdict, d.Errors)
 		}
 	}
-	kept, _ := worker.RecordedRequest(&store.Event{ResultHeaders: record(link())})
+	kept, _ := record.RecordedRequest(&store.Event{ResultHeaders: keep(link())})
 	if want := link(); !reflect.DeepEqual(kept.UserRoles, want.UserRoles) || !reflect.DeepEqual(kept.UserOrganizations, want.UserOrganizations) || !kept.Linking {
 		t.Error("the roles of the linked user do not come back from the ledger as they were kept")
 	}

@@ -2,20 +2,14 @@ package policy
 
 import (
 	_ "embed"
-	"errors"
 	"fmt"
-	"maps"
 	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/cedar-policy/cedar-go"
-	xast "github.com/cedar-policy/cedar-go/x/exp/ast"
-	xschema "github.com/cedar-policy/cedar-go/x/exp/schema"
-	"github.com/cedar-policy/cedar-go/x/exp/schema/resolved"
-	"github.com/cedar-policy/cedar-go/x/exp/schema/validate"
 
-	"github.com/idpsync/idpsync/worker/directory/strictyaml"
+	"github.com/idpsync/idpsync/worker/strictyaml"
 )
 
 //go:embed idpsync.cedarschema
@@ -38,29 +32,11 @@ const (
 	typeAuthProvider cedar.EntityType = "AuthProvider"
 )
 
-// A schema checks policies. The library's packages for it are experimental, so nothing outside this file uses them.
-type schema struct {
-	resolved  *resolved.Schema
-	validator *validate.Validator
-}
-
-func newSchema() (*schema, error) {
-	var s xschema.Schema
-	s.SetFilename("idpsync.cedarschema")
-	if err := s.UnmarshalCedar([]byte(schemaText)); err != nil {
-		return nil, fmt.Errorf("read the Cedar schema: %w", err)
-	}
-	r, err := s.Resolve()
-	if err != nil {
-		return nil, fmt.Errorf("resolve the Cedar schema: %w", err)
-	}
-	return &schema{resolved: r, validator: validate.New(r, validate.WithStrict())}, nil
-}
-
 // members returns the members of a closed list of the schema.
 func (s *schema) members(typ cedar.EntityType) []string {
+	uids, _ := s.enum(typ)
 	var ids []string
-	for _, uid := range s.resolved.Enums[typ].Values {
+	for _, uid := range uids {
 		ids = append(ids, string(uid.ID))
 	}
 	return ids
@@ -80,9 +56,9 @@ func (s *schema) check(p *cedar.Policy) (out []finding) {
 			out = append(out, finding{message: fmt.Sprintf("the policy could not be checked: %v", r), hint: "write the condition more simply"})
 		}
 	}()
-	tree := (*xast.Policy)(p.AST())
+	parsed := treeOf(p)
 	seen := map[string]bool{}
-	for _, err := range flatten(s.validator.Policy("", tree)) {
+	for _, err := range flatten(s.validate(parsed)) {
 		message := forAction.ReplaceAllString(err.Error(), "in the context")
 		if seen[message] {
 			continue
@@ -91,7 +67,7 @@ func (s *schema) check(p *cedar.Policy) (out []finding) {
 		word, hint := s.explain(message)
 		out = append(out, finding{message: message, word: word, hint: hint})
 	}
-	for _, f := range s.lint(tree) {
+	for _, f := range s.lint(parsed) {
 		if !seen[f.message] {
 			seen[f.message] = true
 			out = append(out, f)
@@ -133,11 +109,10 @@ func (s *schema) explain(message string) (word, hint string) {
 		return last(m[1]), strictyaml.DidYouMean(last(m[1]), s.contextNames())
 	}
 	if m := onEntity.FindStringSubmatch(message); m != nil {
-		if _, ok := s.resolved.Entities[typeRole].Shape[cedar.String(last(m[1]))]; ok {
+		if slices.Contains(s.attributeNames(typeRole), last(m[1])) {
 			return last(m[1]), `only a Role has it; narrow the policy to action == Action::"GrantRole" or resource is Role`
 		}
-		e := s.resolved.Entities[cedar.EntityType(m[2])]
-		return last(m[1]), strictyaml.DidYouMean(last(m[1]), names(e.Shape))
+		return last(m[1]), strictyaml.DidYouMean(last(m[1]), s.attributeNames(cedar.EntityType(m[2])))
 	}
 	if m := optional.FindStringSubmatch(message); m != nil {
 		owner := "context"
@@ -168,33 +143,3 @@ func (s *schema) explain(message string) (word, hint string) {
 }
 
 func last(path string) string { return path[strings.LastIndexByte(path, '.')+1:] }
-
-func names(r resolved.RecordType) []string {
-	var out []string
-	for name := range r {
-		out = append(out, string(name))
-	}
-	slices.Sort(out)
-	return out
-}
-
-func (s *schema) contextNames() []string {
-	return names(s.resolved.Actions[actionCreate].AppliesTo.Context) // the same for all actions
-}
-
-func (s *schema) typeNames() []string {
-	var out []string
-	for t := range maps.Keys(s.resolved.Entities) {
-		out = append(out, string(t))
-	}
-	for t := range maps.Keys(s.resolved.Enums) {
-		out = append(out, string(t))
-	}
-	slices.Sort(out)
-	return out
-}
-
-// request checks what is about to be asked, for tests of the conversion.
-func (s *schema) request(req cedar.Request, entities cedar.EntityMap) error {
-	return errors.Join(s.validator.Request(req), s.validator.Entities(entities))
-}

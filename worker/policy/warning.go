@@ -6,9 +6,9 @@ import (
 	"strings"
 
 	"github.com/cedar-policy/cedar-go"
-	xast "github.com/cedar-policy/cedar-go/x/exp/ast"
 
-	"github.com/idpsync/idpsync/worker/directory/strictyaml"
+	"github.com/idpsync/idpsync/worker/record"
+	"github.com/idpsync/idpsync/worker/strictyaml"
 )
 
 var existing = regexp.MustCompile(`\bexisting\b`)
@@ -34,7 +34,7 @@ func Warnings(files []File) strictyaml.Faults {
 			}
 			switch actions, all := scopeActions(p); {
 			case all:
-			case len(actions) == 1 && actions[0] == actionCreate:
+			case len(actions) == 1 && actions[0] == actionOf(record.ActionCreate):
 				id := string(p.Annotations()["id"])
 				if id == "" {
 					id = fmt.Sprintf("%s:%d", f.Name, n+1)
@@ -65,17 +65,4 @@ func Warnings(files []File) strictyaml.Faults {
 		})
 	}
 	return out
-}
-
-// scopeActions returns the actions that the scope of a policy names; all is true when it names none.
-func scopeActions(p *cedar.Policy) (actions []cedar.EntityUID, all bool) {
-	switch sc := (*xast.Policy)(p.AST()).Action.(type) {
-	case xast.ScopeTypeEq:
-		return []cedar.EntityUID{sc.Entity}, false
-	case xast.ScopeTypeIn:
-		return []cedar.EntityUID{sc.Entity}, false
-	case xast.ScopeTypeInSet:
-		return sc.Entities, false
-	}
-	return nil, true
 }

@@ -5,15 +5,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
-func benchEvents(n int, prefix string) []worker.Outgoing {
-	msgs := make([]worker.Outgoing, n)
+func benchEvents(n int, prefix string) []record.Outgoing {
+	msgs := make([]record.Outgoing, n)
 	body := make([]byte, 1000)
 	for i := range msgs {
-		msgs[i] = worker.Outgoing{Subject: "idpsync.feed." + tenantA + ".hr", ID: fmt.Sprintf("%s-%d", prefix, i), Data: body}
+		msgs[i] = record.Outgoing{Subject: "idpsync.feed." + tenantA + ".hr", ID: fmt.Sprintf("%s-%d", prefix, i), Data: body}
 	}
 	return msgs
 }

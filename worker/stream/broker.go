@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // Broker returns what a worker asks of the broker beside its lanes, over the connection.
@@ -15,15 +16,15 @@ func Broker(c *Conn) worker.Broker { return broker{c} }
 type broker struct{ conn *Conn }
 
 // DeadLetter implements [worker.Broker].
-func (b broker) DeadLetter(ctx context.Context, sequence uint64) (worker.Stored, error) {
+func (b broker) DeadLetter(ctx context.Context, sequence uint64) (record.Stored, error) {
 	m, err := DeadLetter(ctx, b.conn, sequence)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		err = fmt.Errorf("%w: %w", worker.ErrNoMessage, err)
+		err = fmt.Errorf("%w: %w", record.ErrNoMessage, err)
 	case errors.Is(err, ErrForeign):
-		err = fmt.Errorf("%w: %w", worker.ErrRecord, err)
+		err = fmt.Errorf("%w: %w", record.ErrRecord, err)
 	}
-	return worker.Stored(m), err
+	return record.Stored(m), err
 }
 
 // Clock returns the broker's time, by which it stamps what it stores.
@@ -36,7 +37,7 @@ func Clock(ctx context.Context, c *Conn) (time.Time, error) {
 }
 
 // Stranded implements [worker.Broker].
-func (b broker) Stranded(ctx context.Context, limit int) ([]worker.Stored, time.Time, error) {
+func (b broker) Stranded(ctx context.Context, limit int) ([]record.Stored, time.Time, error) {
 	found, err := Stranded(ctx, b.conn, limit)
 	if err != nil || len(found) == 0 {
 		return nil, time.Time{}, err
@@ -45,9 +46,9 @@ func (b broker) Stranded(ctx context.Context, limit int) ([]worker.Stored, time.
 	if err != nil {
 		return nil, time.Time{}, wrap("read state of "+StreamEvents, err)
 	}
-	out := make([]worker.Stored, len(found))
+	out := make([]record.Stored, len(found))
 	for i, m := range found {
-		out[i] = worker.Stored(m)
+		out[i] = record.Stored(m)
 	}
 	return out, s.CachedInfo().Created, nil
 }

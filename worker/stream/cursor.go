@@ -10,7 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/idpsync/idpsync/providers"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // A start is where in a stream a reader begins.
@@ -152,7 +152,7 @@ func (r *cursor) next(ctx context.Context) (jetstream.Msg, *jetstream.MsgMetadat
 
 // read iterates over a limits stream with a consumer that keeps no state at the broker which would outlive it. Messages that
 // are not ours are passed over; nil takes all.
-func read(ctx context.Context, c *Conn, name, subject string, f Filter, follow bool, ours func(worker.Stored) bool) iter.Seq2[Stored, error] {
+func read(ctx context.Context, c *Conn, name, subject string, f Filter, follow bool, ours func(record.Stored) bool) iter.Seq2[Stored, error] {
 	op := "read " + name
 	return func(yield func(Stored, error) bool) {
 		r, err := c.open(ctx, name, subject, start{after: f.After, since: f.Since, fresh: follow})
@@ -190,7 +190,7 @@ func read(ctx context.Context, c *Conn, name, subject string, f Filter, follow b
 			}
 			switch {
 			case meta.Timestamp.Before(f.Since):
-			case ours != nil && !ours(worker.Stored(stored)):
+			case ours != nil && !ours(record.Stored(stored)):
 				if f.Foreign != nil {
 					f.Foreign(stored)
 				}

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -28,7 +28,7 @@ func TestHoldingTellsWhatIsStored(t *testing.T) {
 		t.Errorf("of an empty stream: %+v, %v", h, has)
 	}
 	for range 6 {
-		if _, err := stream.PublishEvent(t.Context(), c, worker.Outgoing{Subject: "idpsync.login." + tenantA + ".okta"}); err != nil {
+		if _, err := stream.PublishEvent(t.Context(), c, record.Outgoing{Subject: "idpsync.login." + tenantA + ".okta"}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -14,18 +14,19 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
-func events(n int, kind, prefix string) []worker.Outgoing {
-	out := make([]worker.Outgoing, n)
+func events(n int, kind, prefix string) []record.Outgoing {
+	out := make([]record.Outgoing, n)
 	for i := range out {
-		out[i] = worker.Outgoing{Subject: "idpsync." + kind + "." + tenantA + ".hr", Header: providers.Header{"Idpsync-Event-Id": {fmt.Sprintf("%s-%d", prefix, i)}}, Data: []byte(prefix)}
+		out[i] = record.Outgoing{Subject: "idpsync." + kind + "." + tenantA + ".hr", Header: providers.Header{"Idpsync-Event-Id": {fmt.Sprintf("%s-%d", prefix, i)}}, Data: []byte(prefix)}
 	}
 	return out
 }
 
-func publish(t testing.TB, c *stream.Conn, msgs []worker.Outgoing) {
+func publish(t testing.TB, c *stream.Conn, msgs []record.Outgoing) {
 	t.Helper()
 	for _, err := range stream.Publisher(c).Publish(within(t, time.Minute), msgs) {
 		if err != nil {

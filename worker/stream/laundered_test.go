@@ -10,7 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -46,9 +46,9 @@ func TestRepliesOfTheBrokerDoNoHarm(t *testing.T) {
 			s := deployed(t)
 			s.migrate()
 			ctx := within(t, time.Minute)
-			publish(t, s.as("worker"), []worker.Outgoing{resultOf(tenantB, "r"), letterOf(tenantB, "okta", worker.CodeMalformed, "d")})
-			publish(t, s.as("globex-hr"), []worker.Outgoing{{Subject: "idpsync.feed." + tenantB + ".workday", Data: []byte("{}")}})
-			publish(t, s.as("alice"), []worker.Outgoing{{Subject: worker.ReplaySubject(tenantB, "alice"), Data: []byte("{}")}})
+			publish(t, s.as("worker"), []record.Outgoing{resultOf(tenantB, "r"), letterOf(tenantB, "okta", record.CodeMalformed, "d")})
+			publish(t, s.as("globex-hr"), []record.Outgoing{{Subject: "idpsync.feed." + tenantB + ".workday", Data: []byte("{}")}})
+			publish(t, s.as("alice"), []record.Outgoing{{Subject: record.ReplaySubject(tenantB, "alice"), Data: []byte("{}")}})
 			nc := s.plain(user)
 			if trigger.consumer != "" {
 				js, err := jetstream.New(nc)

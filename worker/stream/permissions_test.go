@@ -16,7 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/idpsync/idpsync/providers"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -141,23 +141,24 @@ func TestDeployedBrokerGrantsWhatEachRoleNeeds(t *testing.T) {
 	s := deployed(t)
 	s.migrate()
 	ctx := within(t, time.Minute)
-	event := func(kind, tenant, source string) []worker.Outgoing {
-		return []worker.Outgoing{{Subject: "idpsync." + kind + "." + tenant + "." + source, Data: []byte("{}")}}
+	event := func(kind, tenant, source string) []record.Outgoing {
+		return []record.Outgoing{{Subject: "idpsync." + kind + "." + tenant + "." + source, Data: []byte("{}")}}
 	}
 	for name, tenant := range map[string]string{"acme": tenantA, "globex": tenantB} {
 		publish(t, s.as(name+"-login"), event("login", tenant, "okta"))
 		publish(t, s.as(name+"-login"), event("login", tenant, "adfs"))
 		publish(t, s.as(name+"-waiting"), event("login", tenant, "okta"))
 		publish(t, s.as(name+"-hr"), event("feed", tenant, "workday"))
-		publish(t, s.as(name+"-admin"), event("command", tenant, "v1.users.create"))
-		publish(t, s.as(name+"-admin"), event("command", tenant, "users.create"))
+		for _, r := range commands() {
+			publish(t, s.as(name+"-admin"), []record.Outgoing{{Subject: strings.Replace(r.Subject(), "*", tenant, 1), Data: []byte("{}")}})
+		}
 	}
 
 	w := s.as("worker")
 	if d, err := stream.Compare(ctx, w); err != nil || len(d) != 0 {
 		t.Fatal(d, err)
 	}
-	for lane, n := range map[string]int{stream.LaneLogins: 10, stream.LaneFeeds: 2} {
+	for lane, n := range map[string]int{stream.LaneLogins: 6 + 2*len(commands()), stream.LaneFeeds: 2} {
 		l := consume(t, w, lane, 10)
 		for i := range n {
 			m := next(t, ctx, l)
@@ -173,7 +174,7 @@ func TestDeployedBrokerGrantsWhatEachRoleNeeds(t *testing.T) {
 		}
 	}
 	publish(t, w, append(results(2, "r"), resultOf(tenantB, "of-globex")))
-	publish(t, w, []worker.Outgoing{letterOf(tenantA, "okta", worker.CodeMalformed, "d"), letterOf(tenantB, "okta", worker.CodeMalformed, "e")})
+	publish(t, w, []record.Outgoing{letterOf(tenantA, "okta", record.CodeMalformed, "d"), letterOf(tenantB, "okta", record.CodeMalformed, "e")})
 	if _, err := stream.Stranded(ctx, w, 0); err != nil {
 		t.Error(err)
 	}
@@ -188,16 +189,16 @@ func TestDeployedBrokerGrantsWhatEachRoleNeeds(t *testing.T) {
 	}
 	serve(t, w, func(context.Context, stream.Request) stream.Response { return stream.Response{Status: 201} }, stream.ServeOptions{})
 	for name, tenant := range map[string]string{"acme": tenantA, "globex": tenantB} {
-		for _, command := range []string{"v1.users.create", "users.create"} {
-			header, _, err := stream.Call(ctx, s.as(name+"-admin"), stream.Request{Subject: "idpsync.rpc." + tenant + "." + command})
+		for _, r := range commands() {
+			header, _, err := stream.Call(ctx, s.as(name+"-admin"), stream.Request{Subject: strings.Replace(r.RequestSubject(), "*", tenant, 1)})
 			if err != nil || header.Get("Idpsync-Status") != "201" {
-				t.Errorf("a request of %s to %s is answered with the status %q and the error %v, want 201", name, command, header.Get("Idpsync-Status"), err)
+				t.Errorf("a request of %s to %s is answered with the status %q and the error %v, want 201", name, r.Name, header.Get("Idpsync-Status"), err)
 			}
 		}
 	}
 
 	op := s.as("alice")
-	publish(t, op, []worker.Outgoing{{Subject: worker.ReplaySubject(tenantA, "alice"), Data: []byte("{}")}})
+	publish(t, op, []record.Outgoing{{Subject: record.ReplaySubject(tenantA, "alice"), Data: []byte("{}")}})
 	letters := func(c *stream.Conn, f stream.Filter) int {
 		n := 0
 		for _, err := range stream.DeadLetters(ctx, c, f) {
@@ -257,6 +258,11 @@ type act struct {
 	may           []string
 }
 
+// commands are the routes that administrators use.
+func commands() []record.Route {
+	return slices.DeleteFunc(record.Routes(), func(r record.Route) bool { return r.Name == "" })
+}
+
 // acts are all that some role does, for each of two tenants and two operators, and what no role may do.
 func acts() []act {
 	var all []act
@@ -272,14 +278,14 @@ func acts() []act {
 		add("publish", nil, "idpsync.login."+tenant+".undeclared", "idpsync.login."+tenant+".okta.deeper", "idpsync.login."+strings.ToUpper(tenant)+".okta")
 		add("publish", []string{hr}, "idpsync.feed."+tenant+".workday")
 		add("publish", nil, "idpsync.feed."+tenant+".undeclared")
-		add("publish", []string{admin},
-			"idpsync.command."+tenant+".v1.users.create", "idpsync.command."+tenant+".users.create",
-			"idpsync.rpc."+tenant+".v1.users.create", "idpsync.rpc."+tenant+".users.create")
+		for _, r := range commands() {
+			add("publish", []string{admin}, strings.Replace(r.Subject(), "*", tenant, 1), strings.Replace(r.RequestSubject(), "*", tenant, 1))
+		}
 		add("publish", nil, "idpsync.command."+tenant+".v1.users.delete", "idpsync.rpc."+tenant+".x")
-		add("publish", []string{"worker"}, worker.ResultSubject(tenant, "okta", worker.OutcomeCreated), worker.DeadLetterSubject(tenant, "okta", worker.CodeMalformed))
-		add("publish", []string{"alice"}, worker.ReplaySubject(tenant, "alice"))
-		add("publish", []string{"bob"}, worker.ReplaySubject(tenant, "bob"))
-		add("publish", nil, worker.ReplaySubject(tenant, "carol"), "idpsync.replay."+tenant)
+		add("publish", []string{"worker"}, record.ResultSubject(tenant, "okta", record.OutcomeCreated), record.DeadLetterSubject(tenant, "okta", record.CodeMalformed))
+		add("publish", []string{"alice"}, record.ReplaySubject(tenant, "alice"))
+		add("publish", []string{"bob"}, record.ReplaySubject(tenant, "bob"))
+		add("publish", nil, record.ReplaySubject(tenant, "carol"), "idpsync.replay."+tenant)
 		add("publish", []string{"worker"}, "_INBOX."+tenant+".admin.x")
 		for role, user := range map[string]string{"login": login, "waiting": waiting, "hr": hr, "admin": admin, "reader": reader} {
 			add("subscribe", []string{user}, "_INBOX."+tenant+"."+role+".>")
@@ -310,7 +316,10 @@ func acts() []act {
 		add("publish", []string{"worker"}, "_INBOX.operator."+operator+".x")
 	}
 	add("subscribe", nil, "_INBOX.operator.>", "_INBOX.>", "_INBOX.*.admin.>", ">", "idpsync.>", "$JS.>", "$SYS.>", "$JS.API.>", "$JS.ACK.>")
-	add("subscribe", []string{"worker"}, "_INBOX.worker.>", "idpsync.rpc.*.v1.users.create", "idpsync.rpc.*.users.create", "$SRV.>")
+	add("subscribe", []string{"worker"}, "_INBOX.worker.>", "$SRV.>")
+	for _, r := range commands() {
+		add("subscribe", []string{"worker"}, r.RequestSubject())
+	}
 	add("subscribe", []string{"migrate"}, "_INBOX.migrate.>")
 	add("publish", nil, "_INBOX.worker.x", "_INBOX.migrate.x", "$SYS.REQ.SERVER.PING", "$JS.FC.IDPSYNC_RESULTS.x.y", "idpsync.other")
 	add("publish", []string{"alice", "bob"}, "$SRV.PING", "$SRV.INFO.idpsync", "$SRV.STATS.idpsync")

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 const (
@@ -35,8 +36,8 @@ func Publisher(c *Conn) worker.Publisher { return c.pub }
 // PublishEvent stores one message and returns its stream sequence. Events have no ID for the broker: another publisher could
 // suppress them by it. That the broker takes the message for a duplicate, and so stores nothing, is an error of class
 // [ErrDuplicate].
-func PublishEvent(ctx context.Context, c *Conn, m worker.Outgoing) (seq uint64, err error) {
-	b := c.pub.send(ctx, []worker.Outgoing{m}, true)
+func PublishEvent(ctx context.Context, c *Conn, m record.Outgoing) (seq uint64, err error) {
+	b := c.pub.send(ctx, []record.Outgoing{m}, true)
 	if b.errs[0] != nil {
 		return 0, b.errs[0]
 	}
@@ -137,7 +138,7 @@ func (b *batch) fail(err error) {
 }
 
 // Publish implements worker.Publisher.
-func (p *publisher) Publish(ctx context.Context, msgs []worker.Outgoing) []error {
+func (p *publisher) Publish(ctx context.Context, msgs []record.Outgoing) []error {
 	if len(msgs) == 0 {
 		return nil
 	}
@@ -149,7 +150,7 @@ func (p *publisher) Publish(ctx context.Context, msgs []worker.Outgoing) []error
 }
 
 // send returns the finished batch, on which nothing works any more.
-func (p *publisher) send(ctx context.Context, msgs []worker.Outgoing, keep bool) *batch {
+func (p *publisher) send(ctx context.Context, msgs []record.Outgoing, keep bool) *batch {
 	b := &batch{
 		subjects: make([]string, len(msgs)), keep: keep, slots: p.slots, progress: make(chan struct{}, 1),
 		state: make([]messageState, len(msgs)), errs: make([]error, len(msgs)),
@@ -184,7 +185,7 @@ func (p *publisher) send(ctx context.Context, msgs []worker.Outgoing, keep bool)
 }
 
 // round sends what waits and returns when all of it is answered, and whether some of it must be sent again.
-func (p *publisher) round(ctx context.Context, b *batch, msgs []worker.Outgoing) (again bool, err error) {
+func (p *publisher) round(ctx context.Context, b *batch, msgs []record.Outgoing) (again bool, err error) {
 	silence := time.NewTimer(ackSilence)
 	defer silence.Stop()
 	silent := fmt.Errorf("%w: no acknowledgement for %s", nats.ErrTimeout, ackSilence)
@@ -231,7 +232,7 @@ func (p *publisher) round(ctx context.Context, b *batch, msgs []worker.Outgoing)
 }
 
 // sendOne sends message i, for which a slot is held.
-func (p *publisher) sendOne(b *batch, i int, m *worker.Outgoing) {
+func (p *publisher) sendOne(b *batch, i int, m *record.Outgoing) {
 	b.mu.Lock()
 	b.state[i] = inFlight
 	b.left++

@@ -9,12 +9,12 @@ import (
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
-func results(n int, prefix string) []worker.Outgoing {
-	out := make([]worker.Outgoing, n)
+func results(n int, prefix string) []record.Outgoing {
+	out := make([]record.Outgoing, n)
 	for i := range out {
 		out[i] = resultOf(tenantA, fmt.Sprintf("%s-%d", prefix, i))
 	}
@@ -22,9 +22,9 @@ func results(n int, prefix string) []worker.Outgoing {
 }
 
 // resultOf is a result as workers publish it.
-func resultOf(tenant, id string) worker.Outgoing {
-	return worker.Outgoing{
-		Subject: worker.ResultSubject(tenant, "okta", worker.OutcomeCreated),
+func resultOf(tenant, id string) record.Outgoing {
+	return record.Outgoing{
+		Subject: record.ResultSubject(tenant, "okta", record.OutcomeCreated),
 		ID:      id,
 		Header: providers.Header{
 			"Idpsync-Status": {"201"}, "Idpsync-Outcome": {"created"}, "Idpsync-Event-Id": {id},
@@ -66,7 +66,7 @@ func TestPublishStoresAllAndADuplicateIsASuccess(t *testing.T) {
 	if _, err := stream.PublishEvent(ctx, c, msgs[7]); !errors.Is(err, stream.ErrDuplicate) {
 		t.Fatalf("an event under an id that was used before is published with the error %v, want a duplicate", err)
 	}
-	seq, err := stream.PublishEvent(ctx, c, worker.Outgoing{Subject: msgs[0].Subject, Data: []byte("x")})
+	seq, err := stream.PublishEvent(ctx, c, record.Outgoing{Subject: msgs[0].Subject, Data: []byte("x")})
 	if err != nil || seq != 6001 {
 		t.Fatalf("an event without an id is stored as sequence %d with the error %v, want 6001", seq, err)
 	}
@@ -97,9 +97,9 @@ func TestFullStreamRefusesAndKeepsWhatItHas(t *testing.T) {
 	if _, err := stream.Migrate(t.Context(), c, stream.Topology{EventsBytes: 64 << 10, ResultsBytes: 1 << 20, DeadLetters: 64 << 10}); err != nil {
 		t.Fatal(err)
 	}
-	msgs := make([]worker.Outgoing, 100)
+	msgs := make([]record.Outgoing, 100)
 	for i := range msgs {
-		msgs[i] = worker.Outgoing{Subject: worker.DeadLetterSubject(tenantA, "okta", worker.CodeMalformed), ID: fmt.Sprint(i), Data: make([]byte, 2000)}
+		msgs[i] = record.Outgoing{Subject: record.DeadLetterSubject(tenantA, "okta", record.CodeMalformed), ID: fmt.Sprint(i), Data: make([]byte, 2000)}
 	}
 	errs := stream.Publisher(c).Publish(within(t, time.Minute), msgs)
 	stored := uint64(0)

@@ -12,7 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/idpsync/idpsync/providers"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // Stored is a message as a stream holds it.
@@ -38,8 +38,8 @@ type Filter struct {
 	Foreign func(Stored)
 }
 
-// subject returns the filter as a subject below prefix.
-func (f Filter) subject(prefix string) string {
+// subject returns the filter as a subject of a branch.
+func (f Filter) subject(branch record.Branch) string {
 	token := func(s string) string {
 		if s == "" {
 			return "*"
@@ -52,31 +52,31 @@ func (f Filter) subject(prefix string) string {
 		}, strings.ToLower(s))
 	}
 	if f.Tenant == "" && f.Source == "" && f.Word == "" {
-		return prefix + ".>"
+		return branch.All()
 	}
-	return prefix + "." + token(f.Tenant) + "." + token(f.Source) + "." + token(f.Word)
+	return branch.Of(token(f.Tenant), token(f.Source), token(f.Word))
 }
 
 // DeadLetters returns the dead letters that f chooses, oldest first, and ends with the last one that was there when it
 // began. An error ends it too and comes last.
 func DeadLetters(ctx context.Context, c *Conn, f Filter) iter.Seq2[Stored, error] {
-	return read(ctx, c, StreamDeadLetters, f.subject("idpsync.deadletter"), f, false, worker.IsDeadLetter)
+	return read(ctx, c, StreamDeadLetters, f.subject(record.BranchDeadLetters), f, false, record.IsDeadLetter)
 }
 
 // WatchDeadLetters is [DeadLetters] that goes on with new ones until ctx ends, which is no error.
 func WatchDeadLetters(ctx context.Context, c *Conn, f Filter) iter.Seq2[Stored, error] {
-	return read(ctx, c, StreamDeadLetters, f.subject("idpsync.deadletter"), f, true, worker.IsDeadLetter)
+	return read(ctx, c, StreamDeadLetters, f.subject(record.BranchDeadLetters), f, true, record.IsDeadLetter)
 }
 
 // Results returns the results that f chooses, oldest first, and ends with the last one that was there when it began.
 func Results(ctx context.Context, c *Conn, f Filter) iter.Seq2[Stored, error] {
-	return read(ctx, c, StreamResults, f.subject("idpsync.result"), f, false, worker.IsResult)
+	return read(ctx, c, StreamResults, f.subject(record.BranchResults), f, false, record.IsResult)
 }
 
 // Tail is [Results] that goes on with new ones until ctx ends, which is no error. With neither Since nor After it begins
 // with the next one.
 func Tail(ctx context.Context, c *Conn, f Filter) iter.Seq2[Stored, error] {
-	return read(ctx, c, StreamResults, f.subject("idpsync.result"), f, true, worker.IsResult)
+	return read(ctx, c, StreamResults, f.subject(record.BranchResults), f, true, record.IsResult)
 }
 
 // scan returns what s holds on the filters from one sequence to another, both included, filter by filter.
@@ -109,7 +109,7 @@ func scan(ctx context.Context, s jetstream.Stream, filters []string, from, to ui
 // [ErrForeign].
 func DeadLetter(ctx context.Context, c *Conn, seq uint64) (Stored, error) {
 	m, err := get(ctx, c, StreamDeadLetters, seq)
-	if err == nil && !worker.IsDeadLetter(worker.Stored(m)) {
+	if err == nil && !record.IsDeadLetter(record.Stored(m)) {
 		return Stored{}, &Error{Op: fmt.Sprintf("read %s %d", StreamDeadLetters, seq), Class: ErrForeign, Hint: hints[ErrForeign]}
 	}
 	return m, err

@@ -10,20 +10,20 @@ import (
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
 func deadLetters(t testing.TB, c *stream.Conn) {
 	t.Helper()
-	var msgs []worker.Outgoing
+	var msgs []record.Outgoing
 	for i := range 10 {
-		tenant, source, code := tenantA, "okta", worker.CodeUnauthenticated
+		tenant, source, code := tenantA, "okta", record.CodeUnauthenticated
 		if i%2 == 1 {
 			tenant = tenantB
 		}
 		if i >= 5 {
-			source, code = "adfs", worker.CodeMalformed
+			source, code = "adfs", record.CodeMalformed
 		}
 		letter := letterOf(tenant, source, code, fmt.Sprintf("dl/%d", i))
 		letter.Header["Idpsync-Dl-Seq"], letter.Data = []string{fmt.Sprint(i)}, []byte{byte(i)}
@@ -33,13 +33,13 @@ func deadLetters(t testing.TB, c *stream.Conn) {
 }
 
 // letterOf is a dead letter in the form in which workers publish it, with a signature of no key.
-func letterOf(tenant, source string, code worker.Code, id string) worker.Outgoing {
-	return worker.Outgoing{
-		Subject: worker.DeadLetterSubject(tenant, source, code), ID: id,
+func letterOf(tenant, source string, code record.Code, id string) record.Outgoing {
+	return record.Outgoing{
+		Subject: record.DeadLetterSubject(tenant, source, code), ID: id,
 		Header: providers.Header{
-			worker.DeadLetterTenant: {tenant}, worker.DeadLetterSource: {source}, worker.DeadLetterCode: {string(code)},
-			worker.DeadLetterOrigin: {"IDPSYNC_EVENTS/1/1"}, worker.DeadLetterTime: {"2026-01-02T03:04:05Z"},
-			worker.DeadLetterPrefix + "Key-Id": {"X"}, worker.DeadLetterPrefix + "Sig": {"AAAA"},
+			record.DeadLetterTenant: {tenant}, record.DeadLetterSource: {source}, record.DeadLetterCode: {string(code)},
+			record.DeadLetterOrigin: {"IDPSYNC_EVENTS/1/1"}, record.DeadLetterTime: {"2026-01-02T03:04:05Z"},
+			record.DeadLetterPrefix + "Key-Id": {"X"}, record.DeadLetterPrefix + "Sig": {"AAAA"},
 		},
 	}
 }
@@ -48,21 +48,21 @@ func letterOf(tenant, source string, code worker.Code, id string) worker.Outgoin
 // acknowledgement, an answer to a request, and copies of genuine messages on subjects of another tenant.
 func TestReadersPassOverWhatNoWorkerWrote(t *testing.T) {
 	c := migrated(t)
-	result, letter := resultOf(tenantA, "e1/0"), letterOf(tenantA, "okta", worker.CodeMalformed, "dl/1")
+	result, letter := resultOf(tenantA, "e1/0"), letterOf(tenantA, "okta", record.CodeMalformed, "dl/1")
 	answer := resultOf(tenantB, "")
 	answer.Header["ce-id"] = []string{"e2/0"}
 	moved, movedLetter := result, letter
-	moved.Subject, moved.ID = worker.ResultSubject(tenantB, "okta", worker.OutcomeCreated), "e3/0"
-	movedLetter.Subject, movedLetter.ID = worker.DeadLetterSubject(tenantB, "okta", worker.CodeMalformed), "dl/2"
+	moved.Subject, moved.ID = record.ResultSubject(tenantB, "okta", record.OutcomeCreated), "e3/0"
+	movedLetter.Subject, movedLetter.ID = record.DeadLetterSubject(tenantB, "okta", record.CodeMalformed), "dl/2"
 	otherOutcome := result
-	otherOutcome.Subject, otherOutcome.ID = worker.ResultSubject(tenantA, "okta", worker.OutcomeRejected), "e4/0"
+	otherOutcome.Subject, otherOutcome.ID = record.ResultSubject(tenantA, "okta", record.OutcomeRejected), "e4/0"
 	ack := []byte(`{"stream":"IDPSYNC_EVENTS","seq":1}`)
-	publish(t, c, []worker.Outgoing{
+	publish(t, c, []record.Outgoing{
 		result,
-		{Subject: worker.ResultSubject(tenantA, "okta", worker.OutcomeCreated), Data: ack},
+		{Subject: record.ResultSubject(tenantA, "okta", record.OutcomeCreated), Data: ack},
 		answer, moved, otherOutcome,
 		resultOf(tenantA, "e5/0"),
-		{Subject: worker.DeadLetterSubject(tenantB, "okta", worker.CodeMalformed), Data: ack},
+		{Subject: record.DeadLetterSubject(tenantB, "okta", record.CodeMalformed), Data: ack},
 		movedLetter, letter,
 	})
 	for name, test := range map[string]struct {
@@ -231,7 +231,7 @@ func TestReadingWithoutStreamsSaysSo(t *testing.T) {
 	if _, err := stream.ReadState(t.Context(), c); !errors.Is(err, stream.ErrNotMigrated) {
 		t.Error(err)
 	}
-	if _, err := stream.PublishEvent(t.Context(), c, worker.Outgoing{Subject: "idpsync.login.a.b"}); !errors.Is(err, stream.ErrNoStream) {
+	if _, err := stream.PublishEvent(t.Context(), c, record.Outgoing{Subject: "idpsync.login.a.b"}); !errors.Is(err, stream.ErrNoStream) {
 		t.Error(err)
 	}
 }

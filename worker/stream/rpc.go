@@ -18,7 +18,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/idpsync/idpsync/providers"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // ServiceName is the name under which `nats micro ls` shows the workers.
@@ -93,8 +93,7 @@ type serviceStats struct {
 	Refused  int64 `json:"refused"` // their reply subject is no inbox
 }
 
-// Serve answers the commands on idpsync.rpc.<tenant>.v1.users.create and idpsync.rpc.<tenant>.users.create as a micro
-// service. Workers share the requests. The handler is called concurrently; its context ends when ctx does or when a
+// Serve answers the commands of [record.Routes], as on idpsync.rpc.<tenant>.v1.users.create, as a micro service. Workers share the requests. The handler is called concurrently; its context ends when ctx does or when a
 // [Service.Stop] runs out of time. Requests without a reply subject are dropped, as no one could learn what became of
 // them, and so are those whose reply subject is no inbox.
 func Serve(ctx context.Context, c *Conn, handler func(context.Context, Request) Response, o ServeOptions) (*Service, error) {
@@ -155,12 +154,12 @@ const flushTimeout = 5 * time.Second
 
 // subscribe adds the endpoints and waits until the broker has them: who asks from then on finds somebody.
 func (s *Service) subscribe(ctx context.Context) error {
-	for name, subject := range map[string]string{
-		"v1-users-create": "idpsync.rpc.*.v1.users.create",
-		"users-create":    "idpsync.rpc.*.users.create",
-	} {
-		if err := s.svc.AddEndpoint(name, micro.HandlerFunc(s.accept), micro.WithEndpointSubject(subject)); err != nil {
-			return wrap("serve "+subject, err)
+	for _, r := range record.Routes() {
+		if r.Endpoint() == "" {
+			continue
+		}
+		if err := s.svc.AddEndpoint(r.Endpoint(), micro.HandlerFunc(s.accept), micro.WithEndpointSubject(r.RequestSubject())); err != nil {
+			return wrap("serve "+r.RequestSubject(), err)
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
@@ -201,7 +200,7 @@ func (s *Service) isInbox(reply, subject string) bool {
 	}
 	if tokens := strings.SplitN(reply, ".", 3); len(tokens) == 3 {
 		owner, named := providers.ParseUUID(tokens[1])
-		address, _ := worker.ParseSubject(subject) // the tenant is there even when the rest is wrong
+		address, _ := record.ParseSubject(subject) // the tenant is there even when the rest is wrong
 		if named && owner != address.Tenant || tokens[1] == operatorInbox {
 			return false
 		}

@@ -13,7 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -58,7 +58,7 @@ func TestRequestReply(t *testing.T) {
 	s := broker(t)
 	received := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	handler := func(_ context.Context, r stream.Request) stream.Response {
-		a, err := worker.ParseSubject(r.Subject)
+		a, err := record.ParseSubject(r.Subject)
 		if err != nil || !r.ReceivedAt.Equal(received) {
 			return stream.Response{Status: 400, Code: "malformed", Message: fmt.Sprint(err)}
 		}
@@ -94,8 +94,8 @@ func TestRequestReply(t *testing.T) {
 		t.Errorf("%s %v", r.Data, r.Header)
 	}
 	r = request(t, nc, &nats.Msg{Subject: createUser, Data: []byte("panic")})
-	var body worker.ErrorBody
-	if err := json.Unmarshal(r.Data, &body); err != nil || body.Code != worker.CodeInternal || r.Header.Get(micro.ErrorCodeHeader) != "500" || strings.Contains(string(r.Data), "secret") {
+	var body record.ErrorBody
+	if err := json.Unmarshal(r.Data, &body); err != nil || body.Code != record.CodeInternal || r.Header.Get(micro.ErrorCodeHeader) != "500" || strings.Contains(string(r.Data), "secret") {
 		t.Errorf("%s %v", r.Data, r.Header)
 	}
 
@@ -146,8 +146,8 @@ func TestAnswersGoToInboxesAlone(t *testing.T) {
 	})
 	nc := client(t, s)
 	wrong := []string{
-		worker.ResultSubject(tenantB, "okta", worker.OutcomeCreated), "idpsync.login." + tenantB + ".okta", "idpsync.feed." + tenantB + ".hr",
-		"idpsync.command." + tenantB + ".users.create", worker.DeadLetterSubject(tenantB, "okta", worker.CodeMalformed),
+		record.ResultSubject(tenantB, "okta", record.OutcomeCreated), "idpsync.login." + tenantB + ".okta", "idpsync.feed." + tenantB + ".hr",
+		"idpsync.command." + tenantB + ".users.create", record.DeadLetterSubject(tenantB, "okta", record.CodeMalformed),
 		"idpsync.replay." + tenantB, createUser, "$JS.API.STREAM.PURGE.IDPSYNC_RESULTS", "$JS.API.STREAM.DELETE.IDPSYNC_EVENTS",
 		"$SYS.REQ.SERVER.PING", "$SRV.PING", "inbox.mine", "INBOX.mine",
 		"_INBOX." + tenantB + ".admin.x", "_INBOX." + strings.ToUpper(tenantB) + ".admin.x",

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // The streams.
@@ -18,9 +20,9 @@ const (
 
 // The durable consumers.
 const (
-	LaneLogins  = "logins"
-	LaneFeeds   = "feeds"
-	LaneReplays = "replays"
+	LaneLogins  = record.LaneLogins
+	LaneFeeds   = record.LaneFeeds
+	LaneReplays = record.LaneReplays
 )
 
 // Settings of the durable consumers.
@@ -122,7 +124,7 @@ func (t Topology) streams(maxPayload int64) []jetstream.StreamConfig {
 		{
 			Name:        StreamEvents,
 			Description: "Events that wait for a worker; full means that the publisher is refused",
-			Subjects:    []string{"idpsync.login.>", "idpsync.command.>", "idpsync.feed.>"},
+			Subjects:    record.Routes().Filters(""),
 			Retention:   jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew, DenyPurge: true,
 			MaxBytes: def(t.EventsBytes, defaultEventsBytes), MaxMsgSize: size,
 			Duplicates: noDuplicates,
@@ -131,7 +133,7 @@ func (t Topology) streams(maxPayload int64) []jetstream.StreamConfig {
 		{
 			Name:        StreamResults,
 			Description: "What became of each event",
-			Subjects:    []string{"idpsync.result.>"},
+			Subjects:    []string{record.BranchResults.All()},
 			Retention:   jetstream.LimitsPolicy, Discard: jetstream.DiscardOld,
 			MaxBytes: def(t.ResultsBytes, defaultResultsBytes), MaxAge: age(t.ResultsAge, defaultResultsAge),
 			Duplicates: duplicates, AllowDirect: true,
@@ -140,7 +142,7 @@ func (t Topology) streams(maxPayload int64) []jetstream.StreamConfig {
 		{
 			Name:        StreamDeadLetters,
 			Description: "Events that could not be processed; full means that the original stays where it is",
-			Subjects:    []string{"idpsync.deadletter.>"},
+			Subjects:    []string{record.BranchDeadLetters.All()},
 			Retention:   jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, DenyPurge: true,
 			MaxBytes: def(t.DeadLetters, defaultDeadLetters), MaxAge: age(t.DeadLettersAge, defaultDeadLettersAge),
 			Duplicates: duplicates, AllowDirect: true,
@@ -149,7 +151,7 @@ func (t Topology) streams(maxPayload int64) []jetstream.StreamConfig {
 		{
 			Name:        StreamReplays,
 			Description: "Pointers of operators to dead letters that are to be processed again",
-			Subjects:    []string{"idpsync.replay.>"},
+			Subjects:    []string{record.BranchReplays.All()},
 			Retention:   jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew,
 			MaxBytes: defaultReplaysBytes, Duplicates: 2 * time.Minute,
 			Storage: jetstream.FileStorage, Replicas: replicas,
@@ -175,9 +177,9 @@ func consumers() []durable {
 		}}
 	}
 	return []durable{
-		row(StreamEvents, LaneLogins, "Logins and commands: answered at once", "idpsync.login.>", "idpsync.command.>"),
-		row(StreamEvents, LaneFeeds, "Feeds: in bulk", "idpsync.feed.>"),
-		row(StreamReplays, LaneReplays, "Replays of dead letters, below the lanes", "idpsync.replay.>"),
+		row(StreamEvents, LaneLogins, "Logins and commands: answered at once", record.Routes().Filters(LaneLogins)...),
+		row(StreamEvents, LaneFeeds, "Feeds: in bulk", record.Routes().Filters(LaneFeeds)...),
+		row(StreamReplays, LaneReplays, "Replays of dead letters, below the lanes", record.BranchReplays.All()),
 	}
 }
 

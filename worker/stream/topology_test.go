@@ -11,7 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/idpsync/idpsync/providers"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -137,7 +137,7 @@ func TestDriftIsReportedAndRepaired(t *testing.T) {
 
 func TestMigrateRefusesALimitBelowTheFill(t *testing.T) {
 	c := migrated(t)
-	publish(t, c, []worker.Outgoing{{Subject: "idpsync.feed." + tenantA + ".hr", Data: make([]byte, 100<<10)}})
+	publish(t, c, []record.Outgoing{{Subject: "idpsync.feed." + tenantA + ".hr", Data: make([]byte, 100<<10)}})
 	_, err := stream.Migrate(t.Context(), c, stream.Topology{EventsBytes: 64 << 10})
 	if !errors.Is(err, stream.ErrBelowFill) {
 		t.Fatal(err)
@@ -162,8 +162,8 @@ func TestEverySubjectHasOneLane(t *testing.T) {
 	want := map[string]uint64{}
 	ctx := within(t, time.Minute)
 	for shape, lane := range lanes {
-		subject := worker.EventSubject(worker.Address{Shape: shape, Tenant: tenantA, Source: "hr"})
-		publish(t, c, []worker.Outgoing{{Subject: subject, ID: string(shape)}})
+		subject := record.EventSubject(record.Address{Shape: shape, Tenant: tenantA, Source: "hr"})
+		publish(t, c, []record.Outgoing{{Subject: subject, ID: string(shape)}})
 		want[lane]++
 		for _, l := range []string{stream.LaneLogins, stream.LaneFeeds} {
 			waitFor(t, ctx, func() bool { return laneState(t, c, l).Pending >= want[l] })
@@ -173,7 +173,7 @@ func TestEverySubjectHasOneLane(t *testing.T) {
 		}
 	}
 	for _, door := range []providers.Shape{providers.ShapeTenant, providers.ShapeOrganization} {
-		subject := worker.EventSubject(worker.Address{Shape: door, Door: providers.DoorRPC, Tenant: tenantA})
+		subject := record.EventSubject(record.Address{Shape: door, Door: providers.DoorRPC, Tenant: tenantA})
 		if _, err := plain(t, s).StreamNameBySubject(t.Context(), subject); !errors.Is(err, jetstream.ErrStreamNotFound) {
 			t.Errorf("%s is stored: %v", subject, err)
 		}
@@ -187,7 +187,7 @@ func TestHeadersThatCommandTheBrokerAreRefused(t *testing.T) {
 	migrate(t, c)
 	js := plain(t, s)
 	for header, value := range map[string]string{"Nats-TTL": "1s", "Nats-Rollup": "all", "Nats-Schedule": "@at 2026-01-01T00:00:00Z"} {
-		for _, subject := range []string{"idpsync.login." + tenantA + ".okta", worker.DeadLetterSubject("", "", "x"), worker.ResultSubject("", "", "x")} {
+		for _, subject := range []string{"idpsync.login." + tenantA + ".okta", record.DeadLetterSubject("", "", "x"), record.ResultSubject("", "", "x")} {
 			m := nats.NewMsg(subject)
 			m.Header.Set(header, value)
 			if _, err := js.PublishMsg(t.Context(), m); err == nil {

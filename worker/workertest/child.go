@@ -2,6 +2,7 @@ package workertest
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -12,9 +13,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/idpsync/idpsync/providers/seal"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/assemble"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -28,7 +29,7 @@ type orders struct {
 	URL     string // of the database
 	Path    string
 	Key     string // file
-	Crumbs  string
+	Slots   string
 	AckWait time.Duration
 	Killer  string // id of the event that ends the process while it is verified, as kill -9 does
 }
@@ -50,18 +51,6 @@ func Child() bool {
 
 func (o orders) run(ctx context.Context) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil)).With("worker", o.Name)
-	key, err := seal.ReadFile(o.Key)
-	if err != nil {
-		return err
-	}
-	st, err := store.Open(ctx, store.Options{URL: o.URL, Path: o.Path})
-	if err != nil {
-		return err
-	}
-	conn, err := stream.Connect(ctx, stream.Options{URL: o.Broker, Name: o.Name, Log: log})
-	if err != nil {
-		return err
-	}
 	h := &hooks{died: make(chan struct{})}
 	h.set(At(BeforeVerify, func(_ context.Context, c Call) error {
 		if c.Envelope.EventID == o.Killer {
@@ -69,27 +58,29 @@ func (o orders) run(ctx context.Context) error {
 		}
 		return nil
 	}))
-	cfg := worker.Config{
-		Name: o.Name, Version: "test", Batch: 100, Vault: key, Now: time.Now, Log: log, Crumbs: o.Crumbs, AckWait: o.AckWait,
-		Open: func(ctx context.Context, lane string) (worker.Consumer, error) {
-			return stream.Consumer(ctx, conn, lane, 100)
+	made, err := assemble.New(ctx, assemble.Options{
+		Store: store.Options{URL: o.URL, Path: o.Path}, SealKey: o.Key, HTTP: &http.Client{Timeout: 10 * time.Second}, Who: "workertest",
+		Broker: &stream.Options{URL: o.Broker, Name: o.Name, Log: log},
+		Worker: worker.Config{
+			Name: o.Name, Version: "test", Batch: 100, Now: time.Now, Rand: rand.Reader, Log: log, Slots: o.Slots, AckWait: o.AckWait,
 		},
-	}
-	a, err := parts{st, conn, &http.Client{Timeout: 10 * time.Second}, h}.assemble(ctx, cfg)
+		Around: h.around(),
+	})
 	if err != nil {
 		return err
 	}
-	return a.Worker.Run(ctx)
+	defer made.Close()
+	return made.Worker.Run(ctx)
 }
 
-// Crumbs is the folder in which the processes of this host leave their evidence.
-func (d *Deployment) Crumbs() string { return filepath.Join(d.folder, "crumbs") }
+// Slots is the folder in which the processes of this host leave their evidence.
+func (d *Deployment) Slots() string { return filepath.Join(d.folder, "crumbs") }
 
 // RunUntilKilled runs a worker in a process of its own until the event called killer has ended it.
 func (d *Deployment) RunUntilKilled(name, killer string, ackWait time.Duration) {
 	d.T.Helper()
 	o := orders{
-		Name: name, Broker: d.BrokerURL(), URL: d.database.URL, Path: d.database.Path, Key: d.keyFile, Crumbs: d.Crumbs(), AckWait: ackWait, Killer: killer,
+		Name: name, Broker: d.BrokerURL(), URL: d.database.URL, Path: d.database.Path, Key: d.keyFile, Slots: d.Slots(), AckWait: ackWait, Killer: killer,
 	}
 	cmd := exec.CommandContext(d.Ctx, os.Args[0]) //nolint:gosec // this very binary
 	cmd.Env = append(os.Environ(), childEnv+"="+string(Payload(o)))

@@ -25,7 +25,7 @@ import (
 	"github.com/idpsync/idpsync/providers/seal"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/store/storetest"
-	"github.com/idpsync/idpsync/worker/directory"
+	"github.com/idpsync/idpsync/worker/directory/manifest"
 	"github.com/idpsync/idpsync/worker/policy"
 	"github.com/idpsync/idpsync/worker/stream"
 )
@@ -95,7 +95,7 @@ type Options struct {
 }
 
 // patience bounds a whole test: it is long, as a machine may be slow, and short enough to end before go test does.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // A Deployment is all that workers share. Its methods are for the test's goroutine.
 type Deployment struct {
@@ -248,7 +248,7 @@ func (d *Deployment) Apply(text string, policies ...policy.File) {
 			}
 		}
 	}
-	declared, err := directory.Parse(filepath.Join(folder, "directory.yaml"), []byte(d.addresses.Replace(text)), directory.Options{})
+	declared, err := manifest.Parse(filepath.Join(folder, "directory.yaml"), []byte(d.addresses.Replace(text)), manifest.Options{})
 	if err != nil {
 		d.T.Fatal(err)
 	}
@@ -256,7 +256,7 @@ func (d *Deployment) Apply(text string, policies ...policy.File) {
 	if err != nil {
 		d.T.Fatal(err)
 	}
-	plan, err := directory.NewPlan(have, declared)
+	plan, err := manifest.NewPlan(have, declared)
 	if err != nil {
 		d.T.Fatal(err)
 	}

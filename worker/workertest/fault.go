@@ -10,6 +10,8 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/assemble"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -34,7 +36,7 @@ const (
 type Call struct {
 	Point    Point
 	Method   string            // of the store or the broker; ack, nak, term or in progress of a message
-	Outgoing []worker.Outgoing // of a publish
+	Outgoing []record.Outgoing // of a publish
 	Message  worker.Message    // that the broker is told about, or that was delivered
 	Delay    time.Duration     // of a nak
 	Source   providers.Source  // of a factory
@@ -64,18 +66,19 @@ type hooks struct {
 	hook Hook
 	dead bool
 	died chan struct{}
+	conn *stream.Conn // an outsider's, for strays
 
-	strays []worker.Stored
+	strays []record.Stored
 }
 
 // LooksStranded makes an event look stranded to the process once, when it asks the broker next.
-func (p *Process) LooksStranded(event worker.Stored) {
+func (p *Process) LooksStranded(event record.Stored) {
 	p.hooks.mu.Lock()
 	defer p.hooks.mu.Unlock()
 	p.hooks.strays = append(p.hooks.strays, event)
 }
 
-func (h *hooks) takeStrays() []worker.Stored {
+func (h *hooks) takeStrays() []record.Stored {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	strays := h.strays
@@ -119,13 +122,23 @@ func (h *hooks) at(ctx context.Context, c Call) error {
 	return nil
 }
 
+// around puts the points around the parts of a process, but for its consumers.
+func (h *hooks) around() assemble.Around {
+	return assemble.Around{
+		Store:     func(st *store.Store) assemble.Store { return &database{st, h} },
+		Publisher: func(p worker.Publisher) worker.Publisher { return &publisher{p, h} },
+		Broker:    func(b worker.Broker) worker.Broker { return &broker{b, h} },
+		Factory:   h.factory,
+	}
+}
+
 // A publisher is a process's publisher with points around it.
 type publisher struct {
 	worker.Publisher
 	hooks *hooks
 }
 
-func (p *publisher) Publish(ctx context.Context, msgs []worker.Outgoing) []error {
+func (p *publisher) Publish(ctx context.Context, msgs []record.Outgoing) []error {
 	if err := p.hooks.at(ctx, Call{Point: BeforePublish, Outgoing: msgs}); err != nil {
 		return each(err, len(msgs))
 	}
@@ -150,11 +163,7 @@ type database struct {
 	hooks *hooks
 }
 
-var (
-	_ worker.Store           = (*database)(nil)
-	_ worker.DirectoryStore  = (*database)(nil)
-	_ worker.CredentialStore = (*database)(nil)
-)
+var _ assemble.Store = (*database)(nil)
 
 // around runs one method between its points.
 func around[T any](ctx context.Context, d *database, method string, call func() (T, error)) (T, error) {
@@ -319,18 +328,17 @@ func (h *hooks) factory(inner providers.Factory) providers.Factory {
 // A broker is what the worker reads of the broker beside its lanes.
 type broker struct {
 	worker.Broker
-	conn  *stream.Conn
 	hooks *hooks
 }
 
-func (b *broker) DeadLetter(ctx context.Context, sequence uint64) (worker.Stored, error) {
+func (b *broker) DeadLetter(ctx context.Context, sequence uint64) (record.Stored, error) {
 	if err := b.hooks.at(ctx, Call{Point: BeforeBroker, Method: "DeadLetter"}); err != nil {
-		return worker.Stored{}, err
+		return record.Stored{}, err
 	}
 	return b.Broker.DeadLetter(ctx, sequence)
 }
 
-func (b *broker) Stranded(ctx context.Context, limit int) ([]worker.Stored, time.Time, error) {
+func (b *broker) Stranded(ctx context.Context, limit int) ([]record.Stored, time.Time, error) {
 	if err := b.hooks.at(ctx, Call{Point: BeforeBroker, Method: "Stranded"}); err != nil {
 		return nil, time.Time{}, err
 	}
@@ -339,7 +347,7 @@ func (b *broker) Stranded(ctx context.Context, limit int) ([]worker.Stored, time
 	if err != nil || len(strays) == 0 {
 		return found, created, err
 	}
-	state, err := stream.ReadState(ctx, b.conn)
+	state, err := stream.ReadState(ctx, b.hooks.conn)
 	if err != nil {
 		return nil, time.Time{}, err
 	}

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
-	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -30,8 +30,8 @@ type Record struct {
 	stream.Stored
 	EventID string
 	Status  int            // of a result
-	Outcome worker.Outcome // of a result
-	Code    worker.Code    // of a rejection
+	Outcome record.Outcome // of a result
+	Code    record.Code    // of a rejection
 	Reason  string         // of a rejection
 	Body    map[string]any // of a result
 }
@@ -61,16 +61,16 @@ func newJournal(d *Deployment, open follow) *Journal {
 func readRecord(m stream.Stored) Record {
 	r := Record{Stored: m}
 	if m.Stream == stream.StreamDeadLetters {
-		r.EventID, _ = url.PathUnescape(m.Header.Get(worker.DeadLetterEventID)) // what cannot be read is awaited in vain
-		r.Code, r.Reason = worker.Code(m.Header.Get(worker.DeadLetterCode)), m.Header.Get(worker.DeadLetterReason)
+		r.EventID, _ = url.PathUnescape(m.Header.Get(record.DeadLetterEventID)) // what cannot be read is awaited in vain
+		r.Code, r.Reason = record.Code(m.Header.Get(record.DeadLetterCode)), m.Header.Get(record.DeadLetterReason)
 		return r
 	}
-	r.EventID = m.Header.Get(worker.HeaderEventID)
-	r.Status, _ = strconv.Atoi(m.Header.Get(worker.HeaderStatus))
-	r.Outcome = worker.Outcome(m.Header.Get(worker.HeaderOutcome))
+	r.EventID = m.Header.Get(record.HeaderEventID)
+	r.Status, _ = strconv.Atoi(m.Header.Get(record.HeaderStatus))
+	r.Outcome = record.Outcome(m.Header.Get(record.HeaderOutcome))
 	_ = json.Unmarshal(m.Data, &r.Body) // what cannot be read stays nil, and fails the test that looks at it
 	if code, ok := r.Body["code"].(string); ok {
-		r.Code = worker.Code(code)
+		r.Code = record.Code(code)
 	}
 	if details, ok := r.Body["details"].(map[string]any); ok {
 		r.Reason, _ = details["reason"].(string)
@@ -235,7 +235,7 @@ func (d *Deployment) PublishWith(subject, id string, body []byte, header provide
 	for name, values := range header {
 		h[name] = values
 	}
-	seq, err := stream.PublishEvent(d.Ctx, d.Conn, worker.Outgoing{Subject: subject, Header: h, Data: body})
+	seq, err := stream.PublishEvent(d.Ctx, d.Conn, record.Outgoing{Subject: subject, Header: h, Data: body})
 	if err != nil {
 		d.T.Fatal(err)
 	}
@@ -246,13 +246,13 @@ func (d *Deployment) PublishWith(subject, id string, body []byte, header provide
 const Operator = "alice"
 
 // Order stores an operator's order to replay or discard dead letters of a tenant.
-func (d *Deployment) Order(tenant string, o worker.Order) {
+func (d *Deployment) Order(tenant string, o record.Order) {
 	d.T.Helper()
 	body, err := json.Marshal(o)
 	if err != nil {
 		d.T.Fatal(err)
 	}
-	if _, err := stream.PublishEvent(d.Ctx, d.Conn, worker.Outgoing{Subject: worker.ReplaySubject(tenant, Operator), Data: body}); err != nil {
+	if _, err := stream.PublishEvent(d.Ctx, d.Conn, record.Outgoing{Subject: record.ReplaySubject(tenant, Operator), Data: body}); err != nil {
 		d.T.Fatal(err)
 	}
 }
@@ -260,5 +260,5 @@ func (d *Deployment) Order(tenant string, o worker.Order) {
 // Replay orders dead letters of Acme to be replayed.
 func (d *Deployment) Replay(campaign string, sequences ...uint64) {
 	d.T.Helper()
-	d.Order(Acme, worker.Order{Action: worker.OrderReplay, Sequences: sequences, Campaign: campaign, Who: "op@acme.example", Why: "mended"})
+	d.Order(Acme, record.Order{Action: record.OrderReplay, Sequences: sequences, Campaign: campaign, Who: "op@acme.example", Why: "mended"})
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/directory"
 )
 
 // Metrics notes what a worker counts.
@@ -35,7 +36,7 @@ func (m *Metrics) Outcome(string, string, string, string) {}
 func (m *Metrics) Parked(int) {}
 
 // TrustExpires implements [worker.Metrics].
-func (m *Metrics) TrustExpires([]worker.TrustEnd) {}
+func (m *Metrics) TrustExpires([]directory.TrustEnd) {}
 
 // Paused implements worker.Metrics.
 func (m *Metrics) Paused(paused bool) {

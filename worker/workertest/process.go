@@ -2,18 +2,15 @@ package workertest
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
-	"github.com/idpsync/idpsync/providers/command"
-	"github.com/idpsync/idpsync/providers/feed"
-	"github.com/idpsync/idpsync/providers/oidc"
-	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/store/storetest"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/assemble"
+	"github.com/idpsync/idpsync/worker/directory"
 	"github.com/idpsync/idpsync/worker/policy"
 	"github.com/idpsync/idpsync/worker/stream"
 )
@@ -23,7 +20,7 @@ import (
 type Process struct {
 	*worker.Worker
 	Name        string
-	Directories *worker.Directories
+	Directories *directory.Cache
 	Policies    *policy.Holder
 	Metrics     *Metrics
 	Nap         time.Duration // the longest that a nak waits; set it before Run
@@ -41,7 +38,7 @@ type Process struct {
 // differs from the defaults.
 func (d *Deployment) config() worker.Config {
 	return worker.Config{
-		Version: "test", Batch: 100, Vault: d.Key, Now: d.Clock.Now, Log: d.log, Unseal: d.Key.OpenText, Vouches: true,
+		Version: "test", Batch: 100, Now: d.Clock.Now, Rand: rand.Reader, Log: d.log, Vouches: true,
 		RelayInterval: 20 * time.Millisecond, Refresh: 20 * time.Millisecond, AckWait: stream.AckWait,
 	}
 }
@@ -53,7 +50,7 @@ func Mortal(c *worker.Config) { c.DrainTimeout = 20 * time.Millisecond }
 func (d *Deployment) Process(configure ...func(*worker.Config)) *Process {
 	d.T.Helper()
 	d.processes++
-	p := &Process{Name: fmt.Sprintf("worker-%d", d.processes), d: d, Metrics: newMetrics(), Nap: quickNak, hooks: hooks{died: make(chan struct{})}}
+	p := &Process{Name: fmt.Sprintf("worker-%d", d.processes), d: d, Metrics: newMetrics(), Nap: quickNak, hooks: hooks{died: make(chan struct{}), conn: d.Conn}}
 	cfg := d.config()
 	for _, c := range configure {
 		c(&cfg)
@@ -64,75 +61,32 @@ func (d *Deployment) Process(configure ...func(*worker.Config)) *Process {
 	p.Name = cfg.Name
 	log := d.log.With("worker", p.Name)
 	cfg.Log, cfg.Metrics = log, p.Metrics
-	p.conn = d.connect(p.Name)
-	d.T.Cleanup(p.conn.Close)
-	cfg.Open = func(ctx context.Context, lane string) (worker.Consumer, error) {
-		if err := p.hooks.at(ctx, Call{Point: BeforeDelivery, Method: "open " + lane}); err != nil {
-			return nil, err
+	around := p.hooks.around()
+	around.Open = func(open assemble.Open) assemble.Open {
+		return func(ctx context.Context, lane string) (worker.Consumer, error) {
+			if err := p.hooks.at(ctx, Call{Point: BeforeDelivery, Method: "open " + lane}); err != nil {
+				return nil, err
+			}
+			c, err := open(ctx, lane)
+			if err != nil {
+				return nil, err
+			}
+			p.deliveries.mu.Lock()
+			p.deliveries.open = append(p.deliveries.open, c)
+			p.deliveries.mu.Unlock()
+			return &consumer{c, lane, p}, nil
 		}
-		c, err := stream.Consumer(ctx, p.conn, lane, cfg.Batch)
-		if err != nil {
-			return nil, err
-		}
-		p.deliveries.mu.Lock()
-		p.deliveries.open = append(p.deliveries.open, c)
-		p.deliveries.mu.Unlock()
-		return &consumer{c, lane, p}, nil
 	}
-	made, err := parts{storetest.OpenOptions(d.T, d.database), p.conn, d.http, &p.hooks}.assemble(d.Ctx, cfg)
-	if err != nil {
-		d.T.Fatal(err)
-	}
-	p.Worker, p.Directories, p.Policies = made.Worker, made.Directories, made.Policies
-	return p
-}
-
-// parts are what a worker is put together from.
-type parts struct {
-	store *store.Store
-	conn  *stream.Conn
-	http  *http.Client
-	hooks *hooks
-}
-
-// clock tells the broker's time.
-func (p parts) clock(ctx context.Context) (time.Time, error) { return stream.Clock(ctx, p.conn) }
-
-// An assembly is a worker with what belongs to it alone.
-type assembly struct {
-	Worker      *worker.Worker
-	Directories *worker.Directories
-	Policies    *policy.Holder
-}
-
-// assemble puts a worker together in the way of the command, with points around its parts.
-func (p parts) assemble(ctx context.Context, cfg worker.Config) (assembly, error) {
-	builtin, err := policy.Compile(nil)
-	if err != nil {
-		return assembly{}, err
-	}
-	a := assembly{Policies: policy.NewHolder(builtin)}
-	st := &database{p.store, p.hooks}
-	cfg.Broker = &broker{stream.Broker(p.conn), p.conn, p.hooks}
-	factories := map[providers.Kind]providers.Factory{
-		providers.KindOIDC: p.hooks.factory(oidc.New), providers.KindCommand: p.hooks.factory(command.New), providers.KindFeed: p.hooks.factory(feed.New),
-	}
-	env := providers.Environment{
-		Keys: worker.NewKeys(p.store, p.clock), Credentials: worker.NewCredentials(st, cfg.Now, cfg.Log), HTTP: p.http, Now: cfg.Now, Log: cfg.Log,
-	}
-	a.Directories = worker.NewDirectories(st, factories, env, func(rows []store.Policy) error {
-		files := make([]policy.File, len(rows))
-		for i, r := range rows {
-			files[i] = policy.File{Name: r.Name, Text: r.Text}
-		}
-		_, err := a.Policies.Reload(files)
-		return err
+	made, err := assemble.New(d.Ctx, assemble.Options{
+		DataDir: d.folder, Store: d.database, SealKey: d.keyFile, HTTP: d.http, Who: "workertest", Worker: cfg, Around: around,
+		Broker: &stream.Options{InProcess: d.server, Name: p.Name, Log: log},
 	})
-	if err := a.Directories.Reload(ctx); err != nil {
-		return assembly{}, err
+	if err != nil {
+		d.T.Fatalf("assemble %s: %v", p.Name, err)
 	}
-	a.Worker, err = worker.New(st, &publisher{stream.Publisher(p.conn), p.hooks}, a.Directories, a.Policies, cfg)
-	return a, err
+	d.T.Cleanup(made.Close)
+	p.Worker, p.Directories, p.Policies, p.conn = made.Worker, made.Directories, made.Policies, made.Conn
+	return p
 }
 
 // Start makes a worker and runs it.

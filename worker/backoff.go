@@ -1,0 +1,35 @@
+package worker
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+)
+
+// Back-off of events that wait: full jitter under an exponential ceiling.
+const (
+	baseDelay = time.Second
+	maxDelay  = time.Minute
+)
+
+// backoff is how long to wait before the next attempt, after so many of them, and at least the given time.
+func backoff(attempts int, atLeast time.Duration) time.Duration {
+	ceiling := maxDelay
+	if attempts < 6 {
+		ceiling = min(maxDelay, baseDelay<<max(attempts, 0))
+	}
+	jitter := time.Duration(rand.Int64N(int64(ceiling))) //nolint:gosec // spreads load; no secret
+	return max(atLeast, baseDelay/4) + jitter
+}
+
+// pause waits, or returns ctx's error.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

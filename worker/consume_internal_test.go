@@ -1,0 +1,144 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func testEvents(n int) []*event {
+	out := make([]*event, n)
+	for i := range out {
+		out[i] = &event{}
+		out[i].env.EventID = fmt.Sprint(i)
+	}
+	return out
+}
+
+func TestBatchWithoutLingerTakesWhatIsThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &lane{batch: 4, queue: make(chan *event, 10), extra: make(chan *event)}
+		all := testEvents(7)
+		for _, e := range all[1:3] {
+			l.queue <- e
+		}
+		start := time.Now()
+		if got := l.collect(all[0]); len(got) != 3 || time.Since(start) != 0 {
+			t.Errorf("%d events after %v", len(got), time.Since(start))
+		}
+		for _, e := range all[1:] {
+			l.queue <- e
+		}
+		if got := l.collect(all[0]); len(got) != 4 {
+			t.Errorf("%d events in a batch of at most 4", len(got))
+		}
+	})
+}
+
+func TestBatchWithLingerWaitsUntilItIsFullOrTimeIsUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const linger = 5 * time.Millisecond
+		l := &lane{batch: 3, linger: linger, queue: make(chan *event, 10)}
+		all := testEvents(4)
+		send := func(e *event, after time.Duration) {
+			go func() {
+				<-time.After(after)
+				l.queue <- e
+			}()
+		}
+		start := time.Now()
+		send(all[1], time.Millisecond)
+		send(all[2], 2*time.Millisecond)
+		if got := l.collect(all[0]); len(got) != 3 || time.Since(start) != 2*time.Millisecond {
+			t.Errorf("full: %d events after %v", len(got), time.Since(start))
+		}
+		start = time.Now()
+		send(all[1], time.Millisecond)
+		send(all[2], linger+time.Millisecond)
+		if got := l.collect(all[0]); len(got) != 2 || time.Since(start) != linger {
+			t.Errorf("late: %d events after %v", len(got), time.Since(start))
+		}
+		<-time.After(2 * time.Millisecond)
+		synctest.Wait() // the late one is in the queue
+		start = time.Now()
+		close(l.queue)
+		if got := l.collect(all[0]); len(got) != 2 || time.Since(start) != 0 {
+			t.Errorf("closed: %d events after %v", len(got), time.Since(start))
+		}
+	})
+}
+
+func TestBreakerHoldsWhoeverWaitsUntilItIsReset(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBreaker()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		if err := b.wait(ctx); err != nil || b.open() {
+			t.Errorf("a new breaker is open: %v", err)
+		}
+		tripped := b.tripped()
+		if !b.trip() || b.trip() || !b.open() {
+			t.Error("it trips once")
+		}
+		<-tripped
+		passed := make(chan error, 2)
+		go func() { passed <- b.wait(ctx) }()
+		impatient, giveUp := context.WithTimeout(ctx, time.Second)
+		defer giveUp()
+		go func() { passed <- b.wait(impatient) }()
+		if err := <-passed; err == nil {
+			t.Error("somebody passed an open breaker")
+		}
+		synctest.Wait()
+		select {
+		case err := <-passed:
+			t.Errorf("somebody passed an open breaker: %v", err)
+		default:
+		}
+		if !b.reset() || b.reset() || b.open() {
+			t.Error("it is reset once")
+		}
+		if err := <-passed; err != nil {
+			t.Error(err)
+		}
+		select {
+		case <-b.tripped():
+			t.Error("a breaker that was reset is still tripped")
+		default:
+		}
+	})
+}
+
+func TestDelaysGrowAreSpreadAndStayBounded(t *testing.T) {
+	for attempts, ceiling := range map[int]time.Duration{
+		-1: time.Second, 0: time.Second, 1: 2 * time.Second, 3: 8 * time.Second, 5: 32 * time.Second, 6: time.Minute, 25: time.Minute, 1 << 40: time.Minute,
+	} {
+		var least, most time.Duration = time.Hour, 0
+		for range 200 {
+			d := backoff(attempts, 0)
+			least, most = min(least, d), max(most, d)
+		}
+		if least < 250*time.Millisecond || most >= ceiling+250*time.Millisecond || most-least < ceiling/2 {
+			t.Errorf("attempt %d: from %v to %v, the ceiling is %v", attempts, least, most, ceiling)
+		}
+		if d := backoff(attempts, time.Hour); d < time.Hour || d >= time.Hour+ceiling {
+			t.Errorf("attempt %d, at least an hour: %v", attempts, d)
+		}
+	}
+}
+
+func TestPauseEndsWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		start := time.Now()
+		if err := pause(ctx, time.Second); err != nil || time.Since(start) != time.Second {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+		if err := pause(ctx, time.Hour); err == nil || time.Since(start) != time.Minute {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+	})
+}

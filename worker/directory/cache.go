@@ -1,0 +1,165 @@
+package directory
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/store"
+)
+
+// A Store is where the directory and what is known of keys are kept; *store.Store is one.
+type Store interface {
+	DirectoryRevision(ctx context.Context) (int64, error)
+	Directory(ctx context.Context) (store.Directory, error)
+	KeysRevision(ctx context.Context) (int64, error)
+	ChangedKeyHistories(ctx context.Context, since int64) ([]store.KeyHistoryID, error)
+	ClaimKeyRead(ctx context.Context, id store.KeyHistoryID, worker string, every, lease time.Duration) (bool, error)
+}
+
+// Cache keeps the newest directory in memory and follows its changes. It is safe for concurrent use.
+type Cache struct {
+	store     Store
+	factories map[providers.Kind]providers.Factory
+	env       providers.Environment
+	policies  func([]store.Policy) error
+	log       *slog.Logger
+	now       func() time.Time
+
+	strangers providers.Provider // verifies commands of tenants that are not there; nil: there is no command provider
+
+	current atomic.Pointer[Directory]
+	checked atomic.Int64 // when current was last known to be the newest, Unix nanoseconds
+	mu      sync.Mutex   // one reload at a time
+}
+
+// NewCache makes a Directories that holds nothing until Reload. The policies function receives the policy files
+// of each new revision; when it fails, the policies in force stay.
+func NewCache(st Store, factories map[providers.Kind]providers.Factory, env providers.Environment, policies func([]store.Policy) error) *Cache {
+	d := &Cache{store: st, factories: factories, env: env, policies: policies, log: env.Log, now: env.Now}
+	d.env.Tokens = d
+	if d.env.Breakers == nil {
+		d.env.Breakers = &providers.Breakers{}
+	}
+	d.strangers = d.forStrangers()
+	d.current.Store(&Directory{Revision: -1, tenants: map[string]*Tenant{}})
+	return d
+}
+
+// Current returns the newest directory known.
+func (d *Cache) Current() *Directory { return d.current.Load() }
+
+// Fresh returns a directory that is not older than the time at: before an event is refused for something that the
+// directory lacks, it must have been lacking when the event was stored.
+func (d *Cache) Fresh(ctx context.Context, at time.Time) (*Directory, error) {
+	if d.checked.Load() > at.UnixNano() {
+		return d.Current(), nil
+	}
+	if err := d.Reload(ctx); err != nil {
+		return nil, err
+	}
+	return d.Current(), nil
+}
+
+// Reload reads the directory if the store has a newer revision. Sources whose configuration did not change keep their
+// providers, and so what those have in memory.
+func (d *Cache) Reload(ctx context.Context) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	started := d.now()
+	revision, err := d.store.DirectoryRevision(ctx)
+	if err != nil {
+		return fmt.Errorf("read the directory's revision: %w", err)
+	}
+	old := d.Current()
+	if revision == old.Revision {
+		d.checked.Store(started.UnixNano())
+		return nil
+	}
+	rows, err := d.store.Directory(ctx)
+	if err != nil {
+		return fmt.Errorf("read the directory: %w", err)
+	}
+	next := d.build(rows, old)
+	if d.policies != nil && (old.Revision < 0 || !slices.Equal(old.policies, next.policies)) {
+		if err := d.policies(next.policies); err != nil {
+			if old.Revision < 0 { // there are no old ones, and a forbid that is not in force lets in
+				return fmt.Errorf("policies of the directory do not load: %w", err)
+			}
+			d.log.Error("policies of the new directory do not load; the old ones stay in force", "revision", next.Revision, "error", err)
+		}
+	}
+	d.current.Store(next)
+	d.retire(old, next)
+	d.checked.Store(started.UnixNano())
+	if old.Revision >= 0 {
+		d.log.Info("directory changed", "revision", next.Revision, "tenants", len(next.tenants))
+	}
+	return nil
+}
+
+// retire closes the providers that the next directory does not use any more. An event that one of them has in hand
+// waits and comes back to its successor.
+func (d *Cache) retire(old, next *Directory) {
+	for id, t := range old.tenants {
+		for name, s := range t.sources {
+			var successor *Source
+			if t := next.Tenant(id); t != nil {
+				successor = t.Source(name)
+			}
+			if successor == s {
+				continue
+			}
+			if c, ok := s.Provider.(io.Closer); ok {
+				if err := c.Close(); err != nil {
+					d.log.Warn("provider not closed", "tenant", id, "source", name, "error", err)
+				}
+			}
+		}
+	}
+}
+
+// Close closes all providers. It is called when nobody uses them any more.
+func (d *Cache) Close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.retire(d.Current(), &Directory{})
+}
+
+// Follow reloads the directory every interval until ctx ends.
+func (d *Cache) Follow(ctx context.Context, interval time.Duration) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	failed := ""
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		failure := ""
+		if err := d.Reload(ctx); err != nil && ctx.Err() == nil {
+			failure = err.Error()
+			if failure != failed { // not again every interval
+				d.log.Warn("directory not reloaded; the last one stays in force", "error", err)
+			}
+		}
+		failed = failure
+	}
+}
+
+// VerifyStranger verifies a command of a tenant that the directory does not have, as if the tenant were there. Of other
+// events nothing can be verified without a source.
+func (d *Cache) VerifyStranger(ctx context.Context, env providers.Envelope) error {
+	if d.strangers == nil || !Carries(providers.KindCommand, env.Shape) {
+		return nil
+	}
+	_, err := d.strangers.Verify(ctx, env)
+	return err
+}

@@ -1,0 +1,103 @@
+package worker
+
+import (
+	"strings"
+
+	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/rules"
+)
+
+// An overlay is what a batch has decided so far, laid over what the database held before it.
+type overlay struct {
+	events     map[store.EventKey]*store.Event
+	used       map[string]*store.UsedID
+	identities map[string]overlaidIdentity
+	emails     map[string]*store.User // reserved ones
+	ownEmails  map[string]*store.User // others, by the source that made the user
+	waiting    map[string]bool        // addresses of those that are not reserved, of users who wait for a first login
+	names      map[string]*store.User
+	skeletons  map[string]*store.User
+	owners     map[string]string
+	touched    map[string]bool // ids of users that the batch creates or changes
+}
+
+// An overlaidIdentity is an identity that the batch knows, with its user.
+type overlaidIdentity struct {
+	user *store.User
+	is   store.FoundIdentity
+}
+
+func newOverlay() overlay {
+	return overlay{
+		events: map[store.EventKey]*store.Event{}, used: map[string]*store.UsedID{}, identities: map[string]overlaidIdentity{},
+		emails: map[string]*store.User{}, ownEmails: map[string]*store.User{}, waiting: map[string]bool{}, names: map[string]*store.User{}, skeletons: map[string]*store.User{},
+		owners: map[string]string{}, touched: map[string]bool{},
+	}
+}
+
+func joinKey(parts ...string) string { return strings.Join(parts, "\x00") }
+
+func usedKey(e *event) string {
+	return joinKey(e.env.Tenant, e.env.Source, e.request.Asked.UsedID.ID)
+}
+
+// over returns found with what the batch itself has added.
+func (o *overlay) over(l store.Lookup, found store.Found) store.Found {
+	if row := o.events[store.EventKey{TenantID: l.Tenant, Source: l.Source, EventID: l.EventID, Scope: l.Scope}]; row != nil {
+		found.Event = row
+	}
+	if l.UsedID != "" {
+		if u := o.used[joinKey(l.Tenant, l.Source, l.UsedID)]; u != nil {
+			found.Used = u
+		}
+	}
+	if l.Subject != "" {
+		if id := o.identities[joinKey(l.Tenant, l.Issuer, l.Subject)]; id.user != nil {
+			found.ByIdentity, found.Identity = id.user, id.is
+		}
+	}
+	for _, look := range []struct {
+		in    map[string]*store.User
+		key   []string
+		found **store.User
+	}{
+		{o.emails, []string{l.Tenant, l.EmailKey}, &found.ByEmail},
+		{o.ownEmails, []string{l.Tenant, l.Source, l.OwnEmailKey}, &found.ByOwnEmail},
+		{o.names, []string{l.Tenant, l.IdentityNameKey}, &found.ByIdentityName},
+		{o.skeletons, []string{l.Tenant, l.NameSkeleton}, &found.BySkeleton},
+	} {
+		if look.key[len(look.key)-1] == "" {
+			continue
+		}
+		if u := look.in[joinKey(look.key...)]; u != nil {
+			*look.found = u
+		}
+	}
+	if id := o.owners[l.Tenant]; id != "" && l.Owner {
+		found.OwnerID = id
+	}
+	return found
+}
+
+// add notes a user that the batch creates or changes for a request.
+func (o *overlay) add(u *store.User, r *rules.Request) {
+	if id := r.Asked.Identity; id != nil {
+		o.identities[joinKey(u.TenantID, id.Issuer, id.Subject)] = overlaidIdentity{u, store.FoundIdentity{Kind: string(r.Source.Kind), Source: r.Source.Name}}
+	}
+	o.touched[u.ID] = true
+	if u.EmailReserved {
+		o.emails[joinKey(u.TenantID, u.EmailKey)] = u
+	} else {
+		o.ownEmails[joinKey(u.TenantID, u.CreatedBy, u.EmailKey)] = u
+		if rules.WaitsForLogin(u) {
+			o.waiting[joinKey(u.TenantID, u.EmailKey)] = true
+		}
+	}
+	o.names[joinKey(u.TenantID, u.IdentityNameKey)] = u
+	if u.NameSkeleton != "" {
+		o.skeletons[joinKey(u.TenantID, u.NameSkeleton)] = u
+	}
+	if u.IsOwner {
+		o.owners[u.TenantID] = u.ID
+	}
+}

@@ -1,0 +1,469 @@
+package proof
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/record"
+	"github.com/idpsync/idpsync/worker/stream"
+)
+
+// The traces that a stored message can have left.
+const (
+	traceParked = 1 << iota
+	traceEffect
+	traceLetter
+	traceRefused
+	traceRepeat
+)
+
+// A taking is an account while it is taken.
+type taking struct {
+	Options
+	account  *Account
+	events   stream.Holding
+	results  stream.Holding
+	letters  stream.Holding
+	from     uint64             // lowest sequence whose event is known to be in scope
+	expected map[string]bool    // by event name, true once found
+	traces   map[uint64]uint8   // by sequence
+	parked   map[string]bool    // by origin
+	owed     map[string]bool    // ids of results in the outbox
+	effects  map[string]*effect // by id of the result
+	last     map[string]string  // event name -> id of its result that is no rejection
+	refused  map[string]bool    // attempts that have a rejected result
+	lettered map[string]bool    // attempts that have a dead letter
+	promised map[string]string  // attempt whose dead letter a result names -> event name
+}
+
+// An effect is a published result that is no rejection.
+type effect struct {
+	event   store.EventKey
+	attempt int
+	body    [sha256.Size]byte
+	known   bool // the ledger has it
+}
+
+// page is how many rows are read at a time.
+const page = 2000
+
+// slack is how far the clocks of workers and of the broker may be apart.
+const slack = time.Minute
+
+// Take takes an account. It only reads. An event that is under way meanwhile may be found unaccounted for; see [Confirmed].
+func Take(ctx context.Context, o Options) (*Account, error) {
+	p := newTaking(o)
+	for _, step := range []func(context.Context) error{
+		p.readStreams, p.readStranded, p.readParked, p.readOutbox, p.readResults, p.readLetters, p.readRepeats, p.readLedger, p.readUnknown,
+	} {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+	}
+	p.checkLetters()
+	p.checkSequences()
+	p.checkExpected()
+	return p.account, nil
+}
+
+func newTaking(o Options) *taking {
+	p := &taking{
+		Options: o, account: &Account{Stream: stream.StreamEvents, Since: o.Since, Unaccounted: []Finding{}, Duplicated: []Finding{}},
+		traces: map[uint64]uint8{}, parked: map[string]bool{}, owed: map[string]bool{}, effects: map[string]*effect{},
+		last: map[string]string{}, refused: map[string]bool{}, lettered: map[string]bool{}, promised: map[string]string{},
+	}
+	if o.Expected != nil {
+		p.expected = map[string]bool{}
+		for _, key := range o.Expected {
+			p.expected[unscoped(key)] = false
+		}
+	}
+	return p
+}
+
+// unscoped is the name of an event for its publisher, who knows nothing of scopes.
+func unscoped(key store.EventKey) string {
+	key.Scope = ""
+	return record.EventName(key)
+}
+
+// progress begins the reading of a list.
+func (p *taking) progress(label string) (add, end func()) {
+	if p.Progress == nil {
+		return func() {}, func() {}
+	}
+	return p.Progress(label)
+}
+
+func (p *taking) readStreams(ctx context.Context) (err error) {
+	if p.events, err = p.Broker.Holding(ctx, stream.StreamEvents); err != nil {
+		return err
+	}
+	if p.results, err = p.Broker.Holding(ctx, stream.StreamResults); err != nil {
+		return err
+	}
+	p.letters, err = p.Broker.Holding(ctx, stream.StreamDeadLetters)
+	p.from = p.events.Last + 1
+	if p.whole() {
+		p.from = 1
+	}
+	return err
+}
+
+// floor is the time from which on everything is still there to be read.
+func (p *taking) floor() time.Time {
+	floor := p.Since
+	for _, h := range []stream.Holding{p.results, p.letters} {
+		if h.First > 1 && h.FirstAt.After(floor) {
+			floor = h.FirstAt
+		}
+	}
+	return floor
+}
+
+// whole reports whether every event since the beginning can be accounted for.
+func (p *taking) whole() bool { return p.floor().IsZero() }
+
+func (p *taking) readStranded(ctx context.Context) error {
+	stranded, err := p.Broker.Stranded(ctx)
+	for _, seq := range stranded {
+		p.account.Stranded++
+		p.account.unaccounted(p.origin(seq), "stranded: stored, and never delivered again")
+	}
+	return err
+}
+
+func (p *taking) readParked(ctx context.Context) error {
+	return pagesOf(ctx, func(ctx context.Context, last store.Waiting) ([]store.Waiting, error) {
+		return p.Store.ParkedAfter(ctx, last.ID, page)
+	}, func(w store.Waiting) {
+		p.account.Parked++
+		p.parked[w.Key] = true
+		p.trace(record.ParseOrigin(w.Key), traceParked)
+		p.found(store.EventKey{TenantID: w.Tenant, Source: w.Source, EventID: w.EventID})
+	})
+}
+
+func (p *taking) readOutbox(ctx context.Context) error {
+	return pagesOf(ctx, func(ctx context.Context, last string) ([]string, error) {
+		return p.Store.OutboxAfter(ctx, last, page)
+	},
+		func(id string) {
+			p.account.Outbox++
+			p.owed[id] = true
+		})
+}
+
+// pagesOf reads a list to its end.
+func pagesOf[T any](ctx context.Context, read func(ctx context.Context, last T) ([]T, error), each func(T)) error {
+	var last T
+	for {
+		page, err := read(ctx, last)
+		if err != nil || len(page) == 0 {
+			return err
+		}
+		for _, row := range page {
+			each(row)
+		}
+		last = page[len(page)-1]
+	}
+}
+
+// origin is what findings call a message of the stream of events.
+func (p *taking) origin(seq uint64) string {
+	return record.Origin{Stream: stream.StreamEvents, Created: p.events.Created, Sequence: seq}.String()
+}
+
+// ours reports whether a message was stored in the stream as it is now, and not in one that was there before it.
+func (p *taking) ours(origin record.Origin) bool {
+	return origin.In(stream.StreamEvents, p.events.Created)
+}
+
+// trace notes that a stored message has left a trace.
+func (p *taking) trace(origin record.Origin, kind uint8) {
+	if p.ours(origin) {
+		p.traces[origin.Sequence] |= kind
+	}
+}
+
+// begin lowers the first sequence of the account to that of an event in scope.
+func (p *taking) begin(origin record.Origin, stored time.Time) {
+	if p.ours(origin) && !stored.Before(p.floor()) {
+		p.from = min(p.from, origin.Sequence)
+	}
+}
+
+// underway reports whether a message is not done with yet.
+func (p *taking) underway(origin record.Origin) bool {
+	return p.parked[origin.String()] || p.ours(origin) && (origin.Sequence > p.events.Last || p.events.Has(origin.Sequence))
+}
+
+// found notes an event of the publisher's list.
+func (p *taking) found(key store.EventKey) {
+	name := unscoped(key)
+	if _, ok := p.expected[name]; ok {
+		p.expected[name] = true
+	}
+}
+
+// earlier is the time from which on lists are read, so that none begins behind an event in scope.
+func (p *taking) earlier() time.Time {
+	if p.Since.IsZero() {
+		return p.Since
+	}
+	return p.Since.Add(-slack)
+}
+
+func (p *taking) readResults(ctx context.Context) error {
+	add, end := p.progress("results")
+	defer end()
+	foreign := func() { p.account.Foreign.Results++ }
+	for m, err := range p.Broker.Results(ctx, p.earlier(), foreign) {
+		if err != nil {
+			return err
+		}
+		add()
+		r, err := record.ReadResult(m)
+		switch {
+		case err != nil:
+			foreign()
+		case r.Outcome == record.OutcomeRejected:
+			p.rejected(r)
+		default:
+			p.effect(r)
+		}
+	}
+	return nil
+}
+
+// rejected accounts for a rejected result.
+func (p *taking) rejected(r record.Result) {
+	attempt := r.ID // of a request, which no other result is about
+	if r.Origin.Stored() {
+		attempt = record.AttemptName(r.Origin, r.Attempt)
+	}
+	if !p.refused[attempt] {
+		p.account.Results++
+	}
+	p.refused[attempt] = true
+	p.trace(r.Origin, traceRefused)
+	p.found(r.Event)
+	switch {
+	case r.DeadLetter != "":
+		p.promised[record.ParseDeadLetterID(r.DeadLetter)] = r.Name()
+	case r.Origin.Stored() && p.last[r.Name()] != "": // the ledger would have answered, or refused another content under the same id
+		p.account.duplicated(r.Name(), "had an effect, and was rejected as a repeat afterwards")
+	}
+}
+
+// effect accounts for a result that is no rejection.
+func (p *taking) effect(r record.Result) {
+	sum := sha256.Sum256(r.Body)
+	switch before := p.effects[r.ID]; {
+	case before == nil:
+		p.account.Results++
+		p.effects[r.ID] = &effect{event: r.Event, attempt: r.Attempt, body: sum}
+		if other := p.last[r.Name()]; other != "" {
+			p.account.duplicated(r.Name(), "has two results: %s and %s", other, r.ID)
+		}
+		p.last[r.Name()] = r.ID
+	case before.body != sum:
+		p.account.duplicated(r.Name(), "has two results that differ under the id %s", r.ID)
+	}
+}
+
+func (p *taking) readLetters(ctx context.Context) error {
+	add, end := p.progress("dead letters")
+	defer end()
+	foreign := func() { p.account.Foreign.DeadLetters++ }
+	for m, err := range p.Broker.DeadLetters(ctx, p.earlier(), foreign) {
+		if err != nil {
+			return err
+		}
+		add()
+		if p.Sealer != nil {
+			if authentic, otherKey := record.Authentic(p.Sealer, m); !authentic && !otherKey {
+				foreign()
+				continue
+			}
+		}
+		p.letter(m)
+	}
+	return nil
+}
+
+// letter accounts for a dead letter.
+func (p *taking) letter(m record.Stored) {
+	d, _ := record.ReadDeadLetter(m.Header) // what cannot be read of it stays empty, and leaves no trace
+	attempt := record.AttemptName(d.Origin, d.Replays)
+	if p.lettered[attempt] {
+		return // one that was published again after the broker's memory of ids; readers take it for the same
+	}
+	p.account.DeadLetters++
+	p.lettered[attempt] = true
+	p.trace(d.Origin, traceLetter)
+	key := store.EventKey{TenantID: d.Tenant, Source: d.Source, EventID: d.EventID}
+	p.found(key)
+	if !d.StoredAt.IsZero() {
+		p.begin(d.Origin, d.StoredAt)
+	}
+	if !p.refused[attempt] && !p.underway(d.Origin) && !m.StoredAt.Before(p.floor()) {
+		p.account.unaccounted(record.EventName(key), "dead letter %d has no rejected result", m.Sequence)
+	}
+}
+
+func (p *taking) readRepeats(ctx context.Context) error {
+	return pagesOf(ctx, func(ctx context.Context, last store.Repeat) ([]store.Repeat, error) {
+		return p.Store.RepeatsAfter(ctx, p.earlier(), last.Origin, page)
+	}, func(r store.Repeat) { p.trace(record.ParseOrigin(r.Origin), traceRepeat) })
+}
+
+func (p *taking) readLedger(ctx context.Context) error {
+	add, end := p.progress("ledger")
+	defer end()
+	createdBy := map[string]string{}
+	return pagesOf(ctx, func(ctx context.Context, last store.Event) ([]store.Event, error) {
+		f := store.EventFilter{Limit: page, Since: p.earlier(), After: last.Key()}
+		return p.Store.Events(ctx, f)
+	}, func(row store.Event) {
+		add()
+		p.account.Ledger.Rows++
+		p.row(row)
+		if row.Outcome == string(record.OutcomeCreated) && row.UserID != "" {
+			key := record.EventName(row.Key())
+			if other := createdBy[row.UserID]; other != "" {
+				p.account.duplicated(key, "created user %s, as %s did", row.UserID, other)
+			}
+			createdBy[row.UserID] = key
+		}
+	})
+}
+
+// row accounts for a row of the ledger.
+func (p *taking) row(row store.Event) {
+	l, key, origin := &p.account.Ledger, record.EventName(row.Key()), record.ParseOrigin(row.Origin)
+	id := record.ResultID(row.Key(), row.Attempt)
+	if row.Origin != "" {
+		if p.ours(origin) && p.traces[origin.Sequence]&traceEffect != 0 {
+			p.account.duplicated(key, "is the second event that the message %s brought", row.Origin)
+		}
+		p.trace(origin, traceEffect)
+		p.begin(origin, row.StoredAt)
+		if p.lettered[record.AttemptName(origin, row.Attempt)] {
+			p.account.duplicated(key, "had an effect and a dead letter in the same attempt")
+		}
+	}
+	p.found(row.Key())
+	published := p.effects[id]
+	if published != nil {
+		published.known = true
+	}
+	switch {
+	case published != nil && len(row.Result) == 0: // the ledger keeps nothing of a user who was forgotten
+		l.Told++
+	case published != nil:
+		l.Told++
+		if published.body != sha256.Sum256(row.Result) {
+			p.account.duplicated(key, "has a result that is not the one of the ledger")
+		}
+	case p.owed[id], p.underway(origin):
+		l.Owed++
+	case len(row.Result) == 0:
+		l.Erased++
+	case row.At.Before(p.floor().Add(slack)) && !p.whole():
+		l.Expired++
+	default:
+		p.account.unaccounted(key, "had its effect, and its result was never published")
+	}
+}
+
+// readUnknown looks up the effects that results tell of and that the ledger's part that was read does not have.
+func (p *taking) readUnknown(ctx context.Context) error {
+	for _, id := range slices.Sorted(maps.Keys(p.effects)) {
+		published := p.effects[id]
+		if published.known {
+			continue
+		}
+		if !p.Since.IsZero() {
+			row, err := p.Store.Event(ctx, published.event)
+			if err == nil && row.Attempt == published.attempt {
+				continue
+			} else if err != nil && !errors.Is(err, store.ErrNotFound) {
+				return err
+			}
+		}
+		p.account.unaccounted(record.EventName(published.event), "has a result, and the ledger knows nothing of its effect")
+	}
+	return nil
+}
+
+// checkLetters finds the dead letters that results name and that are not there. Those that somebody erased left a gap.
+func (p *taking) checkLetters() {
+	erased := len(p.letters.Gaps)
+	for _, name := range slices.Sorted(maps.Keys(p.promised)) {
+		if p.lettered[name] {
+			continue
+		}
+		if erased--; erased >= 0 {
+			continue
+		}
+		if p.letters.First > 1 { // its time is not known any more
+			continue
+		}
+		p.account.unaccounted(p.promised[name], "was rejected, and its dead letter %s is not there", name)
+	}
+}
+
+// checkSequences accounts for every message that the stream ever stored.
+func (p *taking) checkSequences() {
+	e := &p.account.Events
+	e.From, e.To = min(p.from, p.events.Last), p.events.Last
+	for seq := p.from; seq <= p.events.Last; seq++ {
+		e.Stored++
+		t := p.traces[seq]
+		switch {
+		case p.events.Has(seq):
+			e.Waiting++
+		case t&traceParked != 0:
+			e.Parked++
+		case t&traceEffect != 0:
+			e.Effects++
+		case t&traceLetter != 0:
+			e.DeadLetters++
+		case t&traceRefused != 0:
+			e.Refused++
+		case t&traceRepeat != 0:
+			e.SentAgain++
+		default:
+			e.Untraced++
+			p.account.unaccounted(p.origin(seq), "left the stream, and nothing tells what became of it")
+		}
+	}
+}
+
+// checkExpected finds the events on the publisher's list that nothing is known of. Those that wait in the broker are not
+// read, as they hold tokens: where as many wait as are missing, nothing can be said yet.
+func (p *taking) checkExpected() {
+	if p.expected == nil {
+		return
+	}
+	missing := map[string]bool{}
+	for key, found := range p.expected {
+		if !found {
+			missing[key] = true
+		}
+	}
+	p.account.Expected = &Expected{Events: len(p.expected), Found: len(p.expected) - len(missing)}
+	if uint64(len(missing)) <= p.account.Events.Waiting {
+		p.account.Expected.Unknown = len(missing)
+		return
+	}
+	for _, key := range slices.Sorted(maps.Keys(missing)) {
+		p.account.unaccounted(key, "was published, says the list, and nothing is known of it")
+	}
+}
