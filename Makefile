@@ -56,6 +56,10 @@ lint: vet ## Run vet, then the linters of .ci/golangci.yml
 vulns: ## Look for known vulnerabilities in what the binary calls; needs the module proxy
 	GOTOOLCHAIN=$(TOOLCHAIN) go run -C .ci ./vulns
 
+.PHONY: mutate
+mutate: ## Take each rule of security away and see that a test notices; rules=WORD for some
+	GOTOOLCHAIN=$(TOOLCHAIN) go run -C .ci ./mutate $(rules)
+
 .PHONY: generate
 generate: ## Write all generated files anew
 	go generate ./...

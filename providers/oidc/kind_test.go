@@ -126,9 +126,12 @@ func TestTokensThatCarryCommands(t *testing.T) {
 			}
 		})
 	}
-	w := newWorld(t, []string{"EdDSA"}, nil)
-	if _, err := w.provider.(providers.TokenVerifier).VerifyToken(t.Context(), w.sign(t, w.claims(nil)), w.clock.Now(), nil); reason(err) != "commands" {
-		t.Errorf("a source without commands: %v; want commands", err)
+	for name, claim := range map[string]string{"that says nothing of commands": "", "that says which tokens it would be": "admin"} {
+		w := newWorld(t, []string{"EdDSA"}, func(s *providers.Source) { s.CommandsClaim = claim })
+		token := w.sign(t, w.claims(map[string]any{"admin": true}))
+		if _, err := w.provider.(providers.TokenVerifier).VerifyToken(t.Context(), token, w.clock.Now(), nil); reason(err) != "commands" {
+			t.Errorf("a source without commands, %s: %v; want commands", name, err)
+		}
 	}
 }
 

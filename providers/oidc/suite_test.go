@@ -135,6 +135,10 @@ func TestAccessTokenHash(t *testing.T) {
 				t.Errorf("%s, access token %q: %v, want %q", algorithm, access, err, want)
 			}
 		}
+		bare := w.sign(t, w.claims(nil))
+		if _, err := w.provider.Verify(t.Context(), providertest.OIDCLogin(t, "okta", bare, "", "at-1", w.clock.Now())); reason(err) != "access_token_hash" {
+			t.Errorf("%s, an access token and no at_hash: %v, want access_token_hash", algorithm, err)
+		}
 	}
 }
 

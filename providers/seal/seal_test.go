@@ -212,3 +212,27 @@ func TestEnsureFileKeepsADamagedFile(t *testing.T) {
 		t.Errorf("the file was changed: %q, %v", content, err)
 	}
 }
+
+func TestASignatureIsOfItsDataAndItsKeyAlone(t *testing.T) {
+	k, _ := generate(t)
+	other, _ := generate(t)
+	signature := k.Sign([]byte("record"))
+	changed := bytes.Clone(signature)
+	changed[10] ^= 1
+	for name, c := range map[string]struct {
+		data, signature []byte
+		want            bool
+	}{
+		"the data":      {[]byte("record"), signature, true},
+		"other data":    {[]byte("records"), signature, false},
+		"no data":       {nil, signature, false},
+		"changed":       {[]byte("record"), changed, false},
+		"cut":           {[]byte("record"), signature[:63], false},
+		"none":          {[]byte("record"), nil, false},
+		"another key's": {[]byte("record"), other.Sign([]byte("record")), false},
+	} {
+		if got := k.Verify(c.data, c.signature); got != c.want {
+			t.Errorf("%s: the signature holds: %v, want %v", name, got, c.want)
+		}
+	}
+}

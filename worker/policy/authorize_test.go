@@ -227,14 +227,34 @@ func TestErrorOfOneRoleDeniesAll(t *testing.T) {
 	set := compile(t, `@id("sum") forbid (principal, action == Action::"GrantRole", resource) when { resource.name == "admin" && 9223372036854775807 + 1 > 0 };`)
 	req := login()
 	req.Roles = append(req.Roles, record.RequestedRole{Tenant: tenantA, ID: adminID, Name: "admin"})
-	if d := set.Authorize(t.Context(), req); policy.VerdictOf(d) != policy.VerdictError || len(d.Denied) != 0 {
-		t.Fatalf("%+v", d)
+	if d := set.Authorize(t.Context(), req); policy.VerdictOf(d) != policy.VerdictError || d.Allow || len(d.Denied) != 0 {
+		t.Fatalf("got %+v, want a denial for the error", d)
+	}
+	req = login()
+	req.Organizations = []record.RequestedOrganization{inOrganization(tenantA, sales, "admin")}
+	if d := set.Authorize(t.Context(), req); policy.VerdictOf(d) != policy.VerdictError || d.Allow || len(d.Denied) != 0 {
+		t.Errorf("a role in an organization: got %+v, want a denial for the error", d)
+	}
+}
+
+// What cannot be shown to the policies is not decided by them.
+func TestWhatNoPolicyCanBeShownIsDenied(t *testing.T) {
+	for name, change := range map[string]func(*record.AuthorizationRequest){
+		"no tenant":         func(r *record.AuthorizationRequest) { r.Tenant = "" },
+		"no principal":      func(r *record.AuthorizationRequest) { r.Principal.ID = "" },
+		"an unknown sender": func(r *record.AuthorizationRequest) { r.Principal.Kind = "robot" },
+	} {
+		req := login()
+		change(&req)
+		if d := compile(t).Authorize(t.Context(), req); d.Allow || !d.PolicyError {
+			t.Errorf("%s: got %+v, want a denial for an error", name, d)
+		}
 	}
 }
 
 func TestPanicDenies(t *testing.T) {
 	d := compile(t).WithPanic().Authorize(t.Context(), login())
-	if policy.VerdictOf(d) != policy.VerdictError || len(d.Errors) != 1 || !strings.Contains(d.Errors[0], "panic") {
+	if policy.VerdictOf(d) != policy.VerdictError || d.Allow || len(d.Errors) != 1 || !strings.Contains(d.Errors[0], "panic") {
 		t.Fatalf("%+v", d)
 	}
 }

@@ -167,3 +167,14 @@ func TestALinkIsAskedAgainFromTheLedger(t *testing.T) {
 		t.Error("the roles of the linked user do not come back from the ledger as they were kept")
 	}
 }
+
+// An error that no schema can foresee, in a policy of links alone.
+func TestErrorOfALinkDenies(t *testing.T) {
+	set := compile(t, `@id("sum") forbid (principal, action == Action::"LinkUser", resource) when { 9223372036854775807 + 1 > 0 };`)
+	if d := set.Authorize(t.Context(), link()); policy.VerdictOf(d) != policy.VerdictError || d.Allow {
+		t.Errorf("a link whose policy fails: got %+v, want a denial for the error", d)
+	}
+	if d := set.Authorize(t.Context(), login()); policy.VerdictOf(d) != policy.VerdictAllow {
+		t.Errorf("a login that links nobody: got %+v, want it allowed", d)
+	}
+}
