@@ -148,8 +148,8 @@ func TestDeadLetterCopiedToAnEventSubjectGainsNothing(t *testing.T) {
 	}
 }
 
-// mended is the default directory with the role that logins were refused for.
-var mended = strings.Replace(strings.Replace(workertest.Directory, "{name: auditor}", "{name: auditor}, {name: astronaut}", 1), "grants: [user, admin, viewer]", "grants: [user, admin, viewer, astronaut]", 1)
+// repaired is the default directory with the role that logins were refused for.
+var repaired = strings.Replace(strings.Replace(workertest.Directory, "{name: auditor}", "{name: auditor}, {name: astronaut}", 1), "grants: [user, admin, viewer]", "grants: [user, admin, viewer, astronaut]", 1)
 
 func astronaut(d *workertest.Deployment, subject string) workertest.Claims {
 	return d.Person(subject).With(workertest.Claims{"groups": []string{"user", "astronaut"}})
@@ -171,12 +171,12 @@ func TestReplayCreatesWithTheOriginalIdAndTimeLongAfterTheTokenExpired(t *testin
 			}
 		}
 		d.Clock.Advance(30 * 24 * time.Hour)
-		d.Apply(mended)
-		d.Replay("mended", sequences...)
+		d.Apply(repaired)
+		d.Replay("repaired", sequences...)
 		created := d.Results.Await(all, "created", func(r workertest.Record) bool { return r.Status == 201 })
 		for _, r := range created {
 			letter := d.AwaitLetter(r.EventID)
-			if r.Header.Get(record.HeaderReplayOf) != strconv.FormatUint(letter.Sequence, 10) || r.Header.Get(record.HeaderCampaign) != "mended" {
+			if r.Header.Get(record.HeaderReplayOf) != strconv.FormatUint(letter.Sequence, 10) || r.Header.Get(record.HeaderCampaign) != "repaired" {
 				t.Errorf("%v", r.Header)
 			}
 			row, err := d.Store.Event(d.Ctx, store.EventKey{TenantID: acme, Source: "okta", EventID: r.EventID})
@@ -191,8 +191,8 @@ func TestReplayCreatesWithTheOriginalIdAndTimeLongAfterTheTokenExpired(t *testin
 			}
 		}
 		d.Settle()
-		replayed, err := d.Store.DeadLetters(d.Ctx, store.DeadLetterFilter{State: store.DeadLetterReplayed, Campaign: "mended"})
-		if err != nil || len(replayed) != all || replayed[0].Who != "alice, said op@acme.example" || replayed[0].Why != "mended" {
+		replayed, err := d.Store.DeadLetters(d.Ctx, store.DeadLetterFilter{State: store.DeadLetterReplayed, Campaign: "repaired"})
+		if err != nil || len(replayed) != all || replayed[0].Who != "alice, said op@acme.example" || replayed[0].Why != "repaired" {
 			t.Errorf("%d states, %v", len(replayed), err)
 		}
 		if n := len(d.AllLetters()); n != all {
@@ -217,8 +217,8 @@ func TestSecondFailureNamesItsParentAndCountsOn(t *testing.T) {
 		if a, b := first.Header.Get(record.DeadLetterTime), second.Header.Get(record.DeadLetterTime); a != b {
 			t.Errorf("times %s, %s", a, b)
 		}
-		d.Apply(mended)
-		d.Replay("mended", second.Sequence)
+		d.Apply(repaired)
+		d.Replay("repaired", second.Sequence)
 		d.Results.Await(1, "created", func(r workertest.Record) bool { return r.Status == 201 })
 		results := d.ResultsOf("e1")
 		var ids []string
@@ -237,7 +237,7 @@ func TestOrderCanNameOnlyDeadLettersOfItsTenant(t *testing.T) {
 	d.Start()
 	d.LogIn("e1", astronaut(d, "ada"))
 	letter := d.AwaitLetter("e1")
-	d.Apply(mended)
+	d.Apply(repaired)
 	for _, action := range []string{record.OrderReplay, record.OrderDiscard} {
 		d.Order(globex, record.Order{Action: action, Sequences: []uint64{letter.Sequence}, Who: "op@globex.example"})
 	}
@@ -257,9 +257,9 @@ func TestRepeatedOrderDoesNothingTwice(t *testing.T) {
 		d.LogIn("e1", astronaut(d, "ada"))
 		d.LogIn("e2", astronaut(d, "grace"))
 		first, second := d.AwaitLetter("e1"), d.AwaitLetter("e2")
-		d.Apply(mended)
+		d.Apply(repaired)
 		for range 5 {
-			d.Replay("mended", first.Sequence, second.Sequence, first.Sequence)
+			d.Replay("repaired", first.Sequence, second.Sequence, first.Sequence)
 		}
 		d.Results.Await(2, "created", func(r workertest.Record) bool { return r.Status == 201 })
 		for _, id := range []string{"e1", "e2"} {
@@ -272,7 +272,7 @@ func TestRepeatedOrderDoesNothingTwice(t *testing.T) {
 		}
 		d.Replay("later", first.Sequence)
 		d.Settle()
-		if state, err := d.Store.DeadLetter(d.Ctx, first.Sequence); err != nil || state.Campaign != "mended" {
+		if state, err := d.Store.DeadLetter(d.Ctx, first.Sequence); err != nil || state.Campaign != "repaired" {
 			t.Errorf("%+v, %v", state, err)
 		}
 	})
@@ -297,14 +297,14 @@ func TestOrderOfAWorkerThatDiesIsCarriedOutByAnother(t *testing.T) {
 			d.LogIn("e1", astronaut(d, "ada"))
 			letter := d.AwaitLetter("e1")
 			d.Settle()
-			d.Apply(mended)
+			d.Apply(repaired)
 			p.On(func(_ context.Context, c fault.Call) error {
 				if dies(c) {
 					return p.Die()
 				}
 				return nil
 			})
-			d.Replay("mended", letter.Sequence)
+			d.Replay("repaired", letter.Sequence)
 			p.AwaitDeath()
 			d.Start()
 			d.Results.Await(1, "created", func(r workertest.Record) bool { return r.Status == 201 })
@@ -334,8 +334,8 @@ func TestDiscardedDeadLetterIsNotReplayed(t *testing.T) {
 		if err != nil || len(audit) != 1 || audit[0].Who != "alice, said op@acme.example" || audit[0].Tenant != acme {
 			t.Errorf("%+v, %v", audit, err)
 		}
-		d.Apply(mended)
-		d.Replay("mended", letter.Sequence)
+		d.Apply(repaired)
+		d.Replay("repaired", letter.Sequence)
 		d.Settle()
 		if n := len(d.Users(acme)); n != 0 || len(d.AllResults()) != 1 {
 			t.Errorf("%d users", n)
@@ -349,7 +349,7 @@ func TestOrderThatIsNoneIsPutAside(t *testing.T) {
 	d.Start()
 	d.LogIn("e1", astronaut(d, "ada"))
 	letter := d.AwaitLetter("e1")
-	d.Apply(mended)
+	d.Apply(repaired)
 	d.Order(acme, record.Order{Action: "unseal", Sequences: []uint64{letter.Sequence}, Who: "op"})
 	d.Order(acme, record.Order{Action: record.OrderReplay, Sequences: make([]uint64, record.MaxOrder+1), Who: "op"})
 	d.Order(acme, record.Order{Action: record.OrderReplay, Sequences: []uint64{0, 999_999}, Who: "op"})
@@ -360,7 +360,7 @@ func TestOrderThatIsNoneIsPutAside(t *testing.T) {
 	if n := len(d.AllResults()); n != 1 {
 		t.Errorf("%d results", n)
 	}
-	d.Replay("mended", letter.Sequence)
+	d.Replay("repaired", letter.Sequence)
 	d.Results.Await(1, "created", func(r workertest.Record) bool { return r.Status == 201 })
 }
 
@@ -372,8 +372,8 @@ func TestReplayOfAnIdThatWasUsedSinceIsAConflict(t *testing.T) {
 	letter := d.AwaitLetter("e1")
 	d.LogIn("e1", d.Person("ada"))
 	d.Results.Await(1, "created", func(r workertest.Record) bool { return r.Status == 201 })
-	d.Apply(mended)
-	d.Replay("mended", letter.Sequence)
+	d.Apply(repaired)
+	d.Replay("repaired", letter.Sequence)
 	second := d.Letters.Await(2, "of e1", func(r workertest.Record) bool { return r.EventID == "e1" })[1]
 	if second.Code != record.CodeEventIDConflict || second.Header.Get(record.DeadLetterParent) != strconv.FormatUint(letter.Sequence, 10) {
 		t.Errorf("%v", second.Header)

@@ -48,13 +48,13 @@ func TestEventIsNotRefusedForWhatWasDeclaredBeforeIt(t *testing.T) {
 	if r := d.Await("source"); r.Status != 201 {
 		t.Errorf("a new source: %s", r.Data)
 	}
-	d.Apply(mended)
+	d.Apply(repaired)
 	d.LogIn("role", astronaut(d, "joan"))
 	if r := d.Await("role"); r.Status != 201 {
 		t.Errorf("a new role: %s", r.Data)
 	}
 	token := d.Credential(acme, "user", "viewer")
-	d.Apply(strings.Replace(mended, "name: Support}", "name: Support}, {id: 0A000000-0000-4000-8000-000000000003, name: Space}", 1))
+	d.Apply(strings.Replace(repaired, "name: Support}", "name: Support}, {id: 0A000000-0000-4000-8000-000000000003, name: Space}", 1))
 	d.PublishWith(workertest.FeedSubject(acme, "workday"), "organization", workertest.Payload(with(organizationUser("mae"), map[string]any{
 		"organizations": []map[string]string{{"organizationId": "0a000000-0000-4000-8000-000000000003", "roleId": workertest.Viewer}},
 	})), providers.Header{"Authorization": {"Bearer " + token}})
@@ -116,7 +116,7 @@ func TestEventsOfASourceThatCannotWorkWaitUntilItIsMended(t *testing.T) {
 		t.Errorf("the source is not listed with its fault: %+v", src)
 	}
 	broken.Store(false)
-	d.Apply(mended)
+	d.Apply(repaired)
 	d.Eventually("for the source to work", func() bool { return p.Directories.Current().Tenant(acme).Source("ping").Err == nil })
 	d.Clock.Advance(time.Minute)
 	if r := d.Await("e1"); r.Status != 201 {
@@ -158,10 +158,10 @@ func TestPoliciesThatDoNotCompileLeaveTheOldOnesInForce(t *testing.T) {
 	s := newScene(t, d)
 	eve := d.Person("eve").With(workertest.Claims{"email": "eve@eve.example"})
 	s.want(s.login(acme, "okta", eve), 403, record.OutcomeRejected)
-	d.Apply(mended, policy.File{Name: "acme.cedar", Text: "permit (principal, action, resource) when { context.nonsense };"})
+	d.Apply(repaired, policy.File{Name: "acme.cedar", Text: "permit (principal, action, resource) when { context.nonsense };"})
 	r := s.login(acme, "okta", astronaut(d, "ada")) // it needs the new directory
 	s.want(r, 201, record.OutcomeCreated)
 	s.want(s.login(acme, "okta", eve), 403, record.OutcomeRejected)
-	d.Apply(mended)
+	d.Apply(repaired)
 	d.Eventually("for the policies to be gone", func() bool { return s.login(acme, "okta", eve).Status != 403 })
 }

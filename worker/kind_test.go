@@ -46,3 +46,13 @@ tenants:
 		wantRejected(t, d, "foreign", record.CodeUnauthenticated, "client")
 	})
 }
+
+func TestAnEventComesFromASourceOfItsKind(t *testing.T) {
+	t.Parallel()
+	d := workertest.New(t, workertest.Options{})
+	d.Start()
+	d.Publish(workertest.LoginSubject(workertest.Acme, "workday"), "login of a feed", d.Login(d.Person("ada")))
+	d.Publish(workertest.FeedSubject(workertest.Acme, "okta"), "feed of an issuer", []byte(`{"email":"ada@acme.example"}`))
+	wantRejected(t, d, "login of a feed", record.CodeUnknownSource, "")
+	wantRejected(t, d, "feed of an issuer", record.CodeUnknownSource, "")
+}

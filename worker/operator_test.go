@@ -38,7 +38,7 @@ func TestRecordsTellWhoIsVouchedForFromWhoIsSaid(t *testing.T) {
 				d.Start(func(c *worker.Config) { c.Vouches = test.vouches })
 				d.LogIn("e1", astronaut(d, "ada"))
 				letter := d.AwaitLetter("e1")
-				d.Apply(mended)
+				d.Apply(repaired)
 				order := fmt.Sprintf(`{"action":%q,"sequences":[%d],"campaign":"c1","who":%q,"why":"a test"}`, action, letter.Sequence, test.who)
 				if _, err := stream.PublishEvent(d.Ctx, d.Conn, record.Outgoing{Subject: test.subject, Data: []byte(order)}); err != nil {
 					t.Fatal(err)
@@ -77,7 +77,7 @@ func TestOrdersAreReadStrictly(t *testing.T) {
 	d.Start()
 	d.LogIn("e1", astronaut(d, "ada"))
 	letter := d.AwaitLetter("e1")
-	d.Apply(mended)
+	d.Apply(repaired)
 	good := fmt.Sprintf(`"action":"replay","sequences":[%d],"campaign":"c","why":"w"`, letter.Sequence)
 	subject := record.ReplaySubject(acme, "alice")
 	for name, order := range map[string][2]string{

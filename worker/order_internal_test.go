@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/providers/oidc"
 	sealing "github.com/idpsync/idpsync/providers/seal"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/store/storetest"
@@ -302,9 +303,10 @@ func snapshot(t *testing.T, config string) *directory.Directory {
 	if _, err := s.ApplyDirectory(t.Context(), 0, d, "test", storetest.Time); err != nil {
 		t.Fatalf("apply the directory: %v", err)
 	}
-	factory := func(providers.Source, providers.Environment) (providers.Provider, error) { return accepting{}, nil }
+	kind := oidc.Kind()
+	kind.New = func(providers.Source, providers.Environment) (providers.Provider, error) { return accepting{}, nil }
 	env := providers.Environment{Now: time.Now, Log: slog.New(slog.DiscardHandler)}
-	cache := directory.NewCache(s, map[providers.Kind]providers.Factory{providers.KindOIDC: factory}, env, nil)
+	cache := directory.NewCache(s, providers.Kinds{kind}, env, nil)
 	if err := cache.Reload(t.Context()); err != nil {
 		t.Fatalf("load the directory: %v", err)
 	}

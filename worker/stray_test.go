@@ -27,7 +27,7 @@ func TestStrandedEventBecomesADeadLetterAndLeavesTheStream(t *testing.T) {
 		if letters, results := d.LettersOf("e1"), d.ResultsOf("e1"); len(letters) != 1 || len(results) != 1 {
 			t.Errorf("%d dead letters, %d results", len(letters), len(results))
 		}
-		d.Replay("mended", d.AwaitLetter("e1").Sequence)
+		d.Replay("repaired", d.AwaitLetter("e1").Sequence)
 		if r := d.Results.Await(1, "created by a replay", func(r workertest.Record) bool { return r.Status == 201 })[0]; r.EventID != "e1" {
 			t.Errorf("%+v", r)
 		}

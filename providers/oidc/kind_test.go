@@ -127,7 +127,7 @@ func TestTokensThatCarryCommands(t *testing.T) {
 		})
 	}
 	for name, claim := range map[string]string{"that says nothing of commands": "", "that says which tokens it would be": "admin"} {
-		w := newWorld(t, []string{"EdDSA"}, func(s *providers.Source) { s.CommandsClaim = claim })
+		w := newWorld(t, []string{"EdDSA"}, func(s *providers.Source) { own(s).CommandsClaim = claim })
 		token := w.sign(t, w.claims(map[string]any{"admin": true}))
 		if _, err := w.provider.(providers.TokenVerifier).VerifyToken(t.Context(), token, w.clock.Now(), nil); reason(err) != "commands" {
 			t.Errorf("a source without commands, %s: %v; want commands", name, err)

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -105,5 +106,21 @@ func write(t *testing.T, name string) {
 	t.Helper()
 	if err := os.WriteFile(name, nil, 0o600); err != nil {
 		t.Fatalf("write %s: %v", name, err)
+	}
+}
+
+func TestASourceSendsEventsOfItsKindAlone(t *testing.T) {
+	shapes := []providers.Shape{providers.ShapeLogin, providers.ShapeFeed, providers.ShapeTenant, providers.ShapeOrganization}
+	kinds := assemble.Kinds()
+	for name, may := range map[providers.Kind][]providers.Shape{
+		providers.KindOIDC: {providers.ShapeLogin}, providers.KindSAML: {providers.ShapeLogin}, providers.KindFeed: {providers.ShapeFeed},
+		providers.KindCommand: {providers.ShapeTenant, providers.ShapeOrganization},
+	} {
+		kind, _ := kinds.Of(name)
+		for _, shape := range shapes {
+			if got, want := kind.Carries(shape), slices.Contains(may, shape); got != want {
+				t.Errorf("a %s source sends a %s: got %v, want %v", name, shape, got, want)
+			}
+		}
 	}
 }

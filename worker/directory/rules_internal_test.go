@@ -3,7 +3,6 @@ package directory
 import (
 	"fmt"
 	"log/slog"
-	"slices"
 	"testing"
 	"time"
 
@@ -21,13 +20,16 @@ type verifierOf struct {
 func TestTokensAreHandedToTheSourceOfTheirIssuer(t *testing.T) {
 	t.Parallel()
 	source := func(name, issuer string, commands bool, kind providers.Kind) *Source {
-		return &Source{Source: providers.Source{Name: name, Issuer: issuer, Commands: commands, Kind: kind}, Provider: verifierOf{}}
+		return &Source{
+			Source: providers.Source{Name: name, Issuer: issuer, Kind: kind}, Provider: verifierOf{},
+			kind: &providers.Descriptor{Kind: kind, Commands: func(providers.Source) bool { return commands }},
+		}
 	}
 	tenant := &Tenant{sources: map[string]*Source{
 		"b":         source("b", "https://one.example", true, providers.KindOIDC),
 		"a":         source("a", "https://one.example", true, providers.KindOIDC),
 		"no":        source("no", "https://one.example", false, providers.KindOIDC),
-		"saml":      source("saml", "https://one.example", true, providers.KindSAML),
+		"saml":      {Source: providers.Source{Name: "saml", Issuer: "https://one.example", Kind: providers.KindSAML}, kind: &providers.Descriptor{Kind: providers.KindSAML}},
 		"elsewhere": source("elsewhere", "https://two.example", true, providers.KindOIDC),
 	}}
 	for issuer, want := range map[string]string{"https://one.example": "[a b]", "https://two.example": "[elsewhere]", "https://three.example": "[]", "": "[]"} {
@@ -76,19 +78,4 @@ func TestACredentialIsBelievedForAsLongAsTheStoreIsFollowed(t *testing.T) {
 	revoked(looks, true, "after a look")
 	now = now.Add(credentialsStale)
 	revoked(looksNoMore, true, "after too long without a look")
-}
-
-func TestASourceSendsEventsOfItsKindAlone(t *testing.T) {
-	t.Parallel()
-	shapes := []providers.Shape{providers.ShapeLogin, providers.ShapeFeed, providers.ShapeTenant, providers.ShapeOrganization}
-	for kind, may := range map[providers.Kind][]providers.Shape{
-		providers.KindOIDC: {providers.ShapeLogin}, providers.KindSAML: {providers.ShapeLogin}, providers.KindFeed: {providers.ShapeFeed},
-		providers.KindCommand: {providers.ShapeTenant, providers.ShapeOrganization},
-	} {
-		for _, shape := range shapes {
-			if got, want := Carries(kind, shape), slices.Contains(may, shape); got != want {
-				t.Errorf("a %s source sends a %s: %v, wanted %v", kind, shape, got, want)
-			}
-		}
-	}
 }

@@ -127,7 +127,7 @@ func letters(n int) []replay.Letter {
 }
 
 func (w *workers) campaign() *replay.Campaign {
-	return &replay.Campaign{Orders: w, States: w, ID: "c1", Action: record.OrderReplay, Operator: "alice", Who: "alice", Why: "mended"}
+	return &replay.Campaign{Orders: w, States: w, ID: "c1", Action: record.OrderReplay, Operator: "alice", Who: "alice", Why: "repaired"}
 }
 
 // within runs a test in which time passes only by waiting.
@@ -149,8 +149,8 @@ func TestOrdersNameTheDeadLettersOfOneTenantEach(t *testing.T) {
 			t.Errorf("the campaign ends with %v, %d done and the error %v; want 3 created, 3 and none", outcomes, done, err)
 		}
 		want := []order{
-			{record.Order{Action: record.OrderReplay, Sequences: []uint64{1, 3}, Campaign: "c1", Who: "alice", Why: "mended"}, "idpsync.replay." + acme + ".alice", 0},
-			{record.Order{Action: record.OrderReplay, Sequences: []uint64{2}, Campaign: "c1", Who: "alice", Why: "mended"}, "idpsync.replay." + globex + ".alice", 0},
+			{record.Order{Action: record.OrderReplay, Sequences: []uint64{1, 3}, Campaign: "c1", Who: "alice", Why: "repaired"}, "idpsync.replay." + acme + ".alice", 0},
+			{record.Order{Action: record.OrderReplay, Sequences: []uint64{2}, Campaign: "c1", Who: "alice", Why: "repaired"}, "idpsync.replay." + globex + ".alice", 0},
 		}
 		if got, want := text(t, w.orders), text(t, want); got != want {
 			t.Errorf("the orders are\n%s\nwant\n%s", got, want)

@@ -260,5 +260,5 @@ func (d *Deployment) Order(tenant string, o record.Order) {
 // Replay orders dead letters of Acme to be replayed.
 func (d *Deployment) Replay(campaign string, sequences ...uint64) {
 	d.T.Helper()
-	d.Order(Acme, record.Order{Action: record.OrderReplay, Sequences: sequences, Campaign: campaign, Who: "op@acme.example", Why: "fixed"})
+	d.Order(Acme, record.Order{Action: record.OrderReplay, Sequences: sequences, Campaign: campaign, Who: "op@acme.example", Why: "repaired"})
 }
