@@ -435,14 +435,15 @@ func TestWhatThePoliciesAreAskedAndWhatBecomesOfTheirAnswer(t *testing.T) {
 		granted  int
 		linking  bool
 	}{
-		"created":                       {allow, record.OutcomeCreated, false, "", 1, false},
-		"linked":                        {allow, record.OutcomeLinked, false, "", 0, true},
-		"denied":                        {record.Decision{}, record.OutcomeCreated, false, "policy", 0, false},
-		"denied, a source that drops":   {record.Decision{}, record.OutcomeCreated, true, "policy", 0, false},
-		"in error":                      {record.Decision{PolicyError: true}, record.OutcomeCreated, true, "policy_error", 0, false},
-		"a role denied":                 {some, record.OutcomeCreated, false, "policy", 0, false},
-		"a role denied, a source drops": {some, record.OutcomeCreated, true, "", 0, false},
-		"a link denied":                 {record.Decision{}, record.OutcomeLinked, false, "policy", 0, true},
+		"created":                        {allow, record.OutcomeCreated, false, "", 1, false},
+		"linked":                         {allow, record.OutcomeLinked, false, "", 0, true},
+		"denied":                         {record.Decision{}, record.OutcomeCreated, false, "policy", 0, false},
+		"denied, a source that drops":    {record.Decision{}, record.OutcomeCreated, true, "policy", 0, false},
+		"in error":                       {record.Decision{PolicyError: true}, record.OutcomeCreated, true, "policy_error", 0, false},
+		"in error, allowed nevertheless": {record.Decision{Allow: true, PolicyError: true}, record.OutcomeCreated, true, "policy_error", 0, false},
+		"a role denied":                  {some, record.OutcomeCreated, false, "policy", 0, false},
+		"a role denied, a source drops":  {some, record.OutcomeCreated, true, "", 0, false},
+		"a link denied":                  {record.Decision{}, record.OutcomeLinked, false, "policy", 0, true},
 	} {
 		r := newRuled()
 		r.tenant.RolesByName = map[string]store.Role{"user": role}
