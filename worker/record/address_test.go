@@ -56,7 +56,7 @@ func TestParseSubjectOfWhatItIsNot(t *testing.T) {
 		"idpsync.login." + strings.ReplaceAll(lower, "-", "") + ".a":  {"", "a", "not a UUID"},
 		"idpsync.login." + strings.Replace(lower, "-", "0", 1) + ".a": {"", "a", "not a UUID"},
 		"idpsync.login." + strings.Replace(lower, "2", "g", 1) + ".a": {"", "a", "not a UUID"},
-		"idpsync.command." + lower + ".v2.users.create":               {lower, "admin", "must end with v1.users.create, users.create or v1.users.retitle"},
+		"idpsync.command." + lower + ".v2.users.create":               {lower, "admin", "must end with v1.users.create or users.create"},
 		"idpsync.command." + lower + ".users.create.now":              {lower, "admin", "users.create"},
 		"idpsync.rpc." + lower:                                        {lower, "admin", "users.create"},
 		"idpsync.rpc.x.users.create":                                  {"", "admin", "not a UUID"},

@@ -16,19 +16,14 @@ type Action string
 // ActionCreate asks for a user who may be there already; what logins and feeds then change is part of it.
 const ActionCreate Action = "create"
 
-// ActionRetitle gives the user with the address the name.
-const ActionRetitle Action = "retitle"
-
 // Actions returns all actions.
-func Actions() []Action { return []Action{ActionCreate, ActionRetitle} }
+func Actions() []Action { return []Action{ActionCreate} }
 
 // Cedar is the name by which policies know the action: Action::"CreateUser".
 func (a Action) Cedar() string {
 	switch a {
 	case ActionCreate, "": // the ledger's older rows name none
 		return "CreateUser"
-	case ActionRetitle:
-		return "RetitleUser"
 	}
 	return ""
 }
@@ -120,7 +115,6 @@ var routes = Table{
 	{Action: ActionCreate, Shape: providers.ShapeFeed, Branch: BranchFeeds, Lane: LaneFeeds},
 	{Action: ActionCreate, Shape: providers.ShapeTenant, Branch: BranchCommands, Lane: LaneLogins, Name: "v1.users.create", Method: http.MethodPost, Path: "/v1/users"},
 	{Action: ActionCreate, Shape: providers.ShapeOrganization, Branch: BranchCommands, Lane: LaneLogins, Name: "users.create", Method: http.MethodPost, Path: "/users"},
-	{Action: ActionRetitle, Shape: providers.ShapeTenant, Branch: BranchCommands, Lane: LaneLogins, Name: "v1.users.retitle"},
 }
 
 // Routes returns the table of what idpsync takes.

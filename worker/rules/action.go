@@ -24,8 +24,6 @@ func actionOf(a record.Action) action {
 	switch a {
 	case record.ActionCreate:
 		return create{}
-	case record.ActionRetitle:
-		return retitle{}
 	}
 	panic(fmt.Sprintf("no rules for action %q", a)) // the table of routes names none that has none; a test says so
 }

@@ -107,7 +107,7 @@ func TestRequestReply(t *testing.T) {
 	}
 	var info micro.Info
 	ask(t, nc, "$SRV.INFO."+stream.ServiceName, &info)
-	if len(info.Endpoints) != len(record.Routes())-2 || info.Endpoints[0].QueueGroup != "idpsync" {
+	if len(info.Endpoints) != 2 || info.Endpoints[0].QueueGroup != "idpsync" {
 		t.Errorf("%+v", info)
 	}
 	var stats micro.Stats
