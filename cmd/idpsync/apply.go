@@ -254,9 +254,7 @@ func (v *applyVerb) finish(report applied, err error) error {
 
 // declaration reads a directory file with all checks that can be made without a database.
 func (a *app) declaration(ctx context.Context, file string) (manifest.Declaration, error) {
-	o := manifest.Options{
-		Kinds: assemble.Kinds(), CheckSource: a.checkSource, ReadIssuer: issuerReader(ctx), CheckPolicies: checkPolicies, WarnOfPolicies: warnOfPolicies,
-	}
+	o := a.checks(ctx)
 	var d manifest.Declaration
 	var err error
 	switch file {
@@ -274,6 +272,13 @@ func (a *app) declaration(ctx context.Context, file string) (manifest.Declaratio
 		return d, fail(exitUsage, "correct these and apply again; nothing was changed", "%s cannot be applied, it has %s:\n%w", file, count(len(faults), "fault"), faults)
 	}
 	return d, err
+}
+
+// checks are those of a directory file that need no database.
+func (a *app) checks(ctx context.Context) manifest.Options {
+	return manifest.Options{
+		Kinds: assemble.Kinds(), CheckSource: a.checkSource, ReadIssuer: issuerReader(ctx), CheckPolicies: checkPolicies, WarnOfPolicies: warnOfPolicies,
+	}
 }
 
 // checkSource makes the provider of a source, which contacts nobody, and throws it away.
@@ -355,17 +360,6 @@ func closeStore(st *store.Store, err *error) {
 	if failed := st.Close(); failed != nil && *err == nil {
 		*err = fail(exitFailure, "", "the database was not closed cleanly: %w", failed)
 	}
-}
-
-// count renders a number of things: 1 fault, 2 faults.
-func count(n int, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	if stem, ok := strings.CutSuffix(thing, "y"); ok {
-		thing = stem + "ie"
-	}
-	return fmt.Sprintf("%d %ss", n, thing)
 }
 
 // resolveTenant finds a tenant of the directory by its id or its name.

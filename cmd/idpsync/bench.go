@@ -1,32 +1,14 @@
 package main
 
 import (
-	"bufio"
-	"context"
-	"errors"
-	"fmt"
-	"io"
-	"os"
-	"os/exec"
-	"runtime"
-	"strings"
-	"sync"
-	"syscall"
-	"time"
-
-	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
-	"github.com/idpsync/idpsync/providers/oidc/issuer"
-	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/worker/assemble"
-	"github.com/idpsync/idpsync/worker/directory/manifest"
-	"github.com/idpsync/idpsync/worker/record"
-	"github.com/idpsync/idpsync/worker/stream"
+	"github.com/idpsync/idpsync/cmd/idpsync/bench"
 )
 
 func newBenchCommand(a *app) *cobra.Command {
-	b := &benchmark{app: a}
+	var o bench.Options
+	var profile string
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure how fast a worker drains waiting logins",
@@ -48,262 +30,23 @@ the HTTP API whose tokens name it.`,
 			if c.embedded() || c.DatabaseURL == "" {
 				return fail(exitUsage, "name both with --nats-url and --database-url", "bench needs a broker and a database that can be thrown away")
 			}
-			b.cfg = c
-			return b.run(cmd.Context())
+			conn, err := a.connect(cmd.Context(), c)
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			o.Conn, o.DatabaseURL, o.Out, o.Err, o.Now, o.Rand = conn, c.DatabaseURL, a.stdout, a.stderr, a.now, a.random
+			o.Worker = []string{"run", "--admin-listen", off, "--nats-url", c.NATSURL, "--database-url", c.DatabaseURL, "--data-dir", c.DataDir}
+			if profile != "" {
+				o.Worker = append(o.Worker, "--cpu-profile", profile)
+			}
+			return bench.Run(cmd.Context(), o)
 		},
 	}
-	cmd.Flags().IntVar(&b.events, "events", 20000, "logins in a round")
-	cmd.Flags().BoolVar(&b.repeat, "repeat", false, "log everybody in a second time too, which changes nothing")
-	cmd.Flags().BoolVar(&b.paced, "latency", false, "measure instead how long logins take, quiet and while another source's issuer hangs")
-	cmd.Flags().StringVar(&b.profile, "cpu-profile", "", "write the worker's CPU profile to this file")
+	cmd.Flags().IntVar(&o.Events, "events", 20000, "logins in a round")
+	cmd.Flags().BoolVar(&o.Repeat, "repeat", false, "log everybody in a second time too, which changes nothing")
+	cmd.Flags().BoolVar(&o.Latency, "latency", false, "measure instead how long logins take, quiet and while another source's issuer hangs")
+	cmd.Flags().StringVar(&profile, "cpu-profile", "", "write the worker's CPU profile to this file")
 	a.addSettings(cmd, areaStore, areaBroker, areaRun)
 	return cmd
-}
-
-type benchmark struct {
-	app     *app
-	cfg     config
-	events  int
-	repeat  bool
-	paced   bool
-	profile string
-
-	issuer *issuer.Issuer
-	tenant string
-	conn   *stream.Conn
-}
-
-func (b *benchmark) run(ctx context.Context) (err error) {
-	if b.conn, err = b.app.connect(ctx, b.cfg); err != nil {
-		return err
-	}
-	defer b.conn.Close()
-	if _, err := stream.Migrate(ctx, b.conn, stream.Topology{}); err != nil {
-		return err
-	}
-	st, err := store.Open(ctx, store.Options{URL: b.cfg.DatabaseURL})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, st.Close()) }()
-	if _, err := st.Migrate(ctx); err != nil {
-		return err
-	}
-	if b.issuer, err = issuer.New(issuer.Options{Now: b.app.now, Rand: b.app.random, Lifetime: time.Hour}); err != nil {
-		return err
-	}
-	stop, err := serveIssuer(b.issuer, nil)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, stop()) }()
-	if b.paced {
-		return b.latency(ctx, st)
-	}
-	if err := b.declare(ctx, st, ""); err != nil {
-		return err
-	}
-	tokens, err := b.sign(ctx, "user", b.events)
-	if err != nil {
-		return err
-	}
-	rounds := []string{"create"}
-	if b.repeat {
-		rounds = append(rounds, "repeat")
-	}
-	for _, round := range rounds {
-		if err := b.round(ctx, round, tokens); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// declare adds a tenant of this run's own to the directory, with further sources (lines of YAML).
-func (b *benchmark) declare(ctx context.Context, st *store.Store, further string) error {
-	id, err := uuid.NewRandomFromReader(b.app.random)
-	if err != nil {
-		return err
-	}
-	b.tenant = id.String()
-	text := fmt.Sprintf(`tenants:
-  - id: %s
-    name: bench-%s
-    roles: [{name: user}]
-    sources:
-      - {name: okta, kind: oidc, issuer: %q, audiences: [idpsync], domains: [corp.example], default_roles: [user], grants: [user]}
-%s`, b.tenant, b.tenant[:8], b.issuer.URL(), further)
-	declared, err := manifest.Parse("bench.yaml", []byte(text), manifest.Options{Kinds: assemble.Kinds()})
-	if err != nil {
-		return err
-	}
-	have, err := st.Directory(ctx)
-	if err != nil {
-		return err
-	}
-	want := have
-	want.Tenants = append(want.Tenants, declared.Directory.Tenants...)
-	want.Roles = append(want.Roles, declared.Directory.Roles...)
-	want.Sources = append(want.Sources, declared.Directory.Sources...)
-	_, err = st.ApplyDirectory(ctx, have.Revision, manifest.Complete(have, want), "bench", b.app.now())
-	return err
-}
-
-// sign makes the logins beforehand, so that signing is no part of the measurement.
-func (b *benchmark) sign(ctx context.Context, name string, n int) ([][]byte, error) {
-	bodies := make([][]byte, n)
-	errs := make([]error, runtime.GOMAXPROCS(0))
-	var signers sync.WaitGroup
-	for first := range errs {
-		signers.Go(func() {
-			for i := first; i < n && ctx.Err() == nil; i += len(errs) {
-				subject := fmt.Sprintf("%s%07d", name, i)
-				claims := b.issuer.Claims(subject, demoAudience)
-				claims["email"], claims["email_verified"], claims["name"] = subject+"@corp.example", true, fmt.Sprintf("User Number %d", i)
-				if bodies[i], errs[first] = login(b.issuer.Sign(claims)); errs[first] != nil {
-					return
-				}
-			}
-		})
-	}
-	signers.Wait()
-	return bodies, errors.Join(append(errs, ctx.Err())...)
-}
-
-func (b *benchmark) round(ctx context.Context, name string, bodies [][]byte) error {
-	out := make([]record.Outgoing, len(bodies))
-	for i, body := range bodies {
-		out[i] = b.event("okta", fmt.Sprintf("%s-%d", name, i), body)
-	}
-	for _, err := range stream.Publisher(b.conn).Publish(ctx, out) {
-		if err != nil {
-			return err
-		}
-	}
-	before, err := b.results(ctx)
-	if err != nil {
-		return err
-	}
-	child, started, err := b.startWorker(ctx, off)
-	if err != nil {
-		return err
-	}
-	defer child.stop()
-	var last stream.StreamState
-	for last.LastSeq < before.LastSeq+uint64(len(bodies)) {
-		if err := sleep(ctx, 20*time.Millisecond); err != nil {
-			return err
-		}
-		if last, err = b.results(ctx); err != nil {
-			return err
-		}
-	}
-	cpu := child.stop()
-	outcomes := map[string]int{}
-	for m, err := range stream.Results(ctx, b.conn, stream.Filter{Tenant: b.tenant, After: before.LastSeq}) {
-		if err != nil {
-			return err
-		}
-		r, err := record.ReadResult(record.Stored(m))
-		if err != nil {
-			return err
-		}
-		outcomes[string(r.Outcome)]++
-	}
-	fmt.Fprintf(b.app.stdout, "idpsync n=%d mode=%s: %.0f events/s outcomes=%v worker_cpu_us_per_event=%.0f\n",
-		len(bodies), name, float64(len(bodies))/last.Last.Sub(started).Seconds(), outcomes, float64(cpu.Microseconds())/float64(len(bodies)))
-	return nil
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// results is the state of the stream of results. Asking for it costs the broker less than reading what it holds.
-func (b *benchmark) results(ctx context.Context) (stream.StreamState, error) {
-	state, err := stream.ReadState(ctx, b.conn)
-	if err != nil {
-		return stream.StreamState{}, err
-	}
-	for _, s := range state.Streams {
-		if s.Name == stream.StreamResults {
-			return s, nil
-		}
-	}
-	return stream.StreamState{}, fail(exitFailure, "run idpsync migrate", "there is no stream of results")
-}
-
-// A benchWorker is a worker process.
-type benchWorker struct {
-	cmd  *exec.Cmd
-	once sync.Once
-	done chan struct{}
-	cpu  time.Duration
-}
-
-// startWorker starts this program's run with the HTTP API on an address, and returns when it was ready.
-func (b *benchmark) startWorker(ctx context.Context, api string) (*benchWorker, time.Time, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, time.Time{}, err
-	}
-	args := []string{"run", "--http-listen", api, "--admin-listen", off, "--nats-url", b.cfg.NATSURL, "--database-url", b.cfg.DatabaseURL, "--data-dir", b.cfg.DataDir}
-	if b.profile != "" {
-		args = append(args, "--cpu-profile", b.profile)
-	}
-	cmd := exec.CommandContext(ctx, self, args...) //nolint:gosec // this very program
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	logs, err := cmd.StderrPipe()
-	if err != nil {
-		return nil, time.Time{}, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, time.Time{}, err
-	}
-	w := &benchWorker{cmd: cmd, done: make(chan struct{})}
-	ready := make(chan time.Time, 1)
-	go func() {
-		defer close(w.done)
-		defer close(ready)
-		lines := bufio.NewScanner(logs)
-		for lines.Scan() {
-			if strings.Contains(lines.Text(), "worker ready") {
-				ready <- time.Now()
-			} else if strings.Contains(lines.Text(), "level=ERROR") || strings.Contains(lines.Text(), "level=WARN") || strings.HasPrefix(lines.Text(), "idpsync:") {
-				fmt.Fprintln(b.app.stderr, lines.Text())
-			}
-		}
-		_, _ = io.Copy(io.Discard, logs) // the worker blocks once the pipe is full
-	}()
-	select {
-	case started, ok := <-ready:
-		if ok {
-			return w, started, nil
-		}
-		err = fail(exitFailure, "run idpsync run by hand with the same settings", "the worker ended before it was ready")
-	case <-ctx.Done():
-		err = ctx.Err()
-	}
-	w.stop()
-	return nil, time.Time{}, err
-}
-
-// stop drains the worker and returns the CPU time that it used.
-func (w *benchWorker) stop() time.Duration {
-	w.once.Do(func() {
-		_ = w.cmd.Process.Signal(syscall.SIGTERM)
-		<-w.done
-		_ = w.cmd.Wait()
-		if s := w.cmd.ProcessState; s != nil {
-			w.cpu = s.UserTime() + s.SystemTime()
-		}
-	})
-	return w.cpu
 }

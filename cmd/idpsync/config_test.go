@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 )
 
 // resolve resolves the settings of a verb that takes all of them.
@@ -127,7 +129,7 @@ func TestEverySettingIsReached(t *testing.T) {
 	// What the settings say together is another test's matter: here each stands alone.
 	alone := func(c config, err error) config {
 		t.Helper()
-		if v, ok := errors.AsType[*verbError](err); ok && !strings.Contains(v.Error(), "go together") && !strings.Contains(v.Error(), "cannot read") {
+		if v, ok := errors.AsType[*kit.Error](err); ok && !strings.Contains(v.Error(), "go together") && !strings.Contains(v.Error(), "cannot read") {
 			t.Error(err)
 		}
 		return c

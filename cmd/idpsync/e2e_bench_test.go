@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/worker/record"
 )
 
@@ -69,7 +70,7 @@ func benchmarkLogins(b *testing.B, clients int) {
 	for i := range bodies {
 		claims := s.issuer.Claims(fmt.Sprintf("login-%d", i), "idpsync")
 		claims["email"], claims["email_verified"], claims["name"] = fmt.Sprintf("login-%d@acme.example", i), true, "Somebody"
-		if bodies[i], err = login(s.issuer.Sign(claims)); err != nil {
+		if bodies[i], err = kit.Login(s.issuer.Sign(claims)); err != nil {
 			b.Fatal(err)
 		}
 	}

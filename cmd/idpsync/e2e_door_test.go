@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker/record"
 )
@@ -166,7 +167,7 @@ func (s *site) login(t *testing.T, conn *nats.Conn, tenant, id, subject string, 
 	all := s.issuer.Claims(subject, "idpsync")
 	maps.Copy(all, map[string]any{"email": subject + "@acme.example", "email_verified": true, "name": subject})
 	maps.Copy(all, claims)
-	body, err := login(s.issuer.Sign(all))
+	body, err := kit.Login(s.issuer.Sign(all))
 	if err != nil {
 		t.Fatal(err)
 	}

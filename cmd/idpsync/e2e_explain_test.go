@@ -10,22 +10,8 @@ import (
 
 // TestExplainSaysWhyInOneScreen explains an event of each kind from a file, and the last of them as a dead letter too.
 func TestExplainSaysWhyInOneScreen(t *testing.T) {
-	m, _ := newDemo(t)
-	p, stop := m.player(t.Context())
-	defer func() {
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
-	}()
-	samples := map[string]sample{}
-	for _, scene := range m.scenes() {
-		for _, s := range scene.samples {
-			if _, ok := samples[s.id]; !ok {
-				samples[s.id] = s
-			}
-		}
-	}
-	if _, err := m.sendSample(t, p, samples["login-2"]); err != nil { // Ada, as she is known in the second
+	m := newDemo(t)
+	if err := m.Send(t.Context(), "login-2"); err != nil { // Ada, as she is known in the second
 		t.Fatal(err)
 	}
 	var b strings.Builder
@@ -33,41 +19,31 @@ func TestExplainSaysWhyInOneScreen(t *testing.T) {
 	for _, c := range []struct{ what, id string }{
 		{"created", "login-3"}, {"conflicting", "login-4"}, {"forged", "login-6"}, {"forbidden", "policy-1"},
 	} {
-		sending, err := p.prepare(samples[c.id])
+		subject, body, err := m.Event(c.id)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(file, sending.body, 0o600); err != nil {
+		if err := os.WriteFile(file, body, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		got := runProgram(t, "", "explain", "--data-dir", m.cfg.DataDir, "--file", file, "--subject", sending.subject, "--log-level", "error")
+		got := runProgram(t, "", "explain", "--data-dir", m.Folder(), "--file", file, "--subject", subject, "--log-level", "error")
 		if got.code != exitOK || got.stderr != "" {
 			t.Fatalf("exit %d\n%s%s", got.code, got.stdout, got.stderr)
 		}
 		if lines := strings.Count(got.stdout, "\n"); lines > 60 {
 			t.Errorf("%s: %d lines are more than a screen", c.what, lines)
 		}
-		b.WriteString("=== a " + c.what + " event ===\n\n" + steadyExplanation(got.stdout, m.cfg.DataDir) + "\n")
+		b.WriteString("=== a " + c.what + " event ===\n\n" + steadyExplanation(got.stdout, m.Folder()) + "\n")
 	}
 	golden(t, filepath.Join("testdata", "explain.golden"), b.String())
 
-	if _, err := m.sendSample(t, p, samples["policy-1"]); err != nil {
+	if err := m.Send(t.Context(), "policy-1"); err != nil {
 		t.Fatal(err)
 	}
-	letter := runProgram(t, "", "explain", "--data-dir", m.cfg.DataDir, "--dead-letter", "1", "--log-level", "error")
+	letter := runProgram(t, "", "explain", "--data-dir", m.Folder(), "--dead-letter", "1", "--log-level", "error")
 	if letter.code != exitOK || !strings.Contains(letter.stdout, "demo.no-contractors") || !strings.Contains(letter.stdout, "403 rejected") {
 		t.Errorf("exit %d\n%s%s", letter.code, letter.stdout, letter.stderr)
 	}
-}
-
-// sendSample prepares and sends a sample.
-func (m *demo) sendSample(t *testing.T, p *player, s sample) (result, error) {
-	t.Helper()
-	sending, err := p.prepare(s)
-	if err != nil {
-		return result{}, err
-	}
-	return p.send(t.Context(), sending)
 }
 
 // steadyExplanation replaces what differs from run to run.

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/worker/record"
 )
 
@@ -58,7 +59,7 @@ func (s *site) claim(t *testing.T, login func(id, subject string, claims map[str
 	if got.status != 200 || got.header.Get(record.HeaderOutcome) != string(record.OutcomeLinked) {
 		t.Fatalf("first login: %d %s", got.status, got.body)
 	}
-	var answered resultUser
+	var answered kit.User
 	if err := json.Unmarshal(got.body, &answered); err != nil {
 		t.Fatal(err)
 	}

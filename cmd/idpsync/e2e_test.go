@@ -150,7 +150,7 @@ func newSite(t testing.TB) *site {
 	web := httptest.NewServer(s.issuer)
 	t.Cleanup(web.Close)
 	s.issuer.SetURL(web.URL)
-	if s.idp, err = idp.New(idp.Options{EntityID: demoIDP}); err != nil {
+	if s.idp, err = idp.New(idp.Options{EntityID: "https://idp.acme.example/metadata"}); err != nil {
 		t.Fatal(err)
 	}
 	s.write("idp.xml", string(s.idp.Metadata()))

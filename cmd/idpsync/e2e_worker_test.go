@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -41,7 +42,7 @@ func TestPlainClientAndTwoWorkers(t *testing.T) {
 	for i := range bodies {
 		claims := s.issuer.Claims(fmt.Sprintf("user-%d", i), "idpsync")
 		claims["email"], claims["email_verified"], claims["name"] = fmt.Sprintf("user-%d@acme.example", i), true, "Somebody"
-		if bodies[i], err = login(s.issuer.Sign(claims)); err != nil {
+		if bodies[i], err = kit.Login(s.issuer.Sign(claims)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -8,16 +8,17 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
-// The exit codes, as `idpsync help exit-codes` tells them.
+// The exit codes under the names that verbs use.
 const (
-	exitOK      = 0
-	exitFailure = 1 // the work failed
-	exitUsage   = 2 // wrong arguments or configuration, or warnings with --strict; nothing was done
-	exitPending = 3 // nothing found, or a difference that a dry run did not write
-	exitRefused = 4 // nobody confirmed, or somebody else changed the same thing at the same time
+	exitOK      = kit.ExitOK
+	exitFailure = kit.ExitFailure
+	exitUsage   = kit.ExitUsage
+	exitPending = kit.ExitPending
+	exitRefused = kit.ExitRefused
 )
 
 const exitCodesText = `0  done, or nothing to do
@@ -33,19 +34,9 @@ func newExitCodesTopic(*app) *cobra.Command {
 	return &cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: strings.TrimSpace(exitCodesText)}
 }
 
-// A verbError is an error of a verb: its exit code, and what to do next.
-type verbError struct {
-	code int
-	hint string
-	err  error
-}
-
-func (e *verbError) Error() string { return e.err.Error() }
-func (e *verbError) Unwrap() error { return e.err }
-
-// fail makes the error that ends a verb. The hint names the next thing to do and may be empty; %w works.
+// fail makes the error that ends a verb; see [kit.Fail].
 func fail(code int, hint, format string, args ...any) error {
-	return &verbError{code: code, hint: hint, err: fmt.Errorf(format, args...)}
+	return kit.Fail(code, hint, format, args...)
 }
 
 // A silentError ends the process with a code when all has been said already.
@@ -57,9 +48,9 @@ func exitCode(err error) int {
 	if silent := (silentError{}); errors.As(err, &silent) {
 		return silent.code
 	}
-	var verb *verbError
+	var verb *kit.Error
 	if errors.As(err, &verb) {
-		return verb.code
+		return verb.Code
 	}
 	if isUsage(err) {
 		return exitUsage
@@ -68,8 +59,8 @@ func exitCode(err error) int {
 }
 
 func hintOf(err error, cmd *cobra.Command) string {
-	if verb, ok := errors.AsType[*verbError](err); ok && verb.hint != "" {
-		return verb.hint
+	if verb, ok := errors.AsType[*kit.Error](err); ok && verb.Hint != "" {
+		return verb.Hint
 	}
 	if broker, ok := errors.AsType[*stream.Error](err); ok && broker.Hint != "" {
 		return broker.Hint

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/providers/oidc/issuer"
 	"github.com/idpsync/idpsync/providers/saml/idp"
 	"github.com/idpsync/idpsync/store"
@@ -102,7 +103,7 @@ func (f *federation) token(t *testing.T, name, subject, email string, more map[s
 			delete(claims, name)
 		}
 	}
-	body, err := login(i.Sign(claims))
+	body, err := kit.Login(i.Sign(claims))
 	if err != nil {
 		t.Fatal(err)
 	}

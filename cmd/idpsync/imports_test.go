@@ -30,6 +30,13 @@ type arrow struct {
 // listed: they may import anything, and only tests import them.
 var arrows = []arrow{
 	{"cmd/idpsync", []string{"*"}, "it wires; nobody can import it"},
+	{"cmd/idpsync/kit", []string{"providers/oidc/issuer", "worker/record", "worker/stream"}, "what the verbs and the packages beside it say alike; it runs no worker"},
+	{"cmd/idpsync/serve", []string{"cmd/idpsync/kit", "providers", "worker", "worker/assemble", "worker/directory", "worker/httpapi", "worker/record", "worker/stream"}, "the front doors of a worker that was put together elsewhere"},
+	{"cmd/idpsync/demo", []string{
+		"cmd/idpsync/kit", "cmd/idpsync/serve", "providers", "providers/oidc/issuer", "providers/saml/idp", "providers/seal", "store",
+		"worker/assemble", "worker/directory/manifest", "worker/record", "worker/stream",
+	}, "a world around one worker, which it sees from outside and by its declaration"},
+	{"cmd/idpsync/bench", []string{"cmd/idpsync/kit", "providers", "providers/oidc/issuer", "store", "worker/assemble", "worker/directory/manifest", "worker/record", "worker/stream"}, "measures a worker in another process, through the broker"},
 	{"worker", []string{"providers", "providers/wire", "store", "worker/directory", "worker/poison", "worker/record", "worker/rules"}, "the pipeline; what it decides, and in which form that is kept, is said below it"},
 	{"worker/assemble", []string{
 		"providers", "providers/command", "providers/feed", "providers/oidc", "providers/saml", "providers/seal", "store",
@@ -87,9 +94,9 @@ var fences = []fence{
 	{"cel.dev/cel-go", []string{"providers/mapping"}, "expressions are compiled with one set of limits"},
 	{"github.com/go-json-experiment/json", []string{"providers/wire"}, "strictness is decided once"},
 	{"github.com/goccy/go-yaml", []string{"worker/strictyaml"}, "strictness is decided once"},
-	{"github.com/google/uuid", []string{"cmd/idpsync", "store", "worker", "worker/directory/manifest"}, "ids are made where records are made"},
+	{"github.com/google/uuid", []string{"cmd/idpsync", "cmd/idpsync/bench", "store", "worker", "worker/directory/manifest"}, "ids are made where records are made"},
 	{"github.com/spf13/cobra", []string{"cmd/idpsync"}, "flags are the command's business"},
-	{"github.com/prometheus/client_golang", []string{"cmd/idpsync"}, "the pipeline counts through a contract of its own"},
+	{"github.com/prometheus/client_golang", []string{"cmd/idpsync/serve"}, "the pipeline counts through a contract of its own"},
 	{"golang.org/x/term", []string{"cmd/idpsync"}, "terminals are the command's business"},
 	{"golang.org/x/crypto", []string{"worker/rules", "worker/stream"}, "password hashes: those of users, and that of the embedded broker's own user"},
 	{"golang.org/x/image", []string{"worker/rules"}, "an avatar must be the image that it says it is"},

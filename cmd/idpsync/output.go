@@ -9,11 +9,11 @@ import (
 	"os"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/worker/strictyaml"
 )
 
@@ -88,15 +88,11 @@ func printTable(w io.Writer, heading []string, rows [][]string) error {
 	return nil
 }
 
-// printable replaces what could move a terminal's cursor or hide text.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsGraphic(r) {
-			return r
-		}
-		return '·'
-	}, s)
-}
+// printable replaces what could move a terminal's cursor or hide text; see [kit.Printable].
+func printable(s string) string { return kit.Printable(s) }
+
+// count renders a number of things; see [kit.Count].
+func count(n int, thing string) string { return kit.Count(n, thing) }
 
 // isTerminal reports whether a stream is a terminal.
 func isTerminal(stream any) bool {

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/serve"
 	"github.com/idpsync/idpsync/worker/directory"
 	"github.com/idpsync/idpsync/worker/record"
 )
@@ -198,11 +199,11 @@ func writeMembers(row func(...string), prefix string, s map[string]any) {
 func writeMetrics(t *testing.T, b *bytes.Buffer) {
 	t.Helper()
 	b.WriteString("## Metrics\n\nOn `/metrics` of `--admin-listen`, beside those of the Go runtime and the process.\n\n")
-	m := newMetrics()
+	m := serve.NewMetrics("test")
 	m.Stage("commit", 1, 0)
 	m.Outcome("okta", "stream", "created", "")
 	m.TrustExpires([]directory.TrustEnd{{Tenant: "acme", Source: "adfs"}})
-	families, err := m.registry.Gather()
+	families, err := m.Gatherer().Gather()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,9 +7,11 @@ import (
 	"os"
 	"runtime/debug"
 	"runtime/pprof"
-	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/idpsync/idpsync/cmd/idpsync/serve"
+	"github.com/idpsync/idpsync/worker/assemble"
 )
 
 func newRunCommand(a *app) *cobra.Command {
@@ -58,54 +60,21 @@ func (a *app) tuneMemory() {
 
 // serve runs a worker with its front doors until ctx ends and everything has drained.
 func (a *app) serve(ctx context.Context, c config, log *slog.Logger) error {
-	d, err := a.deploy(ctx, c, log, false)
+	o, err := a.running(c, log, false)
 	if err != nil {
 		return err
+	}
+	front := a.front(c, log)
+	o.Worker.Metrics = front.Metrics
+	d, err := assemble.New(ctx, o)
+	if err != nil {
+		return withRemedy(err)
 	}
 	defer d.Close()
 	if d.Server != nil {
 		log.Info("embedded broker listens", "url", d.Server.URL(), "plain_client", d.Server.PlainClientHint())
 	}
-	return d.run(ctx, nil)
-}
-
-// credentialsInterval is how soon a revocation holds in every worker.
-const credentialsInterval = time.Second
-
-// run serves the front doors and the worker until ctx ends. The doors close first, so that nobody waits for an answer
-// that will not come. Opened, unless nil, is told the addresses of the listeners, by the flags that they came from.
-func (d *deployment) run(ctx context.Context, opened func(addresses map[string]string)) error {
-	doors, err := d.openDoors(ctx)
-	if err != nil {
-		return err
-	}
-	if opened != nil {
-		opened(doors.addresses)
-	}
-	d.log.Info("worker ready", "worker", d.cfg.workerName(), "version", version, "database", d.Store.Kind(), "directory", d.Directories.Current().Revision)
-	stopped := make(chan error, 1)
-	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopWorking()
-	go func() { stopped <- d.Worker.Run(working) }()
-	following := make(chan struct{})
-	go func() {
-		defer close(following)
-		d.Credentials.Follow(working, credentialsInterval)
-	}()
-
-	select {
-	case <-ctx.Done():
-	case err = <-stopped: // cannot happen before stopWorking, but must not be waited for twice
-		return errors.Join(err, doors.close())
-	case err = <-doors.failed:
-	}
-	d.log.Info("draining; a second signal ends the process at once")
-	err = errors.Join(err, doors.close())
-	stopWorking()
-	err = errors.Join(err, <-stopped)
-	<-following
-	d.log.Info("worker stopped")
-	return err
+	return serve.Run(ctx, d, front)
 }
 
 // startProfile starts a CPU profile; the function that it returns ends it. An empty name starts none.

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/providers/oidc/issuer"
 )
 
@@ -83,7 +84,7 @@ func TestRunbookOfALeakedKey(t *testing.T) {
 		t.Helper()
 		claims := s.issuer.Claims("mallory", "idpsync")
 		claims["email"], claims["email_verified"], claims["name"] = "mallory@acme.example", true, "Mallory"
-		body, err := login(s.issuer.Sign(claims, issuer.WithKey(leaked)))
+		body, err := kit.Login(s.issuer.Sign(claims, issuer.WithKey(leaked)))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -15,7 +15,7 @@ func TestALostSealKeyIsReplacedDeliberately(t *testing.T) {
 		code := run(t.Context(), append(args, "--data-dir", dir), nil, strings.NewReader(""), &out, &out)
 		return code, out.String()
 	}
-	if code, out := do("explain", "--event", demoTenant+"/okta/none"); code != exitPending { // makes database and key
+	if code, out := do("explain", "--event", acme+"/okta/none"); code != exitPending { // makes database and key
 		t.Fatal(code, out)
 	}
 	if code, out := do("seal", "--replace-lost-key", "--yes"); code != exitOK || !strings.Contains(out, "nothing is to be replaced") {
@@ -25,7 +25,7 @@ func TestALostSealKeyIsReplacedDeliberately(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, sealKeyFile)); err != nil {
 		t.Fatal(err)
 	}
-	if code, out := do("explain", "--event", demoTenant+"/okta/none"); code != exitFailure || !strings.Contains(out, "--replace-lost-key") {
+	if code, out := do("explain", "--event", acme+"/okta/none"); code != exitFailure || !strings.Contains(out, "--replace-lost-key") {
 		t.Error("started without the deployment's key, or does not say what to do:", code, out)
 	}
 	if code, out := do("seal", "--replace-lost-key"); code != exitRefused {
@@ -37,7 +37,7 @@ func TestALostSealKeyIsReplacedDeliberately(t *testing.T) {
 	if _, after := do("seal", "--public"); after == before || !strings.HasPrefix(after, "X") {
 		t.Errorf("sealed with %q, then with %q", before, after)
 	}
-	if code, out := do("explain", "--event", demoTenant+"/okta/none"); code != exitPending {
+	if code, out := do("explain", "--event", acme+"/okta/none"); code != exitPending {
 		t.Error(code, out)
 	}
 	if _, out := do("get", "audit"); !strings.Contains(out, "sealkey.replace") {

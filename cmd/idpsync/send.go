@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/seal"
 	"github.com/idpsync/idpsync/providers/wire"
@@ -24,7 +25,7 @@ import (
 )
 
 // maxSent bounds what is sent, in bytes.
-const maxSent = 64 << 20
+const maxSent = kit.MaxSent
 
 func newSendCommand(a *app) *cobra.Command {
 	return group("send", "Send a login, a command or a feed event", newSendLoginCommand(a), newSendUserCommand(a, "command"), newSendUserCommand(a, "feed"))

@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker/record"
 )
@@ -19,7 +19,7 @@ func (s *sending) post(ctx context.Context, out *sent) error {
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
 		return fail(exitUsage, "https://host, or http://127.0.0.1:8080", "--http-url %q is not an address", s.url)
 	}
-	if u.Scheme == "http" && !loopback(u.Hostname()) {
+	if u.Scheme == "http" && !kit.Loopback(u.Hostname()) {
 		return fail(exitUsage, "use https; http is for this machine alone", "the token would travel to %s in the clear", u.Host)
 	}
 	route, ok := record.Routes().Find(record.ActionCreate, s.shape)
@@ -57,9 +57,4 @@ func (s *sending) post(ctx context.Context, out *sent) error {
 		out.Outcome = string(record.OutcomeRejected)
 	}
 	return nil
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }

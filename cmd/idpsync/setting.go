@@ -9,12 +9,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/strictyaml"
 )
 
 // off is the address of a listener that is not wanted.
-const off = "off"
+const off = kit.Off
 
 // A settingError says what is wrong with a setting's text. It does not repeat texts that may hold a password.
 type settingError struct{ message, hint string }

@@ -6,12 +6,11 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
@@ -83,7 +82,7 @@ func (a *app) tail(ctx context.Context, conn *stream.Conn, read func(context.Con
 		if err != nil {
 			return fail(exitFailure, "run idpsync migrate if the streams do not exist", "%w", err)
 		}
-		r, err := readResult(m)
+		r, err := kit.ReadResult(m)
 		if err != nil {
 			foreign.add(m)
 			continue
@@ -91,7 +90,7 @@ func (a *app) tail(ctx context.Context, conn *stream.Conn, read func(context.Con
 		if asJSON {
 			err = json.NewEncoder(a.stdout).Encode(r)
 		} else {
-			_, err = io.WriteString(a.stdout, r.line(colours)+"\n")
+			_, err = io.WriteString(a.stdout, line(r, colours)+"\n")
 		}
 		if err != nil {
 			return err
@@ -100,112 +99,44 @@ func (a *app) tail(ctx context.Context, conn *stream.Conn, read func(context.Con
 	return nil
 }
 
-// A result is a result message as people read it.
-type result struct {
-	Time     time.Time       `json:"time"`
-	Tenant   string          `json:"tenant"`
-	Source   string          `json:"source"`
-	EventID  string          `json:"event_id"`
-	Status   string          `json:"status"`
-	Outcome  string          `json:"outcome"`
-	Policies string          `json:"policies,omitempty"`
-	Body     json.RawMessage `json:"body"`
-
-	user  resultUser
-	fault record.ErrorBody
-}
-
-// resultUser is what both shapes of a user have in common, and enough to say who it is.
-type resultUser struct {
-	ID           string   `json:"id"`
-	Email        string   `json:"email"`
-	Name         string   `json:"name"`
-	DisplayName  string   `json:"displayName"`
-	Roles        []string `json:"roles"`
-	IsOwner      bool     `json:"is_owner"`
-	IdentityName string   `json:"identityName"`
-
-	Organizations []json.RawMessage `json:"organizations"`
-}
-
-// readResult reads a published result. Errors are of class [record.ErrResult].
-func readResult(m stream.Stored) (result, error) {
-	published, err := record.ReadResult(record.Stored(m))
-	if err != nil {
-		return result{}, err
-	}
-	r := resultOf(published.Reply, published.Body)
-	r.Time, r.EventID = m.StoredAt, published.Event.EventID
-	r.Tenant, r.Source = record.TenantToken(published.Event.TenantID), record.SourceToken(published.Event.Source)
-	return r, nil
-}
-
-// resultOf is an answer as the result that it is.
-func resultOf(reply record.Reply, body []byte) result {
-	r := result{
-		EventID: reply.EventID, Status: strconv.Itoa(reply.Status), Outcome: string(reply.Outcome), Policies: strings.Join(reply.Policies, ","),
-		Body: json.RawMessage(body),
-	}
-	if !json.Valid(body) {
-		r.Body = json.RawMessage("null")
-		return r
-	}
-	if reply.Outcome == record.OutcomeRejected {
-		_ = json.Unmarshal(body, &r.fault) // a body of another form shows no details
-	} else {
-		_ = json.Unmarshal(body, &r.user)
-	}
-	return r
-}
-
-// line tells the result in one line: when, what, who, from where, why.
-func (r result) line(colours bool) string {
-	mark, colour := "✓", "32"
-	switch {
-	case r.Outcome == string(record.OutcomeRejected):
-		mark, colour = "✗", "31"
-	case r.Outcome != string(record.OutcomeCreated):
-		mark, colour = "•", "36"
-	}
+// line tells a result in one line: when, what, who, from where, why.
+func line(r kit.Result, colours bool) string {
+	mark, colour := r.Mark()
 	head := fmt.Sprintf("%s %s %-8s", mark, r.Status, r.Outcome)
 	if colours {
 		head = "\x1b[" + colour + "m" + head + "\x1b[0m"
 	}
-	return fmt.Sprintf("%s  %s  %-10s %s", r.Time.Local().Format("15:04:05"), head, printable(r.Source), printable(r.why()))
+	return fmt.Sprintf("%s  %s  %-10s %s", r.Time.Local().Format("15:04:05"), head, printable(r.Source), printable(why(r)))
 }
 
 // why says who it is about, or what was wrong.
-func (r result) why() string {
+func why(r kit.Result) string {
 	if r.Outcome == string(record.OutcomeRejected) {
-		s := string(r.fault.Code)
-		if reason, ok := r.fault.Details["reason"].(string); ok {
+		s := string(r.Fault.Code)
+		if reason, ok := r.Fault.Details["reason"].(string); ok {
 			s += " (" + reason + ")"
 		}
-		s += ": " + r.fault.Message
-		if fields, ok := r.fault.Details["fields"].([]any); ok {
+		s += ": " + r.Fault.Message
+		if fields, ok := r.Fault.Details["fields"].([]any); ok {
 			for _, f := range fields {
 				if f, ok := f.(map[string]any); ok {
 					s += fmt.Sprintf(" %v: %v", f["field"], f["message"])
 				}
 			}
 		}
-		if len(r.fault.Notices) > 0 {
-			s += fmt.Sprintf(" %q", r.fault.Notices)
+		if len(r.Fault.Notices) > 0 {
+			s += fmt.Sprintf(" %q", r.Fault.Notices)
 		}
 		return s + "  [event " + r.EventID + "]"
 	}
-	name := r.user.Name
-	if name == "" {
-		name = r.user.DisplayName
-	}
-	s := r.user.Email
-	if name != "" && name != s {
+	s := r.User.Email
+	if name := r.User.FullName(); name != "" && name != s {
 		s += " · " + name
 	}
-	if len(r.user.Roles) > 0 {
-		s += fmt.Sprintf(" · roles %v", r.user.Roles)
+	if len(r.User.Roles) > 0 {
+		s += fmt.Sprintf(" · roles %v", r.User.Roles)
 	}
-	if r.user.IsOwner {
+	if r.User.IsOwner {
 		s += " · owner"
 	}
 	return s + "  [event " + r.EventID + "]"

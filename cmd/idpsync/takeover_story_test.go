@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/store/storetest"
 	"github.com/idpsync/idpsync/worker/record"
 )
@@ -260,7 +261,7 @@ func memberBodyOf(name, email string) string {
 func (s *story) made(who string, got reply) string {
 	s.t.Helper()
 	s.let(who, got, "201 created")
-	var u resultUser
+	var u kit.User
 	if err := json.Unmarshal(got.body, &u); err != nil {
 		s.t.Fatalf("%s: the answer is no JSON: %s", who, got.body)
 	}
@@ -288,10 +289,10 @@ func (s *story) let(who string, got reply, wanted ...string) {
 }
 
 // user is let for answers that must be the user of that id, whose body it returns.
-func (s *story) user(who string, got reply, id string, wanted ...string) resultUser {
+func (s *story) user(who string, got reply, id string, wanted ...string) kit.User {
 	s.t.Helper()
 	s.let(who, got, wanted...)
-	var u resultUser
+	var u kit.User
 	if err := json.Unmarshal(got.body, &u); err != nil {
 		s.t.Fatalf("%s: the answer is no JSON: %s", who, got.body)
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
@@ -564,7 +565,7 @@ func TestTakeoverOfOwnership(t *testing.T) {
 		s.t.Helper()
 		got := s.oidc(source, "owner", owner, nil)
 		s.let("the real owner", got, wanted...)
-		var u resultUser
+		var u kit.User
 		if err := json.Unmarshal(got.body, &u); err != nil || !u.IsOwner {
 			s.t.Errorf("the real owner: got %s, wanted is_owner: true", words(got))
 		}

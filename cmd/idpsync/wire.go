@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/serve"
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
@@ -24,13 +25,10 @@ const (
 	sealKeyFile = assemble.SealKeyFile
 )
 
-// A deployment is a worker with what this command adds to it.
+// A deployment is a worker that only forecasts, with the settings that it was made from.
 type deployment struct {
 	*assemble.Deployment
-	cfg     config
-	log     *slog.Logger
-	now     func() time.Time
-	metrics *metrics
+	cfg config
 }
 
 // loginKinds are the names of the kinds whose sources send logins.
@@ -60,28 +58,38 @@ func (a *app) parts(c config, log *slog.Logger) assemble.Options {
 	}
 }
 
-// deploy makes a worker that runs. The embedded broker asks for no login if openBroker says so.
-func (a *app) deploy(ctx context.Context, c config, log *slog.Logger, openBroker bool) (*deployment, error) {
-	o := a.parts(c, log)
+// running says what a worker that runs is made of. The embedded broker asks for no login if openBroker says so.
+func (a *app) running(c config, log *slog.Logger, openBroker bool) (o assemble.Options, err error) {
+	o = a.parts(c, log)
+	if o.Around, err = a.around(); err != nil {
+		return o, err
+	}
 	if c.embedded() {
 		o.Embedded = &stream.EmbeddedOptions{
 			DataDir: c.DataDir, Listen: c.NATSListen, Open: openBroker, SyncAlways: c.Durability == "power",
 			MaxPayload: int32(c.MaxPayload), Log: log, //nolint:gosec // bounded by the setting
 		}
-	} else {
-		broker, err := c.brokerOptions(log)
-		if err != nil {
-			return nil, err
-		}
-		o.Broker = &broker
+		return o, nil
 	}
-	return a.assemble(ctx, c, o)
+	broker, err := c.brokerOptions(log)
+	o.Broker = &broker
+	return o, err
+}
+
+// front says how a worker that runs is reached.
+func (a *app) front(c config, log *slog.Logger) serve.Options {
+	return serve.Options{
+		Name: c.workerName(), Version: version,
+		HTTPListen: c.HTTPListen, HTTPCert: c.HTTPCert, HTTPKey: c.HTTPKey, AdminListen: c.AdminListen,
+		MaxPayload: c.MaxPayload, ReplyInboxes: c.ReplyInboxes,
+		Metrics: serve.NewMetrics(version), Now: a.now, Log: log,
+	}
 }
 
 // deployOffline makes a worker that only forecasts, with a connection to the broker when dead letters are read.
 func (a *app) deployOffline(ctx context.Context, c config, log *slog.Logger, withBroker bool) (*deployment, error) {
 	o := a.parts(c, log)
-	o.Offline = true
+	o.Offline = true // a forecast meets no faults: it leaves no trace
 	if withBroker {
 		broker, err := c.brokerOptions(log)
 		if err != nil {
@@ -89,25 +97,14 @@ func (a *app) deployOffline(ctx context.Context, c config, log *slog.Logger, wit
 		}
 		o.Broker = &broker
 	}
-	d, err := a.assemble(ctx, c, o)
+	d, err := assemble.New(ctx, o)
 	if stopped, ok := errors.AsType[*assemble.Error](err); ok && stopped.Step == assemble.StepConnect {
 		return nil, cannotConnect(err)
 	}
-	return d, err
-}
-
-func (a *app) assemble(ctx context.Context, c config, o assemble.Options) (*deployment, error) {
-	m := newMetrics()
-	o.Worker.Metrics = m
-	var err error
-	if o.Around, err = a.around(); err != nil {
-		return nil, err
-	}
-	made, err := assemble.New(ctx, o)
 	if err != nil {
 		return nil, withRemedy(err)
 	}
-	return &deployment{Deployment: made, cfg: c, log: o.Worker.Log, now: a.now, metrics: m}, nil
+	return &deployment{Deployment: d, cfg: c}, nil
 }
 
 // openStore opens the database that the configuration names, for verbs that need nothing else.

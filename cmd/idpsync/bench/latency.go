@@ -1,4 +1,4 @@
-package main
+package bench
 
 import (
 	"bytes"
@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/oidc/issuer"
 	"github.com/idpsync/idpsync/store"
@@ -31,12 +32,12 @@ const (
 // then while the issuer of another source accepts connections and answers nothing. Logins for that one come all the time,
 // and so do anonymous clients of the HTTP API with tokens that only name it.
 func (b *benchmark) latency(ctx context.Context, st *store.Store) (err error) {
-	hung, err := issuer.New(issuer.Options{Now: b.app.now, Rand: b.app.random})
+	hung, err := issuer.New(issuer.Options{Now: b.Now, Rand: b.Rand})
 	if err != nil {
 		return err
 	}
 	release := make(chan struct{})
-	stop, err := serveIssuer(hung, func(w http.ResponseWriter, r *http.Request) {
+	stop, err := kit.ServeIssuer(hung, func(w http.ResponseWriter, r *http.Request) {
 		select {
 		case <-release:
 		case <-r.Context().Done():
@@ -84,9 +85,9 @@ func (b *benchmark) latency(ctx context.Context, st *store.Store) (err error) {
 		name string
 		took []time.Duration
 	}{{"quiet", quiet}, {"hung", beside}} {
-		fmt.Fprintf(b.app.stdout, "idpsync n=%d mode=%s: p50=%s p99=%s\n", len(round.took), round.name, percentile(round.took, 50), percentile(round.took, 99))
+		fmt.Fprintf(b.Out, "idpsync n=%d mode=%s: p50=%s p99=%s\n", len(round.took), round.name, percentile(round.took, 50), percentile(round.took, 99))
 	}
-	fmt.Fprintf(b.app.stdout, "beside the issuer that hangs %d requests were answered; p99 there is %.1f times the quiet one\n",
+	fmt.Fprintf(b.Out, "beside the issuer that hangs %d requests were answered; p99 there is %.1f times the quiet one\n",
 		answered, float64(percentile(beside, 99))/float64(percentile(quiet, 99)))
 	return nil
 }
@@ -115,7 +116,7 @@ func (b *benchmark) pace(ctx context.Context, name string) ([]time.Duration, err
 		for i, body := range bodies {
 			<-tick.C
 			published[i] = time.Now()
-			if _, err := stream.PublishEvent(ctx, b.conn, b.event("okta", fmt.Sprintf("%s-%d", name, i), body)); err != nil {
+			if _, err := stream.PublishEvent(ctx, b.Conn, b.event("okta", fmt.Sprintf("%s-%d", name, i), body)); err != nil {
 				failed = err
 				cancel()
 				return
@@ -123,7 +124,7 @@ func (b *benchmark) pace(ctx context.Context, name string) ([]time.Duration, err
 		}
 	})
 	done := map[string]time.Time{}
-	for m, err := range stream.Tail(ctx, b.conn, stream.Filter{Tenant: b.tenant, Source: "okta", After: before.LastSeq}) {
+	for m, err := range stream.Tail(ctx, b.Conn, stream.Filter{Tenant: b.tenant, Source: "okta", After: before.LastSeq}) {
 		if err != nil {
 			return nil, err
 		}
@@ -133,7 +134,7 @@ func (b *benchmark) pace(ctx context.Context, name string) ([]time.Duration, err
 			return nil, err
 		}
 		if r.Outcome != record.OutcomeCreated {
-			return nil, fail(exitFailure, "see what the worker logged", "a login came out as %s; want created", r.Outcome)
+			return nil, kit.Fail(kit.ExitFailure, "see what the worker logged", "a login came out as %s; want created", r.Outcome)
 		}
 		done[r.Event.EventID] = at
 		if len(done) == len(bodies) {
@@ -148,7 +149,7 @@ func (b *benchmark) pace(ctx context.Context, name string) ([]time.Duration, err
 	for i, start := range published {
 		end, ok := done[b.eventID(fmt.Sprintf("%s-%d", name, i))]
 		if !ok {
-			return nil, fail(exitFailure, "see what the worker logged", "round %s: %d of %d logins had a result within a minute", name, len(done), len(bodies))
+			return nil, kit.Fail(kit.ExitFailure, "see what the worker logged", "round %s: %d of %d logins had a result within a minute", name, len(done), len(bodies))
 		}
 		took = append(took, end.Sub(start))
 	}
@@ -185,17 +186,18 @@ func (b *benchmark) noise(ctx context.Context, token, api string) func() (answer
 			}
 		})
 	}
+	route, _ := record.Routes().Find(record.ActionCreate, providers.ShapeTenant)
 	client := http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: hungClients}}
 	every(hungInterval, func(i int) error {
-		body, err := login(token, nil)
+		body, err := kit.Login(token, nil)
 		if err == nil {
-			_, err = stream.PublishEvent(ctx, b.conn, b.event("hung", fmt.Sprintf("noise-%d", i), body))
+			_, err = stream.PublishEvent(ctx, b.Conn, b.event("hung", fmt.Sprintf("noise-%d", i), body))
 		}
 		return err
 	})
 	for range hungClients {
 		every(clientInterval, func(int) error {
-			r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+api+httpPath(providers.ShapeTenant), bytes.NewReader([]byte(`{}`)))
+			r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+api+route.Path, bytes.NewReader([]byte(`{}`)))
 			if err != nil {
 				return err
 			}
@@ -235,7 +237,7 @@ func unpublished(i *issuer.Issuer) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return i.Sign(i.Claims("x", demoAudience), issuer.WithKey(key))
+	return i.Sign(i.Claims("x", audience), issuer.WithKey(key))
 }
 
 // percentile returns a percentile of durations that are sorted.
@@ -250,29 +252,4 @@ func unusedAddress(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return l.Addr().String(), l.Close()
-}
-
-// serveIssuer serves an issuer on an address of this machine and gives it its URL. before, which may be nil, runs first for
-// each request. The function that it returns ends it.
-func serveIssuer(i *issuer.Issuer, before http.HandlerFunc) (stop func() error, err error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	i.SetURL("http://" + l.Addr().String())
-	site := &http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if before != nil {
-			before(w, r)
-		}
-		i.ServeHTTP(w, r)
-	})}
-	served := make(chan error, 1)
-	go func() { served <- site.Serve(l) }()
-	return func() error {
-		err := site.Close()
-		if e := <-served; !errors.Is(e, http.ErrServerClosed) {
-			err = errors.Join(err, e)
-		}
-		return err
-	}, nil
 }

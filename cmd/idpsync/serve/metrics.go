@@ -1,6 +1,7 @@
-package main
+package serve
 
 import (
+	"runtime"
 	"sync"
 	"time"
 
@@ -14,8 +15,8 @@ import (
 // maxSources bounds the source label: subjects may name sources that nobody declared.
 const maxSources = 500
 
-// metrics counts what the worker does, for Prometheus. It is safe for concurrent use.
-type metrics struct {
+// Metrics counts what the worker does, for Prometheus. It is safe for concurrent use.
+type Metrics struct {
 	registry *prometheus.Registry
 	seconds  *prometheus.HistogramVec
 	staged   *prometheus.CounterVec
@@ -29,10 +30,11 @@ type metrics struct {
 	sources map[string]struct{}
 }
 
-var _ worker.Metrics = (*metrics)(nil)
+var _ worker.Metrics = (*Metrics)(nil)
 
-func newMetrics() *metrics {
-	m := &metrics{
+// NewMetrics makes counters that say of themselves which version of the program counts.
+func NewMetrics(version string) *Metrics {
+	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "idpsync_stage_seconds", Help: "Time that a batch spent in a stage of the pipeline.",
@@ -61,7 +63,7 @@ func newMetrics() *metrics {
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "idpsync_build_info", Help: "1; the labels say what runs.",
-		ConstLabels: prometheus.Labels{"version": version, "goversion": thisBuild().Go},
+		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
 	})
 	build.Set(1)
 	m.registry.MustRegister(m.seconds, m.staged, m.events, m.parked, m.paused, m.refused, m.ends, build,
@@ -70,26 +72,29 @@ func newMetrics() *metrics {
 }
 
 // Stage implements worker.Metrics.
-func (m *metrics) Stage(name string, events int, took time.Duration) {
+func (m *Metrics) Stage(name string, events int, took time.Duration) {
 	m.seconds.WithLabelValues(name).Observe(took.Seconds())
 	m.staged.WithLabelValues(name).Add(float64(events))
 }
 
 // Outcome implements worker.Metrics.
-func (m *metrics) Outcome(source, door, outcome, code string) {
+func (m *Metrics) Outcome(source, door, outcome, code string) {
 	m.events.WithLabelValues(m.source(source), door, outcome, code).Inc()
 }
 
 // TrustExpires implements worker.Metrics.
-func (m *metrics) TrustExpires(ends []directory.TrustEnd) {
+func (m *Metrics) TrustExpires(ends []directory.TrustEnd) {
 	m.ends.Reset()
 	for _, e := range ends {
 		m.ends.WithLabelValues(e.Tenant, e.Source).Set(float64(e.At.Unix()))
 	}
 }
 
+// Gatherer is where the counters are read.
+func (m *Metrics) Gatherer() prometheus.Gatherer { return m.registry }
+
 // source returns the label of a source: its name, as long as there are not too many.
-func (m *metrics) source(name string) string {
+func (m *Metrics) source(name string) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if _, ok := m.sources[name]; ok {
@@ -103,13 +108,13 @@ func (m *metrics) source(name string) string {
 }
 
 // Parked implements worker.Metrics.
-func (m *metrics) Parked(events int) { m.parked.Add(float64(events)) }
+func (m *Metrics) Parked(events int) { m.parked.Add(float64(events)) }
 
 // replyRefused counts a request that was not answered.
-func (m *metrics) replyRefused() { m.refused.Inc() }
+func (m *Metrics) replyRefused() { m.refused.Inc() }
 
 // Paused implements worker.Metrics.
-func (m *metrics) Paused(paused bool) {
+func (m *Metrics) Paused(paused bool) {
 	if paused {
 		m.paused.Set(1)
 	} else {

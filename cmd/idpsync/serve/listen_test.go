@@ -1,4 +1,4 @@
-package main
+package serve
 
 import (
 	"crypto/ecdsa"
@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"io"
 	"log/slog"
 	"math/big"
@@ -18,6 +19,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 )
 
 // certificateFiles writes a certificate for loopback with its key, as renewed at the time at.
@@ -173,13 +176,14 @@ func TestAddressInUseIsSaidWithAHint(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = d.listen(t.Context(), "--http-listen", at, http.NotFoundHandler(), nil, testLog(t))
-	if err == nil || !strings.Contains(hintOf(err, nil), "--http-listen") || exitCode(err) != exitFailure {
-		t.Errorf("%v, hint %q", err, hintOf(err, nil))
+	failed, ok := errors.AsType[*kit.Error](err)
+	if !ok || failed.Code != kit.ExitFailure || !strings.Contains(failed.Hint, "--http-listen") {
+		t.Errorf("got error %v for an address in use, want exit code %d and a hint that names --http-listen", err, kit.ExitFailure)
 	}
 }
 
 func TestMetricsBoundTheirSources(t *testing.T) {
-	m := newMetrics()
+	m := NewMetrics("test")
 	for i := range 2 * maxSources {
 		m.Outcome("source-"+big.NewInt(int64(i)).String(), "stream", "rejected", "unknown_source")
 	}

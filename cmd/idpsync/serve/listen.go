@@ -1,4 +1,4 @@
-package main
+package serve
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/httpapi"
@@ -35,45 +36,45 @@ const (
 )
 
 // openHTTP opens the HTTP API, unless it is off.
-func (d *deployment) openHTTP(ctx context.Context, doors *doors) error {
-	if d.cfg.HTTPListen == off {
+func (s *service) openHTTP(ctx context.Context, doors *doors) error {
+	if s.HTTPListen == kit.Off {
 		return nil
 	}
 	var certificates *certificates
-	if d.cfg.HTTPCert != "" {
-		certificates = newCertificates(d.cfg.HTTPCert, d.cfg.HTTPKey)
+	if s.HTTPCert != "" {
+		certificates = newCertificates(s.HTTPCert, s.HTTPKey)
 		if _, err := certificates.get(nil); err != nil {
-			return fail(exitUsage, "check --http-cert and --http-key", "the certificate of the HTTP API cannot be used: %w", err)
+			return kit.Fail(kit.ExitUsage, "check --http-cert and --http-key", "the certificate of the HTTP API cannot be used: %w", err)
 		}
 	}
-	auth := providers.Authentication{Credentials: d.Credentials, Tokens: d.Directories, Purpose: providers.PurposeCommands}
-	handler := httpapi.New(d.Worker.Submit, auth.Tenant, httpapi.Config{
-		MaxBody: int64(d.cfg.MaxPayload), Timeout: answerTimeout, Now: d.now, Log: d.log,
+	auth := providers.Authentication{Credentials: s.Credentials, Tokens: s.Directories, Purpose: providers.PurposeCommands}
+	handler := httpapi.New(s.Worker.Submit, auth.Tenant, httpapi.Config{
+		MaxBody: int64(s.MaxPayload), Timeout: answerTimeout, Now: s.Now, Log: s.Log,
 	})
-	at, err := doors.listen(ctx, "--http-listen", d.cfg.HTTPListen, handler, certificates, d.log)
+	at, err := doors.listen(ctx, "--http-listen", s.HTTPListen, handler, certificates, s.Log)
 	if err == nil {
-		d.log.Info("HTTP API listens", "address", at, "tls", certificates != nil)
-		if host, _, err := net.SplitHostPort(at); certificates == nil && (err != nil || !loopback(host)) {
-			d.log.Warn("the HTTP API listens beyond loopback without TLS; tokens and passwords travel in the clear unless something in front of it has TLS; set --http-cert and --http-key, or listen on 127.0.0.1", "address", at)
+		s.Log.Info("HTTP API listens", "address", at, "tls", certificates != nil)
+		if host, _, err := net.SplitHostPort(at); certificates == nil && (err != nil || !kit.Loopback(host)) {
+			s.Log.Warn("the HTTP API listens beyond loopback without TLS; tokens and passwords travel in the clear unless something in front of it has TLS; set --http-cert and --http-key, or listen on 127.0.0.1", "address", at)
 		}
 	}
 	return err
 }
 
 // openAdmin opens /healthz, /readyz and /metrics, unless they are off. Readiness ends with ctx, before anything closes.
-func (d *deployment) openAdmin(ctx context.Context, doors *doors) error {
-	if d.cfg.AdminListen == off {
+func (s *service) openAdmin(ctx context.Context, doors *doors) error {
+	if s.AdminListen == kit.Off {
 		return nil
 	}
-	at, err := doors.listen(ctx, "--admin-listen", d.cfg.AdminListen, d.adminHandler(ctx, d.metrics), nil, d.log)
+	at, err := doors.listen(ctx, "--admin-listen", s.AdminListen, s.adminHandler(ctx, s.Metrics), nil, s.Log)
 	if err == nil {
-		d.log.Info("admin listens", "address", at, "paths", "/healthz /readyz /metrics")
+		s.Log.Info("admin listens", "address", at, "paths", "/healthz /readyz /metrics")
 	}
 	return err
 }
 
 // adminHandler serves what orchestrators and monitoring ask. It shows no data of any tenant.
-func (d *deployment) adminHandler(running context.Context, m *metrics) http.Handler {
+func (s *service) adminHandler(running context.Context, m *Metrics) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -82,7 +83,7 @@ func (d *deployment) adminHandler(running context.Context, m *metrics) http.Hand
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), probeTimeout)
 		defer cancel()
-		failing := d.failing(ctx, running)
+		failing := s.failing(ctx, running)
 		status := http.StatusOK
 		if len(failing) > 0 {
 			status = http.StatusServiceUnavailable
@@ -91,29 +92,29 @@ func (d *deployment) adminHandler(running context.Context, m *metrics) http.Hand
 		w.WriteHeader(status)
 		_ = json.NewEncoder(w).Encode(map[string]any{"ready": len(failing) == 0, "failing": failing}) // whoever asked is gone
 	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(m.Gatherer(), promhttp.HandlerOpts{}))
 	return mux
 }
 
 // failing names what keeps the worker from taking events.
-func (d *deployment) failing(ctx, running context.Context) []string {
+func (s *service) failing(ctx, running context.Context) []string {
 	failing := []string{}
 	if running.Err() != nil {
 		failing = append(failing, "draining")
 	}
-	if !d.Conn.Connected() {
+	if !s.Conn.Connected() {
 		failing = append(failing, "broker")
 	}
-	if d.Store.Ping(ctx) != nil {
+	if s.Store.Ping(ctx) != nil {
 		failing = append(failing, "database")
 	}
 	return failing
 }
 
 // openRPC answers the commands that come by request-reply.
-func (d *deployment) openRPC(ctx context.Context, doors *doors) error {
-	service, err := stream.Serve(context.WithoutCancel(ctx), d.Conn, d.answerRPC, stream.ServeOptions{
-		Version: version, Inboxes: d.cfg.ReplyInboxes, Refused: d.metrics.replyRefused, Now: d.now, Log: d.log,
+func (s *service) openRPC(ctx context.Context, doors *doors) error {
+	service, err := stream.Serve(context.WithoutCancel(ctx), s.Conn, s.answerRPC, stream.ServeOptions{
+		Version: s.Version, Inboxes: s.ReplyInboxes, Refused: s.Metrics.replyRefused, Now: s.Now, Log: s.Log,
 	})
 	if err != nil {
 		return err
@@ -127,17 +128,17 @@ func (d *deployment) openRPC(ctx context.Context, doors *doors) error {
 }
 
 // answerRPC takes one request through the pipeline.
-func (d *deployment) answerRPC(ctx context.Context, r stream.Request) stream.Response {
+func (s *service) answerRPC(ctx context.Context, r stream.Request) stream.Response {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	a, h := d.Worker.Submit(ctx, worker.Submission{
+	a, h := s.Worker.Submit(ctx, worker.Submission{
 		Subject: r.Subject, Door: providers.DoorRPC, Header: r.Header, Payload: r.Data, ReceivedAt: r.ReceivedAt,
 	})
 	out := stream.Response{Status: a.Status, Header: h, Data: a.Body}
 	if a.Status >= 400 {
 		var body record.ErrorBody
 		if err := json.Unmarshal(a.Body, &body); err != nil {
-			d.log.Error("answer is not an error object", "status", a.Status, "error", err)
+			s.Log.Error("answer is not an error object", "status", a.Status, "error", err)
 		}
 		out.Code, out.Message = string(body.Code), body.Message
 	}
@@ -149,7 +150,7 @@ func (d *doors) listen(ctx context.Context, flag, address string, handler http.H
 	var lc net.ListenConfig
 	socket, err := lc.Listen(ctx, "tcp", address)
 	if err != nil {
-		return "", fail(exitFailure, "free the address, or choose another one with "+flag+"; port 0 picks a free one", "cannot listen: %w", err)
+		return "", kit.Fail(kit.ExitFailure, "free the address, or choose another one with "+flag+"; port 0 picks a free one", "cannot listen: %w", err)
 	}
 	server := &http.Server{
 		Handler: handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,

@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"crypto/x509"
@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/oidc/issuer"
 	"github.com/idpsync/idpsync/providers/saml/idp"
@@ -17,15 +18,15 @@ import (
 
 // What the demo's sources know each other by.
 const (
-	demoAudience = "idpsync"
-	demoIDP      = "https://idp.acme.example/metadata"
-	demoSP       = "https://sp.acme.example/saml"
-	demoACS      = "https://sp.acme.example/saml/acs"
-	demoRequest  = "_request-1" // id of the AuthnRequest that every sample answers
+	audience   = "idpsync"
+	idpEntity  = "https://idp.acme.example/metadata"
+	spEntity   = "https://sp.acme.example/saml"
+	spConsumer = "https://sp.acme.example/saml/acs"
+	requestID  = "_request-1" // id of the AuthnRequest that every sample answers
 )
 
 // scenes lists the demo's events in the order in which they are sent.
-func (m *demo) scenes() []scene {
+func (m *Demo) scenes() []scene {
 	all := []scene{m.oidcScene(), m.samlScene()}
 	if m.http != "" {
 		all = append(all, m.httpScene())
@@ -34,8 +35,8 @@ func (m *demo) scenes() []scene {
 }
 
 // person returns the claims of a login at the demo's OpenID provider.
-func (m *demo) person(subject, name string, more map[string]any) map[string]any {
-	claims := m.issuer.Claims(subject, demoAudience)
+func (m *Demo) person(subject, name string, more map[string]any) map[string]any {
+	claims := m.issuer.Claims(subject, audience)
 	claims["email"], claims["email_verified"], claims["name"] = subject+"@acme.example", true, name
 	for k, v := range more {
 		if v == nil {
@@ -47,28 +48,20 @@ func (m *demo) person(subject, name string, more map[string]any) map[string]any 
 	return claims
 }
 
-// login makes the payload of a login event with an ID token.
-func login(token string, err error) ([]byte, error) {
-	if err != nil {
-		return nil, err
-	}
-	return json.Marshal(map[string]string{"id_token": token})
-}
-
-func (m *demo) signed(claims map[string]any, options ...issuer.SignOption) func() ([]byte, error) {
-	return func() ([]byte, error) { return login(m.issuer.Sign(claims, options...)) }
+func (m *Demo) signed(claims map[string]any, options ...issuer.SignOption) func() ([]byte, error) {
+	return func() ([]byte, error) { return kit.Login(m.issuer.Sign(claims, options...)) }
 }
 
 func loginAt(source string) record.Address {
-	return record.Address{Shape: providers.ShapeLogin, Tenant: demoTenant, Source: source, Door: providers.DoorStream}
+	return record.Address{Shape: providers.ShapeLogin, Tenant: tenant, Source: source, Door: providers.DoorStream}
 }
 
 func oidcLogin(id, title string, body func() ([]byte, error), want string) sample {
-	return sample{title: title, id: id, to: loginAt("okta"), body: body, want: want}
+	return sample{title: title, id: id, door: providers.DoorStream, to: loginAt("okta"), body: body, want: want}
 }
 
-func (m *demo) oidcScene() scene {
-	now := m.app.now()
+func (m *Demo) oidcScene() scene {
+	now := m.o.Now()
 	ada := m.person("ada", "Ada Lovelace", nil)
 	stray := oidcLogin("login-12", "A source that nobody declared", m.signed(ada), "unknown_source")
 	stray.to = loginAt("unknown")
@@ -83,10 +76,10 @@ func (m *demo) oidcScene() scene {
 			"iat": now.Add(-2 * time.Hour).Unix(), "exp": now.Add(-time.Hour).Unix(),
 		})), "unauthenticated expired"),
 		oidcLogin("login-6", "A forged token: a stranger's key under the provider's key id", func() ([]byte, error) {
-			return login(m.issuer.SignedByAnotherKey(m.person("mallory", "Mallory", nil)))
+			return kit.Login(m.issuer.SignedByAnotherKey(m.person("mallory", "Mallory", nil)))
 		}, "unauthenticated signature"),
 		oidcLogin("login-7", "A token with no signature at all (alg none)", func() ([]byte, error) {
-			return login(m.issuer.Unsigned(m.person("mallory", "Mallory", nil)))
+			return kit.Login(m.issuer.Unsigned(m.person("mallory", "Mallory", nil)))
 		}, "unauthenticated algorithm"),
 		oidcLogin("login-8", "A token for another application", m.signed(m.person("bob", "Bob", map[string]any{"aud": "payroll"})), "unauthenticated audience"),
 		oidcLogin("login-9", "A role that the tenant does not have", m.signed(m.person("grace", "Grace Hopper", map[string]any{"groups": []string{"user", "astronaut"}})), "invalid_roles"),
@@ -97,9 +90,9 @@ func (m *demo) oidcScene() scene {
 }
 
 // assertion is what the demo's IdP says of a person.
-func (m *demo) assertion(subject, name string, mode idp.Mode) idp.Request {
+func (m *Demo) assertion(subject, name string, mode idp.Mode) idp.Request {
 	return idp.Request{
-		EntityID: demoSP, ACSURL: demoACS, InResponseTo: demoRequest, NameID: subject, Mode: mode,
+		EntityID: spEntity, ACSURL: spConsumer, InResponseTo: requestID, NameID: subject, Mode: mode,
 		Attributes: []idp.Attribute{
 			{Name: "mail", Values: []string{subject + "@acme.example"}}, {Name: "displayName", Values: []string{name}}, {Name: "groups", Values: []string{"user"}},
 		},
@@ -111,14 +104,14 @@ func response(xml []byte, err error) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(map[string]string{"saml_response": base64.StdEncoding.EncodeToString(xml), "request_id": demoRequest})
+	return json.Marshal(map[string]string{"saml_response": base64.StdEncoding.EncodeToString(xml), "request_id": requestID})
 }
 
 func samlLogin(id, title string, body func() ([]byte, error), want string) sample {
-	return sample{title: title, id: id, to: loginAt("adfs"), body: body, want: want}
+	return sample{title: title, id: id, door: providers.DoorStream, to: loginAt("adfs"), body: body, want: want}
 }
 
-func (m *demo) samlScene() scene {
+func (m *Demo) samlScene() scene {
 	respond := func(r idp.Request) func() ([]byte, error) {
 		return func() ([]byte, error) { return response(m.idp.Respond(r)) }
 	}
@@ -159,14 +152,14 @@ func (m *demo) samlScene() scene {
 		samlLogin("saml-9", "A response without any signature", respond(m.assertion("mallory", "Mallory", idp.SignNothing)), "unauthenticated signature_missing"),
 		samlLogin("saml-10", "A response of an hour ago", func() ([]byte, error) {
 			r := m.assertion("late", "Late Larry", idp.SignBoth)
-			r.At = m.app.now().Add(-time.Hour)
+			r.At = m.o.Now().Add(-time.Hour)
 			return response(m.idp.Respond(r))
 		}, "unauthenticated expired"),
 	}}
 }
 
 // certificate is the one that assertions are encrypted for.
-func (m *demo) certificate() (*x509.Certificate, error) {
+func (m *Demo) certificate() (*x509.Certificate, error) {
 	data, err := os.ReadFile(m.file("sp.crt"))
 	if err != nil {
 		return nil, err

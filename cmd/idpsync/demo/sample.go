@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"bytes"
@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
@@ -17,8 +18,8 @@ import (
 
 // The demo's tenants; the API's own documentation uses the id of the first.
 const (
-	demoTenant = "2489e9ad-2ee2-8e00-8ec9-32d5f69181c0"
-	demoOther  = "3489e9ad-2ee2-8e00-8ec9-32d5f69181c0"
+	tenant      = "2489e9ad-2ee2-8e00-8ec9-32d5f69181c0"
+	otherTenant = "3489e9ad-2ee2-8e00-8ec9-32d5f69181c0"
 )
 
 // A scene is a group of samples that came in by one way.
@@ -32,7 +33,7 @@ type scene struct {
 type sample struct {
 	title  string
 	id     string // event id
-	door   door
+	door   providers.Door
 	to     record.Address // where it is sent
 	header providers.Header
 	body   func() ([]byte, error) // nil: what was sent before under the same id, again
@@ -51,15 +52,15 @@ type posted struct {
 
 // A player sends the samples in their order.
 type player struct {
-	*demo
-	sent    map[string]posted // by source and event id
-	answers map[string]result // the first of each
-	results chan result
+	*Demo
+	sent    map[string]posted     // by source and event id
+	answers map[string]kit.Result // the first of each
+	results chan kit.Result
 }
 
 // play sends all samples one after the other, shows what became of each, and returns how many did not come out as
 // announced.
-func (m *demo) play(ctx context.Context, scenes []scene) (failed int, err error) {
+func (m *Demo) play(ctx context.Context, scenes []scene) (failed int, err error) {
 	p, stop := m.player(ctx)
 	defer func() { err = errors.Join(err, stop()) }()
 	n := 0
@@ -87,11 +88,11 @@ func (m *demo) play(ctx context.Context, scenes []scene) (failed int, err error)
 }
 
 // player makes a player and begins to read results; stop ends that.
-func (m *demo) player(ctx context.Context) (p *player, stop func() error) {
-	p = &player{demo: m, sent: map[string]posted{}, answers: map[string]result{}, results: make(chan result, 1)}
+func (m *Demo) player(ctx context.Context) (p *player, stop func() error) {
+	p = &player{Demo: m, sent: map[string]posted{}, answers: map[string]kit.Result{}, results: make(chan kit.Result, 1)}
 	reading, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
-	since := m.app.now().Add(-time.Minute)
+	since := m.o.Now().Add(-time.Minute)
 	go func() { done <- p.read(reading, since) }()
 	return p, func() error {
 		cancel()
@@ -107,10 +108,10 @@ func (p *player) prepare(s sample) (posted, error) {
 		out.header[name] = values
 	}
 	switch s.door {
-	case doorHTTP:
+	case providers.DoorHTTP:
 		out.header["Content-Type"] = []string{"application/json"}
 		out.header["Idempotency-Key"] = []string{s.id}
-	case doorRPC:
+	case providers.DoorRPC:
 		out.header[record.HeaderEventID] = []string{s.id}
 	default:
 		out.header["ce-id"], out.header["ce-source"] = []string{s.id}, []string{"/demo"}
@@ -134,23 +135,23 @@ func (p *player) prepare(s sample) (posted, error) {
 const sampleTimeout = 30 * time.Second
 
 // send sends a sample by its door and waits for the answer. That of a repeat must be the very answer of the first.
-func (p *player) send(ctx context.Context, s posted) (r result, err error) {
+func (p *player) send(ctx context.Context, s posted) (r kit.Result, err error) {
 	ctx, cancel := context.WithTimeout(ctx, sampleTimeout)
 	defer cancel()
 	switch s.door {
-	case doorHTTP:
+	case providers.DoorHTTP:
 		r, err = p.post(ctx, s)
-	case doorRPC:
+	case providers.DoorRPC:
 		r, err = p.call(ctx, s)
 	default:
 		r, err = p.publish(ctx, s)
 	}
 	if err != nil {
-		return r, fail(exitFailure, "run it again with --log-level debug", "no answer to %q: %w", s.title, err)
+		return r, kit.Fail(kit.ExitFailure, "run it again with --log-level debug", "no answer to %q: %w", s.title, err)
 	}
 	key := s.to.Source + "/" + s.id
 	if first, ok := p.answers[key]; ok && s.again && !bytes.Equal(first.Body, r.Body) {
-		return r, fail(exitFailure, "", "%q: two answers to one event:\n%s\n%s", s.title, first.Body, r.Body)
+		return r, kit.Fail(kit.ExitFailure, "", "%q: two answers to one event:\n%s\n%s", s.title, first.Body, r.Body)
 	}
 	if _, ok := p.answers[key]; !ok {
 		p.answers[key] = r
@@ -158,9 +159,9 @@ func (p *player) send(ctx context.Context, s posted) (r result, err error) {
 	return r, nil
 }
 
-func (p *player) publish(ctx context.Context, s posted) (result, error) {
+func (p *player) publish(ctx context.Context, s posted) (kit.Result, error) {
 	if _, err := stream.PublishEvent(ctx, p.conn, record.Outgoing{Subject: s.subject, Header: s.header, Data: s.body}); err != nil {
-		return result{}, err
+		return kit.Result{}, err
 	}
 	if s.again {
 		return p.only(ctx, s)
@@ -172,23 +173,23 @@ func (p *player) publish(ctx context.Context, s posted) (result, error) {
 				return r, nil
 			}
 		case <-ctx.Done():
-			return result{}, ctx.Err()
+			return kit.Result{}, ctx.Err()
 		}
 	}
 }
 
-func (p *player) call(ctx context.Context, s posted) (result, error) {
+func (p *player) call(ctx context.Context, s posted) (kit.Result, error) {
 	header, data, err := stream.Call(ctx, p.conn, stream.Request{Subject: s.subject, Header: s.header, Data: s.body})
 	if err != nil {
-		return result{}, err
+		return kit.Result{}, err
 	}
 	return p.answered(s, record.ReadReply(header), data), nil
 }
 
-func (p *player) post(ctx context.Context, s posted) (result, error) {
+func (p *player) post(ctx context.Context, s posted) (kit.Result, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+p.http+httpPath(s.to.Shape), bytes.NewReader(s.body))
 	if err != nil {
-		return result{}, err
+		return kit.Result{}, err
 	}
 	for name, values := range s.header {
 		req.Header[http.CanonicalHeaderKey(name)] = values
@@ -196,12 +197,12 @@ func (p *player) post(ctx context.Context, s posted) (result, error) {
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	res, err := client.Do(req)
 	if err != nil {
-		return result{}, err
+		return kit.Result{}, err
 	}
 	defer func() { _ = res.Body.Close() }() // it was read
-	data, err := io.ReadAll(io.LimitReader(res.Body, maxSent))
+	data, err := io.ReadAll(io.LimitReader(res.Body, kit.MaxSent))
 	if err != nil {
-		return result{}, err
+		return kit.Result{}, err
 	}
 	reply := record.ReadReply(providers.Header(res.Header))
 	reply.Status = res.StatusCode
@@ -209,20 +210,20 @@ func (p *player) post(ctx context.Context, s posted) (result, error) {
 }
 
 // answered reads an answer as the result that it is.
-func (p *player) answered(s posted, reply record.Reply, data []byte) result {
-	r := resultOf(reply, data)
-	r.Time, r.Tenant, r.Source = p.app.now(), demoTenant, s.to.Source
+func (p *player) answered(s posted, reply record.Reply, data []byte) kit.Result {
+	r := kit.ResultOf(reply, data)
+	r.Time, r.Tenant, r.Source = p.o.Now(), tenant, s.to.Source
 	return r
 }
 
 // only waits until the repeat of an event is processed, and returns the only result that there is for both.
-func (p *player) only(ctx context.Context, s posted) (result, error) {
+func (p *player) only(ctx context.Context, s posted) (kit.Result, error) {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		lanes, err := stream.Lanes(ctx, p.conn)
 		if err != nil {
-			return result{}, err
+			return kit.Result{}, err
 		}
 		var waiting uint64
 		for _, l := range lanes {
@@ -234,35 +235,35 @@ func (p *player) only(ctx context.Context, s posted) (result, error) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return result{}, ctx.Err()
+			return kit.Result{}, ctx.Err()
 		}
 	}
-	var found []result
-	for msg, err := range stream.Results(ctx, p.conn, stream.Filter{Tenant: demoTenant, Source: s.to.Source}) {
+	var found []kit.Result
+	for msg, err := range stream.Results(ctx, p.conn, stream.Filter{Tenant: tenant, Source: s.to.Source}) {
 		if err != nil {
-			return result{}, err
+			return kit.Result{}, err
 		}
-		r, err := readResult(msg)
+		r, err := kit.ReadResult(msg)
 		if err != nil {
-			return result{}, err
+			return kit.Result{}, err
 		}
 		if r.EventID == s.id {
 			found = append(found, r)
 		}
 	}
 	if len(found) != 1 {
-		return result{}, fmt.Errorf("%d results for one event that was sent twice", len(found))
+		return kit.Result{}, fmt.Errorf("%d results for one event that was sent twice", len(found))
 	}
 	return found[0], nil
 }
 
 // read hands over results as they are published, until ctx ends.
 func (p *player) read(ctx context.Context, since time.Time) error {
-	for msg, err := range stream.Tail(ctx, p.conn, stream.Filter{Tenant: demoTenant, Since: since}) {
+	for msg, err := range stream.Tail(ctx, p.conn, stream.Filter{Tenant: tenant, Since: since}) {
 		if err != nil {
 			return err
 		}
-		r, err := readResult(msg)
+		r, err := kit.ReadResult(msg)
 		if err != nil {
 			return err
 		}
@@ -276,23 +277,23 @@ func (p *player) read(ctx context.Context, since time.Time) error {
 }
 
 // check says in what an answer is not what the sample announced; "" when it is.
-func (s sample) check(r result) string {
+func (s sample) check(r kit.Result) string {
 	switch {
-	case r.verdict() != s.want:
-		return fmt.Sprintf("NOT as announced: wanted %s, got %s", s.want, r.verdict())
-	case s.notice != "" && !slices.Contains(r.fault.Notices, s.notice):
+	case verdict(r) != s.want:
+		return fmt.Sprintf("NOT as announced: wanted %s, got %s", s.want, verdict(r))
+	case s.notice != "" && !slices.Contains(r.Fault.Notices, s.notice):
 		return fmt.Sprintf("NOT as announced: wanted the notice %q", s.notice)
 	}
 	return ""
 }
 
 // verdict is a result in the words in which samples announce theirs: the outcome, or the code and reason of a rejection.
-func (r result) verdict() string {
+func verdict(r kit.Result) string {
 	if r.Outcome != string(record.OutcomeRejected) {
 		return r.Outcome
 	}
-	s := string(r.fault.Code)
-	if reason, ok := r.fault.Details["reason"].(string); ok && reason != s {
+	s := string(r.Fault.Code)
+	if reason, ok := r.Fault.Details["reason"].(string); ok && reason != s {
 		s += " " + reason
 	}
 	return s

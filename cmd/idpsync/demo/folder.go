@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/saml/idp"
 	"github.com/idpsync/idpsync/store"
@@ -20,79 +21,73 @@ import (
 )
 
 var (
-	//go:embed dev.yaml
-	demoDirectory string
-	//go:embed dev.cedar
-	demoPolicy string
+	//go:embed directory.yaml
+	directoryText string
+	//go:embed policy.cedar
+	policyText string
 )
 
-// demoMark is the file by which a demo knows a folder as its own, to be emptied.
-const demoMark = ".idpsync-dev"
+// mark is the file by which a demo knows a folder as its own, to be emptied.
+const mark = ".idpsync-dev"
 
-// forDev makes the settings those of a demo: a fresh folder of its own, and free ports where the usual ones are taken.
-func (c *config) forDev(once bool) error {
-	if !c.embedded() || c.DatabaseURL != "" {
-		return fail(exitUsage, "use idpsync run with these", "dev brings its own broker and database")
-	}
-	folder, err := filepath.Abs(filepath.Join(c.DataDir, "dev"))
+// ownFolder returns a fresh folder below a data directory, beside those of other demos that run.
+func ownFolder(dataDir string) (string, error) {
+	folder, err := filepath.Abs(filepath.Join(dataDir, "dev"))
 	if err != nil {
-		return fail(exitFailure, "choose another folder with --data-dir", "%w", err)
+		return "", kit.Fail(kit.ExitFailure, "choose another folder with --data-dir", "%w", err)
 	}
-	c.DataDir = folder
-	for n := 2; stream.InUse(c.DataDir); n++ { // other demos run
-		c.DataDir = fmt.Sprintf("%s-%d", folder, n)
+	own := folder
+	for n := 2; stream.InUse(own); n++ {
+		own = fmt.Sprintf("%s-%d", folder, n)
 	}
-	if err := freshFolder(c.DataDir); err != nil {
-		return err
+	return own, freshFolder(own)
+}
+
+// freeAddress returns the address if it is free, and otherwise one with a free port. Once takes a free port at any rate, so
+// that such demos never meet.
+func freeAddress(address string, once bool) (string, error) {
+	if address == kit.Off {
+		return address, nil
 	}
-	for _, listen := range []*string{&c.NATSListen, &c.HTTPListen, &c.AdminListen} {
-		if *listen == off {
-			continue
-		}
-		host, _, err := net.SplitHostPort(*listen)
-		if err != nil {
-			return fail(exitUsage, "give host:port", "%w", err)
-		}
-		if once {
-			*listen = net.JoinHostPort(host, "0")
-			continue
-		}
-		l, err := net.Listen("tcp", *listen)
-		if err != nil {
-			*listen = net.JoinHostPort(host, "0")
-			continue
-		}
-		if err := l.Close(); err != nil {
-			return err
-		}
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", kit.Fail(kit.ExitUsage, "give host:port", "%w", err)
 	}
-	return nil
+	another := net.JoinHostPort(host, "0")
+	if once {
+		return another, nil
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return another, nil //nolint:nilerr // taken is the answer, whatever the reason
+	}
+	return address, l.Close()
 }
 
 func freshFolder(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fail(exitFailure, "choose another folder with --data-dir", "%w", err)
+		return kit.Fail(kit.ExitFailure, "choose another folder with --data-dir", "%w", err)
 	}
 	if len(entries) > 0 {
-		if _, err := os.Stat(filepath.Join(dir, demoMark)); err != nil {
-			return fail(exitRefused, "choose another folder with --data-dir", "%s holds something that is not a demo's", dir)
+		if _, err := os.Stat(filepath.Join(dir, mark)); err != nil {
+			return kit.Fail(kit.ExitRefused, "choose another folder with --data-dir", "%s holds something that is not a demo's", dir)
 		}
 		if err := os.RemoveAll(dir); err != nil {
 			return err
 		}
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fail(exitFailure, "choose another folder with --data-dir", "%w", err)
+		return kit.Fail(kit.ExitFailure, "choose another folder with --data-dir", "%w", err)
 	}
-	return os.WriteFile(filepath.Join(dir, demoMark), []byte("idpsync dev empties this folder when it starts\n"), 0o600)
+	return os.WriteFile(filepath.Join(dir, mark), []byte("idpsync dev empties this folder when it starts\n"), 0o600)
 }
 
 // file returns the path of one of the demo's files, which people may read and change.
-func (m *demo) file(name string) string { return filepath.Join(m.cfg.DataDir, "demo", name) }
+func (m *Demo) file(name string) string { return filepath.Join(m.folder, "demo", name) }
 
 // write writes files of the demo.
-func (m *demo) write(files map[string][]byte) error {
+func (m *Demo) write(files map[string][]byte) error {
 	for name, content := range files {
 		path := m.file(name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -106,24 +101,24 @@ func (m *demo) write(files map[string][]byte) error {
 }
 
 // apply declares the demo's directory, in the way of idpsync apply.
-func (m *demo) apply(ctx context.Context) error {
-	key, certificate, err := idp.NewServiceProviderKey("idpsync demo", m.app.now())
+func (m *Demo) apply(ctx context.Context) error {
+	key, certificate, err := idp.NewServiceProviderKey("idpsync demo", m.o.Now())
 	if err != nil {
 		return err
 	}
-	text := strings.NewReplacer("ISSUER", m.issuer.URL()).Replace(demoDirectory)
+	text := strings.NewReplacer("ISSUER", m.issuer.URL()).Replace(directoryText)
 	err = m.write(map[string][]byte{
-		"directory.yaml": []byte(text), "policies/contractors.cedar": []byte(demoPolicy),
+		"directory.yaml": []byte(text), "policies/contractors.cedar": []byte(policyText),
 		"idp.xml": m.idp.Metadata(), "sp.key": key, "sp.crt": certificate,
 	})
 	if err != nil {
 		return err
 	}
-	declared, err := m.app.declaration(ctx, m.file("directory.yaml"))
+	declared, err := manifest.Load(m.file("directory.yaml"), m.o.Checks(ctx))
 	if err != nil {
 		return fmt.Errorf("the demo's directory: %w", err)
 	}
-	have, err := m.deploy.Store.Directory(ctx)
+	have, err := m.worker.Store.Directory(ctx)
 	if err != nil {
 		return err
 	}
@@ -131,14 +126,14 @@ func (m *demo) apply(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("the demo's directory: %w", err)
 	}
-	if _, err := m.deploy.Store.ApplyDirectory(ctx, have.Revision, plan.Directory, "dev", m.app.now(), plan.Steps...); err != nil {
+	if _, err := m.worker.Store.ApplyDirectory(ctx, have.Revision, plan.Directory, "dev", m.o.Now(), plan.Steps...); err != nil {
 		return err
 	}
-	return m.deploy.Directories.Reload(ctx)
+	return m.worker.Directories.Reload(ctx)
 }
 
 // credentials makes the tokens of the demo's administrator and HR system.
-func (m *demo) credentials(ctx context.Context) error {
+func (m *Demo) credentials(ctx context.Context) error {
 	files := map[string][]byte{}
 	for _, c := range []struct {
 		name    string
@@ -149,12 +144,12 @@ func (m *demo) credentials(ctx context.Context) error {
 		{"admin", providers.PurposeCommands, []string{"admin", "user", "viewer"}, &m.admin},
 		{"workday", providers.FeedPurpose("workday"), []string{"user", "viewer"}, &m.feed},
 	} {
-		id, token, hash, err := providers.NewToken(m.app.random)
+		id, token, hash, err := providers.NewToken(m.o.Rand)
 		if err != nil {
 			return err
 		}
-		row := store.Credential{ID: id, Tenant: demoTenant, Name: c.name, Purpose: string(c.purpose), SecretHash: hash, Grants: c.grants, CreatedAt: m.app.now()}
-		if err := m.deploy.Store.CreateCredential(ctx, row, "dev"); err != nil {
+		row := store.Credential{ID: id, Tenant: tenant, Name: c.name, Purpose: string(c.purpose), SecretHash: hash, Grants: c.grants, CreatedAt: m.o.Now()}
+		if err := m.worker.Store.CreateCredential(ctx, row, "dev"); err != nil {
 			return err
 		}
 		*c.token = token

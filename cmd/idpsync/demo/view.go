@@ -1,10 +1,11 @@
-package main
+package demo
 
 import (
 	"fmt"
 	"strings"
 	"time"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/saml/idp"
 	"github.com/idpsync/idpsync/providers/seal"
@@ -12,21 +13,21 @@ import (
 )
 
 // paint colours a text where colours are shown.
-func (m *demo) paint(code, s string) string {
-	if !m.app.colours(m.app.stdout) {
+func (m *Demo) paint(code, s string) string {
+	if !m.o.Colours {
 		return s
 	}
 	return "\x1b[" + code + "m" + s + "\x1b[0m"
 }
 
-func (m *demo) intro() {
+func (m *Demo) intro() {
 	address := func(a string) string {
 		if a == "" {
 			return "off"
 		}
 		return "http://" + a
 	}
-	fmt.Fprintf(m.app.stdout, `idpsync dev: the whole way from an event to a user
+	fmt.Fprintf(m.o.Out, `idpsync dev: the whole way from an event to a user
 
   tenant            acme (%s)
   OpenID provider   %s, in this process; it signs real ID tokens
@@ -37,90 +38,80 @@ func (m *demo) intro() {
   data              %s
 
 Each sample says who comes in and how; the line below it, what became of it and why.
-`, demoTenant, m.issuer.URL(), demoIDP, m.deploy.Server.URL(), address(m.http), address(m.metric), m.cfg.DataDir)
+`, tenant, m.issuer.URL(), idpEntity, m.worker.Server.URL(), address(m.http), address(m.metric), m.folder)
 }
 
 // heading begins a scene.
-func (m *demo) heading(s scene) {
-	fmt.Fprintf(m.app.stdout, "\n%s\n%s\n\n", m.paint("1", s.heading), s.about)
+func (m *Demo) heading(s scene) {
+	fmt.Fprintf(m.o.Out, "\n%s\n%s\n\n", m.paint("1", s.heading), s.about)
 }
 
 // show prints a sample with what became of it.
-func (m *demo) show(n int, s sample, r result, fault string) {
-	mark, colour, what := "✓", "32", r.Outcome
-	switch {
-	case r.Outcome == string(record.OutcomeRejected):
-		mark, colour, what = "✗", "31", r.verdict()
-	case r.Outcome != string(record.OutcomeCreated):
-		mark, colour = "•", "36"
-	}
-	why := []string{r.person()}
+func (m *Demo) show(n int, s sample, r kit.Result, fault string) {
+	mark, colour := r.Mark()
+	why := []string{person(r.User)}
 	if r.Outcome == string(record.OutcomeRejected) {
-		why = r.reasons()
+		why = reasons(r)
 	}
-	fmt.Fprintf(m.app.stdout, "%3d. %s %s\n", n, s.title, m.paint("2", "["+s.id+"]"))
-	fmt.Fprintf(m.app.stdout, "     %s  %s\n", m.paint(colour, fmt.Sprintf("%s %s %s", mark, r.Status, what)), printable(why[0]))
+	fmt.Fprintf(m.o.Out, "%3d. %s %s\n", n, s.title, m.paint("2", "["+s.id+"]"))
+	fmt.Fprintf(m.o.Out, "     %s  %s\n", m.paint(colour, fmt.Sprintf("%s %s %s", mark, r.Status, verdict(r))), kit.Printable(why[0]))
 	for _, line := range why[1:] {
-		fmt.Fprintf(m.app.stdout, "           %s\n", printable(line))
+		fmt.Fprintf(m.o.Out, "           %s\n", kit.Printable(line))
 	}
 	if fault != "" {
-		fmt.Fprintf(m.app.stdout, "     %s\n", m.paint("1;31", fault))
+		fmt.Fprintf(m.o.Out, "     %s\n", m.paint("1;31", fault))
 	}
 }
 
 // person says who a result is about.
-func (r result) person() string {
-	name := r.user.Name
-	if name == "" {
-		name = r.user.DisplayName
+func person(u kit.User) string {
+	parts := []string{u.FullName(), u.Email}
+	if len(u.Roles) > 0 {
+		parts = append(parts, "roles "+strings.Join(u.Roles, ", "))
 	}
-	parts := []string{name, r.user.Email}
-	if len(r.user.Roles) > 0 {
-		parts = append(parts, "roles "+strings.Join(r.user.Roles, ", "))
+	if n := len(u.Organizations); n > 0 {
+		parts = append(parts, "a role in "+kit.Count(n, "organization"))
 	}
-	if n := len(r.user.Organizations); n > 0 {
-		parts = append(parts, "a role in "+count(n, "organization"))
-	}
-	if r.user.IsOwner {
+	if u.IsOwner {
 		parts = append(parts, "owner of the tenant")
 	}
 	return strings.Join(parts, " · ")
 }
 
 // reasons says why a result is a rejection: the message, each faulty field, the notices of policies.
-func (r result) reasons() []string {
-	lines := []string{r.fault.Message}
-	if fields, ok := r.fault.Details["fields"].([]any); ok {
+func reasons(r kit.Result) []string {
+	lines := []string{r.Fault.Message}
+	if fields, ok := r.Fault.Details["fields"].([]any); ok {
 		for _, f := range fields {
 			if f, ok := f.(map[string]any); ok {
 				lines = append(lines, fmt.Sprintf("%v: %v", f["field"], f["message"]))
 			}
 		}
 	}
-	if list, ok := r.fault.Details["organizations"].([]any); ok {
+	if list, ok := r.Fault.Details["organizations"].([]any); ok {
 		for _, o := range list {
 			if o, ok := o.(map[string]any); ok {
 				lines = append(lines, fmt.Sprintf("%v: organization %v, role %v", o["field"], o["organizationId"], o["roleId"]))
 			}
 		}
 	}
-	for _, n := range r.fault.Notices {
+	for _, n := range r.Fault.Notices {
 		lines = append(lines, fmt.Sprintf("policy %s: %q", r.Policies, n))
 	}
 	return lines
 }
 
-func (m *demo) summary(n, failed int) {
+func (m *Demo) summary(n, failed int) {
 	text := fmt.Sprintf("%d samples, %d as announced, %d not", n, n-failed, failed)
 	if failed > 0 {
 		text = m.paint("1;31", text)
 	}
-	fmt.Fprintf(m.app.stdout, "\n%s\n", text)
+	fmt.Fprintf(m.o.Out, "\n%s\n", text)
 }
 
 // writeSamples writes the files that the lines to try by hand name.
-func (m *demo) writeSamples() error {
-	day := m.app.now().Add(24 * time.Hour)
+func (m *Demo) writeSamples() error {
+	day := m.o.Now().Add(24 * time.Hour)
 	jwt, err := m.issuer.Sign(m.person("grace", "Grace Hopper", map[string]any{"exp": day.Unix()}))
 	if err != nil {
 		return err
@@ -131,7 +122,7 @@ func (m *demo) writeSamples() error {
 	if err != nil {
 		return err
 	}
-	password, err := seal.Text(m.deploy.Key.KeyID(), []byte(demoPassword))
+	password, err := seal.Text(m.worker.Key.KeyID(), []byte(localPassword))
 	if err != nil {
 		return err
 	}
@@ -156,10 +147,10 @@ func (m *demo) writeSamples() error {
 type hint struct{ what, line string }
 
 // hints lists the lines to try by hand, in groups, with the ports and folders of this run.
-func (m *demo) hints() [][]hint {
-	me, data := startedAs(), " --data-dir "+quoted(m.cfg.DataDir)
+func (m *Demo) hints() [][]hint {
+	me, data := startedAs(), " --data-dir "+quoted(m.folder)
 	file := func(name string) string { return quoted(m.file(name)) }
-	to := " --tenant " + demoTenant + data
+	to := " --tenant " + tenant + data
 	admin := " --token-file " + file("admin.token")
 	all := [][]hint{
 		{
@@ -170,7 +161,7 @@ func (m *demo) hints() [][]hint {
 		},
 		{
 			{"a login with OIDC", me + " send login" + to + " --source okta --wait " + file("grace.jwt")},
-			{"a login with SAML", me + " send login" + to + " --source adfs --request-id " + demoRequest + " --wait " + file("victor.xml")},
+			{"a login with SAML", me + " send login" + to + " --source adfs --request-id " + requestID + " --wait " + file("victor.xml")},
 			{"a request", me + " send command" + to + admin + " --via rpc " + file("xenia.json")},
 			{"a durable command, its password sealed", me + " send command" + to + admin + " --wait " + file("yuki.json")},
 			{"seal a password yourself", "printf 'a long password' | " + me + " seal" + data},
@@ -184,12 +175,12 @@ func (m *demo) hints() [][]hint {
 			{"what the policy forbids", m.curl(providers.ShapeTenant, "carl.json")},
 		})
 	}
-	broker := "nats --server " + m.deploy.Server.URL()
-	headers := ` -H "Authorization: Bearer $(cat ` + file("admin.token") + `)" -H X-Tenant-ID:` + demoTenant
+	broker := "nats --server " + m.worker.Server.URL()
+	headers := ` -H "Authorization: Bearer $(cat ` + file("admin.token") + `)" -H X-Tenant-ID:` + tenant
 	all = append(all, []hint{
 		{"the workers, with the plain nats client", broker + " micro ls"},
 		{"a login", broker + " pub " + record.EventSubject(loginAt("okta")) + ` "{\"id_token\": \"$(cat ` + file("grace.jwt") + `)\"}"`},
-		{"a request", broker + " req " + record.EventSubject(commandTo(doorRPC, providers.ShapeTenant)) + headers + ` "$(cat ` + file("bruno.json") + `)"`},
+		{"a request", broker + " req " + record.EventSubject(commandTo(providers.DoorRPC, providers.ShapeTenant)) + headers + ` "$(cat ` + file("bruno.json") + `)"`},
 		{"results as they come", broker + " sub '" + record.BranchResults.All() + "'"},
 	}, []hint{
 		{"change the policy or the directory, then", me + " apply -f " + file("directory.yaml") + data},
@@ -201,13 +192,13 @@ func (m *demo) hints() [][]hint {
 	return all
 }
 
-func (m *demo) curl(shape providers.Shape, name string) string {
-	return `curl -si http://` + m.http + httpPath(shape) + ` -H "Authorization: Bearer $(cat ` + quoted(m.file("admin.token")) + `)" -H 'X-Tenant-ID: ` + demoTenant +
+func (m *Demo) curl(shape providers.Shape, name string) string {
+	return `curl -si http://` + m.http + httpPath(shape) + ` -H "Authorization: Bearer $(cat ` + quoted(m.file("admin.token")) + `)" -H 'X-Tenant-ID: ` + tenant +
 		`' -H 'Content-Type: application/json' -d @` + quoted(m.file(name))
 }
 
 // outro prints the lines to try by hand.
-func (m *demo) outro() {
+func (m *Demo) outro() {
 	where := ""
 	if strings.HasPrefix(startedAs(), "go run") {
 		where = " in this folder"
@@ -222,5 +213,5 @@ func (m *demo) outro() {
 		}
 	}
 	b.WriteString("\nEvery further event appears below. Ctrl-C ends the demo.\n\n")
-	fmt.Fprint(m.app.stdout, b.String())
+	fmt.Fprint(m.o.Out, b.String())
 }

@@ -1,4 +1,4 @@
-package main
+package serve
 
 import (
 	"context"
@@ -22,9 +22,9 @@ func (d *doors) close() error {
 }
 
 // openDoors opens the front doors and the admin listener. Readiness ends with ctx.
-func (d *deployment) openDoors(ctx context.Context) (*doors, error) {
+func (s *service) openDoors(ctx context.Context) (*doors, error) {
 	opened := &doors{failed: make(chan error, 4), addresses: map[string]string{}}
-	for _, open := range []func(context.Context, *doors) error{d.openAdmin, d.openRPC, d.openHTTP} {
+	for _, open := range []func(context.Context, *doors) error{s.openAdmin, s.openRPC, s.openHTTP} {
 		if err := open(ctx, opened); err != nil {
 			return nil, errors.Join(err, opened.close())
 		}
