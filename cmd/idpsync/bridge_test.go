@@ -2,9 +2,7 @@ package main
 
 import (
 	"go/ast"
-	"go/parser"
 	"go/token"
-	"path/filepath"
 	"slices"
 	"testing"
 )
@@ -17,17 +15,7 @@ var keptOfPeople = []string{"User", "UserUpdate", "RoleGrant", "OrganizationGran
 func TestOnlyTheRulesTurnProofsIntoRecords(t *testing.T) {
 	const owner = "worker/rules"
 	made := 0
-	seen := map[string]bool{}
-	for _, i := range importsOfModule(t) {
-		if i.test || seen[i.file] || i.path != modulePath+"/store" {
-			continue
-		}
-		seen[i.file] = true
-		files := token.NewFileSet()
-		file, err := parser.ParseFile(files, filepath.Join(moduleRoot, i.file), nil, parser.SkipObjectResolution)
-		if err != nil {
-			t.Fatal(err)
-		}
+	eachProductFile(t, func(name, pkg string, files *token.FileSet, file *ast.File) {
 		ast.Inspect(file, func(n ast.Node) bool {
 			literal, ok := n.(*ast.CompositeLit)
 			if !ok {
@@ -37,17 +25,17 @@ func TestOnlyTheRulesTurnProofsIntoRecords(t *testing.T) {
 			if !ok {
 				return true
 			}
-			if pkg, ok := of.X.(*ast.Ident); !ok || pkg.Name != "store" || !slices.Contains(keptOfPeople, of.Sel.Name) {
+			if from, ok := of.X.(*ast.Ident); !ok || from.Name != "store" || !slices.Contains(keptOfPeople, of.Sel.Name) {
 				return true
 			}
-			if i.pkg == owner {
+			if pkg == owner {
 				made++
 				return true
 			}
-			t.Errorf("%s:%d makes a store.%s; want %s to be the only package that does", i.file, files.Position(literal.Pos()).Line, of.Sel.Name, owner)
+			t.Errorf("%s:%d makes a store.%s; want %s to be the only package that does", name, files.Position(literal.Pos()).Line, of.Sel.Name, owner)
 			return true
 		})
-	}
+	})
 	if made == 0 {
 		t.Fatalf("got no record that %s makes, want some: the test looks in the wrong place", owner)
 	}
