@@ -114,13 +114,13 @@ func TestTwoLoginsOfOnePersonInOneBatch(t *testing.T) {
 		})
 		created, exists, conflict := d.Await("e1"), d.Await("e2"), d.Await("e3")
 		if created.Outcome != record.OutcomeCreated || exists.Outcome != record.OutcomeExists || string(created.Data) != string(exists.Data) {
-			t.Errorf("%s %s, %s %s", created.Outcome, created.Data, exists.Outcome, exists.Data)
+			t.Errorf("the first login is %s with %s and the second %s with %s, want created, then exists with the same answer", created.Outcome, created.Data, exists.Outcome, exists.Data)
 		}
 		if conflict.Status != 409 || conflict.Reason != "different_identity" {
-			t.Errorf("%s", conflict.Data)
+			t.Errorf("eve, who has the address of ada, gets %s, want 409 and different_identity", conflict.Data)
 		}
 		if n := len(d.Users(acme)); n != 3 {
-			t.Errorf("%d users", n)
+			t.Errorf("there are %d users, want 3", n)
 		}
 	})
 }
@@ -135,7 +135,7 @@ func TestOneEventTwiceInOneBatch(t *testing.T) {
 		})
 		results := d.ResultsOf("e1")
 		if len(results) != 2 || results[0].Status != 201 || results[1].Code != record.CodeEventIDConflict {
-			t.Errorf("%+v", results)
+			t.Errorf("the results of e1 are %+v, want one created and then one conflict of ids", results)
 		}
 	})
 }
@@ -150,14 +150,14 @@ func TestUserMadeAndLinkedInOneBatch(t *testing.T) {
 		})
 		for id, want := range map[string]record.Outcome{"e1": record.OutcomeCreated, "e2": record.OutcomeLinked, "e3": record.OutcomeExists} {
 			if r := d.Await(id); r.Outcome != want {
-				t.Errorf("%s: %s %s, wanted %s", id, r.Outcome, r.Data, want)
+				t.Errorf("%s is %s with %s, want %s", id, r.Outcome, r.Data, want)
 			}
 		}
 		if transactions > 3 { // the batch, and what had to wait for it
-			t.Errorf("%d transactions", transactions)
+			t.Errorf("the batch took %d transactions, want at most 3", transactions)
 		}
 		if u := d.User(acme, "ada@acme.example"); u.HasIdentity != 2 {
-			t.Errorf("%+v", u)
+			t.Errorf("ada is %+v, want her with two identities", u)
 		}
 	})
 }
@@ -191,7 +191,7 @@ func TestWorkersThatMeetTheSamePeopleMakeOneUserEach(t *testing.T) {
 			case r.Outcome != record.OutcomeRejected:
 			case r.Source() == "trusted" && r.Code == record.CodeUserExists:
 			default:
-				t.Errorf("%s: %s", r.EventID, r.Data)
+				t.Errorf("%s is rejected with %s, want only user_exists, of the source trusted", r.EventID, r.Data)
 			}
 		}
 		if len(seen) != len(publish) || len(d.AllResults()) != len(publish) {
@@ -236,7 +236,7 @@ func TestStormOfDuplicatesHasOneEffectEach(t *testing.T) {
 		results := d.AllResults()
 		for _, r := range results {
 			if r.Status != 201 {
-				t.Errorf("%s: %d %s", r.EventID, r.Status, r.Data)
+				t.Errorf("%s ends with status %d and %s, want 201", r.EventID, r.Status, r.Data)
 			}
 		}
 		if len(results) != events || len(d.Users(acme)) != events {
@@ -255,7 +255,7 @@ func TestOneIdWithTwoContentsIsAConflict(t *testing.T) {
 		letter := d.AwaitLetter("e1")
 		results := d.ResultsOf("e1")
 		if len(results) != 2 || results[1].Status != 409 || results[1].Code != record.CodeEventIDConflict || letter.Code != record.CodeEventIDConflict {
-			t.Errorf("%+v", results)
+			t.Errorf("e1 has the results %+v and a dead letter with the code %s, want a second result and a dead letter with a conflict of ids", results, letter.Code)
 		}
 		if d.Fingerprint(acme) != before {
 			t.Error("the second content had an effect")
@@ -271,7 +271,7 @@ func TestAnIdIsAnIdOfItsTenantAndSource(t *testing.T) {
 		d.Publish(workertest.LoginSubject(acme, "ping"), "e1", d.LoginAt(d.Second, d.PersonAt(d.Second, "joan")))
 		d.Results.Await(3, "created", func(r workertest.Record) bool { return r.Status == 201 })
 		if letters := d.AllLetters(); len(letters) != 0 {
-			t.Errorf("%+v", letters)
+			t.Errorf("there are dead letters %+v, want none: each source has its own e1", letters)
 		}
 	})
 }
@@ -281,7 +281,7 @@ func TestRejectedIdMayBeSentAgainMended(t *testing.T) {
 		d.Start()
 		d.LogIn("e1", d.Person("ada").With(workertest.Claims{"groups": "nope"}))
 		if r := d.Await("e1"); r.Status != 422 {
-			t.Fatalf("%s", r.Data)
+			t.Fatalf("a login with an unknown role gets %s, want 422", r.Data)
 		}
 		d.LogIn("e1", d.Person("ada").With(workertest.Claims{"groups": "astronaut"}))
 		d.Results.Await(2, "rejected, of two messages", func(r workertest.Record) bool { return r.EventID == "e1" })

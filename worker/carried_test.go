@@ -29,11 +29,11 @@ func publishRaw(t *testing.T, d *workertest.Deployment, subject, header string, 
 		switch line := answer.Text(); {
 		case strings.HasPrefix(line, "MSG"):
 			if answer.Scan(); strings.Contains(answer.Text(), `"error"`) {
-				t.Fatal(answer.Text())
+				t.Fatal("the broker did not store the message: " + answer.Text())
 			}
 			return
 		case strings.HasPrefix(line, "-ERR"):
-			t.Fatal(line)
+			t.Fatal("the broker did not take the message: " + line)
 		}
 	}
 	t.Fatal("the broker ended the connection")

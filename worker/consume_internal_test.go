@@ -135,10 +135,10 @@ func TestPauseEndsWithItsContext(t *testing.T) {
 		defer cancel()
 		start := time.Now()
 		if err := pause(ctx, time.Second); err != nil || time.Since(start) != time.Second {
-			t.Errorf("%v after %v", err, time.Since(start))
+			t.Errorf("a pause of a second ends with %v after %v, want no error after 1s", err, time.Since(start))
 		}
 		if err := pause(ctx, time.Hour); err == nil || time.Since(start) != time.Minute {
-			t.Errorf("%v after %v", err, time.Since(start))
+			t.Errorf("a pause whose context ends ends with %v after %v, want an error after 1m", err, time.Since(start))
 		}
 	})
 }

@@ -108,7 +108,7 @@ func TestEventsOfASourceThatCannotWorkWaitUntilItIsMended(t *testing.T) {
 	d.Publish(workertest.LoginSubject(acme, "ping"), "e1", d.LoginAt(d.Second, d.PersonAt(d.Second, "ada")))
 	d.LogIn("e2", d.Person("grace"))
 	if r := d.Await("e2"); r.Status != 201 {
-		t.Errorf("%s", r.Data)
+		t.Errorf("the login of a source that works gets %s, want 201", r.Data)
 	}
 	d.Eventually("for the event to be parked", func() bool { return d.Counts().Parked == 1 })
 	src := p.Directories.Current().Tenant(acme).Source("ping")
@@ -120,10 +120,10 @@ func TestEventsOfASourceThatCannotWorkWaitUntilItIsMended(t *testing.T) {
 	d.Eventually("for the source to work", func() bool { return p.Directories.Current().Tenant(acme).Source("ping").Err == nil })
 	d.Clock.Advance(time.Minute)
 	if r := d.Await("e1"); r.Status != 201 {
-		t.Errorf("%s", r.Data)
+		t.Errorf("the login of the mended source gets %s, want 201", r.Data)
 	}
 	if letters := d.AllLetters(); len(letters) != 0 {
-		t.Errorf("%+v", letters)
+		t.Errorf("there are dead letters %+v, want none", letters)
 	}
 }
 
@@ -134,11 +134,11 @@ func TestForbiddenIsSaidWithNotices(t *testing.T) {
 		r := s.login(acme, "okta", d.Person("eve").With(workertest.Claims{"email": "eve@eve.example"}))
 		s.want(r, 403, record.OutcomeRejected)
 		if notices := texts(r.Body["notices"]); r.Code != record.CodeForbidden || !slices.Equal(notices, []string{"Eve is not welcome; ask the security team."}) {
-			t.Errorf("%s", r.Data)
+			t.Errorf("the forbidden login gets %s, want the code forbidden and the notice of the policy", r.Data)
 		}
 		letter := d.AwaitLetter(r.EventID)
 		if letter.Code != record.CodeForbidden || letter.Header.Get(record.DeadLetterClass) != "policy" || r.Header.Get(record.HeaderPolicies) != "no-eve" {
-			t.Errorf("%v, %v", letter.Header, r.Header)
+			t.Errorf("the dead letter has the header %v and the result %v, want class policy and the policy no-eve", letter.Header, r.Header)
 		}
 		if d.Fingerprint(acme) != before {
 			t.Error("it had an effect")
@@ -146,7 +146,7 @@ func TestForbiddenIsSaidWithNotices(t *testing.T) {
 		welcome := s.login(acme, "okta", d.Person("ada"))
 		s.want(welcome, 201, record.OutcomeCreated)
 		if got := welcome.Header.Get(record.HeaderNotices); got != `["Welcome to acme."]` {
-			t.Errorf("notices %s", got)
+			t.Errorf("the welcomed login has the notices %s, want that of the policy", got)
 		}
 	})
 }

@@ -52,7 +52,7 @@ func TestPasswordsLeftBehindAreNoCulprits(t *testing.T) {
 	d.Start(func(c *worker.Config) { c.DurablePasswords = true })
 	for _, r := range d.AllResults() {
 		if r.Status != 201 {
-			t.Errorf("%s: %s", r.EventID, r.Data)
+			t.Errorf("%s gets %s, want 201", r.EventID, r.Data)
 		}
 	}
 	if users, letters := len(d.Users(acme)), len(d.AllLetters()); users != all || letters != 0 {

@@ -220,7 +220,7 @@ func TestLinkByEmailNeedsEveryConditionOfIt(t *testing.T) {
 			t.Errorf("%s is not %s", linked.Data, same.Data)
 		}
 		if u := d.User(acme, "ada@acme.example"); u.HasIdentity != 2 || u.AuthProvider != "oidc" {
-			t.Errorf("%+v", u)
+			t.Errorf("the linked user is %+v, want two identities, last by oidc", u)
 		}
 		s.want(s.login(acme, "other", d.PersonAt(d.Second, "ada")), 200, record.OutcomeExists)
 
@@ -276,7 +276,7 @@ func TestOwnerIsWhoConfigurationNamesOnceVerified(t *testing.T) {
 			}
 		}
 		if owners != 1 || heir.Body["is_owner"] != false {
-			t.Errorf("%d owners; %s", owners, heir.Data)
+			t.Errorf("there are %d owners and the heir gets %s, want one owner, not the heir", owners, heir.Data)
 		}
 	})
 }
@@ -288,7 +288,7 @@ func TestTwoFirstLoginsOfTheOwnerInOneBatchMakeOneOwner(t *testing.T) {
 		d.Start()
 		first, second := d.Await("e1"), d.Await("e2")
 		if first.Body["is_owner"] == (second.Body["is_owner"] == true) || first.Status+second.Status != 201+409 {
-			t.Errorf("%s %s", first.Data, second.Data)
+			t.Errorf("the logins get %s and %s, want one owner made and the other a conflict", first.Data, second.Data)
 		}
 	})
 }

@@ -45,11 +45,11 @@ func TestProviderThatFailsInAnUnforeseenWayFailsOneEvent(t *testing.T) {
 			for i := range each {
 				wantRejected(t, d, fmt.Sprintf("poison%d", i), record.CodeInternal, "panic")
 				if r := d.Await(fmt.Sprintf("innocent%d", i)); r.Status != 201 {
-					t.Errorf("%s", r.Data)
+					t.Errorf("an innocent event gets %s, want 201", r.Data)
 				}
 			}
 			if class := d.AwaitLetter("poison0").Header.Get(record.DeadLetterClass); class != "crash" {
-				t.Errorf("class %s", class)
+				t.Errorf("the dead letter of the poison has class %s, want crash", class)
 			}
 			if letters := d.AllLetters(); len(letters) != each {
 				t.Errorf("%d dead letters", len(letters))
@@ -76,14 +76,14 @@ func TestProviderThatHangsHoldsItsBatchAndNothingElse(t *testing.T) {
 	<-hangs
 	d.LogIn("e1", d.Person("ada"))
 	if r := d.Await("e1"); r.Status != 201 {
-		t.Errorf("%s", r.Data)
+		t.Errorf("a login beside one that hangs gets %s, want 201", r.Data)
 	}
 	if err := p.Stop(); err == nil || !strings.Contains(err.Error(), "drain timeout") {
-		t.Errorf("stopping: %v", err)
+		t.Errorf("stopping ends with the error %v, want one of the drain timeout", err)
 	}
 	d.Start()
 	if r := d.Await("hangs"); r.Status != 201 {
-		t.Errorf("%s", r.Data)
+		t.Errorf("the login that hung gets %s from the next worker, want 201", r.Data)
 	}
 }
 
@@ -107,11 +107,11 @@ func TestEventThatKillsItsProcessIsFoundAndTheInnocentsAreUntouched(t *testing.T
 		d.Start(func(c *worker.Config) { c.Slots, c.AckWait = d.Slots(), lease })
 		wantRejected(t, d, "killer", record.CodeInternal, "crashed_worker")
 		if class := d.AwaitLetter("killer").Header.Get(record.DeadLetterClass); class != "crash" {
-			t.Errorf("class %s", class)
+			t.Errorf("the dead letter of the killer has class %s, want crash", class)
 		}
 		for i := range innocents {
 			if r := d.Await(fmt.Sprintf("e%d", i)); r.Status != 201 {
-				t.Errorf("%s: %s", r.EventID, r.Data)
+				t.Errorf("the innocent %s gets %s, want 201", r.EventID, r.Data)
 			}
 		}
 		if letters := d.AllLetters(); len(letters) != 1 {
@@ -142,7 +142,7 @@ func TestEventThatWasAloneInTheHandsOfADeadWorkerIsTheCulprit(t *testing.T) {
 		wantRejected(t, d, "e2", record.CodeInternal, "crashed_worker")
 		for _, id := range []string{"e0", "e1", "e3", "e4"} {
 			if r := d.Await(id); r.Status != 201 {
-				t.Errorf("%s: %s", id, r.Data)
+				t.Errorf("the innocent %s gets %s, want 201", id, r.Data)
 			}
 		}
 		d.Eventually("for the in-flight markers to be cleared", func() bool { return d.Counts().InFlight == 0 })
@@ -163,7 +163,7 @@ func TestEventDeliveredOftenIsProcessedAloneAndCreates(t *testing.T) {
 	p := d.Start()
 	for _, id := range []string{"e1", "e2"} {
 		if r := d.Await(id); r.Status != 201 {
-			t.Errorf("%s: %s", id, r.Data)
+			t.Errorf("%s gets %s after three deaths, want 201", id, r.Data)
 		}
 	}
 	d.Settle()
@@ -200,7 +200,7 @@ func TestWorkerThatIsOutOfTimeRejectsNoInnocentEvent(t *testing.T) {
 	}
 	d.Start()
 	if r := d.Await("e1"); r.Status != 201 {
-		t.Errorf("%s", r.Data)
+		t.Errorf("the event of a worker out of time gets %s, want 201", r.Data)
 	}
 }
 
@@ -224,12 +224,12 @@ func TestDrainIsBoundedForParkedEventsToo(t *testing.T) {
 	d.Clock.Advance(time.Minute)
 	<-reached
 	if err := p.Stop(); err == nil || !strings.Contains(err.Error(), "drain timeout") {
-		t.Errorf("stopping: %v", err)
+		t.Errorf("stopping ends with the error %v, want one of the drain timeout", err)
 	}
 	d.Clock.Advance(time.Hour / 2) // its claim ends
 	d.Start()
 	if r := d.Await("e1"); r.Status != 201 {
-		t.Errorf("%s", r.Data)
+		t.Errorf("the parked event gets %s from the next worker, want 201", r.Data)
 	}
 }
 

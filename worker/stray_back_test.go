@@ -63,7 +63,7 @@ func TestStrandedRepeatIsNoDeadLetter(t *testing.T) {
 	d.Eventually("for the event to be stranded", func() bool { return d.State().Stranded == 1 })
 	d.Start()
 	if r := d.Await("hired"); r.Status != 409 || r.Code != record.CodeUserExists {
-		t.Errorf("%d %s", r.Status, r.Data)
+		t.Errorf("the stranded repeat ends with status %d and %s, want 409 and user_exists", r.Status, r.Data)
 	}
 	d.Eventually("for the event to be removed", func() bool { return d.State().Stranded == 0 })
 	if _, err := stream.GetEvent(d.Ctx, d.Conn, seq); !errors.Is(err, stream.ErrNotFound) {

@@ -29,7 +29,7 @@ func TestStrandedEventBecomesADeadLetterAndLeavesTheStream(t *testing.T) {
 		}
 		d.Replay("repaired", d.AwaitLetter("e1").Sequence)
 		if r := d.Results.Await(1, "created by a replay", func(r workertest.Record) bool { return r.Status == 201 })[0]; r.EventID != "e1" {
-			t.Errorf("%+v", r)
+			t.Errorf("the replay of the letter ends as %+v, want the event e1 created", r)
 		}
 	})
 }
@@ -49,7 +49,7 @@ func TestStrandedEventThatHadItsEffectGetsItsResult(t *testing.T) {
 		})
 		d.Start()
 		if r := d.Await("e1"); r.Status != 201 || r.Body["id"] != d.User(acme, "ada@acme.example").ID {
-			t.Errorf("%s", r.Data)
+			t.Errorf("the stranded event gets %s, want 201 and the id of the user that it made", r.Data)
 		}
 		d.Eventually("for the event to be removed", func() bool { return d.State().Stranded == 0 })
 		if letters, results := d.LettersOf("e1"), d.ResultsOf("e1"); len(letters) != 0 || len(results) != 1 {
