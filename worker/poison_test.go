@@ -168,7 +168,7 @@ func TestEventDeliveredOftenIsProcessedAloneAndCreates(t *testing.T) {
 	}
 	d.Settle()
 	if batches := p.Metrics.Batches("prepare"); !slices.Equal(batches, []int{1, 1}) {
-		t.Errorf("%v", batches)
+		t.Errorf("the batches had the sizes %v, want two of one event", batches)
 	}
 	d.Eventually("for the in-flight markers to be cleared", func() bool { return d.Counts().InFlight == 0 })
 }

@@ -57,7 +57,7 @@ func TestTokenSignedBeforeARotationCreates(t *testing.T) {
 	d.Start(func(c *worker.Config) { c.Loops = 1 })
 	for _, id := range []string{"after", "waited"} {
 		if r := d.Await(id); r.Status != 201 {
-			t.Errorf("the login %s the rotation ends with status %d and %s, want 201", id, r.Status, r.Data)
+			t.Errorf("the login %q of a rotation ends with status %d and %s, want 201", id, r.Status, r.Data)
 		}
 	}
 }

@@ -37,7 +37,7 @@ func TestEmbeddedKeepsItsPasswordSecretAndItsStreams(t *testing.T) {
 	for _, name := range []string{"nats.json", "nats.env"} {
 		info, err := os.Stat(filepath.Join(dir, name))
 		if err != nil || info.Mode().Perm() != 0o600 {
-			t.Errorf("%s: %v, %v", name, info, err)
+			t.Errorf("%s has the mode of %v with the error %v, want 0600", name, info, err)
 		}
 	}
 	in := dial(t, stream.Options{InProcess: s, Log: log})
@@ -72,7 +72,7 @@ func TestEmbeddedKeepsItsPasswordSecretAndItsStreams(t *testing.T) {
 		t.Error("the password is in the log or in the hint")
 	}
 	if !strings.Contains(again.PlainClientHint(), filepath.Join(dir, "nats.env")) {
-		t.Error(again.PlainClientHint())
+		t.Errorf("the hint is %q, want it to name the file nats.env", again.PlainClientHint())
 	}
 }
 
@@ -113,10 +113,10 @@ func TestOpenBrokerNeedsNoLoginAndStaysOnLoopback(t *testing.T) {
 	t.Cleanup(s.Shutdown)
 	dial(t, stream.Options{URL: s.URL()})
 	if c, err := stream.ReadCredentials(dir); err != nil || c.User != "" || c.URL != s.URL() {
-		t.Fatalf("%+v, %v", c, err)
+		t.Fatalf("the credentials are %+v with the error %v, want no user and the URL %s", c, err, s.URL())
 	}
 	if want := "nats --server " + s.URL() + " micro ls"; s.PlainClientHint() != want {
-		t.Error(s.PlainClientHint())
+		t.Errorf("the hint is %q, want %q", s.PlainClientHint(), want)
 	}
 }
 
@@ -130,7 +130,7 @@ func TestSecondBrokerOnTheSameDataIsRefused(t *testing.T) {
 	defer s.Shutdown()
 	_, err = stream.Embedded(t.Context(), options)
 	if !errors.Is(err, stream.ErrDataDirInUse) || !strings.Contains(err.Error(), s.URL()) {
-		t.Fatal(err)
+		t.Fatalf("a second broker fails with %v, want %v and the URL of the first, %s", err, stream.ErrDataDirInUse, s.URL())
 	}
 	s.Shutdown()
 	s, err = stream.Embedded(t.Context(), options)
@@ -182,6 +182,6 @@ func TestCredentialsPrintNoPassword(t *testing.T) {
 	c := stream.Credentials{URL: "nats://127.0.0.1:1", User: "u", Password: "hush"}
 	raw, err := json.Marshal(c)
 	if err != nil || strings.Contains(string(raw), "hush") {
-		t.Errorf("%s, %v", raw, err)
+		t.Errorf("the credentials are written as %s with the error %v, want no password in it", raw, err)
 	}
 }

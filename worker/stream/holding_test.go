@@ -38,7 +38,7 @@ func TestHoldingTellsWhatIsStored(t *testing.T) {
 		}
 	}
 	if h, has := stored(); h.Last != 6 || h.First != 2 || !slices.Equal(has, []uint64{2, 5}) {
-		t.Errorf("%+v, %v", h, has)
+		t.Errorf("the stream is said to hold %+v, and of it %v, want 2 and 5 between 2 and 6", h, has)
 	}
 	for _, seq := range []uint64{2, 5} {
 		if err := stream.SecureDelete(t.Context(), c, seq); err != nil {

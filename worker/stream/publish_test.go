@@ -55,7 +55,7 @@ func TestPublishStoresAllAndADuplicateIsASuccess(t *testing.T) {
 	ctx := within(t, time.Minute)
 	msgs := results(6000, "a") // more than may be in flight
 	if errs := pub.Publish(ctx, msgs); errs != nil {
-		t.Fatal(errs[0])
+		t.Fatalf("publishing fails with %v first, want no error", errs[0])
 	}
 	if errs := pub.Publish(ctx, msgs); errs != nil {
 		t.Fatal("the same ids again:", errs[0])
@@ -108,7 +108,7 @@ func TestFullStreamRefusesAndKeepsWhatItHas(t *testing.T) {
 		case err == nil:
 			stored++
 		case !errors.Is(err, stream.ErrStreamFull) || !stream.Transient(err):
-			t.Fatalf("message %d: %v", i, err)
+			t.Fatalf("message %d of a full stream fails with %v, want %v, transient", i, err, stream.ErrStreamFull)
 		}
 	}
 	if stored == 0 || stored == 100 {
@@ -131,11 +131,11 @@ func TestPublishEndsWithItsContextAndLeavesNothingBehind(t *testing.T) {
 	defer cancel()
 	errs := pub.Publish(ctx, results(5000, "stopped"))
 	if len(errs) != 5000 {
-		t.Fatalf("%d errors", len(errs))
+		t.Fatalf("a stopped broker gives %d errors, want 5000", len(errs))
 	}
 	for i, err := range errs {
 		if !errors.Is(err, context.DeadlineExceeded) {
-			t.Fatalf("message %d: %v", i, err)
+			t.Fatalf("message %d fails with %v, want that the context ended", i, err)
 		}
 	}
 	resume(t, p)
@@ -159,7 +159,7 @@ func TestPublishFailsAtOnceWhenTheConnectionIsLost(t *testing.T) {
 	p.kill()
 	for i, err := range <-got {
 		if !errors.Is(err, stream.ErrDisconnected) || !stream.Transient(err) {
-			t.Fatalf("message %d: %v", i, err)
+			t.Fatalf("message %d fails with %v, want %v, transient", i, err, stream.ErrDisconnected)
 		}
 	}
 	p.start()
