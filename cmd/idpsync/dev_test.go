@@ -20,7 +20,7 @@ func TestDevOnce(t *testing.T) {
 	for range 2 {
 		p := runProgram(t, "", "dev", "--once", "--data-dir", folder)
 		if p.code != exitOK || p.stderr != "" {
-			t.Fatalf("exit %d\n%s%s", p.code, p.stdout, p.stderr)
+			t.Fatalf("dev ends with exit %d, want %d and no errors\n%s%s", p.code, exitOK, p.stdout, p.stderr)
 		}
 		golden(t, filepath.Join("testdata", "dev.golden"), steadyDemo(p.stdout, folder))
 	}
@@ -51,7 +51,7 @@ func TestDevTakesNoOtherFolder(t *testing.T) {
 	}
 	p := runProgram(t, "", "dev", "--once", "--data-dir", folder)
 	if p.code != exitRefused || !strings.Contains(p.stderr, "--data-dir") {
-		t.Errorf("exit %d\n%s", p.code, p.stderr)
+		t.Errorf("dev in a folder of somebody ends with exit %d, want %d and the flag --data-dir\n%s", p.code, exitRefused, p.stderr)
 	}
 	if _, err := os.Stat(mine); err != nil {
 		t.Error(err)
@@ -134,7 +134,7 @@ func TestLinesToTryByHand(t *testing.T) {
 			t.Errorf("%s: %v\n%s\n%s", title, err, line, got)
 		}
 		if title == "what the policy forbids" != strings.Contains(string(got), "Contractors are invited") && !strings.Contains(line, "dlq") {
-			t.Errorf("%s\n%s", line, got)
+			t.Errorf("a line of %q prints the notice for contractors wrongly or not at all\n%s\n%s", title, line, got)
 		}
 	}
 	if len(whys) < 15 {

@@ -25,7 +25,7 @@ func TestFirstLoginTakesWhoWasCreatedBefore(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				made := door.send(t, acme, shape.path, name, header, strings.ReplaceAll(shape.body, "NAME", name))
 				if made.status != 201 {
-					t.Fatalf("%d %s", made.status, made.body)
+					t.Fatalf("the user is answered by %d %s, want 201", made.status, made.body)
 				}
 				s.claim(t, func(id, subject string, claims map[string]any) reply {
 					return s.login(t, conn, acme, name+id, subject, claims)

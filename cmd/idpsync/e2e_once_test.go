@@ -73,7 +73,7 @@ func TestOneKeyIsOneUser(t *testing.T) {
 		}
 	}
 	if users := s.users("acme"); len(users) != 1 {
-		t.Errorf("%d users", len(users))
+		t.Errorf("there are %d users, want 1", len(users))
 	}
 	conn := s.nats()
 	results := func() (n int) {
@@ -98,7 +98,7 @@ func TestOneKeyIsOneUser(t *testing.T) {
 		t.Errorf("another body under the key: %d %s", again.status, again.body)
 	}
 	if n := results(); n != 1 {
-		t.Errorf("%d results", n)
+		t.Errorf("there are %d results, want 1", n)
 	}
 }
 
@@ -127,7 +127,7 @@ func TestOneIDIsOneUserInEveryDoor(t *testing.T) {
 	}
 	sending.Wait()
 	if len(failures) > 0 {
-		t.Fatal(<-failures)
+		t.Fatal("a request fails with ", <-failures)
 	}
 	for u := range users {
 		for c, a := range answers[u] {
@@ -137,10 +137,10 @@ func TestOneIDIsOneUserInEveryDoor(t *testing.T) {
 		}
 	}
 	if got := s.users("acme"); len(got) != users {
-		t.Errorf("%d users", len(got))
+		t.Errorf("there are %d users, want %d", len(got), users)
 	}
 	if got := s.stored(s.nats(), stream.StreamResults); len(got) != users {
-		t.Errorf("%d results", len(got))
+		t.Errorf("there are %d results, want %d", len(got), users)
 	}
 }
 

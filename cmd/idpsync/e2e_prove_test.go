@@ -106,15 +106,15 @@ func TestProveAccountsForEveryMessage(t *testing.T) {
 		var code int
 		settled, code = s.prove()
 		if code != exitOK {
-			t.Fatalf("exit %d: %+v", code, settled)
+			t.Fatalf("prove ends with exit %d and %+v, want %d", code, settled, exitOK)
 		}
 		return settled.Events.Waiting == 0
 	})
 	if e := settled.Events; e.Stored != 6 || e.Effects != 3 || e.DeadLetters != 1 || e.Refused != 1 || e.SentAgain != 1 || e.Untraced != 0 {
-		t.Errorf("events: %+v", e)
+		t.Errorf("the events are %+v, want 6 stored: 3 effects, 1 dead letter, 1 refused, 1 sent again", e)
 	}
 	if l := settled.Ledger; l.Rows != 3 || l.Told != 3 || settled.Results != 5 || settled.DeadLetters != 1 {
-		t.Errorf("%+v", settled)
+		t.Errorf("the account is %+v, want 3 rows, all told, 5 results and 1 dead letter", settled)
 	}
 	if r, code := s.prove("--since", "1h"); code != exitOK || r.Events.Stored != 6 || r.Events.Untraced != 0 {
 		t.Errorf("since an hour: exit %d: %+v", code, r)
@@ -133,7 +133,7 @@ func TestProveAccountsForEveryMessage(t *testing.T) {
 	s.spoil(q, logins, lower)
 	r, code = s.prove()
 	if code != exitFailure {
-		t.Errorf("exit %d", code)
+		t.Errorf("prove of what was spoiled ends with exit %d, want %d", code, exitFailure)
 	}
 	var got []string
 	for _, f := range append(r.Unaccounted, r.Duplicated...) {
@@ -161,7 +161,7 @@ func TestProveAccountsForEveryMessage(t *testing.T) {
 		t.Errorf("prove finds, without a reason: %q", got)
 	}
 	if text := s.do("", "prove", "--limit", "1"); !strings.Contains(text.stdout, "and 5 more") || text.code != exitFailure {
-		t.Errorf("exit %d:\n%s", text.code, text.stdout)
+		t.Errorf("prove with a limit of one ends with exit %d, want %d and 5 more\n%s", text.code, exitFailure, text.stdout)
 	}
 }
 

@@ -60,7 +60,7 @@ func TestPlainClientAndTwoWorkers(t *testing.T) {
 		}
 		sending.Wait()
 		if len(failures) > 0 {
-			t.Fatal(<-failures)
+			t.Fatal("publishing fails with ", <-failures)
 		}
 	}
 	before := s.state(conn, stream.StreamResults).Msgs
@@ -75,7 +75,7 @@ func TestPlainClientAndTwoWorkers(t *testing.T) {
 	publish(logins/2, logins)
 	s.eventually("the second half", func() bool { return results() == logins })
 	if users := s.users("acme"); len(users) != 1+logins {
-		t.Errorf("%d users", len(users))
+		t.Errorf("there are %d users, want %d", len(users), 1+logins)
 	}
 	one.stop()
 }
@@ -90,7 +90,7 @@ func (s *site) firstLogin(t *testing.T) {
 	}
 	got := s.login(t, conn, acme, "first", "ada", map[string]any{"name": "Ada Lovelace"})
 	if got.status != 201 {
-		t.Fatalf("%d %s", got.status, got.body)
+		t.Fatalf("the first login is answered by %d %s, want 201", got.status, got.body)
 	}
 	if _, err := results.NextMsgWithContext(s.ctx); err != nil {
 		t.Error(err)
@@ -100,7 +100,7 @@ func (s *site) firstLogin(t *testing.T) {
 	}
 	users := s.users("acme")
 	if len(users) != 1 || users[0].Email != "ada@acme.example" || users[0].Name != "Ada Lovelace" || users[0].CreatedBy != "okta" {
-		t.Errorf("%+v", users)
+		t.Errorf("the users are %+v, want Ada Lovelace alone, created by okta", users)
 	}
 }
 

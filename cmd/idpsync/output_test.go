@@ -62,10 +62,10 @@ func TestConfirm(t *testing.T) {
 		a := &app{stdin: program, stderr: &asked}
 		err := a.confirm(false, "Do it?")
 		if (err == nil) != want || err != nil && exitCode(err) != exitRefused {
-			t.Errorf("%q: %v", answer, err)
+			t.Errorf("the answer %q gives the error %v, want consent: %v", answer, err, want)
 		}
 		if asked.String() != "Do it? [y/N] " {
-			t.Errorf("asked %q", asked.String())
+			t.Errorf("the question is %q, want %q", asked.String(), "Do it? [y/N] ")
 		}
 	}
 }
@@ -105,7 +105,7 @@ func TestProgressIsForTerminals(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := string(seen[:n]); !strings.Contains(got, "users [===============               ] 5/10 5/s") {
-		t.Errorf("drawn: %q", got)
+		t.Errorf("the terminal shows %q, want a bar at 5 of 10 users", got)
 	}
 }
 
@@ -117,7 +117,7 @@ func TestColours(t *testing.T) {
 	}{{nil, true}, {map[string]string{"NO_COLOR": "1"}, false}, {map[string]string{"TERM": "dumb"}, false}} {
 		a := &app{environ: tc.environ}
 		if got := a.colours(program); got != tc.want {
-			t.Errorf("%v: %v", tc.environ, got)
+			t.Errorf("with the environment %v there are colours: %v, want %v", tc.environ, got, tc.want)
 		}
 		if a.colours(&buffer{}) {
 			t.Error("colours where there is no terminal")

@@ -22,7 +22,7 @@ func TestOnlyTheFirstOfADatabaseMakesASealKey(t *testing.T) {
 			"--subject", "idpsync.login.2489e9ad-2ee2-8e00-8ec9-32d5f69181c0.okta")
 	}
 	if p := runProgram(t, "", "apply", "--data-dir", folder, "-f", "../../deploy/directory.example.yaml", "--yes"); p.code != exitOK {
-		t.Fatal(p)
+		t.Fatalf("apply ends with exit %d and %s%s, want %d", p.code, p.stdout, p.stderr, exitOK)
 	}
 	if p := explain(); p.code != exitOK || !strings.Contains(p.stderr, "a new seal key was made") {
 		t.Fatal("the first:", p)

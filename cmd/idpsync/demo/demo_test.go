@@ -113,7 +113,7 @@ func TestDemoForecastSaysWhatRunDoes(t *testing.T) {
 					t.Fatal(err)
 				}
 				if fault := s.check(r); fault != "" {
-					t.Error(fault)
+					t.Error("the event does not end as the forecast says: ", fault)
 				}
 				told := readForecast(f)
 				if verdict(told) != verdict(r) || told.Status != r.Status || told.EventID != r.EventID {

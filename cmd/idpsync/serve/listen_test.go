@@ -63,7 +63,7 @@ func newDoors(t *testing.T) *doors {
 		}
 		select {
 		case err := <-d.failed:
-			t.Error(err)
+			t.Error("a door failed: ", err)
 		default:
 		}
 	})
