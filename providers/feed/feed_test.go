@@ -203,7 +203,7 @@ func TestJWTIsNoCredentialOfAFeed(t *testing.T) {
 	_, err := w.open(t).Verify(t.Context(), e)
 	failure, ok := errors.AsType[*providers.Error](err)
 	if !ok || failure.Reason != "credential_unknown" {
-		t.Errorf("Verify = %v", err)
+		t.Errorf("Verify of a JWT ends with %v, want the reason credential_unknown", err)
 	}
 }
 

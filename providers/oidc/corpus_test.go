@@ -95,7 +95,7 @@ func TestCorpus(t *testing.T) {
 				got, err := open(s.Algorithms).Verify(t.Context(), e)
 				if folder == "accepted" {
 					if err != nil || got.Identity == nil || got.Identity.Subject != "00u1" {
-						t.Fatalf("Verify = %+v, %v", got, err)
+						t.Fatalf("Verify gives %+v with the error %v, want the subject 00u1", got, err)
 					}
 					return
 				}

@@ -37,7 +37,7 @@ func TestIssuerIsAskedOnceForManyEvents(t *testing.T) {
 	}
 	wg.Wait()
 	if got := w.issuer.Requests(); got != (issuer.Requests{Discovery: 1, JWKS: 1}) {
-		t.Errorf("requests = %+v", got)
+		t.Errorf("the requests are %+v, want one of discovery and one of keys", got)
 	}
 	reads := w.keys.Reads()
 	for range 100 {
@@ -58,11 +58,11 @@ func TestUnknownKeyIDsDoNotFloodTheIssuer(t *testing.T) {
 		_, err := w.provider.Verify(t.Context(), w.login(t, token))
 		verdicts[reason(err)]++
 		if failure, ok := errors.AsType[*providers.Error](err); ok && failure.Class == providers.ErrUnavailable && (failure.RetryAfter <= 0 || failure.RetryAfter > 10*time.Second) {
-			t.Fatalf("RetryAfter = %v", failure.RetryAfter)
+			t.Fatalf("RetryAfter of an unknown key is %v, want more than 0 and at most 10s", failure.RetryAfter)
 		}
 	}
 	if verdicts["unknown_key"]+verdicts["keys_refresh_pending"] != 1000 || verdicts["unknown_key"] == 0 {
-		t.Errorf("verdicts = %v", verdicts)
+		t.Errorf("the verdicts are %v, want unknown_key, some, and keys_refresh_pending alone", verdicts)
 	}
 	if got := w.issuer.Requests().JWKS; got > 4 {
 		t.Errorf("the issuer was asked %d times", got)
@@ -150,7 +150,7 @@ func TestIssuerDown(t *testing.T) {
 	e := w.login(t, w.sign(t, w.claims(nil)))
 	failure := expect(t, w.provider, e, "issuer_unreachable")
 	if !errors.Is(failure, providers.ErrUnavailable) || failure.RetryAfter <= 0 || failure.Hint == "" || failure.Err == nil {
-		t.Errorf("failure = %+v", failure)
+		t.Errorf("the failure is %+v, want unavailable with RetryAfter, a hint and a cause", failure)
 	}
 	w.issuer.SetDown(false)
 	w.clock.Advance(11 * time.Second)
@@ -346,7 +346,7 @@ func TestKeyHistoryFails(t *testing.T) {
 	w.keys.Fail(errors.New("database is gone"))
 	e := w.login(t, w.sign(t, w.claims(nil)))
 	if failure := expect(t, w.provider, e, "key_history"); !errors.Is(failure, providers.ErrUnavailable) {
-		t.Errorf("class = %v", failure.Class)
+		t.Errorf("a history that fails has the class %v, want %v", failure.Class, providers.ErrUnavailable)
 	}
 	w.keys.Fail(nil)
 	w.clock.Advance(2 * time.Second)
@@ -397,7 +397,7 @@ func TestGivenUpWhileTheIssuerIsSlow(t *testing.T) {
 	<-asked
 	cancel()
 	if err := <-got; reason(err) != "cancelled" || !errors.Is(err, providers.ErrUnavailable) || !errors.Is(err, context.Canceled) {
-		t.Errorf("Verify = %v", err)
+		t.Errorf("Verify ends with %v, want it unavailable because it was cancelled", err)
 	}
 	close(answer)
 	expect(t, w.provider, e, "")
@@ -423,7 +423,7 @@ func TestCloseEndsARefresh(t *testing.T) {
 	<-asked
 	_ = w.provider.(io.Closer).Close() // it has no error
 	if err := <-got; !errors.Is(err, providers.ErrUnavailable) {
-		t.Errorf("Verify = %v", err)
+		t.Errorf("Verify ends with %v, want %v", err, providers.ErrUnavailable)
 	}
 	close(answer)
 	if _, err := w.provider.Verify(t.Context(), e); !errors.Is(err, providers.ErrUnavailable) {
@@ -520,7 +520,7 @@ func TestForeignMembersInTheKeySet(t *testing.T) {
 	expect(t, w.provider, w.login(t, w.sign(t, w.claims(nil))), "")
 	keys, err := w.keys.Keys(t.Context(), providertest.Tenant, "okta", w.server.URL)
 	if err != nil || len(keys.Keys) != 1 || strings.Contains(string(keys.Keys[0].Material), "x5c") || keys.Keys[0].Thumbprint == "" || !keys.Keys[0].FirstSeen.Equal(w.clock.Now()) {
-		t.Errorf("history = %+v, %v", keys, err)
+		t.Errorf("the history is %+v with the error %v, want one key without x5c, seen now", keys, err)
 	}
 }
 

@@ -156,7 +156,7 @@ func TestEveryAlgorithm(t *testing.T) {
 			tampered = token[:dot+2] + "A" + token[dot+3:]
 		}
 		if _, err := w.provider.Verify(t.Context(), w.login(t, tampered)); tampered != token && reason(err) != "signature" {
-			t.Errorf("%s, tampered: %v", algorithm, err)
+			t.Errorf("%s: a changed signature gives %v, want the reason signature", algorithm, err)
 		}
 	}
 }
@@ -168,7 +168,7 @@ func TestConfigurationFaultsAreReportedTogether(t *testing.T) {
 		Mapping: map[string]string{"owner": "claims.owner", "email": "claims.upn"},
 	}, env)
 	if err == nil {
-		t.Fatal("accepted")
+		t.Fatal("a faulty configuration is accepted, want an error")
 	}
 	for _, want := range []string{"issuer: must be https", "audiences: ", `"HS256"`, `"none"`, "an owner is never taken from a claim"} {
 		if !strings.Contains(err.Error(), want) {

@@ -124,7 +124,7 @@ func Run(t *testing.T, s Suite) {
 			e.Trace = &providers.Trace{}
 			_, err := p.Verify(t.Context(), e)
 			if err == nil {
-				t.Errorf("%s: accepted", name)
+				t.Errorf("%s: the event is accepted, want an error", name)
 				continue
 			}
 			s.checkError(t, err)

@@ -38,7 +38,7 @@ func FuzzVerify(f *testing.F) {
 				t.Errorf("made a user of %+v", user.Identity)
 			}
 			if err != nil && reason(t, err) == "panic" {
-				t.Errorf("Verify: %v", err)
+				t.Errorf("Verify panics, want a reason: %v", err)
 			}
 		}
 	})

@@ -15,7 +15,7 @@ func FuzzScan(f *testing.F) {
 	for _, pattern := range []string{"testdata/accepted/*/*.xml", "testdata/rejected/*.xml"} {
 		paths, err := filepath.Glob(pattern)
 		if err != nil || len(paths) == 0 {
-			f.Fatalf("%s: %d files, %v", pattern, len(paths), err)
+			f.Fatalf("%s names %d files with the error %v, want some", pattern, len(paths), err)
 		}
 		for _, path := range paths {
 			doc, err := os.ReadFile(path)

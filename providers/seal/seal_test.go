@@ -131,7 +131,7 @@ func TestANewFirstLineChangesTheKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, err := both.OpenText(sealed); err != nil || string(got) != "before" {
-		t.Errorf("OpenText = %q, %v", got, err)
+		t.Errorf("the old key's text opens to %q with the error %v, want %q", got, err, "before")
 	}
 	if !both.Verify([]byte("record"), old.Sign([]byte("record"))) {
 		t.Error("a signature of the old key does not hold any more")
@@ -150,7 +150,7 @@ func TestParseRepeatsNoKey(t *testing.T) {
 	for name, c := range map[string][]byte{"empty": nil, "comment": []byte("# nothing\n"), "broken": broken, "public": []byte("XAAA\n")} {
 		_, err := seal.Parse(c)
 		if err == nil {
-			t.Errorf("%s: accepted", name)
+			t.Errorf("%s: the file is accepted, want an error", name)
 			continue
 		}
 		if bytes.Contains(c, []byte("S")) && strings.Contains(err.Error(), "SY") {
@@ -192,7 +192,7 @@ func TestEnsureFileMakesOneKeyForAll(t *testing.T) {
 		t.Fatal(err)
 	}
 	if info.Mode().Perm() != 0o600 {
-		t.Errorf("mode %o", info.Mode().Perm())
+		t.Errorf("the file has the mode %o, want 600", info.Mode().Perm())
 	}
 	entries, err := os.ReadDir(filepath.Dir(path))
 	if err != nil || len(entries) != 1 {

@@ -65,7 +65,7 @@ func TestResourceRefusesTwoCasesAtAnyDepth(t *testing.T) {
 	}
 	_, err := wire.Resource(body, wire.Limits{})
 	if f := fault(t, err); f.Reason != wire.ReasonDuplicate {
-		t.Errorf("Resource: %+v", f)
+		t.Errorf("the fault of Resource is %+v, want the reason %s", f, wire.ReasonDuplicate)
 	}
 }
 

@@ -38,14 +38,14 @@ func TestTenantUser(t *testing.T) {
 	got.Fill(&r)
 	if r.Email != "ada@acme.example" || r.Name != "Ada" || r.Password.Reveal() != "s3cret" || r.PasswordHash.Reveal() != "$2b$" ||
 		!reflect.DeepEqual(r.Roles, providers.Claim[string]{Present: true, Values: []string{"user", "admin"}}) || r.AuthProvider != "local" || r.Avatar != "data:," {
-		t.Errorf("filled %+v", r)
+		t.Errorf("the user is filled as %+v, want every field of the body", r)
 	}
 }
 
 func TestAbsentIsNotEmpty(t *testing.T) {
 	absent, err := wire.DecodeTenantUser([]byte(`{}`), wire.Limits{})
 	if err != nil || absent.Roles != nil || absent.Password != nil || absent.AuthProvider != nil {
-		t.Errorf("absent: %+v, %v", absent, err)
+		t.Errorf("an empty object is read as %+v with the error %v, want every field absent", absent, err)
 	}
 	var r providers.CreateUser
 	absent.Fill(&r)
@@ -54,7 +54,7 @@ func TestAbsentIsNotEmpty(t *testing.T) {
 	}
 	empty, err := wire.DecodeTenantUser([]byte(`{"roles":[]}`), wire.Limits{})
 	if err != nil || empty.Roles == nil || len(*empty.Roles) != 0 {
-		t.Errorf("empty: %+v, %v", empty, err)
+		t.Errorf("an empty list is read as %+v with the error %v, want it there and empty", empty, err)
 	}
 	r = providers.CreateUser{}
 	empty.Fill(&r)
@@ -91,7 +91,7 @@ func TestUserShape(t *testing.T) {
 	} {
 		got, err := wire.UserShape([]byte(body), wire.Limits{})
 		if err != nil || got != want {
-			t.Errorf("%s: %v, %v; want %v", body, got, err, want)
+			t.Errorf("%s has the shape %v with the error %v, want %v", body, got, err, want)
 		}
 	}
 	_, err := wire.UserShape([]byte(`{"name":"a","name":"b"}`), wire.Limits{})
@@ -166,7 +166,7 @@ func TestErrorsQuoteNoValue(t *testing.T) {
 	} {
 		_, err := wire.DecodeTenantUser([]byte(body), wire.Limits{})
 		if strings.Contains(fault(t, err).Error(), secret) {
-			t.Errorf("%s: %v", body, err)
+			t.Errorf("the error of %s repeats the password: %v", body, err)
 		}
 	}
 }
@@ -176,7 +176,7 @@ func TestNamesInErrorsAreBounded(t *testing.T) {
 		_, err := wire.DecodeTenantUser([]byte(`{"`+name+`":1}`), wire.Limits{})
 		f := fault(t, err)
 		if len(f.Field) > 200 || strings.ContainsFunc(f.Field, func(r rune) bool { return r < ' ' }) {
-			t.Errorf("field = %q", f.Field)
+			t.Errorf("the error names the field %q, want at most 200 bytes without control characters", f.Field)
 		}
 	}
 }
@@ -186,7 +186,7 @@ func TestDecodeOpen(t *testing.T) {
 		Issuer string `json:"issuer"`
 	}
 	if err := wire.DecodeOpen([]byte(`{"issuer":"a","Issuer":"b","more":[null]}`), &v, wire.Limits{}); err != nil || v.Issuer != "a" {
-		t.Errorf("%+v, %v", v, err)
+		t.Errorf("an open document is read as %+v with the error %v, want the issuer a", v, err)
 	}
 	fault(t, wire.DecodeOpen([]byte(`{"issuer":"a","issuer":"b"}`), &v, wire.Limits{}))
 }
@@ -194,11 +194,11 @@ func TestDecodeOpen(t *testing.T) {
 func TestLogins(t *testing.T) {
 	o, err := wire.DecodeOIDCLogin([]byte(`{"id_token":"a.b.c","nonce":"n"}`), wire.Limits{})
 	if err != nil || o.IDToken != "a.b.c" || o.Nonce == nil || *o.Nonce != "n" || o.AccessToken != nil {
-		t.Errorf("oidc: %+v, %v", o, err)
+		t.Errorf("a login of OpenID Connect is read as %+v with the error %v, want token and nonce", o, err)
 	}
 	s, err := wire.DecodeSAMLLogin([]byte(`{"saml_response":"PA==","request_id":"id-1","relay_state":"x"}`), wire.Limits{})
 	if err != nil || s.SAMLResponse != "PA==" || *s.RequestID != "id-1" || *s.RelayState != "x" {
-		t.Errorf("saml: %+v, %v", s, err)
+		t.Errorf("a login of SAML is read as %+v with the error %v, want response, request and relay state", s, err)
 	}
 	_, err = wire.DecodeOIDCLogin([]byte(`{"nonce":"n"}`), wire.Limits{})
 	if f := fault(t, err); f.Field != "id_token" {

@@ -59,7 +59,7 @@ func TestSeedGivesTheSameScriptAndStorm(t *testing.T) {
 		t.Error("two seeds, one run")
 	}
 	if len(sends) != 5000 {
-		t.Errorf("%d events", len(sends))
+		t.Errorf("the storm has %d events, want 5000", len(sends))
 	}
 }
 

@@ -50,11 +50,11 @@ func keys(t *testing.T, i *issuer.Issuer) jose.JSONWebKeySet {
 		JWKSURI string `json:"jwks_uri"`
 	}
 	if code := get(t, i.URL()+issuer.DiscoveryPath, &document); code != http.StatusOK || document.Issuer != i.URL() {
-		t.Fatalf("discovery: %d, %+v", code, document)
+		t.Fatalf("discovery gives %d and %+v, want 200 and the issuer %s", code, document, i.URL())
 	}
 	var set jose.JSONWebKeySet
 	if code := get(t, document.JWKSURI, &set); code != http.StatusOK {
-		t.Fatalf("keys: %d", code)
+		t.Fatalf("the keys are answered with %d, want 200", code)
 	}
 	return set
 }
@@ -84,11 +84,11 @@ func TestTokensVerifyWithThePublishedKeys(t *testing.T) {
 		var claims map[string]any
 		if err := json.Unmarshal(payload, &claims); err != nil || claims["iss"] != i.URL() || claims["sub"] != "u1" || claims["aud"] != "c1" ||
 			claims["iat"] != 1793610000.0 || claims["exp"] != 1793610060.0 {
-			t.Errorf("%s: claims = %v, %v", algorithm, claims, err)
+			t.Errorf("%s: the claims are %v with the error %v, want those that were signed", algorithm, claims, err)
 		}
 	}
 	if got := i.Requests(); got != (issuer.Requests{Discovery: 1, JWKS: 1}) {
-		t.Errorf("requests = %+v", got)
+		t.Errorf("the requests are %+v, want one of discovery and one of keys", got)
 	}
 }
 
@@ -140,7 +140,7 @@ func TestDown(t *testing.T) {
 	i, _ := start(t, issuer.Options{Algorithms: []string{"EdDSA"}})
 	i.SetDown(true)
 	if code := get(t, i.URL()+issuer.DiscoveryPath, nil); code != http.StatusServiceUnavailable {
-		t.Errorf("down: %d", code)
+		t.Errorf("discovery of an issuer that is down is answered with %d, want 503", code)
 	}
 	i.SetDown(false)
 	keys(t, i)
@@ -168,12 +168,12 @@ func TestForgeries(t *testing.T) {
 	for want, forge := range map[string]func(map[string]any) (string, error){"none": i.Unsigned, "HS256": i.SignedWithPublicKey, "RS256": i.SignedByAnotherKey} {
 		raw, err := forge(claims)
 		if err != nil || header(raw)["alg"] != want || strings.Count(raw, ".") != 2 {
-			t.Errorf("%s: %s, %v", want, raw, err)
+			t.Errorf("the forgery is %s with the error %v, want a token with the algorithm %s", raw, err, want)
 		}
 	}
 	raw, err := i.SignedByAnotherKey(claims)
 	if err != nil || header(raw)["kid"] != i.KeyID() {
-		t.Fatalf("%v, %v", header(raw), err)
+		t.Fatalf("the forgery has the header %v and the error %v, want the key %s", header(raw), err, i.KeyID())
 	}
 	token, err := jose.ParseSigned(raw, []jose.SignatureAlgorithm{jose.RS256})
 	if err != nil {
@@ -186,6 +186,6 @@ func TestForgeries(t *testing.T) {
 
 func TestUnknownAlgorithm(t *testing.T) {
 	if _, err := issuer.New(issuer.Options{Algorithms: []string{"HS256"}}); err == nil {
-		t.Error("accepted")
+		t.Error("an issuer with HS256 is made, want an error")
 	}
 }
