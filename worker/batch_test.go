@@ -47,13 +47,13 @@ func TestOneBadRowDoesNotSinkItsBatch(t *testing.T) {
 		results := d.AllResults()
 		created := slices.DeleteFunc(slices.Clone(results), func(r workertest.Record) bool { return r.Status != 201 })
 		if len(results) != all || len(created) != all-1 || len(d.Users(acme)) != all-1 {
-			t.Errorf("%d results, %d created, %d users", len(results), len(created), len(d.Users(acme)))
+			t.Errorf("there are %d results, %d of them created, and %d users, want %d, and one less of the others", len(results), len(created), len(d.Users(acme)), all)
 		}
 		if batches := p.Metrics.Batches("commit"); !slices.Equal(batches, []int{all}) {
-			t.Errorf("it was not one batch: %v", batches)
+			t.Errorf("the batches had the sizes %v, want one of %d", batches, all)
 		}
 		if n := tries.Load(); n > 30 {
-			t.Errorf("%d transactions to find one row", n)
+			t.Errorf("finding one row took %d transactions, want at most 30", n)
 		}
 	})
 }
@@ -200,14 +200,14 @@ func TestWorkersThatMeetTheSamePeopleMakeOneUserEach(t *testing.T) {
 		users := d.Users(acme)
 		for _, u := range users {
 			if u.HasIdentity != 1 {
-				t.Errorf("%s has %d identities", u.Email, u.HasIdentity)
+				t.Errorf("%s has %d identities, want 1", u.Email, u.HasIdentity)
 			}
 		}
 		if len(users) != people {
-			t.Errorf("%d users of %d people", len(users), people)
+			t.Errorf("there are %d users of %d people, want one each", len(users), people)
 		}
 		if letters := d.AllLetters(); len(letters) != 0 {
-			t.Errorf("%d dead letters, the first %+v", len(letters), letters[0])
+			t.Errorf("there are %d dead letters, want none; the first is %+v", len(letters), letters[0])
 		}
 	})
 }
@@ -240,7 +240,7 @@ func TestStormOfDuplicatesHasOneEffectEach(t *testing.T) {
 			}
 		}
 		if len(results) != events || len(d.Users(acme)) != events {
-			t.Errorf("%d results and %d users of %d events", len(results), len(d.Users(acme)), events)
+			t.Errorf("there are %d results and %d users of %d events, want one each", len(results), len(d.Users(acme)), events)
 		}
 	})
 }
@@ -288,10 +288,10 @@ func TestRejectedIdMayBeSentAgainMended(t *testing.T) {
 		d.LogIn("e1", d.Person("ada").With(workertest.Claims{"groups": "user"}))
 		results := d.ResultsOf("e1")
 		if len(results) != 3 || results[2].Status != 201 {
-			t.Errorf("%d results, the last %s", len(results), results[len(results)-1].Data)
+			t.Errorf("there are %d results, the last %s, want 3, the last with 201", len(results), results[len(results)-1].Data)
 		}
 		if letters := d.LettersOf("e1"); len(letters) != 2 {
-			t.Errorf("%d dead letters", len(letters))
+			t.Errorf("there are %d dead letters, want 2", len(letters))
 		}
 	})
 }

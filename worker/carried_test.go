@@ -64,7 +64,7 @@ func TestAnyHeadersFitIntoADeadLetter(t *testing.T) {
 			publishRaw(t, d, okta, c.block, body)
 			letters := d.AllLetters()
 			if len(letters) != 1 || letters[0].Code != record.CodeMalformed {
-				t.Fatalf("dead letters: %+v", letters)
+				t.Fatalf("the dead letters are %+v, want one, malformed", letters)
 			}
 			o, err := record.Unseal(d.Key, letters[0].Header, letters[0].Data)
 			if err != nil {

@@ -24,7 +24,7 @@ func TestOneDeathIsChance(t *testing.T) {
 		}
 		d.Eventually("for the in-flight markers to be cleared", func() bool { return d.Counts().InFlight == 0 })
 		if letters := d.AllLetters(); len(letters) != 0 {
-			t.Errorf("dead letters: %+v", letters)
+			t.Errorf("the dead letters are %+v, want none", letters)
 		}
 	})
 }

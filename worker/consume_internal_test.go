@@ -26,7 +26,7 @@ func TestBatchWithoutLingerTakesWhatIsThere(t *testing.T) {
 		}
 		start := time.Now()
 		if got := l.collect(all[0]); len(got) != 3 || time.Since(start) != 0 {
-			t.Errorf("%d events after %v", len(got), time.Since(start))
+			t.Errorf("there were %d events after %v, want 3 at once", len(got), time.Since(start))
 		}
 		for _, e := range all[1:] {
 			l.queue <- e
@@ -52,20 +52,20 @@ func TestBatchWithLingerWaitsUntilItIsFullOrTimeIsUp(t *testing.T) {
 		send(all[1], time.Millisecond)
 		send(all[2], 2*time.Millisecond)
 		if got := l.collect(all[0]); len(got) != 3 || time.Since(start) != 2*time.Millisecond {
-			t.Errorf("full: %d events after %v", len(got), time.Since(start))
+			t.Errorf("a full batch has %d events after %v, want 3 after 2ms", len(got), time.Since(start))
 		}
 		start = time.Now()
 		send(all[1], time.Millisecond)
 		send(all[2], linger+time.Millisecond)
 		if got := l.collect(all[0]); len(got) != 2 || time.Since(start) != linger {
-			t.Errorf("late: %d events after %v", len(got), time.Since(start))
+			t.Errorf("a late batch has %d events after %v, want 2 after %v", len(got), time.Since(start), linger)
 		}
 		<-time.After(2 * time.Millisecond)
 		synctest.Wait() // the late one is in the queue
 		start = time.Now()
 		close(l.queue)
 		if got := l.collect(all[0]); len(got) != 2 || time.Since(start) != 0 {
-			t.Errorf("closed: %d events after %v", len(got), time.Since(start))
+			t.Errorf("the batch of a closed lane has %d events after %v, want 2 at once", len(got), time.Since(start))
 		}
 	})
 }
@@ -124,7 +124,7 @@ func TestDelaysGrowAreSpreadAndStayBounded(t *testing.T) {
 			t.Errorf("attempt %d: from %v to %v, the ceiling is %v", attempts, least, most, ceiling)
 		}
 		if d := backoff(attempts, time.Hour); d < time.Hour || d >= time.Hour+ceiling {
-			t.Errorf("attempt %d, at least an hour: %v", attempts, d)
+			t.Errorf("after attempt %d the pause of at least an hour is %v, want less than %v more", attempts, d, ceiling)
 		}
 	}
 }

@@ -43,7 +43,7 @@ func TestDeadLetterRecord(t *testing.T) {
 			return strings.Join(parts, "/")
 		case record.DeadLetterPrefix + "Key-Id":
 			if value != d.Key.KeyID() {
-				t.Errorf("key id %s", value)
+				t.Errorf("the letter names the key %s, want %s", value, d.Key.KeyID())
 			}
 			return "KEY"
 		case record.DeadLetterPrefix + "Sig", record.DeadLetterPrefix + "Sealed-Headers", record.DeadLetterMAC:
@@ -120,7 +120,7 @@ func TestChangedDeadLetterIsNoDeadLetter(t *testing.T) {
 	d.Replay("forged", sequences...)
 	d.Settle()
 	if n := len(d.Users(acme)); n != 0 || len(d.AllResults()) != 1 {
-		t.Errorf("%d users, %d results", n, len(d.AllResults()))
+		t.Errorf("there are %d users and %d results, want none and 1", n, len(d.AllResults()))
 	}
 	d.Replay("honest", letter.Sequence) // which is not what was wrong
 	d.Results.Await(1, "created", func(r workertest.Record) bool { return r.Status == 201 })
@@ -167,7 +167,7 @@ func TestReplayCreatesWithTheOriginalIdAndTimeLongAfterTheTokenExpired(t *testin
 		for _, l := range letters {
 			sequences = append(sequences, l.Sequence)
 			if f := l.Header.Get(record.DeadLetterFingerprint); f != letters[0].Header.Get(record.DeadLetterFingerprint) || f == "" {
-				t.Errorf("fingerprints of one cause differ: %s", f)
+				t.Errorf("a letter of the same cause has the fingerprint %q, want %q", f, letters[0].Header.Get(record.DeadLetterFingerprint))
 			}
 		}
 		d.Clock.Advance(30 * 24 * time.Hour)
@@ -184,10 +184,10 @@ func TestReplayCreatesWithTheOriginalIdAndTimeLongAfterTheTokenExpired(t *testin
 				t.Fatal(err)
 			}
 			if row.StoredAt.Format(time.RFC3339) != letter.Header.Get(record.DeadLetterTime)[:19]+"Z" || row.Attempt != 1 {
-				t.Errorf("stored %s, attempt %d; the letter says %s", row.StoredAt, row.Attempt, letter.Header.Get(record.DeadLetterTime))
+				t.Errorf("the row says stored at %s, attempt %d, want the time of the letter, %s, and attempt 1", row.StoredAt, row.Attempt, letter.Header.Get(record.DeadLetterTime))
 			}
 			if id := r.Header.Get("Nats-Msg-Id"); id != acme+"/okta/"+r.EventID+"/1" {
-				t.Errorf("result id %s", id)
+				t.Errorf("the result has the message id %s, want it to end in %s/1", id, r.EventID)
 			}
 		}
 		d.Settle()
@@ -196,7 +196,7 @@ func TestReplayCreatesWithTheOriginalIdAndTimeLongAfterTheTokenExpired(t *testin
 			t.Errorf("there are %d replayed letters (%v), the error is %v, want %d with who and why of the order", len(replayed), replayed, err, all)
 		}
 		if n := len(d.AllLetters()); n != all {
-			t.Errorf("%d dead letters", n)
+			t.Errorf("there are %d dead letters, want %d", n, all)
 		}
 	})
 }
@@ -264,7 +264,7 @@ func TestRepeatedOrderDoesNothingTwice(t *testing.T) {
 		d.Results.Await(2, "created", func(r workertest.Record) bool { return r.Status == 201 })
 		for _, id := range []string{"e1", "e2"} {
 			if results, letters := d.ResultsOf(id), d.LettersOf(id); len(results) != 2 || len(letters) != 1 {
-				t.Errorf("%s: %d results, %d dead letters", id, len(results), len(letters))
+				t.Errorf("%s has %d results and %d dead letters, want 2 and 1", id, len(results), len(letters))
 			}
 		}
 		if n := len(d.Users(acme)); n != 2 {
@@ -309,7 +309,7 @@ func TestOrderOfAWorkerThatDiesIsCarriedOutByAnother(t *testing.T) {
 			d.Start()
 			d.Results.Await(1, "created", func(r workertest.Record) bool { return r.Status == 201 })
 			if results, letters := d.ResultsOf("e1"), d.LettersOf("e1"); len(results) != 2 || len(letters) != 1 || len(d.Users(acme)) != 1 {
-				t.Errorf("%d results, %d dead letters, %d users", len(results), len(letters), len(d.Users(acme)))
+				t.Errorf("there are %d results, %d dead letters and %d users, want 2, 1 and 1", len(results), len(letters), len(d.Users(acme)))
 			}
 			state, err := d.Store.DeadLetter(d.Ctx, letter.Sequence)
 			if err != nil || state.State != store.DeadLetterReplayed {
@@ -393,7 +393,7 @@ func TestReplayOfWhatIsStillOutOfReachLeavesTheDeadLetterOpen(t *testing.T) {
 	d.Replay("too early", letter.Sequence)
 	d.Settle()
 	if results, letters := d.ResultsOf("e1"), d.LettersOf("e1"); len(results) != 1 || len(letters) != 1 {
-		t.Errorf("%d results, %d dead letters", len(results), len(letters))
+		t.Errorf("there are %d results and %d dead letters, want one each", len(results), len(letters))
 	}
 	d.Second.SetDown(false)
 	d.Clock.Advance(time.Hour)

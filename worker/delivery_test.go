@@ -38,13 +38,13 @@ func TestEventSentTwiceHasOneEffectAndOneResult(t *testing.T) {
 		d.Publish(okta, "e1", login)
 		results := d.ResultsOf("e1")
 		if len(results) != 1 || first.Status != 201 || first.Outcome != record.OutcomeCreated {
-			t.Errorf("%d results, the first %d %s", len(results), first.Status, first.Outcome)
+			t.Errorf("there are %d results, the first %d %s, want one, 201 created", len(results), first.Status, first.Outcome)
 		}
 		if users := d.Users(acme); len(users) != 1 || users[0].HasIdentity != 1 {
 			t.Errorf("the users are %+v, want one with one identity", users)
 		}
 		if letters := d.AllLetters(); len(letters) != 0 {
-			t.Errorf("dead letters: %+v", letters)
+			t.Errorf("the dead letters are %+v, want none", letters)
 		}
 	})
 }
@@ -95,7 +95,7 @@ func TestDeathAtAnyPointLeavesOneEffectAndOneResult(t *testing.T) {
 					t.Errorf("the event has %d results, want 1", len(results))
 				}
 				if users := d.Users(acme); len(users) != 1 || users[0].ID != created.Body["id"] {
-					t.Errorf("users %+v, result %s", users, created.Data)
+					t.Errorf("the users are %+v, want the one of the result, %s", users, created.Data)
 				}
 			})
 		})
@@ -130,7 +130,7 @@ func TestDeathWhileRejectingLeavesOneDeadLetterAndOneResult(t *testing.T) {
 			d.Start()
 			letters, results := d.LettersOf("e1"), d.ResultsOf("e1")
 			if len(letters) != 1 || letters[0].Code != record.CodeUnauthenticated || letters[0].Reason != "audience" {
-				t.Errorf("dead letters: %+v", letters)
+				t.Errorf("the dead letters are %+v, want one, unauthenticated because of the audience", letters)
 			}
 			if len(results) != 1 || results[0].Status != 401 || results[0].Outcome != record.OutcomeRejected {
 				t.Errorf("the results are %+v, want one, rejected with 401", results)
@@ -188,13 +188,13 @@ func TestDatabaseAwayStopsPullingAndBurnsNoDeliveries(t *testing.T) {
 			ids[header.Get("ce-id")] = true
 		}
 		if len(ids) != 2 || ids[acme+"/admin/again/0"] { // as CloudEvents, they are neither one nor what will become of the event
-			t.Error("ids of the answers:", ids)
+			t.Errorf("the answers have the ids %v, want two, and not that of the event", ids)
 		}
 		away.Store(false)
 		p.AwaitPaused(false)
 		results := d.AllResults()
 		if len(results) != before+after || len(d.Users(acme)) != before+after {
-			t.Errorf("%d results, %d users", len(results), len(d.Users(acme)))
+			t.Errorf("there are %d results and %d users, want %d each", len(results), len(d.Users(acme)), before+after)
 		}
 		for _, one := range p.Deliveries() {
 			if one.Delivered != 1 || !slices.Equal(one.Told, []string{"ack"}) {
@@ -291,7 +291,7 @@ func TestDrainFinishesWhatWasPrefetchedAndNothingElse(t *testing.T) {
 		}
 		d.Start()
 		if results := d.AllResults(); len(results) != backlog+1 || len(d.Users(acme)) != backlog+1 {
-			t.Errorf("%d results, %d users", len(results), len(d.Users(acme)))
+			t.Errorf("there are %d results and %d users, want %d each", len(results), len(d.Users(acme)), backlog+1)
 		}
 	})
 }
@@ -327,7 +327,7 @@ func TestDrainThatTakesTooLongGivesBackWhatIsNotFinished(t *testing.T) {
 	d.Start()
 	results := d.AllResults()
 	if len(results) != backlog || len(d.Users(acme)) != backlog || len(d.AllLetters()) != 0 {
-		t.Errorf("%d results, %d users", len(results), len(d.Users(acme)))
+		t.Errorf("there are %d results, %d users and %d dead letters, want %d, %d and none", len(results), len(d.Users(acme)), len(d.AllLetters()), backlog, backlog)
 	}
 }
 
@@ -351,16 +351,16 @@ func TestFullDeadLetterStreamLeavesTheOriginalWhereItIs(t *testing.T) {
 	<-refused
 	d.Await("e2")
 	if len(d.Results.Of("e1")) != 0 || len(d.Letters.All()) != 0 {
-		t.Errorf("a result without its dead letter: %+v", d.Results.Of("e1"))
+		t.Errorf("there are the results %+v and the dead letters %+v, want neither", d.Results.Of("e1"), d.Letters.All())
 	}
 	if m, err := stream.GetEvent(d.Ctx, d.Conn, seq); err != nil || m.Subject != okta {
-		t.Errorf("the original is gone: %v", err)
+		t.Errorf("the original is %+v with the error %v, want it still stored on %s", m, err, okta)
 	}
 	small.DeadLetters = 1 << 20
 	d.Migrate(small)
 	wantRejected(t, d, "e1", record.CodeUnauthenticated, "audience")
 	if letters := d.LettersOf("e1"); len(letters) != 1 {
-		t.Errorf("%d dead letters", len(letters))
+		t.Errorf("there are %d dead letters, want 1", len(letters))
 	}
 }
 
@@ -408,7 +408,7 @@ func TestMessagesThatAreNoEventsBecomeDeadLetters(t *testing.T) {
 			t.Errorf("%s: the dead letter has code %s and reason %q, want malformed and reason %q (any if empty)", name, letter.Code, letter.Reason, c.reason)
 		}
 		if c.letter != "" && letter.Subject != c.letter {
-			t.Errorf("%s: dead letter on %s", name, letter.Subject)
+			t.Errorf("%s: the dead letter is on %s, want %s", name, letter.Subject, c.letter)
 		}
 		original, err := record.Unseal(d.Key, letter.Header, letter.Data)
 		if err != nil || string(original.Data) != string(c.body) || original.Subject != c.subject {

@@ -41,17 +41,17 @@ func TestEventIsNotRefusedForWhatWasDeclaredBeforeIt(t *testing.T) {
 	d.Apply(withoutPing)
 	d.LogIn("tenant", d.Person("ada"))
 	if r := d.Await("tenant"); r.Status != 201 {
-		t.Errorf("a new tenant: %s", r.Data)
+		t.Errorf("a login of the new tenant gets %s, want 201", r.Data)
 	}
 	d.Apply(workertest.Directory)
 	d.Publish(workertest.LoginSubject(acme, "ping"), "source", d.LoginAt(d.Second, d.PersonAt(d.Second, "grace")))
 	if r := d.Await("source"); r.Status != 201 {
-		t.Errorf("a new source: %s", r.Data)
+		t.Errorf("a login of the new source gets %s, want 201", r.Data)
 	}
 	d.Apply(repaired)
 	d.LogIn("role", astronaut(d, "joan"))
 	if r := d.Await("role"); r.Status != 201 {
-		t.Errorf("a new role: %s", r.Data)
+		t.Errorf("a login with the new role gets %s, want 201", r.Data)
 	}
 	token := d.Credential(acme, "user", "viewer")
 	d.Apply(strings.Replace(repaired, "name: Support}", "name: Support}, {id: 0A000000-0000-4000-8000-000000000003, name: Space}", 1))
@@ -59,7 +59,7 @@ func TestEventIsNotRefusedForWhatWasDeclaredBeforeIt(t *testing.T) {
 		"organizations": []map[string]string{{"organizationId": "0a000000-0000-4000-8000-000000000003", "roleId": workertest.Viewer}},
 	})), providers.Header{"Authorization": {"Bearer " + token}})
 	if r := d.Await("organization"); r.Status != 201 {
-		t.Errorf("a new organization: %s", r.Data)
+		t.Errorf("a user of the new organization gets %s, want 201", r.Data)
 	}
 }
 

@@ -56,7 +56,7 @@ func TestPasswordsLeftBehindAreNoCulprits(t *testing.T) {
 		}
 	}
 	if users, letters := len(d.Users(acme)), len(d.AllLetters()); users != all || letters != 0 {
-		t.Errorf("%d users, %d dead letters", users, letters)
+		t.Errorf("there are %d users and %d dead letters, want %d and none", users, letters, all)
 	}
 	d.Eventually("for the in-flight markers to be cleared", func() bool { return d.Counts().InFlight == 0 })
 }

@@ -60,7 +60,7 @@ func TestManyRefusedRolesFitIntoADeadLetter(t *testing.T) {
 		t.Errorf("%d refused roles are answered by %.500s, want each of them listed", len(roles), r.Data)
 	}
 	if letters := d.LettersOf("e1"); len(letters) != 1 || letters[0].Code != record.CodeInvalidRoles || len(p.Deliveries()) != 1 {
-		t.Errorf("%d dead letters, %d deliveries", len(letters), len(p.Deliveries()))
+		t.Errorf("there are the dead letters %+v after %d deliveries, want one with invalid_roles after one", letters, len(p.Deliveries()))
 	}
 }
 

@@ -35,7 +35,7 @@ func TestAThousandUnknownKeysAskTheIssuerAHandfulOfTimes(t *testing.T) {
 		}
 	}
 	if n := len(d.AllLetters()); n != 1000 {
-		t.Errorf("%d dead letters", n)
+		t.Errorf("there are %d dead letters, want 1000", n)
 	}
 	asked := d.Issuer.Requests()
 	if asked.JWKS < 1 || asked.JWKS > 20 || asked.Discovery > 20 {
@@ -79,7 +79,7 @@ func TestEventsOfAnIssuerThatIsDownWaitAndOthersFlow(t *testing.T) {
 			t.Errorf("there are %d users, want %d", n, 2*each)
 		}
 		if letters := d.AllLetters(); len(letters) != 0 {
-			t.Errorf("%d dead letters, the first %+v", len(letters), letters[0])
+			t.Errorf("there are %d dead letters, want none; the first is %+v", len(letters), letters[0])
 		}
 	})
 }

@@ -52,7 +52,7 @@ func TestProviderThatFailsInAnUnforeseenWayFailsOneEvent(t *testing.T) {
 				t.Errorf("the dead letter of the poison has class %s, want crash", class)
 			}
 			if letters := d.AllLetters(); len(letters) != each {
-				t.Errorf("%d dead letters", len(letters))
+				t.Errorf("there are %d dead letters, want %d", len(letters), each)
 			}
 		})
 	}
@@ -102,7 +102,7 @@ func TestEventThatKillsItsProcessIsFoundAndTheInnocentsAreUntouched(t *testing.T
 		d.RunUntilKilled("second", "killer", lease) // alone in its hands
 		rows, err := d.Store.InFlight(d.Ctx, "second")
 		if err != nil || len(rows) != 1 || rows[0].EventID != "killer" {
-			t.Errorf("markers of the second: %+v, %v", rows, err)
+			t.Errorf("the second worker has the markers %+v with the error %v, want the killer alone", rows, err)
 		}
 		d.Start(func(c *worker.Config) { c.Slots, c.AckWait = d.Slots(), lease })
 		wantRejected(t, d, "killer", record.CodeInternal, "crashed_worker")
@@ -115,7 +115,7 @@ func TestEventThatKillsItsProcessIsFoundAndTheInnocentsAreUntouched(t *testing.T
 			}
 		}
 		if letters := d.AllLetters(); len(letters) != 1 {
-			t.Errorf("%d dead letters", len(letters))
+			t.Errorf("there are %d dead letters, want 1", len(letters))
 		}
 		d.Eventually("for the in-flight markers to be cleared", func() bool { return d.Counts().InFlight == 0 })
 	})

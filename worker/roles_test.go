@@ -35,7 +35,7 @@ func TestRoleClaimHasFourStates(t *testing.T) {
 			t.Errorf("%s: the user has the roles %v, want %v", name, got, c.roles)
 		}
 		if u := d.User(acme, subject+"@acme.example"); !slices.Equal(u.Roles, c.roles) && len(u.Roles)+len(c.roles) > 0 {
-			t.Errorf("%s: the store has %v", name, u.Roles)
+			t.Errorf("%s: the store has the roles %v, want %v", name, u.Roles, c.roles)
 		}
 	}
 	many := make([]string, 201)
@@ -84,7 +84,7 @@ func TestDefaultRolesOfTheTenantApplyWhereTheSourceHasNone(t *testing.T) {
 		t.Errorf("a source without default roles gives %s, want the role user of the tenant", r.Data)
 	}
 	if r := s.login(globex, "okta", d.Person("ada")); len(texts(r.Body["roles"])) != 0 || r.Status != 201 {
-		t.Errorf("a tenant without default roles: %s", r.Data)
+		t.Errorf("a tenant without default roles gives %s, want 201 without roles", r.Data)
 	}
 	if r := s.feed(acme, "workday", tenantUser("hired", "oidc")); !slices.Equal(texts(r.Body["roles"]), []string{"user"}) {
 		t.Errorf("a feed without default roles gives %s, want the role user of the tenant", r.Data)

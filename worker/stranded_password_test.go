@@ -29,6 +29,6 @@ func TestStrandedCommandWithAPasswordThatHadItsEffectGetsItsResult(t *testing.T)
 		t.Errorf("the stranded command gets %s, want 201 and the id of the user that it made", r.Data)
 	}
 	if letters := d.AllLetters(); len(letters) != 0 {
-		t.Errorf("dead letters: %+v", letters)
+		t.Errorf("the dead letters are %+v, want none", letters)
 	}
 }

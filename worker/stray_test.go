@@ -22,10 +22,10 @@ func TestStrandedEventBecomesADeadLetterAndLeavesTheStream(t *testing.T) {
 		wantRejected(t, d, "e1", record.CodeInternal, "stranded")
 		d.Eventually("for the event to be removed", func() bool { return d.State().Stranded == 0 })
 		if _, err := stream.GetEvent(d.Ctx, d.Conn, seq); !errors.Is(err, stream.ErrNotFound) {
-			t.Errorf("the event is still there: %v", err)
+			t.Errorf("reading the event ends with %v, want %v", err, stream.ErrNotFound)
 		}
 		if letters, results := d.LettersOf("e1"), d.ResultsOf("e1"); len(letters) != 1 || len(results) != 1 {
-			t.Errorf("%d dead letters, %d results", len(letters), len(results))
+			t.Errorf("there are %d dead letters and %d results, want one each", len(letters), len(results))
 		}
 		d.Replay("repaired", d.AwaitLetter("e1").Sequence)
 		if r := d.Results.Await(1, "created by a replay", func(r workertest.Record) bool { return r.Status == 201 })[0]; r.EventID != "e1" {
@@ -53,7 +53,7 @@ func TestStrandedEventThatHadItsEffectGetsItsResult(t *testing.T) {
 		}
 		d.Eventually("for the event to be removed", func() bool { return d.State().Stranded == 0 })
 		if letters, results := d.LettersOf("e1"), d.ResultsOf("e1"); len(letters) != 0 || len(results) != 1 {
-			t.Errorf("%d dead letters, %d results", len(letters), len(results))
+			t.Errorf("there are %d dead letters and %d results, want none and 1", len(letters), len(results))
 		}
 	})
 }
@@ -79,6 +79,6 @@ func TestStrandedEventStaysUntilItsDeadLetterIsStored(t *testing.T) {
 	d.Start()
 	d.Eventually("for the event to be removed", func() bool { return d.State().Stranded == 0 })
 	if letters, results := d.LettersOf("e1"), d.ResultsOf("e1"); len(letters) != 1 || len(results) != 1 {
-		t.Errorf("%d dead letters, %d results", len(letters), len(results))
+		t.Errorf("there are %d dead letters and %d results, want one each", len(letters), len(results))
 	}
 }

@@ -45,7 +45,7 @@ func TestFrontDoorIsAnsweredAndItsResultIsPublishedOnce(t *testing.T) {
 		}
 		other, _ := p.Submit(d.Ctx, submission(token, "k1", local("ada", "battery staple")))
 		if other.Status != 409 || !strings.Contains(string(other.Body), string(record.CodeEventIDConflict)) {
-			t.Errorf("another password under the id: %d %s", other.Status, other.Body)
+			t.Errorf("another password under the id is answered by %d %s, want 409, a conflict of ids", other.Status, other.Body)
 		}
 		taken, _ := p.Submit(d.Ctx, submission(token, "k2", local("ada", "correct horse")))
 		if taken.Status != 409 || !strings.Contains(string(taken.Body), string(record.CodeUserExists)) {
@@ -76,7 +76,7 @@ func TestOneIdempotencyKeyFromManyCallersHasOneEffect(t *testing.T) {
 		}
 		d.Eventually("for the outbox to be empty", func() bool { return d.Counts().Outbox == 0 })
 		if results := d.ResultsOf("k1"); len(results) != 1 || len(d.Users(acme)) != 1 {
-			t.Errorf("%d results, %d users", len(results), len(d.Users(acme)))
+			t.Errorf("there are %d results and %d users, want one each", len(results), len(d.Users(acme)))
 		}
 	})
 }
@@ -102,7 +102,7 @@ func TestResultOwedByADeadWorkerIsPublishedOnceByAnother(t *testing.T) {
 				p.AwaitDeath()
 				caller.Wait()
 				if n := d.Counts().Outbox; n != 1 {
-					t.Fatalf("%d results are owed", n)
+					t.Fatalf("%d results are owed, want 1", n)
 				}
 				d.Clock.Advance(time.Minute)
 				for range 2 {
@@ -113,7 +113,7 @@ func TestResultOwedByADeadWorkerIsPublishedOnceByAnother(t *testing.T) {
 				}
 				d.Eventually("for the outbox to be empty", func() bool { return d.Counts().Outbox == 0 })
 				if results := d.ResultsOf("k1"); len(results) != 1 || len(d.Users(acme)) != 1 {
-					t.Errorf("%d results, %d users", len(results), len(d.Users(acme)))
+					t.Errorf("there are %d results and %d users, want one each", len(results), len(d.Users(acme)))
 				}
 			})
 		})

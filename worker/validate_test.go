@@ -108,7 +108,7 @@ func TestAddressesThatNobodyReachesAreRefused(t *testing.T) {
 		"a@" + strings.Repeat("aaaaaaa.", 32) + "example", "a\x00@c.example", "a@b@c.example", "a..b@c.example", ".a@c.example", "\xff@c.example",
 	} {
 		if e, err := rules.ParseEmail(address); err == nil {
-			t.Errorf("%q is taken for %+v", address, e)
+			t.Errorf("%q is read as %+v, want an error", address, e)
 		}
 	}
 	for address, want := range map[string]rules.Email{
@@ -182,7 +182,7 @@ func TestAvatarIsTheImageThatItSaysItIs(t *testing.T) {
 		if c.ok {
 			s.want(r, 201, record.OutcomeCreated)
 			if r.Body["avatar"] != c.avatar {
-				t.Errorf("%s: not kept as given", name)
+				t.Errorf("%s: the avatar is %.100v, want it as given", name, r.Body["avatar"])
 			}
 			continue
 		}

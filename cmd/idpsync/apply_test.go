@@ -71,7 +71,7 @@ func TestApplyLooksAgainAfterSomebodyElse(t *testing.T) {
 		t.Fatalf("apply ends with exit %d and %s, want %d: it looks again", code, errs.String(), exitOK)
 	}
 	if !strings.Contains(errs.String(), "changed by somebody else") {
-		t.Errorf("nothing is said of it: %s", errs.String())
+		t.Errorf("apply prints %s, want that somebody else changed the directory", errs.String())
 	}
 	// The second look found the intruder, and what was shown last is what was written.
 	if !strings.Contains(out.String(), "- tenant intruder") {

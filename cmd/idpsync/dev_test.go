@@ -57,7 +57,7 @@ func TestDevTakesNoOtherFolder(t *testing.T) {
 		t.Error(err)
 	}
 	if p := runProgram(t, "", "dev", "--once", "--data-dir", t.TempDir(), "--nats-url", "nats://127.0.0.1:1"); p.code != exitUsage {
-		t.Errorf("with another broker: exit %d\n%s", p.code, p.stderr)
+		t.Errorf("dev with another broker ends with exit %d, want %d\n%s", p.code, exitUsage, p.stderr)
 	}
 }
 
@@ -138,7 +138,7 @@ func TestLinesToTryByHand(t *testing.T) {
 		}
 	}
 	if len(whys) < 15 {
-		t.Errorf("only %d lines", len(whys))
+		t.Errorf("there are %d lines to try, want at least 15", len(whys))
 	}
 	for _, name := range []string{"Grace Hopper", "Victor Lang", "Xenia Roth", "Yuki Mori", "Anton Berg", "Wanda Novak", "Zoe Martin", "Bruno Silva"} {
 		out.await(t, s.ctx, `201 created.*`+name)
@@ -149,6 +149,6 @@ func TestLinesToTryByHand(t *testing.T) {
 	err = child.Wait()
 	ended = true
 	if err != nil || faults.String() != "" {
-		t.Errorf("the demo ended with %v\n%s", err, faults)
+		t.Errorf("the demo ends with the error %v, want none and nothing said\n%s", err, faults)
 	}
 }

@@ -31,7 +31,7 @@ func TestExplainSaysWhyInOneScreen(t *testing.T) {
 			t.Fatalf("explain of a %s event ends with exit %d, want %d and no errors\n%s%s", c.what, got.code, exitOK, got.stdout, got.stderr)
 		}
 		if lines := strings.Count(got.stdout, "\n"); lines > 60 {
-			t.Errorf("%s: %d lines are more than a screen", c.what, lines)
+			t.Errorf("%s: the explanation has %d lines, want a screen of at most 60", c.what, lines)
 		}
 		b.WriteString("=== a " + c.what + " event ===\n\n" + steadyExplanation(got.stdout, m.Folder()) + "\n")
 	}

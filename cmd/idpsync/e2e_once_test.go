@@ -69,7 +69,7 @@ func TestOneKeyIsOneUser(t *testing.T) {
 
 	for i, a := range answers {
 		if a.status != 201 || !bytes.Equal(a.body, answers[0].body) {
-			t.Fatalf("client %d: %d %s; client 0: %d %s", i, a.status, a.body, answers[0].status, answers[0].body)
+			t.Fatalf("client %d is answered by %d %s, want 201 and the answer of client 0, %d %s", i, a.status, a.body, answers[0].status, answers[0].body)
 		}
 	}
 	if users := s.users("acme"); len(users) != 1 {
@@ -81,7 +81,7 @@ func TestOneKeyIsOneUser(t *testing.T) {
 			if m.Header.Get(record.HeaderEventID) == "order-1" {
 				n++
 				if !bytes.Equal(m.Data, answers[0].body) {
-					t.Errorf("the result is another answer: %s", m.Data)
+					t.Errorf("the result is %s, want the answer, %s", m.Data, answers[0].body)
 				}
 			}
 		}
@@ -95,7 +95,7 @@ func TestOneKeyIsOneUser(t *testing.T) {
 		t.Fatal(err)
 	}
 	if fault := again.fault(t); again.status != 409 || fault.Code != record.CodeEventIDConflict {
-		t.Errorf("another body under the key: %d %s", again.status, again.body)
+		t.Errorf("another body under the key is answered by %d %s, want 409, a conflict of ids", again.status, again.body)
 	}
 	if n := results(); n != 1 {
 		t.Errorf("there are %d results, want 1", n)
@@ -132,7 +132,7 @@ func TestOneIDIsOneUserInEveryDoor(t *testing.T) {
 	for u := range users {
 		for c, a := range answers[u] {
 			if a.status != 201 || !bytes.Equal(a.body, answers[u][0].body) {
-				t.Errorf("user %d, copy %d: %d %s; copy 0: %s", u, c, a.status, a.body, answers[u][0].body)
+				t.Errorf("copy %d of user %d is answered by %d %s, want 201 and the answer of copy 0, %s", c, u, a.status, a.body, answers[u][0].body)
 			}
 		}
 	}

@@ -68,7 +68,7 @@ func TestOneRequestIsForbiddenAlikeEverywhere(t *testing.T) {
 			t.Errorf("%s: the answer is %d %s, want that of oidc, %d %s", way, got.status, got.body, want.status, want.body)
 		}
 		if p := got.header.Get(record.HeaderPolicies); p != "no-rivals,no-rivals-either" {
-			t.Errorf("%s: decided by %q", way, p)
+			t.Errorf("%s: the policies that decided are %q, want both that forbid rivals", way, p)
 		}
 	}
 	if users := s.users("acme"); len(users) != 0 {
@@ -93,10 +93,10 @@ func TestAPolicyThatErrsDenies(t *testing.T) {
 	standing := func() {
 		t.Helper()
 		if got := send("acme.example"); got.status != 201 {
-			t.Errorf("allowed before: %d %s", got.status, got.body)
+			t.Errorf("before the policy the answer is %d %s, want 201", got.status, got.body)
 		}
 		if got := send("rival.example"); got.status != 403 || len(got.fault(t).Notices) != 2 {
-			t.Errorf("forbidden before: %d %s", got.status, got.body)
+			t.Errorf("before the policy a rival is answered by %d %s, want 403 and two notices", got.status, got.body)
 		}
 	}
 	standing()
@@ -110,7 +110,7 @@ func TestAPolicyThatErrsDenies(t *testing.T) {
 		s.write("policies/broken.cedar", c.text)
 		p := s.do("", "apply", "-f", s.path("directory.yaml"), "--yes")
 		if p.code != exitUsage || !strings.Contains(p.stderr, c.says) || !strings.Contains(p.stderr, "hint: ") || p.stdout != "" {
-			t.Errorf("a policy that %s: exit %d\n%s%s", what, p.code, p.stdout, p.stderr)
+			t.Errorf("applying a policy that %s ends with exit %d, want %d, %q and a hint\n%s%s", what, p.code, exitUsage, c.says, p.stdout, p.stderr)
 		}
 		standing()
 	}

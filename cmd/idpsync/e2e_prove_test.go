@@ -117,17 +117,17 @@ func TestProveAccountsForEveryMessage(t *testing.T) {
 		t.Errorf("the account is %+v, want 3 rows, all told, 5 results and 1 dead letter", settled)
 	}
 	if r, code := s.prove("--since", "1h"); code != exitOK || r.Events.Stored != 6 || r.Events.Untraced != 0 {
-		t.Errorf("since an hour: exit %d: %+v", code, r)
+		t.Errorf("prove since an hour ends with exit %d and %+v, want %d and all 6 events traced", code, r, exitOK)
 	}
 
 	lower := strings.ToLower(acme)
 	s.write("published", acme+"/okta/ada\n"+acme+"/okta/forged\n"+lower+"/admin/grace too\n\n"+acme+"/okta/never\n")
 	r, code := s.prove("--expected", s.path("published"))
 	if code != exitFailure || r.Expected.Events != 4 || r.Expected.Found != 3 || len(r.Unaccounted) != 1 || r.Unaccounted[0].ID != lower+"/okta/never" {
-		t.Errorf("with a list: exit %d: %+v", code, r)
+		t.Errorf("prove with a list ends with exit %d and %+v, want %d and 3 of 4 events found", code, r, exitFailure)
 	}
 	if p := s.do("", "prove", "--expected", s.path("nowhere")); p.code != exitUsage {
-		t.Errorf("without the list: exit %d", p.code)
+		t.Errorf("prove without the list ends with exit %d, want %d", p.code, exitUsage)
 	}
 
 	s.spoil(q, logins, lower)
@@ -152,13 +152,13 @@ func TestProveAccountsForEveryMessage(t *testing.T) {
 	for _, w := range want {
 		i := slices.IndexFunc(got, func(g string) bool { return strings.HasSuffix(g, w) })
 		if i < 0 {
-			t.Errorf("prove does not find: %s", w)
+			t.Errorf("prove does not find what was spoiled: want %s", w)
 			continue
 		}
 		got = slices.Delete(got, i, i+1)
 	}
 	if len(got) > 0 || r.UnaccountedCount+r.DuplicatedCount != len(want) {
-		t.Errorf("prove finds, without a reason: %q", got)
+		t.Errorf("prove finds without a reason %q, want %d findings", got, len(want))
 	}
 	if text := s.do("", "prove", "--limit", "1"); !strings.Contains(text.stdout, "and 5 more") || text.code != exitFailure {
 		t.Errorf("prove with a limit of one ends with exit %d, want %d and 5 more\n%s", text.code, exitFailure, text.stdout)

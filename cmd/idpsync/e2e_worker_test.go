@@ -69,7 +69,7 @@ func TestPlainClientAndTwoWorkers(t *testing.T) {
 	s.eventually("the first half", func() bool { return results() == logins/2 })
 	t.Logf("the first worker created %d users, the second %d", one.created(t), two.created(t))
 	if n := one.created(t) + two.created(t); n != 1+logins/2 {
-		t.Errorf("the workers count %d users", n)
+		t.Errorf("the workers count %d users, want %d", n, 1+logins/2)
 	}
 	two.kill() // while it has nothing in hand; what it held would come back after AckWait
 	publish(logins/2, logins)
@@ -96,7 +96,7 @@ func (s *site) firstLogin(t *testing.T) {
 		t.Error(err)
 	}
 	if again := s.login(t, conn, acme, "second", "ada", nil); again.status != 200 {
-		t.Errorf("the second login: %d %s", again.status, again.body)
+		t.Errorf("the second login is answered by %d %s, want 200", again.status, again.body)
 	}
 	users := s.users("acme")
 	if len(users) != 1 || users[0].Email != "ada@acme.example" || users[0].Name != "Ada Lovelace" || users[0].CreatedBy != "okta" {

@@ -74,11 +74,11 @@ func TestConfirmAsksNobody(t *testing.T) {
 	var out buffer
 	a := &app{stdin: strings.NewReader("y\n"), stderr: &out}
 	if err := a.confirm(true, "Do it?"); err != nil || out.String() != "" {
-		t.Errorf("--yes asks: %v, %q", err, out.String())
+		t.Errorf("with --yes the error is %v and the output %q, want neither", err, out.String())
 	}
 	err := a.confirm(false, "Do it?")
 	if exitCode(err) != exitRefused || hintOf(err, nil) == "" || out.String() != "" {
-		t.Errorf("without a terminal: %v, %q", err, out.String())
+		t.Errorf("without a terminal the error is %v and the output %q, want a refusal with a hint and no question", err, out.String())
 	}
 }
 
@@ -89,7 +89,7 @@ func TestProgressIsForTerminals(t *testing.T) {
 	p.Add(5)
 	p.Close()
 	if out.String() != "" {
-		t.Errorf("drawn where nobody looks: %q", out.String())
+		t.Errorf("without a terminal %q is drawn, want nothing", out.String())
 	}
 
 	person, program := terminal(t)

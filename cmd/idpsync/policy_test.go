@@ -61,7 +61,7 @@ func TestPolicyCheck(t *testing.T) {
 	code, _, errs := policyVerb(t, "check", folder)
 	for _, want := range []string{file + ":2:53: ", `did you mean "door"?`, file + ":3:", "hint: "} {
 		if code != exitFailure || !strings.Contains(errs, want) {
-			t.Errorf("%d, %q is not in\n%s", code, want, errs)
+			t.Errorf("policy check ends with exit %d, want %d and %q in\n%s", code, exitFailure, want, errs)
 		}
 	}
 }

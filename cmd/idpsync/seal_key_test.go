@@ -29,13 +29,13 @@ func TestALostSealKeyIsReplacedDeliberately(t *testing.T) {
 		t.Error("started without the deployment's key, or does not say what to do:", code, out)
 	}
 	if code, out := do("seal", "--replace-lost-key"); code != exitRefused {
-		t.Error("replaced without being asked:", code, out)
+		t.Errorf("replacing without being asked ends with exit %d and %s, want %d", code, out, exitRefused)
 	}
 	if code, out := do("seal", "--replace-lost-key", "--yes"); code != exitOK {
 		t.Fatalf("replacing the lost key ends with exit %d and %s, want %d", code, out, exitOK)
 	}
 	if _, after := do("seal", "--public"); after == before || !strings.HasPrefix(after, "X") {
-		t.Errorf("sealed with %q, then with %q", before, after)
+		t.Errorf("the key was %q and is %q, want another one", before, after)
 	}
 	if code, out := do("explain", "--event", acme+"/okta/none"); code != exitPending {
 		t.Errorf("explain with the new key ends with exit %d and %s, want %d", code, out, exitPending)

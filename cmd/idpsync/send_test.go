@@ -71,7 +71,7 @@ func TestSealPrintsWhatOnlyTheKeyOpens(t *testing.T) {
 		}
 	}
 	if p := runProgram(t, "", "seal", "--public", "--data-dir", folder); p.stdout != key.KeyID()+"\n" {
-		t.Errorf("--public prints %q, %s", p.stdout, p.stderr)
+		t.Errorf("seal --public prints %q and %s, want %s", p.stdout, p.stderr, key.KeyID())
 	}
 	for name, c := range map[string]struct {
 		p    program
@@ -118,26 +118,26 @@ func TestSendOverHTTP(t *testing.T) {
 			t.Errorf("%s: send ends with exit %d, %s and %s, want %d, the answer and 201 created", body, p.code, p.stdout, p.stderr, exitOK)
 		}
 		if seen.URL.Path != path || seen.Header.Get("Idempotency-Key") != "order 66" || seen.Header.Get(providers.HeaderTenant) != tenant || seen.Header.Get("Authorization") != "Bearer idpsync_secret" {
-			t.Errorf("%s: sent to %s with %v", body, seen.URL.Path, seen.Header)
+			t.Errorf("%s: sent to %s with %v, want %s with the id, tenant and token", body, seen.URL.Path, seen.Header, path)
 		}
 	}
 	p := send(`{"name":"A"}`, "--json")
 	var out sent
 	if err := json.Unmarshal([]byte(p.stdout), &out); err != nil || out.EventID != "order 66" || out.Status != "201" || out.Outcome != "created" {
-		t.Errorf("--json prints %s, %v", p.stdout, err)
+		t.Errorf("send --json prints %s, read with the error %v, want order 66 created with 201", p.stdout, err)
 	}
 	answer = func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusConflict)
 		_, _ = w.Write([]byte(`{"code":"user_exists"}`))
 	}
 	if p := send("{}"); p.code != exitFailure || !strings.Contains(p.stdout, "user_exists") || !strings.Contains(p.stderr, "409 rejected") {
-		t.Errorf("refused: exit %d, %s, %s", p.code, p.stdout, p.stderr)
+		t.Errorf("a refused event ends with exit %d, %s and %s, want %d, user_exists and 409 rejected", p.code, p.stdout, p.stderr, exitFailure)
 	}
 	answer = func(w http.ResponseWriter, _ *http.Request) {
 		http.Redirect(w, seen, "http://evil.example/", http.StatusFound)
 	}
 	if p := send("{}"); p.code != exitFailure || !strings.Contains(p.stderr, "not idpsync") {
-		t.Errorf("redirect: exit %d, %s, %s", p.code, p.stdout, p.stderr)
+		t.Errorf("a redirect ends with exit %d, %s and %s, want %d and that it is not idpsync", p.code, p.stdout, p.stderr, exitFailure)
 	}
 	for name, args := range map[string][]string{
 		"in the clear": {"--http-url", "http://idpsync.example"},
@@ -179,7 +179,7 @@ func TestSendRefusesWhatTheBrokerMustNotKeep(t *testing.T) {
 		}
 	}
 	if p := send("{}", "--wait", "10s"); p.code != exitUsage {
-		t.Errorf("two files: exit %d, %s", p.code, p.stderr)
+		t.Errorf("two files end with exit %d and %s, want %d", p.code, p.stderr, exitUsage)
 	}
 	if p := runProgram(t, "", "send", "login", "--wait", "10s", "-"); p.code != exitUsage || !strings.Contains(p.stderr, "--wait=10s") {
 		t.Errorf("a duration apart from its flag: exit %d, %s", p.code, p.stderr)

@@ -245,7 +245,7 @@ func TestTenantShape(t *testing.T) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 	if at := w.credentials.LastUsed(w.ids["good"]); !at.Equal(providertest.Epoch) {
-		t.Errorf("last used %v", at)
+		t.Errorf("the credential was last used at %v, want %v", at, providertest.Epoch)
 	}
 }
 
@@ -275,7 +275,7 @@ func TestOrganizationShapeNeedsNoTenantHeader(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got.AuthProvider != "local" || got.Password != "" || got.IdentityName != "ada" || got.FirstName != "Ada" || got.LastName != "Lovelace" || got.DisplayName != "Ada Lovelace" {
-		t.Errorf("request is %+v", got)
+		t.Errorf("the request is %+v, want Ada Lovelace, local, without a password", got)
 	}
 	if len(got.Organizations.Values) != 1 || got.Organizations.Values[0].OrganizationID != "0A000000-0000-4000-8000-000000000001" {
 		t.Errorf("organizations are %+v, want them as written", got.Organizations)

@@ -276,7 +276,7 @@ func TestEvaluationIsBounded(t *testing.T) {
 	var r providers.CreateUser
 	m = compile(t, providers.KindOIDC, map[string]string{"name": `claims.l.exists(a, a == "z") ? "z" : "none"`}) // cheap, but long enough to be interrupted
 	if got := apply(t, m, vars); got.Name != "none" {
-		t.Errorf("not cancelled: %+v", got)
+		t.Errorf("before the context ends the user is %+v, want the name none", got)
 	}
 	err := m.Apply(ctx, vars, &r, nil)
 	failure, ok := errors.AsType[*providers.Error](err)
@@ -337,7 +337,7 @@ func FuzzSelection(f *testing.F) {
 		}
 		a, b := apply(t, short, &mapping.Vars{Claims: claims}), apply(t, long, &mapping.Vars{Claims: claims})
 		if !reflect.DeepEqual(a, b) {
-			t.Errorf("%s\nshort %+v\nlong  %+v", raw, a, b)
+			t.Errorf("%s is mapped differently, want the same\nshort %+v\nlong  %+v", raw, a, b)
 		}
 	})
 }
@@ -378,7 +378,7 @@ func FuzzDefaults(f *testing.F) {
 		}
 		for i := range short {
 			if a, b := apply(t, short[i], vars), apply(t, long[i], vars); !reflect.DeepEqual(a, b) {
-				t.Errorf("%s %q %q %v\nshort %+v\nlong  %+v", raw, attribute, value, emailFormat, a, b)
+				t.Errorf("%s %q %q %v is mapped differently, want the same\nshort %+v\nlong  %+v", raw, attribute, value, emailFormat, a, b)
 			}
 		}
 	})

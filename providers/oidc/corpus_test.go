@@ -75,7 +75,7 @@ func TestCorpus(t *testing.T) {
 		served.jwks = readFile(t, name)
 		e := providertest.Envelope("okta", providers.ShapeLogin, []byte(unknown.Event), clock.Now())
 		if _, err := open(nil).Verify(t.Context(), e); !errors.Is(err, providers.ErrUnverified) {
-			t.Fatalf("asking for %s: %v", name, err)
+			t.Fatalf("asking for the keys of %s gives the error %v, want %v", name, err, providers.ErrUnverified)
 		}
 		if name == "testdata/jwks-before.json" {
 			clock.Advance(2 * time.Hour)

@@ -65,10 +65,10 @@ func TestUnknownKeyIDsDoNotFloodTheIssuer(t *testing.T) {
 		t.Errorf("the verdicts are %v, want unknown_key, some, and keys_refresh_pending alone", verdicts)
 	}
 	if got := w.issuer.Requests().JWKS; got > 4 {
-		t.Errorf("the issuer was asked %d times", got)
+		t.Errorf("the issuer was asked %d times, want at most 4", got)
 	}
 	if got := w.keys.Reads(); got > 20 {
-		t.Errorf("the history was read %d times", got)
+		t.Errorf("the history was read %d times, want at most 20", got)
 	}
 	// One answer later settles all of them.
 	stored := w.clock.Now()
@@ -96,7 +96,7 @@ func TestBadSignaturesDoNotFloodTheIssuer(t *testing.T) {
 		expect(t, w.provider, w.login(t, forged), "signature")
 	}
 	if got := w.issuer.Requests().JWKS; got > 3 {
-		t.Errorf("the issuer was asked %d times", got)
+		t.Errorf("the issuer was asked %d times, want at most 3", got)
 	}
 }
 
@@ -402,7 +402,7 @@ func TestGivenUpWhileTheIssuerIsSlow(t *testing.T) {
 	close(answer)
 	expect(t, w.provider, e, "")
 	if got := w.issuer.Requests().JWKS; got != 1 {
-		t.Errorf("the issuer was asked %d times", got)
+		t.Errorf("the issuer was asked %d times, want once", got)
 	}
 }
 
@@ -427,7 +427,7 @@ func TestCloseEndsARefresh(t *testing.T) {
 	}
 	close(answer)
 	if _, err := w.provider.Verify(t.Context(), e); !errors.Is(err, providers.ErrUnavailable) {
-		t.Errorf("Verify after Close = %v", err)
+		t.Errorf("Verify after Close ends with %v, want %v", err, providers.ErrUnavailable)
 	}
 }
 

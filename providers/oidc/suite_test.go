@@ -64,7 +64,7 @@ func TestEmailIsVerifiedByBooleanTrueOnly(t *testing.T) {
 	for _, value := range []any{"true", "True", 1, false, nil, []any{true}} {
 		got, err := w.provider.Verify(t.Context(), w.login(t, w.sign(t, w.claims(map[string]any{"email_verified": value}))))
 		if err != nil || got.EmailVerified || len(got.Faults) != 0 {
-			t.Errorf("email_verified %v: EmailVerified = %v, faults %v, %v", value, got.EmailVerified, got.Faults, err)
+			t.Errorf("email_verified %v gives EmailVerified %v with faults %v and the error %v, want it unverified without a fault", value, got.EmailVerified, got.Faults, err)
 		}
 	}
 }
@@ -102,7 +102,7 @@ func TestFaultyRolesAreReportedWithTheRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(got.Faults) != 2 || got.Faults[0].Field != "name" || got.Faults[1].Field != "roles" || got.Roles.Present {
-		t.Errorf("faults = %+v, roles = %+v", got.Faults, got.Roles)
+		t.Errorf("the faults are %+v and the roles %+v, want faults of name and roles, and no roles", got.Faults, got.Roles)
 	}
 }
 

@@ -88,7 +88,7 @@ func RunKeys(t *testing.T, open func(t *testing.T) providers.Keys) {
 		observe(t, k, at(5), key("b"))
 		observe(t, k, at(3), key("a"))
 		if got := history(t, k, issuer); got != "a 1m0s 3m0s 5m0s; b 5m0s 5m0s -" {
-			t.Errorf("history is %q", got)
+			t.Errorf("the history is %q, want a in three observations and b in one", got)
 		}
 	})
 	t.Run("AKeyOfAnOlderObservationIsKnownAsRetired", func(t *testing.T) {
@@ -101,7 +101,7 @@ func RunKeys(t *testing.T, open func(t *testing.T) providers.Keys) {
 		k := open(t)
 		observe(t, k, at(1), key("a"))
 		if got := history(t, k, issuer+"/"); got != "" {
-			t.Errorf("another issuer has %q", got)
+			t.Errorf("another issuer has the history %q, want none", got)
 		}
 		if err := k.Observe(t.Context(), Tenant, source, issuer+"/", providers.KeyObservation{Keys: []providers.Key{key("b")}, At: at(2)}); err != nil {
 			t.Fatal(err)

@@ -43,7 +43,7 @@ func FuzzScan(f *testing.F) {
 		}
 		got, want := canonical(t, normalised(ours)), canonical(t, normalised(tree.Root()))
 		if got != want {
-			t.Errorf("read as\n%q\nencoding/xml has\n%q", got, want)
+			t.Errorf("the document is read as\n%q\nwant, as encoding/xml,\n%q", got, want)
 		}
 	})
 }

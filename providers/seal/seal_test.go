@@ -32,7 +32,7 @@ func TestTextOpensForItsKeyOnly(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !strings.HasPrefix(sealed, "sealed:x1:") || plain != "" && strings.Contains(sealed, plain) {
-			t.Errorf("sealed form is %q", sealed)
+			t.Errorf("the sealed form is %q, want sealed:x1: and nothing of the secret", sealed)
 		}
 		got, err := k.OpenText(sealed)
 		if err != nil || string(got) != plain {
@@ -58,7 +58,7 @@ func TestEveryChangeIsNoticed(t *testing.T) {
 		changed := bytes.Clone(sealed)
 		changed[i] ^= 1
 		if _, err := k.Open(changed); !errors.Is(err, seal.ErrForm) && !errors.Is(err, seal.ErrKey) {
-			t.Errorf("byte %d changed: %v", i, err)
+			t.Errorf("a change of byte %d gives the error %v, want %v or %v", i, err, seal.ErrForm, seal.ErrKey)
 		}
 		if _, err := k.Open(sealed[:i]); err == nil {
 			t.Errorf("cut to %d bytes: opened", i)
@@ -178,14 +178,14 @@ func TestEnsureFileMakesOneKeyForAll(t *testing.T) {
 	made := 0
 	for i := range keys {
 		if keys[i] != keys[0] || keys[i] == "" {
-			t.Errorf("key %d is %q, key 0 is %q", i, keys[i], keys[0])
+			t.Errorf("key %d is %q, want that of key 0, %q", i, keys[i], keys[0])
 		}
 		if makers[i] {
 			made++
 		}
 	}
 	if made != 1 {
-		t.Errorf("%d say that they made it", made)
+		t.Errorf("%d say that they made it, want 1", made)
 	}
 	info, err := os.Stat(path)
 	if err != nil {
@@ -196,7 +196,7 @@ func TestEnsureFileMakesOneKeyForAll(t *testing.T) {
 	}
 	entries, err := os.ReadDir(filepath.Dir(path))
 	if err != nil || len(entries) != 1 {
-		t.Errorf("left behind: %v, %v", entries, err)
+		t.Errorf("the folder holds %v with the error %v, want the key file alone", entries, err)
 	}
 }
 

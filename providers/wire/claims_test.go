@@ -79,7 +79,7 @@ func FuzzFold(f *testing.F) {
 			return
 		}
 		if (wire.Fold(a) == wire.Fold(b)) != strings.EqualFold(a, b) {
-			t.Errorf("Fold(%q) = %q, Fold(%q) = %q, EqualFold = %v", a, wire.Fold(a), b, wire.Fold(b), strings.EqualFold(a, b))
+			t.Errorf("Fold(%q) = %q, Fold(%q) = %q, want them equal: %v", a, wire.Fold(a), b, wire.Fold(b), strings.EqualFold(a, b))
 		}
 	})
 }

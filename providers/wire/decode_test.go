@@ -50,7 +50,7 @@ func TestAbsentIsNotEmpty(t *testing.T) {
 	var r providers.CreateUser
 	absent.Fill(&r)
 	if r.Roles.Present || r.AuthProvider != wire.LocalAuth {
-		t.Errorf("absent, filled: %+v", r)
+		t.Errorf("an empty object fills %+v, want no roles and local", r)
 	}
 	empty, err := wire.DecodeTenantUser([]byte(`{"roles":[]}`), wire.Limits{})
 	if err != nil || empty.Roles == nil || len(*empty.Roles) != 0 {
@@ -59,7 +59,7 @@ func TestAbsentIsNotEmpty(t *testing.T) {
 	r = providers.CreateUser{}
 	empty.Fill(&r)
 	if !r.Roles.Present || len(r.Roles.Values) != 0 {
-		t.Errorf("empty, filled: %+v", r)
+		t.Errorf("an empty list fills %+v, want roles that are there and empty", r)
 	}
 }
 
@@ -150,11 +150,11 @@ func TestLimits(t *testing.T) {
 	}
 	_, err := wire.DecodeTenantUser(body, wire.Limits{Size: len(body) - 1})
 	if f := fault(t, err); !strings.Contains(f.Message, "larger than 14 bytes") {
-		t.Errorf("too large: %+v", f)
+		t.Errorf("a large body has the fault %+v, want larger than 14 bytes", f)
 	}
 	_, err = wire.DecodeTenantUser(body, wire.Limits{Depth: 1})
 	if f := fault(t, err); !strings.Contains(f.Message, "deeper than 1") {
-		t.Errorf("too deep: %+v", f)
+		t.Errorf("a deep body has the fault %+v, want deeper than 1", f)
 	}
 }
 
@@ -202,10 +202,10 @@ func TestLogins(t *testing.T) {
 	}
 	_, err = wire.DecodeOIDCLogin([]byte(`{"nonce":"n"}`), wire.Limits{})
 	if f := fault(t, err); f.Field != "id_token" {
-		t.Errorf("no id_token: %+v", f)
+		t.Errorf("without id_token the fault is %+v, want one of that field", f)
 	}
 	_, err = wire.DecodeSAMLLogin([]byte(`{"saml_response":""}`), wire.Limits{})
 	if f := fault(t, err); f.Field != "saml_response" {
-		t.Errorf("empty saml_response: %+v", f)
+		t.Errorf("with an empty saml_response the fault is %+v, want one of that field", f)
 	}
 }

@@ -141,7 +141,7 @@ func TestCredentialsAreRememberedUntilOneChanges(t *testing.T) {
 	}
 	w.looked()
 	if c, err := w.get(id); err != nil || c.RevokedAt.IsZero() {
-		t.Errorf("after the revocation: %+v, %v", c, err)
+		t.Errorf("after the revocation the credential is %+v with the error %v, want it revoked", c, err)
 	}
 }
 
@@ -172,7 +172,7 @@ func TestCredentialsAreNotBelievedForLongWithoutTheStore(t *testing.T) {
 	}
 	w.clock.advance(time.Minute)
 	if _, err := w.get(id); !errors.Is(err, errAway) {
-		t.Errorf("after a minute without the store: %v", err)
+		t.Errorf("after a minute without the store the error is %v, want %v", err, errAway)
 	}
 	w.st.away.Store(false)
 	w.looked()

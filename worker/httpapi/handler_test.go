@@ -59,7 +59,7 @@ func TestHandler(t *testing.T) {
 			}
 		}
 		if _, body, err := post("/users", "1", "", "{}"); err != nil || body != `{"subject":"idpsync.rpc.`+workertest.Acme+`.users.create"}` {
-			t.Errorf("tenant of the credential: %s, %v", body, err)
+			t.Errorf("without the header the answer is %s with the error %v, want the tenant of the credential", body, err)
 		}
 	})
 	t.Run("PanicIsContained", func(t *testing.T) {
@@ -71,7 +71,7 @@ func TestHandler(t *testing.T) {
 			t.Error("a handler that aborts has an answer")
 		}
 		if res, _, err := post("/users", "1", "", "{}"); err != nil || res.StatusCode != 200 {
-			t.Errorf("after the panics: %v, %v", res, err)
+			t.Errorf("after the panics the answer is %v with the error %v, want 200", res, err)
 		}
 	})
 	t.Run("BodyIsBounded", func(t *testing.T) {

@@ -155,7 +155,7 @@ func TestTenantShape(t *testing.T) {
 		t.Error("the password is not hashed with argon2id")
 	}
 	if r.header.Get("Idpsync-Outcome") != "created" || r.header.Get("Cache-Control") != "no-store" {
-		t.Errorf("headers are %v", r.header)
+		t.Errorf("the header is %v, want created and no-store", r.header)
 	}
 	if s := string(r.raw) + fmt.Sprint(r.header); strings.Contains(s, "correct horse") || strings.Contains(s, "$argon2id") {
 		t.Errorf("the answer shows the password: %s", s)
@@ -170,11 +170,11 @@ func TestOrganizationShape(t *testing.T) {
 		t.Fatalf("%d\ngot  %s\nwant %s", r.status, r.raw, body)
 	}
 	if got := r.header.Get("Content-Location"); got != "ada%20lovelace%2F%C3%A9" {
-		t.Errorf("Content-Location %q", got)
+		t.Errorf("Content-Location is %q, want it escaped", got)
 	}
 	u := a.d.User(workertest.Acme, "ada@acme.example")
 	if u.AuthProvider != "local" || u.PasswordHash != "" || u.Name != "Ada Lovelace" {
-		t.Errorf("user is %+v", u)
+		t.Errorf("the user is %+v, want Ada Lovelace, local, without a hash", u)
 	}
 }
 
@@ -184,10 +184,10 @@ func TestSameKeySameAnswer(t *testing.T) {
 	first := a.post("/v1/users", tenantUser("ada@acme.example"), key)
 	again := a.post("/v1/users", tenantUser("ada@acme.example"), key)
 	if first.status != 201 || again.status != 201 || !bytes.Equal(first.raw, again.raw) || first.header.Get("Ce-Id") != again.header.Get("Ce-Id") {
-		t.Errorf("first %d %s\nagain %d %s", first.status, first.raw, again.status, again.raw)
+		t.Errorf("the command and its repeat are answered differently, want 201 and one id\nfirst %d %s %v\nagain %d %s %v", first.status, first.raw, first.header, again.status, again.raw, again.header)
 	}
 	if first.header.Get("Idpsync-Event-Id") != "order 66" {
-		t.Errorf("event id %q", first.header.Get("Idpsync-Event-Id"))
+		t.Errorf("the event id is %q, want that of the key, order 66", first.header.Get("Idpsync-Event-Id"))
 	}
 	for name, body := range map[string]string{
 		"another password": strings.Replace(tenantUser("ada@acme.example"), "horse", "house", 1),
@@ -198,7 +198,7 @@ func TestSameKeySameAnswer(t *testing.T) {
 		}
 	}
 	if r := a.post("/v1/users", tenantUser("ADA@acme.example"), nil); r.status != 409 || r.code != "user_exists" {
-		t.Errorf("without a key: %d %s", r.status, r.raw)
+		t.Errorf("without a key the repeat is answered by %d %s, want 409 and user_exists", r.status, r.raw)
 	}
 	if n := len(a.d.Users(workertest.Acme)); n != 1 {
 		t.Errorf("there are %d users, want 1", n)
@@ -274,7 +274,7 @@ func TestAnswersByStatus(t *testing.T) {
 		})
 	}
 	if n := len(a.d.Users(workertest.Acme)); n != 0 {
-		t.Errorf("%d users were made", n)
+		t.Errorf("%d users were made, want none", n)
 	}
 }
 
@@ -331,7 +331,7 @@ func TestHostileBodies(t *testing.T) {
 		t.Errorf("a deep body is answered by %d %s, want 400 and malformed", deep.status, deep.raw)
 	}
 	if n := len(a.d.Users(workertest.Acme)); n != 0 {
-		t.Errorf("%d users were made", n)
+		t.Errorf("%d users were made, want none", n)
 	}
 }
 
@@ -392,7 +392,7 @@ func TestManyAtOnceMakeOneUser(t *testing.T) {
 		}
 	}
 	if users := len(a.d.Users(workertest.Acme)); created != 1 || users != 1 {
-		t.Errorf("%d created, %d users", created, users)
+		t.Errorf("%d requests say created and there are %d users, want one each", created, users)
 	}
 }
 
@@ -419,7 +419,7 @@ func TestBusyWhenTooManyPasswordsWait(t *testing.T) {
 		t.Errorf("the numbers by status are %v, want some 201 and some 429, %d together", count, n)
 	}
 	if users := len(a.d.Users(workertest.Acme)); users != count[201] {
-		t.Errorf("%d users, though %d were made", users, count[201])
+		t.Errorf("there are %d users, want the %d that were answered by 201", users, count[201])
 	}
 }
 

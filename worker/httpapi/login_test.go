@@ -59,7 +59,7 @@ func TestJWTOfASourceWithCommands(t *testing.T) {
 		})
 	}
 	if r := a.post("/v1/users", tenantUser("c@acme.example"), header{"Authorization": "Bearer " + token(good), "X-Tenant-ID": workertest.Globex}); r.status != 401 || r.reason != "credential_unknown" {
-		t.Errorf("token of another tenant's source: %d %s", r.status, r.raw)
+		t.Errorf("the token of another tenant's source is answered by %d %s, want 401 and credential_unknown", r.status, r.raw)
 	}
 }
 
@@ -87,13 +87,13 @@ func TestFirstLoginTakesAUserOfTheOrganizationShape(t *testing.T) {
 		t.Errorf("a login with an unverified address: got %d %s, wanted 403 unverified_email", r.Status, r.Data)
 	}
 	if r := login("first", a.d.Person("ada")); r.Status != 200 || r.Outcome != record.OutcomeLinked {
-		t.Errorf("first login: %d %s", r.Status, r.Data)
+		t.Errorf("the first login ends with status %d and %s, want 200, linked", r.Status, r.Data)
 	}
 	if u := a.d.User(workertest.Acme, "ada@acme.example"); u.AuthProvider != "oidc" || u.HasIdentity != 1 {
-		t.Errorf("auth provider %q, %d identities", u.AuthProvider, u.HasIdentity)
+		t.Errorf("the user has the auth provider %q and %d identities, want oidc and 1", u.AuthProvider, u.HasIdentity)
 	}
 	if r := login("second", a.d.Person("ada").With(workertest.Claims{"sub": "somebody else"})); r.Status != 409 || r.Reason != "different_identity" {
-		t.Errorf("second identity: %d %s", r.Status, r.Data)
+		t.Errorf("a second identity ends with status %d and %s, want 409 and different_identity", r.Status, r.Data)
 	}
 	for _, taken := range []string{"bob", "cy"} { // one has a password, one waits for another kind of source
 		if r := login("of "+taken, a.d.Person(taken)); r.Status != 409 {

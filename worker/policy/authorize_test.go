@@ -171,10 +171,10 @@ func TestErrorsDeny(t *testing.T) {
 			}
 			d := set.Authorize(t.Context(), req)
 			if d.Allow || !d.PolicyError {
-				t.Fatalf("not denied: %+v", d)
+				t.Fatalf("the decision is %+v, want a denial by an error", d)
 			}
 			if !slices.Equal(d.Policies, []string{"bad"}) || len(d.Errors) != 1 || !strings.Contains(d.Errors[0], c.says) {
-				t.Errorf("policies %q, errors %q", d.Policies, d.Errors)
+				t.Errorf("the policies are %q and the errors %q, want bad and one that says %q", d.Policies, d.Errors, c.says)
 			}
 		})
 	}

@@ -55,7 +55,7 @@ func TestShippedExamples(t *testing.T) {
 	report := policy.RunCases(set, cases)
 	for _, r := range report.Results {
 		if !r.OK {
-			t.Errorf("cases.yaml:%d: %s: %q %q", r.Line, r.Name, r.Differences, r.Errors)
+			t.Errorf("cases.yaml:%d: %s fails, want it to pass: %q %q", r.Line, r.Name, r.Differences, r.Errors)
 		}
 	}
 	// Each example policy decides one of the cases, so none of them is there for show.

@@ -20,7 +20,7 @@ func refused(t *testing.T, files ...policy.File) strictyaml.Faults {
 	set, err := policy.Compile(files)
 	faults, ok := errors.AsType[strictyaml.Faults](err)
 	if !ok || len(faults) == 0 || set != nil {
-		t.Fatalf("not refused: %v", err)
+		t.Fatalf("compiling ends with %v, want faults and no set", err)
 	}
 	return faults
 }

@@ -23,7 +23,7 @@ func TestEmbeddedKeepsItsPasswordSecretAndItsStreams(t *testing.T) {
 	options := stream.EmbeddedOptions{DataDir: dir, Listen: "127.0.0.1:0", Log: log}
 
 	if _, err := stream.ReadCredentials(dir); !errors.Is(err, fs.ErrNotExist) || !errors.Is(err, stream.ErrUnreachable) {
-		t.Fatal("before the first start:", err)
+		t.Fatalf("before the first start the error is %v, want %v and %v", err, fs.ErrNotExist, stream.ErrUnreachable)
 	}
 	s, err := stream.Embedded(t.Context(), options)
 	if err != nil {
@@ -32,7 +32,7 @@ func TestEmbeddedKeepsItsPasswordSecretAndItsStreams(t *testing.T) {
 	defer s.Shutdown()
 	first, err := stream.ReadCredentials(dir)
 	if err != nil || first != s.Credentials() || first.URL != s.URL() || strings.HasSuffix(first.URL, ":0") {
-		t.Fatalf("%+v, %v; the server says %s", first, err, s.URL())
+		t.Fatalf("the credentials are %+v with the error %v, want those of the server at %s", first, err, s.URL())
 	}
 	for _, name := range []string{"nats.json", "nats.env"} {
 		info, err := os.Stat(filepath.Join(dir, name))
@@ -46,7 +46,7 @@ func TestEmbeddedKeepsItsPasswordSecretAndItsStreams(t *testing.T) {
 	}
 	publish(t, in, events(5, "feed", "f"))
 	if _, err := stream.Connect(t.Context(), stream.Options{URL: s.URL(), Log: log}); !errors.Is(err, stream.ErrRefused) {
-		t.Error("without credentials:", err)
+		t.Errorf("connecting without credentials ends with %v, want %v", err, stream.ErrRefused)
 	}
 	in.Close()
 	s.Shutdown()
@@ -104,7 +104,7 @@ func TestOpenBrokerNeedsNoLoginAndStaysOnLoopback(t *testing.T) {
 	dir := t.TempDir()
 	_, err := stream.Embedded(t.Context(), stream.EmbeddedOptions{DataDir: dir, Listen: "0.0.0.0:0", Open: true})
 	if !errors.Is(err, stream.ErrOptions) {
-		t.Fatal("open on all addresses:", err)
+		t.Fatalf("an open broker on all addresses gives the error %v, want %v", err, stream.ErrOptions)
 	}
 	s, err := stream.Embedded(t.Context(), stream.EmbeddedOptions{DataDir: dir, Listen: "127.0.0.1:0", Open: true})
 	if err != nil {

@@ -77,7 +77,7 @@ func TestLaneHandsOutWhatItsFilterCovers(t *testing.T) {
 			}
 			if m.Stream() != stream.StreamEvents || m.Delivered() != 1 || m.Sequence() == 0 ||
 				m.StoredAt().Before(before.Add(-time.Second)) || m.StreamCreated().IsZero() || m.StreamCreated().After(m.StoredAt()) {
-				t.Fatalf("metadata of %s: %+v", id, m)
+				t.Fatalf("the message %s is %+v, want a first delivery of the stream, stored after it was created", id, m)
 			}
 			if last = m; id != ids[len(ids)-1] {
 				if err := m.Ack(); err != nil {
@@ -94,7 +94,7 @@ func TestLaneHandsOutWhatItsFilterCovers(t *testing.T) {
 		t.Fatalf("%d events are stranded, the error is %v, want none", st.Stranded, err)
 	}
 	if n := count(t, c, stream.StreamEvents); n != 0 {
-		t.Fatalf("%d events left after their acks", n)
+		t.Fatalf("%d events are left after their acks, want none", n)
 	}
 }
 
@@ -119,7 +119,7 @@ func TestNakTermAndInProgress(t *testing.T) {
 		}
 	}
 	if seen[1] != 2 || seen[2] != 1 {
-		t.Fatalf("deliveries by sequence: %v", seen)
+		t.Fatalf("the deliveries by sequence are %v, want two of 1 and one of 2", seen)
 	}
 	var reasons []string
 	for len(reasons) < 2 && ctx.Err() == nil {
@@ -173,10 +173,10 @@ func TestDrainHandsOutWhatWasPrefetched(t *testing.T) {
 		}
 	}
 	if n != 100 {
-		t.Fatalf("%d handed out of 100 prefetched", n)
+		t.Fatalf("%d messages of 100 prefetched were handed out, want all", n)
 	}
 	if _, err := l.Next(ctx); !errors.Is(err, worker.ErrConsumerClosed) {
-		t.Fatal("after the end:", err)
+		t.Fatalf("after the end comes the error %v, want %v", err, worker.ErrConsumerClosed)
 	}
 }
 
@@ -392,7 +392,7 @@ func plain(t testing.TB, s *stream.Server) jetstream.JetStream {
 func TestConsumerRefusesWhatCannotWork(t *testing.T) {
 	c := dial(t, broker(t).Credentials().Options())
 	if _, err := stream.Consumer(t.Context(), c, stream.LaneFeeds, 10); !errors.Is(err, stream.ErrNotMigrated) {
-		t.Error("no streams:", err)
+		t.Errorf("without streams the error is %v, want %v", err, stream.ErrNotMigrated)
 	}
 	migrate(t, c)
 	for _, batch := range []int{0, -1, stream.MaxBatch + 1} {

@@ -61,7 +61,7 @@ func TestPublishStoresAllAndADuplicateIsASuccess(t *testing.T) {
 		t.Fatal("the same ids again:", errs[0])
 	}
 	if n := count(t, c, stream.StreamResults); n != 6000 {
-		t.Fatalf("%d results stored", n)
+		t.Fatalf("%d results are stored, want 6000", n)
 	}
 	if _, err := stream.PublishEvent(ctx, c, msgs[7]); !errors.Is(err, stream.ErrDuplicate) {
 		t.Fatalf("an event under an id that was used before is published with the error %v, want a duplicate", err)
@@ -88,7 +88,7 @@ func TestPublishSaysWhichMessageWasRefused(t *testing.T) {
 		}
 	}
 	if n := count(t, c, stream.StreamResults); n != 3 {
-		t.Errorf("%d results stored", n)
+		t.Errorf("%d results are stored, want 3", n)
 	}
 }
 
@@ -112,10 +112,10 @@ func TestFullStreamRefusesAndKeepsWhatItHas(t *testing.T) {
 		}
 	}
 	if stored == 0 || stored == 100 {
-		t.Fatalf("%d of 100 were acknowledged", stored)
+		t.Fatalf("%d of 100 messages were acknowledged, want some but not all", stored)
 	}
 	if n := count(t, c, stream.StreamDeadLetters); n != stored {
-		t.Fatalf("%d were acknowledged, %d are stored", stored, n)
+		t.Fatalf("%d letters are stored, want the %d that were acknowledged", n, stored)
 	}
 }
 
@@ -188,6 +188,6 @@ func TestPublishFromManyGoroutines(t *testing.T) {
 	}
 	wg.Wait()
 	if n := count(t, c, stream.StreamResults); n != 16*5*400 {
-		t.Fatalf("%d results stored", n)
+		t.Fatalf("%d results are stored, want %d", n, 16*5*400)
 	}
 }

@@ -100,7 +100,7 @@ func TestReadersPassOverWhatNoWorkerWrote(t *testing.T) {
 func TestDeadLettersByFilter(t *testing.T) {
 	c := migrated(t)
 	for m, err := range stream.DeadLetters(t.Context(), c, stream.Filter{}) {
-		t.Fatal("of an empty stream:", m, err)
+		t.Fatalf("an empty stream gives %v with the error %v, want nothing", m, err)
 	}
 	deadLetters(t, c)
 	fifth, err := stream.DeadLetter(t.Context(), c, 5)
@@ -268,10 +268,10 @@ func TestStrandedEventsAreFound(t *testing.T) {
 			break
 		}
 		if got, err := stream.Stranded(ctx, c, 0); err != nil || len(got) != 0 {
-			t.Fatalf("while it is still delivered: %v, %v", got, err)
+			t.Fatalf("while the event is still delivered, %v count as stranded with the error %v, want none", got, err)
 		}
 		if got, err := stream.StrandedSequences(ctx, c); err != nil || len(got) != 0 {
-			t.Fatalf("while it is still delivered, the sequences %v count as stranded, with the error %v", got, err)
+			t.Fatalf("while the event is still delivered, the sequences %v count as stranded with the error %v, want none", got, err)
 		}
 	}
 	waitFor(t, ctx, func() bool {
@@ -333,7 +333,7 @@ func TestLaneStateAndPause(t *testing.T) {
 	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer cancel()
 	if _, err := l.Next(short); !errors.Is(err, context.DeadlineExceeded) {
-		t.Fatal("paused, yet:", err)
+		t.Fatalf("waiting on a paused lane ends with %v, want that its context ended", err)
 	}
 	if err := stream.Pause(ctx, c, stream.LaneFeeds, time.Time{}); err != nil {
 		t.Fatal(err)

@@ -325,6 +325,6 @@ func TestWorkersShareRequests(t *testing.T) {
 	mu.Lock()
 	defer mu.Unlock()
 	if handled != 50 {
-		t.Errorf("50 requests were handled %d times", handled)
+		t.Errorf("50 requests were handled %d times, want once each", handled)
 	}
 }

@@ -32,7 +32,7 @@ func TestMigrateIsIdempotent(t *testing.T) {
 		t.Fatalf("the plan is %+v with the error %v, want 8 to be created", r, err)
 	}
 	if d, err := stream.Compare(t.Context(), c); err != nil || len(d) != 8 {
-		t.Fatalf("the plan made something: %v, %v", d, err)
+		t.Fatalf("after the plan the differences are %v with the error %v, want all 8 as before", d, err)
 	}
 	if r, err = stream.Migrate(t.Context(), c, small); err != nil || actions(r)[stream.ActionCreated] != 8 {
 		t.Fatalf("the first migration is %+v with the error %v, want 8 created", r, err)
@@ -46,7 +46,7 @@ func TestMigrateIsIdempotent(t *testing.T) {
 		}
 	}
 	if d, err := stream.Compare(t.Context(), c); err != nil || len(d) != 0 {
-		t.Fatalf("differences after migration: %v, %v", d, err)
+		t.Fatalf("after the migration the differences are %v with the error %v, want none", d, err)
 	}
 }
 
@@ -143,7 +143,7 @@ func TestMigrateRefusesALimitBelowTheFill(t *testing.T) {
 		t.Fatalf("a limit below the fill gives the error %v, want %v", err, stream.ErrBelowFill)
 	}
 	if n := count(t, c, stream.StreamEvents); n != 1 {
-		t.Fatalf("%d events left", n)
+		t.Fatalf("%d events are left, want 1", n)
 	}
 	if _, err := stream.Migrate(t.Context(), c, stream.Topology{EventsBytes: 256 << 10}); err != nil {
 		t.Fatal("above the fill:", err)

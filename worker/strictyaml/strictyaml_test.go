@@ -183,7 +183,7 @@ func TestFaultsAreBounded(t *testing.T) {
 	}
 	lines := strings.Split(d.Err().Error(), "\n")
 	if len(lines) != 101 || !strings.Contains(lines[100], "there are more faults") {
-		t.Errorf("%d lines, the last %q", len(lines), lines[len(lines)-1])
+		t.Errorf("there are %d lines, the last %q, want 101, the last that there are more", len(lines), lines[len(lines)-1])
 	}
 }
 
@@ -209,7 +209,7 @@ func FuzzParse(f *testing.F) {
 		if faults, ok := d.Err().(strictyaml.Faults); ok {
 			for _, fault := range faults {
 				if fault.Line < 0 || fault.Line > strings.Count(s, "\n")+strings.Count(s, "\r")+2 {
-					t.Errorf("line %d of %q", fault.Line, s)
+					t.Errorf("the fault is in line %d of %q, want one of its lines", fault.Line, s)
 				}
 			}
 		}

@@ -141,10 +141,10 @@ func TestListenerIsBoundedAndAnswersWhatItLetIn(t *testing.T) {
 		return res.StatusCode, string(body), err
 	}
 	if status, _, err := get("/", strings.Repeat("h", maxHeader/2)); err != nil || status != http.StatusOK {
-		t.Errorf("a header within the limit: %d, %v", status, err)
+		t.Errorf("a header within the limit is answered by %d with the error %v, want 200", status, err)
 	}
 	if status, _, err := get("/", strings.Repeat("h", 2*maxHeader)); err == nil && status != http.StatusRequestHeaderFieldsTooLarge {
-		t.Errorf("a header beyond the limit: %d", status)
+		t.Errorf("a header beyond the limit is answered by %d, want 431", status)
 	}
 	answered := make(chan string, 1)
 	go func() {

@@ -75,7 +75,7 @@ func TestTokensVerifyWithThePublishedKeys(t *testing.T) {
 		}
 		kid := token.Signatures[0].Header.KeyID
 		if len(set.Key(kid)) != 1 {
-			t.Fatalf("%s: the key %s is published %d times", algorithm, kid, len(set.Key(kid)))
+			t.Fatalf("%s: the key %s is published %d times, want once", algorithm, kid, len(set.Key(kid)))
 		}
 		payload, err := token.Verify(set.Key(kid)[0])
 		if err != nil {
@@ -97,7 +97,7 @@ func TestNoPrivateKeyIsPublished(t *testing.T) {
 	var set struct{ Keys []map[string]any }
 	get(t, server.URL+issuer.JWKSPath, &set)
 	if len(set.Keys) != 3 {
-		t.Fatalf("%d keys are published", len(set.Keys))
+		t.Fatalf("%d keys are published, want 3", len(set.Keys))
 	}
 	for _, key := range set.Keys {
 		for _, private := range []string{"d", "p", "q", "dp", "dq", "qi", "k"} {
@@ -107,7 +107,7 @@ func TestNoPrivateKeyIsPublished(t *testing.T) {
 		}
 	}
 	if bits := i.Keys()[0].Private.Public().(*rsa.PublicKey).N.BitLen(); bits != 2048 {
-		t.Errorf("the RSA key has %d bits", bits)
+		t.Errorf("the RSA key has %d bits, want 2048", bits)
 	}
 }
 
@@ -122,7 +122,7 @@ func TestRotation(t *testing.T) {
 			t.Fatal(err)
 		}
 		if set := keys(t, i); len(set.Keys) != step.published || len(set.Key(i.KeyID())) != 1 {
-			t.Errorf("keep %v: %d keys are published", step.keep, len(set.Keys))
+			t.Errorf("with keep %v there are %d keys published, want %d, one of them in use", step.keep, len(set.Keys), step.published)
 		}
 	}
 	if i.KeyID() == first {
@@ -145,7 +145,7 @@ func TestDown(t *testing.T) {
 	i.SetDown(false)
 	keys(t, i)
 	if code := get(t, i.URL()+"/authorize", nil); code != http.StatusNotFound {
-		t.Errorf("another path: %d", code)
+		t.Errorf("another path is answered with %d, want 404", code)
 	}
 }
 

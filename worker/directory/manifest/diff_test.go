@@ -78,7 +78,7 @@ func TestDiff(t *testing.T) {
 	}
 	bare := strings.NewReplacer("\x1b[31m", "", "\x1b[32m", "", "\x1b[33m", "", "\x1b[0m", "").Replace(coloured.String())
 	if bare != plain.String() || bare == coloured.String() {
-		t.Errorf("colours change the text: %q", coloured.String())
+		t.Errorf("colours change the text, want the plain one: %q", coloured.String())
 	}
 }
 

@@ -89,7 +89,7 @@ func TestFaults(t *testing.T) {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".yaml"), func(t *testing.T) {
 			_, err := manifest.Load(file, manifest.Options{Kinds: kinds(), CheckPolicies: checkPolicies})
 			if _, ok := errors.AsType[strictyaml.Faults](err); !ok {
-				t.Fatalf("not refused with faults: %v", err)
+				t.Fatalf("loading ends with %v, want strictyaml.Faults", err)
 			}
 			golden(t, strings.TrimSuffix(file, ".yaml")+".golden", err.Error()+"\n")
 		})
@@ -217,6 +217,6 @@ func TestMangledFiles(t *testing.T) {
 		}
 	}
 	if read == 0 || read == 200 {
-		t.Errorf("%d of 200 mangled files were read", read)
+		t.Errorf("%d of 200 mangled files were read, want some but not all", read)
 	}
 }
