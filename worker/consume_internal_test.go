@@ -32,7 +32,7 @@ func TestBatchWithoutLingerTakesWhatIsThere(t *testing.T) {
 			l.queue <- e
 		}
 		if got := l.collect(all[0]); len(got) != 4 {
-			t.Errorf("%d events in a batch of at most 4", len(got))
+			t.Errorf("the batch has %d events, want 4 at most and at once", len(got))
 		}
 	})
 }
@@ -121,7 +121,7 @@ func TestDelaysGrowAreSpreadAndStayBounded(t *testing.T) {
 			least, most = min(least, d), max(most, d)
 		}
 		if least < 250*time.Millisecond || most >= ceiling+250*time.Millisecond || most-least < ceiling/2 {
-			t.Errorf("attempt %d: from %v to %v, the ceiling is %v", attempts, least, most, ceiling)
+			t.Errorf("after attempt %d the pause is %v to %v, want 250ms to %v, and spread over half of it", attempts, least, most, ceiling+250*time.Millisecond)
 		}
 		if d := backoff(attempts, time.Hour); d < time.Hour || d >= time.Hour+ceiling {
 			t.Errorf("after attempt %d the pause of at least an hour is %v, want less than %v more", attempts, d, ceiling)

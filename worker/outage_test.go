@@ -39,7 +39,7 @@ func TestAThousandUnknownKeysAskTheIssuerAHandfulOfTimes(t *testing.T) {
 	}
 	asked := d.Issuer.Requests()
 	if asked.JWKS < 1 || asked.JWKS > 20 || asked.Discovery > 20 {
-		t.Errorf("the issuer was asked %+v for %d batches", asked, len(p.Metrics.Batches("prepare")))
+		t.Errorf("the issuer was asked %+v for %d batches, want its keys once at least and 20 times at most", asked, len(p.Metrics.Batches("prepare")))
 	}
 }
 
@@ -63,7 +63,7 @@ func TestEventsOfAnIssuerThatIsDownWaitAndOthersFlow(t *testing.T) {
 		d.Clock.Advance(10 * time.Minute)
 		d.Eventually("for a second attempt, in vain", func() bool { return d.Second.Requests().Discovery > asked })
 		if n := len(d.Results.All()); n != each {
-			t.Errorf("%d results while the issuer was down", n)
+			t.Errorf("there are %d results while the issuer is down, want the %d of the other one", n, each)
 		}
 		d.Second.SetDown(false)
 		d.Eventually("for the events to come back", func() bool {

@@ -196,7 +196,7 @@ func TestWorkerThatIsOutOfTimeRejectsNoInnocentEvent(t *testing.T) {
 	p.Run()
 	<-reached // it is alone, with an in-flight marker
 	if err := p.Stop(); err == nil {
-		t.Error("it was to run out of time")
+		t.Error("stopping ends without an error, want that it ran out of time")
 	}
 	d.Start()
 	if r := d.Await("e1"); r.Status != 201 {

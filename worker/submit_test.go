@@ -52,7 +52,7 @@ func TestFrontDoorIsAnsweredAndItsResultIsPublishedOnce(t *testing.T) {
 			t.Errorf("another command for the same address gets %d %s, want 409 and user_exists", taken.Status, taken.Body)
 		}
 		if letters, results := d.AllLetters(), d.AllResults(); len(letters) != 0 || len(results) != 1 {
-			t.Errorf("what a caller was told was published too: %d dead letters, %d results", len(letters), len(results))
+			t.Errorf("what a caller was told was published too: %d dead letters and %d results, want none and 1", len(letters), len(results))
 		}
 	})
 }

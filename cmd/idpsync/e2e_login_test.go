@@ -31,7 +31,7 @@ func TestFirstLoginTakesWhoWasCreatedBefore(t *testing.T) {
 					return s.login(t, conn, acme, name+id, subject, claims)
 				}, name)
 				if got := s.login(t, conn, globex, name+"-globex", name, nil); got.status != 201 {
-					t.Errorf("in another tenant the address is anybody's: %d %s", got.status, got.body)
+					t.Errorf("the same login in another tenant is answered by %d %s, want 201", got.status, got.body)
 				}
 			})
 		}
@@ -64,7 +64,7 @@ func (s *site) claim(t *testing.T, login func(id, subject string, claims map[str
 		t.Fatal(err)
 	}
 	if id := s.idOf(t, name+"@acme.example"); answered.ID != id {
-		t.Errorf("the login is of user %s, the user created before is %s", answered.ID, id)
+		t.Errorf("the login is of user %s, want the user created before, %s", answered.ID, id)
 	}
 	if got := login("-second", name, nil); got.status != 200 || got.header.Get(record.HeaderOutcome) != string(record.OutcomeExists) {
 		t.Errorf("the second login is answered by %d %s, want 200, exists", got.status, got.body)

@@ -182,7 +182,7 @@ func TestSendRefusesWhatTheBrokerMustNotKeep(t *testing.T) {
 		t.Errorf("two files end with exit %d and %s, want %d", p.code, p.stderr, exitUsage)
 	}
 	if p := runProgram(t, "", "send", "login", "--wait", "10s", "-"); p.code != exitUsage || !strings.Contains(p.stderr, "--wait=10s") {
-		t.Errorf("a duration apart from its flag: exit %d, %s", p.code, p.stderr)
+		t.Errorf("a duration apart from its flag ends with exit %d and %s, want %d and how to write it", p.code, p.stderr, exitUsage)
 	}
 }
 

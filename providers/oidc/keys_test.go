@@ -44,7 +44,7 @@ func TestIssuerIsAskedOnceForManyEvents(t *testing.T) {
 		expect(t, w.provider, e, "")
 	}
 	if w.keys.Reads() != reads {
-		t.Errorf("the history was read %d times for events whose key is known", w.keys.Reads()-reads)
+		t.Errorf("the history was read %d times for events whose key is known, want none", w.keys.Reads()-reads)
 	}
 }
 
@@ -80,7 +80,7 @@ func TestUnknownKeyIDsDoNotFloodTheIssuer(t *testing.T) {
 		expect(t, w.provider, e, "unknown_key")
 	}
 	if got := w.issuer.Requests().JWKS - asked; got != 1 {
-		t.Errorf("the issuer was asked %d times more", got)
+		t.Errorf("the issuer was asked %d times more, want once", got)
 	}
 }
 
@@ -317,7 +317,7 @@ func TestAnotherWorkersAnswerIsUsed(t *testing.T) {
 	expect(t, second, e, "")
 	expect(t, second, w.login(t, w.sign(t, w.claims(nil), issuer.WithHeader("kid", "other"))), "unknown_key")
 	if got := w.issuer.Requests().JWKS; got != asked {
-		t.Errorf("the second worker asked the issuer %d times", got-asked)
+		t.Errorf("the second worker asked the issuer %d times, want never", got-asked)
 	}
 }
 
@@ -503,7 +503,7 @@ func TestRedirects(t *testing.T) {
 		})
 	}
 	if got := other.issuer.Requests().JWKS; got != 0 {
-		t.Errorf("the other host was asked %d times", got)
+		t.Errorf("the other host was asked %d times, want never", got)
 	}
 }
 

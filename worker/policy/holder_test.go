@@ -47,10 +47,10 @@ func TestReload(t *testing.T) {
 	}
 
 	if changed, err = h.Reload([]policy.File{{Name: "a.cedar", Text: frozen}}); err != nil || changed || h.Set() != before {
-		t.Fatal("the same files were compiled again", changed, err)
+		t.Fatalf("the reload of the same files changed something: %v, with the error %v, want no change", changed, err)
 	}
 	if changed, err = h.Reload(nil); err != nil || !changed || len(notices()) != 0 {
-		t.Fatal("the policies were not taken away", changed, err)
+		t.Fatalf("the reload of no files changed something: %v, with the error %v, want the policies taken away", changed, err)
 	}
 	if old := h.Swap(nil); old == nil || h.Set() != old {
 		t.Error("swapping in nothing took the set away")

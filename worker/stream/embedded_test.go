@@ -62,7 +62,7 @@ func TestEmbeddedKeepsItsPasswordSecretAndItsStreams(t *testing.T) {
 	}
 	c := dial(t, again.Credentials().Options())
 	if n := count(t, c, stream.StreamEvents); n != 5 {
-		t.Errorf("%d of 5 events are there after a restart", n)
+		t.Errorf("%d events are there after a restart, want 5", n)
 	}
 	password := first.Password.Reveal()
 	if len(password) < 32 {

@@ -299,7 +299,7 @@ func TestStopCancelsHandlersAtItsDeadline(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	if err := svc.Stop(ctx); err == nil {
-		t.Error("it says that all went well")
+		t.Error("stopping at the deadline ends without an error, want one")
 	}
 	if m := <-got; m.Header.Get(micro.ErrorCodeHeader) != "503" {
 		t.Errorf("the request gets the header %v, want 503", m.Header)

@@ -120,13 +120,13 @@ func TestDemoForecastSaysWhatRunDoes(t *testing.T) {
 					t.Errorf("run of the event %q ends with status %s as %s, want status %s as %s, like the forecast, with its id", r.EventID, r.Status, verdict(r), told.Status, verdict(told))
 				}
 				if strings.Join(f.Policies, ",") != r.Policies {
-					t.Errorf("the forecast names the policies %q, and run %q", f.Policies, r.Policies)
+					t.Errorf("run names the policies %q, want those of the forecast, %q", r.Policies, f.Policies)
 				}
 				if f.Outcome == record.OutcomeRejected && steady(f.Body) != steady(r.Body) {
 					t.Errorf("run answers %s, want the answer of the forecast, %s", r.Body, f.Body)
 				}
 				if f.Repeat != sending.again {
-					t.Errorf("the forecast takes it for a repeat: %t", f.Repeat)
+					t.Errorf("the forecast takes the event for a repeat: %t, want %t", f.Repeat, sending.again)
 				}
 				failing := 0
 				for _, c := range f.Checks {

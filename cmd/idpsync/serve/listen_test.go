@@ -159,7 +159,7 @@ func TestListenerIsBoundedAndAnswersWhatItLetIn(t *testing.T) {
 	go func() { closed <- d.close() }()
 	close(release)
 	if body := <-answered; body != "done" {
-		t.Errorf("the request that was let in: %s", body)
+		t.Errorf("the request that was let in is answered by %q, want done", body)
 	}
 	if err := <-closed; err != nil {
 		t.Error(err)
