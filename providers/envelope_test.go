@@ -15,7 +15,7 @@ func TestHeaderNamesHaveNoCase(t *testing.T) {
 	} {
 		for range 20 {
 			if got := h.Values(name); !slices.Equal(got, want) {
-				t.Fatalf("%s: %q, wanted %q", name, got, want)
+				t.Fatalf("the header %s has the values %q, want %q", name, got, want)
 			}
 		}
 	}
@@ -29,6 +29,6 @@ func TestTwoSpellingsOfACredentialAreTwo(t *testing.T) {
 	e := providers.Envelope{Tenant: "2489e9ad-2ee2-8e00-8ec9-32d5f69181c0", Header: providers.Header{"Authorization": {"Bearer a"}, "authorization": {"Bearer b"}}}
 	_, err := providers.Authentication{}.Principal(t.Context(), e)
 	if failure, ok := errors.AsType[*providers.Error](err); !ok || failure.Reason != providers.ReasonCredentialAmbiguous {
-		t.Errorf("%v", err)
+		t.Errorf("two credentials give the error %v, want the reason %s", err, providers.ReasonCredentialAmbiguous)
 	}
 }

@@ -24,11 +24,11 @@ func TestTokenForm(t *testing.T) {
 		t.Errorf("token = %s, want %s", token.Reveal(), want)
 	}
 	if id != "aaaqeayeaudaocaj" {
-		t.Errorf("id = %s", id)
+		t.Errorf("the id is %s, want aaaqeayeaudaocaj", id)
 	}
 	sum := sha256.Sum256([]byte(want[strings.LastIndexByte(want, '_')+1:]))
 	if !bytes.Equal(hash, sum[:]) {
-		t.Errorf("hash = %s", hex.EncodeToString(hash))
+		t.Errorf("the hash is %s, want %s", hex.EncodeToString(hash), hex.EncodeToString(sum[:]))
 	}
 	if s := token.String(); strings.Contains(s, "Cgs") {
 		t.Errorf("a token prints itself: %s", s)
@@ -37,7 +37,7 @@ func TestTokenForm(t *testing.T) {
 
 func TestTokenWithoutRandomness(t *testing.T) {
 	if _, token, _, err := NewToken(strings.NewReader("short")); err == nil || token != "" {
-		t.Errorf("NewToken = %q, %v", token.Reveal(), err)
+		t.Errorf("without randomness the token is %q with the error %v, want none and an error", token.Reveal(), err)
 	}
 }
 
@@ -49,7 +49,7 @@ func TestParseTokenTakesWhatNewTokenMakes(t *testing.T) {
 		}
 		gotID, gotHash, err := ParseToken(token.Reveal())
 		if err != nil || gotID != id || !bytes.Equal(gotHash, hash) {
-			t.Fatalf("ParseToken(%s) = %s, %x, %v", token.Reveal(), gotID, gotHash, err)
+			t.Fatalf("ParseToken(%s) gives %s, %x and the error %v, want %s and %x", token.Reveal(), gotID, gotHash, err, id, hash)
 		}
 	}
 }
@@ -79,7 +79,7 @@ func TestParseTokenRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			id, hash, err := ParseToken(token)
 			if !errors.Is(err, ErrNoToken) || id != "" || hash != nil {
-				t.Errorf("ParseToken = %q, %x, %v", id, hash, err)
+				t.Errorf("ParseToken gives %q, %x and the error %v, want nothing and %v", id, hash, err, ErrNoToken)
 			}
 			if token != "" && strings.Contains(err.Error(), token) && len(token) > 8 {
 				t.Errorf("the error repeats the token: %v", err)

@@ -47,7 +47,7 @@ func TestWhatIsSetAsideIsDoneOnce(t *testing.T) {
 				}
 				d.Drained()
 				if n := len(d.Users(workertest.Acme)); n != logins {
-					t.Errorf("%d users were made of %d logins", n, logins)
+					t.Errorf("%d users were made of %d logins, want one each", n, logins)
 				}
 				for i := range logins {
 					if n := len(d.ResultsOf(fmt.Sprintf("e%d", i))); n != 1 {

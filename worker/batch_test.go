@@ -47,13 +47,13 @@ func TestOneBadRowDoesNotSinkItsBatch(t *testing.T) {
 		results := d.AllResults()
 		created := slices.DeleteFunc(slices.Clone(results), func(r workertest.Record) bool { return r.Status != 201 })
 		if len(results) != all || len(created) != all-1 || len(d.Users(acme)) != all-1 {
-			t.Errorf("%d results, %d created, %d users", len(results), len(created), len(d.Users(acme)))
+			t.Errorf("there are %d results, %d of them created, and %d users, want %d, and one less of the others", len(results), len(created), len(d.Users(acme)), all)
 		}
 		if batches := p.Metrics.Batches("commit"); !slices.Equal(batches, []int{all}) {
-			t.Errorf("it was not one batch: %v", batches)
+			t.Errorf("the batches had the sizes %v, want one of %d", batches, all)
 		}
 		if n := tries.Load(); n > 30 {
-			t.Errorf("%d transactions to find one row", n)
+			t.Errorf("finding one row took %d transactions, want at most 30", n)
 		}
 	})
 }
@@ -114,13 +114,13 @@ func TestTwoLoginsOfOnePersonInOneBatch(t *testing.T) {
 		})
 		created, exists, conflict := d.Await("e1"), d.Await("e2"), d.Await("e3")
 		if created.Outcome != record.OutcomeCreated || exists.Outcome != record.OutcomeExists || string(created.Data) != string(exists.Data) {
-			t.Errorf("%s %s, %s %s", created.Outcome, created.Data, exists.Outcome, exists.Data)
+			t.Errorf("the first login is %s with %s and the second %s with %s, want created, then exists with the same answer", created.Outcome, created.Data, exists.Outcome, exists.Data)
 		}
 		if conflict.Status != 409 || conflict.Reason != "different_identity" {
-			t.Errorf("%s", conflict.Data)
+			t.Errorf("eve, who has the address of ada, gets %s, want 409 and different_identity", conflict.Data)
 		}
 		if n := len(d.Users(acme)); n != 3 {
-			t.Errorf("%d users", n)
+			t.Errorf("there are %d users, want 3", n)
 		}
 	})
 }
@@ -135,7 +135,7 @@ func TestOneEventTwiceInOneBatch(t *testing.T) {
 		})
 		results := d.ResultsOf("e1")
 		if len(results) != 2 || results[0].Status != 201 || results[1].Code != record.CodeEventIDConflict {
-			t.Errorf("%+v", results)
+			t.Errorf("the results of e1 are %+v, want one created and then one conflict of ids", results)
 		}
 	})
 }
@@ -150,14 +150,14 @@ func TestUserMadeAndLinkedInOneBatch(t *testing.T) {
 		})
 		for id, want := range map[string]record.Outcome{"e1": record.OutcomeCreated, "e2": record.OutcomeLinked, "e3": record.OutcomeExists} {
 			if r := d.Await(id); r.Outcome != want {
-				t.Errorf("%s: %s %s, wanted %s", id, r.Outcome, r.Data, want)
+				t.Errorf("%s is %s with %s, want %s", id, r.Outcome, r.Data, want)
 			}
 		}
 		if transactions > 3 { // the batch, and what had to wait for it
-			t.Errorf("%d transactions", transactions)
+			t.Errorf("the batch took %d transactions, want at most 3", transactions)
 		}
 		if u := d.User(acme, "ada@acme.example"); u.HasIdentity != 2 {
-			t.Errorf("%+v", u)
+			t.Errorf("ada is %+v, want her with two identities", u)
 		}
 	})
 }
@@ -191,7 +191,7 @@ func TestWorkersThatMeetTheSamePeopleMakeOneUserEach(t *testing.T) {
 			case r.Outcome != record.OutcomeRejected:
 			case r.Source() == "trusted" && r.Code == record.CodeUserExists:
 			default:
-				t.Errorf("%s: %s", r.EventID, r.Data)
+				t.Errorf("%s is rejected with %s, want only user_exists, of the source trusted", r.EventID, r.Data)
 			}
 		}
 		if len(seen) != len(publish) || len(d.AllResults()) != len(publish) {
@@ -200,14 +200,14 @@ func TestWorkersThatMeetTheSamePeopleMakeOneUserEach(t *testing.T) {
 		users := d.Users(acme)
 		for _, u := range users {
 			if u.HasIdentity != 1 {
-				t.Errorf("%s has %d identities", u.Email, u.HasIdentity)
+				t.Errorf("%s has %d identities, want 1", u.Email, u.HasIdentity)
 			}
 		}
 		if len(users) != people {
-			t.Errorf("%d users of %d people", len(users), people)
+			t.Errorf("there are %d users of %d people, want one each", len(users), people)
 		}
 		if letters := d.AllLetters(); len(letters) != 0 {
-			t.Errorf("%d dead letters, the first %+v", len(letters), letters[0])
+			t.Errorf("there are %d dead letters, want none; the first is %+v", len(letters), letters[0])
 		}
 	})
 }
@@ -236,11 +236,11 @@ func TestStormOfDuplicatesHasOneEffectEach(t *testing.T) {
 		results := d.AllResults()
 		for _, r := range results {
 			if r.Status != 201 {
-				t.Errorf("%s: %d %s", r.EventID, r.Status, r.Data)
+				t.Errorf("%s ends with status %d and %s, want 201", r.EventID, r.Status, r.Data)
 			}
 		}
 		if len(results) != events || len(d.Users(acme)) != events {
-			t.Errorf("%d results and %d users of %d events", len(results), len(d.Users(acme)), events)
+			t.Errorf("there are %d results and %d users of %d events, want one each", len(results), len(d.Users(acme)), events)
 		}
 	})
 }
@@ -255,7 +255,7 @@ func TestOneIdWithTwoContentsIsAConflict(t *testing.T) {
 		letter := d.AwaitLetter("e1")
 		results := d.ResultsOf("e1")
 		if len(results) != 2 || results[1].Status != 409 || results[1].Code != record.CodeEventIDConflict || letter.Code != record.CodeEventIDConflict {
-			t.Errorf("%+v", results)
+			t.Errorf("e1 has the results %+v and a dead letter with the code %s, want a second result and a dead letter with a conflict of ids", results, letter.Code)
 		}
 		if d.Fingerprint(acme) != before {
 			t.Error("the second content had an effect")
@@ -271,7 +271,7 @@ func TestAnIdIsAnIdOfItsTenantAndSource(t *testing.T) {
 		d.Publish(workertest.LoginSubject(acme, "ping"), "e1", d.LoginAt(d.Second, d.PersonAt(d.Second, "joan")))
 		d.Results.Await(3, "created", func(r workertest.Record) bool { return r.Status == 201 })
 		if letters := d.AllLetters(); len(letters) != 0 {
-			t.Errorf("%+v", letters)
+			t.Errorf("there are dead letters %+v, want none: each source has its own e1", letters)
 		}
 	})
 }
@@ -281,17 +281,17 @@ func TestRejectedIdMayBeSentAgainMended(t *testing.T) {
 		d.Start()
 		d.LogIn("e1", d.Person("ada").With(workertest.Claims{"groups": "nope"}))
 		if r := d.Await("e1"); r.Status != 422 {
-			t.Fatalf("%s", r.Data)
+			t.Fatalf("a login with an unknown role gets %s, want 422", r.Data)
 		}
 		d.LogIn("e1", d.Person("ada").With(workertest.Claims{"groups": "astronaut"}))
 		d.Results.Await(2, "rejected, of two messages", func(r workertest.Record) bool { return r.EventID == "e1" })
 		d.LogIn("e1", d.Person("ada").With(workertest.Claims{"groups": "user"}))
 		results := d.ResultsOf("e1")
 		if len(results) != 3 || results[2].Status != 201 {
-			t.Errorf("%d results, the last %s", len(results), results[len(results)-1].Data)
+			t.Errorf("there are %d results, the last %s, want 3, the last with 201", len(results), results[len(results)-1].Data)
 		}
 		if letters := d.LettersOf("e1"); len(letters) != 2 {
-			t.Errorf("%d dead letters", len(letters))
+			t.Errorf("there are %d dead letters, want 2", len(letters))
 		}
 	})
 }

@@ -29,11 +29,11 @@ func publishRaw(t *testing.T, d *workertest.Deployment, subject, header string, 
 		switch line := answer.Text(); {
 		case strings.HasPrefix(line, "MSG"):
 			if answer.Scan(); strings.Contains(answer.Text(), `"error"`) {
-				t.Fatal(answer.Text())
+				t.Fatal("the broker did not store the message: " + answer.Text())
 			}
 			return
 		case strings.HasPrefix(line, "-ERR"):
-			t.Fatal(line)
+			t.Fatal("the broker did not take the message: " + line)
 		}
 	}
 	t.Fatal("the broker ended the connection")
@@ -64,7 +64,7 @@ func TestAnyHeadersFitIntoADeadLetter(t *testing.T) {
 			publishRaw(t, d, okta, c.block, body)
 			letters := d.AllLetters()
 			if len(letters) != 1 || letters[0].Code != record.CodeMalformed {
-				t.Fatalf("dead letters: %+v", letters)
+				t.Fatalf("the dead letters are %+v, want one, malformed", letters)
 			}
 			o, err := record.Unseal(d.Key, letters[0].Header, letters[0].Data)
 			if err != nil {

@@ -20,11 +20,11 @@ func TestOneDeathIsChance(t *testing.T) {
 		d.RunUntilKilled("first", "e1", lease)
 		d.Start(func(c *worker.Config) { c.Slots, c.AckWait = d.Slots(), lease })
 		if r := d.Await("e1"); r.Status != 201 {
-			t.Errorf("%s", r.Data)
+			t.Errorf("an event after one death gets %s, want 201", r.Data)
 		}
 		d.Eventually("for the in-flight markers to be cleared", func() bool { return d.Counts().InFlight == 0 })
 		if letters := d.AllLetters(); len(letters) != 0 {
-			t.Errorf("dead letters: %+v", letters)
+			t.Errorf("the dead letters are %+v, want none", letters)
 		}
 	})
 }

@@ -26,13 +26,13 @@ func TestBatchWithoutLingerTakesWhatIsThere(t *testing.T) {
 		}
 		start := time.Now()
 		if got := l.collect(all[0]); len(got) != 3 || time.Since(start) != 0 {
-			t.Errorf("%d events after %v", len(got), time.Since(start))
+			t.Errorf("there were %d events after %v, want 3 at once", len(got), time.Since(start))
 		}
 		for _, e := range all[1:] {
 			l.queue <- e
 		}
 		if got := l.collect(all[0]); len(got) != 4 {
-			t.Errorf("%d events in a batch of at most 4", len(got))
+			t.Errorf("the batch has %d events, want 4 at most and at once", len(got))
 		}
 	})
 }
@@ -52,20 +52,20 @@ func TestBatchWithLingerWaitsUntilItIsFullOrTimeIsUp(t *testing.T) {
 		send(all[1], time.Millisecond)
 		send(all[2], 2*time.Millisecond)
 		if got := l.collect(all[0]); len(got) != 3 || time.Since(start) != 2*time.Millisecond {
-			t.Errorf("full: %d events after %v", len(got), time.Since(start))
+			t.Errorf("a full batch has %d events after %v, want 3 after 2ms", len(got), time.Since(start))
 		}
 		start = time.Now()
 		send(all[1], time.Millisecond)
 		send(all[2], linger+time.Millisecond)
 		if got := l.collect(all[0]); len(got) != 2 || time.Since(start) != linger {
-			t.Errorf("late: %d events after %v", len(got), time.Since(start))
+			t.Errorf("a late batch has %d events after %v, want 2 after %v", len(got), time.Since(start), linger)
 		}
 		<-time.After(2 * time.Millisecond)
 		synctest.Wait() // the late one is in the queue
 		start = time.Now()
 		close(l.queue)
 		if got := l.collect(all[0]); len(got) != 2 || time.Since(start) != 0 {
-			t.Errorf("closed: %d events after %v", len(got), time.Since(start))
+			t.Errorf("the batch of a closed lane has %d events after %v, want 2 at once", len(got), time.Since(start))
 		}
 	})
 }
@@ -121,10 +121,10 @@ func TestDelaysGrowAreSpreadAndStayBounded(t *testing.T) {
 			least, most = min(least, d), max(most, d)
 		}
 		if least < 250*time.Millisecond || most >= ceiling+250*time.Millisecond || most-least < ceiling/2 {
-			t.Errorf("attempt %d: from %v to %v, the ceiling is %v", attempts, least, most, ceiling)
+			t.Errorf("after attempt %d the pause is %v to %v, want 250ms to %v, and spread over half of it", attempts, least, most, ceiling+250*time.Millisecond)
 		}
 		if d := backoff(attempts, time.Hour); d < time.Hour || d >= time.Hour+ceiling {
-			t.Errorf("attempt %d, at least an hour: %v", attempts, d)
+			t.Errorf("after attempt %d the pause of at least an hour is %v, want less than %v more", attempts, d, ceiling)
 		}
 	}
 }
@@ -135,10 +135,10 @@ func TestPauseEndsWithItsContext(t *testing.T) {
 		defer cancel()
 		start := time.Now()
 		if err := pause(ctx, time.Second); err != nil || time.Since(start) != time.Second {
-			t.Errorf("%v after %v", err, time.Since(start))
+			t.Errorf("a pause of a second ends with %v after %v, want no error after 1s", err, time.Since(start))
 		}
 		if err := pause(ctx, time.Hour); err == nil || time.Since(start) != time.Minute {
-			t.Errorf("%v after %v", err, time.Since(start))
+			t.Errorf("a pause whose context ends ends with %v after %v, want an error after 1m", err, time.Since(start))
 		}
 	})
 }

@@ -43,7 +43,7 @@ func TestDeadLetterRecord(t *testing.T) {
 			return strings.Join(parts, "/")
 		case record.DeadLetterPrefix + "Key-Id":
 			if value != d.Key.KeyID() {
-				t.Errorf("key id %s", value)
+				t.Errorf("the letter names the key %s, want %s", value, d.Key.KeyID())
 			}
 			return "KEY"
 		case record.DeadLetterPrefix + "Sig", record.DeadLetterPrefix + "Sealed-Headers", record.DeadLetterMAC:
@@ -61,10 +61,10 @@ func TestDeadLetterRecord(t *testing.T) {
 	}
 	original, err := record.Unseal(d.Key, letter.Header, letter.Data)
 	if err != nil || !bytes.Equal(original.Data, body) || original.Subject != workertest.FeedSubject(acme, "workday") {
-		t.Errorf("%+v, %v", original, err)
+		t.Errorf("the letter unseals to %+v with the error %v, want the body and subject that were sent", original, err)
 	}
 	if original.Header.Get("Authorization") != "Bearer "+token || !slices.Equal(original.Header.Values("X-Note"), []string{"one", "two"}) || original.Header.Get("ce-id") != "e 1" {
-		t.Errorf("%v", original.Header)
+		t.Errorf("the letter unseals to the header %v, want the credential, both notes and the id that were sent", original.Header)
 	}
 }
 
@@ -109,7 +109,7 @@ func TestChangedDeadLetterIsNoDeadLetter(t *testing.T) {
 		}
 		body := change(h, bytes.Clone(letter.Data))
 		if _, err := record.Unseal(d.Key, h, body); !errors.Is(err, record.ErrRecord) {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: a changed letter unseals with the error %v, want %v", name, err, record.ErrRecord)
 		}
 		seq, err := stream.PublishEvent(d.Ctx, d.Conn, record.Outgoing{Subject: letter.Subject, Header: h, Data: body})
 		if err != nil {
@@ -120,7 +120,7 @@ func TestChangedDeadLetterIsNoDeadLetter(t *testing.T) {
 	d.Replay("forged", sequences...)
 	d.Settle()
 	if n := len(d.Users(acme)); n != 0 || len(d.AllResults()) != 1 {
-		t.Errorf("%d users, %d results", n, len(d.AllResults()))
+		t.Errorf("there are %d users and %d results, want none and 1", n, len(d.AllResults()))
 	}
 	d.Replay("honest", letter.Sequence) // which is not what was wrong
 	d.Results.Await(1, "created", func(r workertest.Record) bool { return r.Status == 201 })
@@ -144,7 +144,7 @@ func TestDeadLetterCopiedToAnEventSubjectGainsNothing(t *testing.T) {
 		return r.Header.Get(record.DeadLetterSequence) == strconv.FormatUint(seq, 10)
 	})[0]
 	if copied.Code != record.CodeMalformed || copied.Header.Get(record.DeadLetterParent) != "" || len(d.Users(acme)) != 0 {
-		t.Errorf("%+v", copied.Header)
+		t.Errorf("the copy of a dead letter has the header %v, want code malformed, no parent, and no user", copied.Header)
 	}
 }
 
@@ -167,7 +167,7 @@ func TestReplayCreatesWithTheOriginalIdAndTimeLongAfterTheTokenExpired(t *testin
 		for _, l := range letters {
 			sequences = append(sequences, l.Sequence)
 			if f := l.Header.Get(record.DeadLetterFingerprint); f != letters[0].Header.Get(record.DeadLetterFingerprint) || f == "" {
-				t.Errorf("fingerprints of one cause differ: %s", f)
+				t.Errorf("a letter of the same cause has the fingerprint %q, want %q", f, letters[0].Header.Get(record.DeadLetterFingerprint))
 			}
 		}
 		d.Clock.Advance(30 * 24 * time.Hour)
@@ -177,26 +177,26 @@ func TestReplayCreatesWithTheOriginalIdAndTimeLongAfterTheTokenExpired(t *testin
 		for _, r := range created {
 			letter := d.AwaitLetter(r.EventID)
 			if r.Header.Get(record.HeaderReplayOf) != strconv.FormatUint(letter.Sequence, 10) || r.Header.Get(record.HeaderCampaign) != "repaired" {
-				t.Errorf("%v", r.Header)
+				t.Errorf("the result of the replay has the header %v, want it to name letter %d and its campaign", r.Header, letter.Sequence)
 			}
 			row, err := d.Store.Event(d.Ctx, store.EventKey{TenantID: acme, Source: "okta", EventID: r.EventID})
 			if err != nil {
 				t.Fatal(err)
 			}
 			if row.StoredAt.Format(time.RFC3339) != letter.Header.Get(record.DeadLetterTime)[:19]+"Z" || row.Attempt != 1 {
-				t.Errorf("stored %s, attempt %d; the letter says %s", row.StoredAt, row.Attempt, letter.Header.Get(record.DeadLetterTime))
+				t.Errorf("the row says stored at %s, attempt %d, want the time of the letter, %s, and attempt 1", row.StoredAt, row.Attempt, letter.Header.Get(record.DeadLetterTime))
 			}
 			if id := r.Header.Get("Nats-Msg-Id"); id != acme+"/okta/"+r.EventID+"/1" {
-				t.Errorf("result id %s", id)
+				t.Errorf("the result has the message id %s, want it to end in %s/1", id, r.EventID)
 			}
 		}
 		d.Settle()
 		replayed, err := d.Store.DeadLetters(d.Ctx, store.DeadLetterFilter{State: store.DeadLetterReplayed, Campaign: "repaired"})
 		if err != nil || len(replayed) != all || replayed[0].Who != "alice, said op@acme.example" || replayed[0].Why != "repaired" {
-			t.Errorf("%d states, %v", len(replayed), err)
+			t.Errorf("there are %d replayed letters (%v), the error is %v, want %d with who and why of the order", len(replayed), replayed, err, all)
 		}
 		if n := len(d.AllLetters()); n != all {
-			t.Errorf("%d dead letters", n)
+			t.Errorf("there are %d dead letters, want %d", n, all)
 		}
 	})
 }
@@ -209,13 +209,13 @@ func TestSecondFailureNamesItsParentAndCountsOn(t *testing.T) {
 		d.Replay("too early", first.Sequence)
 		second := d.Letters.Await(2, "of e1", func(r workertest.Record) bool { return r.EventID == "e1" })[1]
 		if second.Header.Get(record.DeadLetterParent) != strconv.FormatUint(first.Sequence, 10) || second.Header.Get(record.DeadLetterReplayCount) != "1" {
-			t.Errorf("%v", second.Header)
+			t.Errorf("the second letter has the header %v, want parent %d and replay count 1", second.Header, first.Sequence)
 		}
 		if a, b := first.Header.Get("Nats-Msg-Id"), second.Header.Get("Nats-Msg-Id"); strings.TrimSuffix(a, "/0") != strings.TrimSuffix(b, "/1") || a == b {
-			t.Errorf("ids %s, %s", a, b)
+			t.Errorf("the letters have the message ids %s and %s, want them to differ in the replay count alone", a, b)
 		}
 		if a, b := first.Header.Get(record.DeadLetterTime), second.Header.Get(record.DeadLetterTime); a != b {
-			t.Errorf("times %s, %s", a, b)
+			t.Errorf("the letters say that the event was stored at %s and %s, want one time", a, b)
 		}
 		d.Apply(repaired)
 		d.Replay("repaired", second.Sequence)
@@ -226,7 +226,7 @@ func TestSecondFailureNamesItsParentAndCountsOn(t *testing.T) {
 			ids = append(ids, r.Header.Get("Nats-Msg-Id"))
 		}
 		if len(results) != 3 || results[0].Status != 422 || results[1].Status != 422 || results[2].Status != 201 || !strings.HasSuffix(ids[2], "/e1/2") {
-			t.Errorf("%v", ids)
+			t.Errorf("the results have the message ids %v, want two with status 422, then 201 as e1/2", ids)
 		}
 	})
 }
@@ -243,7 +243,7 @@ func TestOrderCanNameOnlyDeadLettersOfItsTenant(t *testing.T) {
 	}
 	d.Settle()
 	if _, err := d.Store.DeadLetter(d.Ctx, letter.Sequence); !errors.Is(err, store.ErrNotFound) || len(d.AllResults()) != 1 || len(d.Users(acme)) != 0 {
-		t.Errorf("%v, %d results", err, len(d.AllResults()))
+		t.Errorf("after orders of another tenant the state of the letter is answered with %v, there are %d results, want not found, the first result alone, and no user", err, len(d.AllResults()))
 	}
 	d.Replay("ours", letter.Sequence)
 	d.Results.Await(1, "created", func(r workertest.Record) bool { return r.Status == 201 })
@@ -264,16 +264,16 @@ func TestRepeatedOrderDoesNothingTwice(t *testing.T) {
 		d.Results.Await(2, "created", func(r workertest.Record) bool { return r.Status == 201 })
 		for _, id := range []string{"e1", "e2"} {
 			if results, letters := d.ResultsOf(id), d.LettersOf(id); len(results) != 2 || len(letters) != 1 {
-				t.Errorf("%s: %d results, %d dead letters", id, len(results), len(letters))
+				t.Errorf("%s has %d results and %d dead letters, want 2 and 1", id, len(results), len(letters))
 			}
 		}
 		if n := len(d.Users(acme)); n != 2 {
-			t.Errorf("%d users", n)
+			t.Errorf("there are %d users, want 2", n)
 		}
 		d.Replay("later", first.Sequence)
 		d.Settle()
 		if state, err := d.Store.DeadLetter(d.Ctx, first.Sequence); err != nil || state.Campaign != "repaired" {
-			t.Errorf("%+v, %v", state, err)
+			t.Errorf("the letter is %+v with the error %v, want it to stay in the campaign repaired", state, err)
 		}
 	})
 }
@@ -309,11 +309,11 @@ func TestOrderOfAWorkerThatDiesIsCarriedOutByAnother(t *testing.T) {
 			d.Start()
 			d.Results.Await(1, "created", func(r workertest.Record) bool { return r.Status == 201 })
 			if results, letters := d.ResultsOf("e1"), d.LettersOf("e1"); len(results) != 2 || len(letters) != 1 || len(d.Users(acme)) != 1 {
-				t.Errorf("%d results, %d dead letters, %d users", len(results), len(letters), len(d.Users(acme)))
+				t.Errorf("there are %d results, %d dead letters and %d users, want 2, 1 and 1", len(results), len(letters), len(d.Users(acme)))
 			}
 			state, err := d.Store.DeadLetter(d.Ctx, letter.Sequence)
 			if err != nil || state.State != store.DeadLetterReplayed {
-				t.Errorf("%+v, %v", state, err)
+				t.Errorf("the letter is %+v with the error %v, want it replayed", state, err)
 			}
 		})
 	}
@@ -328,17 +328,17 @@ func TestDiscardedDeadLetterIsNotReplayed(t *testing.T) {
 		d.Settle()
 		state, err := d.Store.DeadLetter(d.Ctx, letter.Sequence)
 		if err != nil || state.State != store.DeadLetterDiscarded || state.Who != "alice, said op@acme.example" || state.Why != "left the company" || state.Attempts != 0 {
-			t.Errorf("%+v, %v", state, err)
+			t.Errorf("the letter is %+v with the error %v, want it discarded by the operator with the reason, without an attempt", state, err)
 		}
 		audit, err := d.Store.AuditEntries(d.Ctx, store.AuditFilter{Action: "deadletter.discard"})
 		if err != nil || len(audit) != 1 || audit[0].Who != "alice, said op@acme.example" || audit[0].Tenant != acme {
-			t.Errorf("%+v, %v", audit, err)
+			t.Errorf("the audit holds %+v with the error %v, want one entry of the operator and tenant", audit, err)
 		}
 		d.Apply(repaired)
 		d.Replay("repaired", letter.Sequence)
 		d.Settle()
 		if n := len(d.Users(acme)); n != 0 || len(d.AllResults()) != 1 {
-			t.Errorf("%d users", n)
+			t.Errorf("after a replay of a discarded letter there are %d users and %d results, want no user and 1 result", n, len(d.AllResults()))
 		}
 	})
 }
@@ -358,7 +358,7 @@ func TestOrderThatIsNoneIsPutAside(t *testing.T) {
 	}
 	d.Settle()
 	if n := len(d.AllResults()); n != 1 {
-		t.Errorf("%d results", n)
+		t.Errorf("after orders that are none there are %d results, want 1, that of e1", n)
 	}
 	d.Replay("repaired", letter.Sequence)
 	d.Results.Await(1, "created", func(r workertest.Record) bool { return r.Status == 201 })
@@ -376,7 +376,7 @@ func TestReplayOfAnIdThatWasUsedSinceIsAConflict(t *testing.T) {
 	d.Replay("repaired", letter.Sequence)
 	second := d.Letters.Await(2, "of e1", func(r workertest.Record) bool { return r.EventID == "e1" })[1]
 	if second.Code != record.CodeEventIDConflict || second.Header.Get(record.DeadLetterParent) != strconv.FormatUint(letter.Sequence, 10) {
-		t.Errorf("%v", second.Header)
+		t.Errorf("the replay leaves a letter with the header %v, want a conflict of ids with the parent %d", second.Header, letter.Sequence)
 	}
 }
 
@@ -393,7 +393,7 @@ func TestReplayOfWhatIsStillOutOfReachLeavesTheDeadLetterOpen(t *testing.T) {
 	d.Replay("too early", letter.Sequence)
 	d.Settle()
 	if results, letters := d.ResultsOf("e1"), d.LettersOf("e1"); len(results) != 1 || len(letters) != 1 {
-		t.Errorf("%d results, %d dead letters", len(results), len(letters))
+		t.Errorf("there are %d results and %d dead letters, want one each", len(results), len(letters))
 	}
 	d.Second.SetDown(false)
 	d.Clock.Advance(time.Hour)

@@ -38,13 +38,13 @@ func TestEventSentTwiceHasOneEffectAndOneResult(t *testing.T) {
 		d.Publish(okta, "e1", login)
 		results := d.ResultsOf("e1")
 		if len(results) != 1 || first.Status != 201 || first.Outcome != record.OutcomeCreated {
-			t.Errorf("%d results, the first %d %s", len(results), first.Status, first.Outcome)
+			t.Errorf("there are %d results, the first %d %s, want one, 201 created", len(results), first.Status, first.Outcome)
 		}
 		if users := d.Users(acme); len(users) != 1 || users[0].HasIdentity != 1 {
-			t.Errorf("users: %+v", users)
+			t.Errorf("the users are %+v, want one with one identity", users)
 		}
 		if letters := d.AllLetters(); len(letters) != 0 {
-			t.Errorf("dead letters: %+v", letters)
+			t.Errorf("the dead letters are %+v, want none", letters)
 		}
 	})
 }
@@ -58,10 +58,10 @@ func TestSameTokenUnderAnotherIdExists(t *testing.T) {
 		d.Publish(okta, "e2", login)
 		exists := d.Await("e2")
 		if exists.Status != 200 || exists.Outcome != record.OutcomeExists || !bytes.Equal(created.Data, exists.Data) {
-			t.Errorf("%d %s %s after %s", exists.Status, exists.Outcome, exists.Data, created.Data)
+			t.Errorf("the second event ends with status %d, %s and %s after %s, want 200, exists and the same answer", exists.Status, exists.Outcome, exists.Data, created.Data)
 		}
 		if n := len(d.Users(acme)); n != 1 {
-			t.Errorf("%d users", n)
+			t.Errorf("there are %d users, want 1", n)
 		}
 	})
 }
@@ -89,13 +89,13 @@ func TestDeathAtAnyPointLeavesOneEffectAndOneResult(t *testing.T) {
 				d.Start()
 				created := d.Await("e1")
 				if created.Status != 201 {
-					t.Errorf("status %d", created.Status)
+					t.Errorf("the event ends with status %d, want 201", created.Status)
 				}
 				if results := d.ResultsOf("e1"); len(results) != 1 {
-					t.Errorf("%d results", len(results))
+					t.Errorf("the event has %d results, want 1", len(results))
 				}
 				if users := d.Users(acme); len(users) != 1 || users[0].ID != created.Body["id"] {
-					t.Errorf("users %+v, result %s", users, created.Data)
+					t.Errorf("the users are %+v, want the one of the result, %s", users, created.Data)
 				}
 			})
 		})
@@ -130,13 +130,13 @@ func TestDeathWhileRejectingLeavesOneDeadLetterAndOneResult(t *testing.T) {
 			d.Start()
 			letters, results := d.LettersOf("e1"), d.ResultsOf("e1")
 			if len(letters) != 1 || letters[0].Code != record.CodeUnauthenticated || letters[0].Reason != "audience" {
-				t.Errorf("dead letters: %+v", letters)
+				t.Errorf("the dead letters are %+v, want one, unauthenticated because of the audience", letters)
 			}
 			if len(results) != 1 || results[0].Status != 401 || results[0].Outcome != record.OutcomeRejected {
-				t.Errorf("results: %+v", results)
+				t.Errorf("the results are %+v, want one, rejected with 401", results)
 			}
 			if n := len(d.Users(acme)); n != 0 {
-				t.Errorf("%d users", n)
+				t.Errorf("there are %d users, want none", n)
 			}
 		})
 	}
@@ -173,7 +173,7 @@ func TestDatabaseAwayStopsPullingAndBurnsNoDeliveries(t *testing.T) {
 		}
 		d.Eventually("for the others to wait at the broker", func() bool { l := lane(); return l.Pending == after && l.AckPending == before })
 		if n := len(d.Results.All()); n != 0 {
-			t.Errorf("%d results", n)
+			t.Errorf("there are %d results while the database is away, want none", n)
 		}
 		// Whoever waits for an answer is told at once, by a worker that would otherwise hold the command until it can commit.
 		ids := map[string]bool{}
@@ -183,26 +183,26 @@ func TestDatabaseAwayStopsPullingAndBurnsNoDeliveries(t *testing.T) {
 				ReceivedAt: d.Clock.Now().Add(time.Duration(i)),
 			})
 			if answer.Status != 503 || !strings.Contains(string(answer.Body), `"reason":"database"`) {
-				t.Errorf("%d %s", answer.Status, answer.Body)
+				t.Errorf("a command while the database is away gets status %d and %s, want 503 and the reason database", answer.Status, answer.Body)
 			}
 			ids[header.Get("ce-id")] = true
 		}
 		if len(ids) != 2 || ids[acme+"/admin/again/0"] { // as CloudEvents, they are neither one nor what will become of the event
-			t.Error("ids of the answers:", ids)
+			t.Errorf("the answers have the ids %v, want two, and not that of the event", ids)
 		}
 		away.Store(false)
 		p.AwaitPaused(false)
 		results := d.AllResults()
 		if len(results) != before+after || len(d.Users(acme)) != before+after {
-			t.Errorf("%d results, %d users", len(results), len(d.Users(acme)))
+			t.Errorf("there are %d results and %d users, want %d each", len(results), len(d.Users(acme)), before+after)
 		}
 		for _, one := range p.Deliveries() {
 			if one.Delivered != 1 || !slices.Equal(one.Told, []string{"ack"}) {
-				t.Errorf("%+v", one)
+				t.Errorf("a message ended as %+v, want one delivery and one ack", one)
 			}
 		}
 		if letters := d.AllLetters(); len(letters) != 0 {
-			t.Errorf("%+v", letters)
+			t.Errorf("there are dead letters %+v, want none", letters)
 		}
 	})
 }
@@ -221,7 +221,7 @@ func TestCommitWhoseReplyIsLostHasOneEffectAndOneResult(t *testing.T) {
 		d.LogIn("e1", d.Person("ada"))
 		results := d.ResultsOf("e1")
 		if len(results) != 1 || results[0].Status != 201 || len(d.Users(acme)) != 1 || !lost.Load() {
-			t.Errorf("%+v", results)
+			t.Errorf("the commit lost its reply: %v; the results are %+v, the users %d, want one of each with 201", lost.Load(), results, len(d.Users(acme)))
 		}
 	})
 }
@@ -240,14 +240,14 @@ func TestPublisherThatFailsLeavesTheEventToRedelivery(t *testing.T) {
 	p.Run()
 	d.LogIn("e1", d.Person("ada"))
 	if results := d.ResultsOf("e1"); len(results) != 1 || results[0].Status != 201 {
-		t.Errorf("%+v", results)
+		t.Errorf("the results are %+v, want one with 201", results)
 	}
 	var told []string
 	for _, one := range p.Deliveries() {
 		told = append(told, one.Told...)
 	}
 	if !slices.Equal(told, []string{"nak", "nak", "nak", "ack"}) {
-		t.Errorf("%v", told)
+		t.Errorf("the broker was told %v, want three naks and an ack", told)
 	}
 }
 
@@ -282,16 +282,16 @@ func TestDrainFinishesWhatWasPrefetchedAndNothingElse(t *testing.T) {
 		for _, one := range p.Deliveries() {
 			done[one.Sequence]++
 			if one.Delivered != 1 || !slices.Equal(one.Told, []string{"ack"}) {
-				t.Errorf("%+v", one)
+				t.Errorf("a message ended as %+v, want one delivery and one ack", one)
 			}
 		}
 		lane := d.State().Lanes[0]
 		if len(done) > backlog || lane.AckPending != 0 || int(lane.Pending) != backlog+1-len(done) { //nolint:gosec // a count
-			t.Errorf("%d done, %+v", len(done), lane)
+			t.Errorf("%d of %d were finished and the lane is %+v, want nothing unacknowledged and all others pending", len(done), backlog+1, lane)
 		}
 		d.Start()
 		if results := d.AllResults(); len(results) != backlog+1 || len(d.Users(acme)) != backlog+1 {
-			t.Errorf("%d results, %d users", len(results), len(d.Users(acme)))
+			t.Errorf("there are %d results and %d users, want %d each", len(results), len(d.Users(acme)), backlog+1)
 		}
 	})
 }
@@ -317,17 +317,17 @@ func TestDrainThatTakesTooLongGivesBackWhatIsNotFinished(t *testing.T) {
 	p.Run()
 	<-reached
 	if err := p.Stop(); err == nil || !strings.Contains(err.Error(), "drain timeout") {
-		t.Errorf("stopping: %v", err)
+		t.Errorf("stopping ends with the error %v, want one of the drain timeout", err)
 	}
 	for _, one := range p.Deliveries() {
 		if !slices.Equal(one.Told, []string{"nak"}) {
-			t.Errorf("%+v", one)
+			t.Errorf("a message ended as %+v, want a nak alone", one)
 		}
 	}
 	d.Start()
 	results := d.AllResults()
 	if len(results) != backlog || len(d.Users(acme)) != backlog || len(d.AllLetters()) != 0 {
-		t.Errorf("%d results, %d users", len(results), len(d.Users(acme)))
+		t.Errorf("there are %d results, %d users and %d dead letters, want %d, %d and none", len(results), len(d.Users(acme)), len(d.AllLetters()), backlog, backlog)
 	}
 }
 
@@ -351,16 +351,16 @@ func TestFullDeadLetterStreamLeavesTheOriginalWhereItIs(t *testing.T) {
 	<-refused
 	d.Await("e2")
 	if len(d.Results.Of("e1")) != 0 || len(d.Letters.All()) != 0 {
-		t.Errorf("a result without its dead letter: %+v", d.Results.Of("e1"))
+		t.Errorf("there are the results %+v and the dead letters %+v, want neither", d.Results.Of("e1"), d.Letters.All())
 	}
 	if m, err := stream.GetEvent(d.Ctx, d.Conn, seq); err != nil || m.Subject != okta {
-		t.Errorf("the original is gone: %v", err)
+		t.Errorf("the original is %+v with the error %v, want it still stored on %s", m, err, okta)
 	}
 	small.DeadLetters = 1 << 20
 	d.Migrate(small)
 	wantRejected(t, d, "e1", record.CodeUnauthenticated, "audience")
 	if letters := d.LettersOf("e1"); len(letters) != 1 {
-		t.Errorf("%d dead letters", len(letters))
+		t.Errorf("there are %d dead letters, want 1", len(letters))
 	}
 }
 
@@ -405,10 +405,10 @@ func TestMessagesThatAreNoEventsBecomeDeadLetters(t *testing.T) {
 			return r.Header.Get(record.DeadLetterSequence) == strconv.FormatUint(seq, 10)
 		})[0]
 		if letter.Code != record.CodeMalformed || c.reason != "" && letter.Reason != c.reason {
-			t.Errorf("%s: %s %s", name, letter.Code, letter.Reason)
+			t.Errorf("%s: the dead letter has code %s and reason %q, want malformed and reason %q (any if empty)", name, letter.Code, letter.Reason, c.reason)
 		}
 		if c.letter != "" && letter.Subject != c.letter {
-			t.Errorf("%s: dead letter on %s", name, letter.Subject)
+			t.Errorf("%s: the dead letter is on %s, want %s", name, letter.Subject, c.letter)
 		}
 		original, err := record.Unseal(d.Key, letter.Header, letter.Data)
 		if err != nil || string(original.Data) != string(c.body) || original.Subject != c.subject {
@@ -417,7 +417,7 @@ func TestMessagesThatAreNoEventsBecomeDeadLetters(t *testing.T) {
 	}
 	d.Publish("idpsync.login."+strings.ToUpper(acme)+".okta", "honest", login)
 	if r := d.Await("honest"); r.Status != 201 || r.Subject != "idpsync.result."+acme+".okta.created" {
-		t.Errorf("%s %s", r.Subject, r.Data)
+		t.Errorf("an honest login of a tenant in capitals ends on %s with %s, want created under its own spelling", r.Subject, r.Data)
 	}
 }
 

@@ -41,17 +41,17 @@ func TestEventIsNotRefusedForWhatWasDeclaredBeforeIt(t *testing.T) {
 	d.Apply(withoutPing)
 	d.LogIn("tenant", d.Person("ada"))
 	if r := d.Await("tenant"); r.Status != 201 {
-		t.Errorf("a new tenant: %s", r.Data)
+		t.Errorf("a login of the new tenant gets %s, want 201", r.Data)
 	}
 	d.Apply(workertest.Directory)
 	d.Publish(workertest.LoginSubject(acme, "ping"), "source", d.LoginAt(d.Second, d.PersonAt(d.Second, "grace")))
 	if r := d.Await("source"); r.Status != 201 {
-		t.Errorf("a new source: %s", r.Data)
+		t.Errorf("a login of the new source gets %s, want 201", r.Data)
 	}
 	d.Apply(repaired)
 	d.LogIn("role", astronaut(d, "joan"))
 	if r := d.Await("role"); r.Status != 201 {
-		t.Errorf("a new role: %s", r.Data)
+		t.Errorf("a login with the new role gets %s, want 201", r.Data)
 	}
 	token := d.Credential(acme, "user", "viewer")
 	d.Apply(strings.Replace(repaired, "name: Support}", "name: Support}, {id: 0A000000-0000-4000-8000-000000000003, name: Space}", 1))
@@ -59,7 +59,7 @@ func TestEventIsNotRefusedForWhatWasDeclaredBeforeIt(t *testing.T) {
 		"organizations": []map[string]string{{"organizationId": "0a000000-0000-4000-8000-000000000003", "roleId": workertest.Viewer}},
 	})), providers.Header{"Authorization": {"Bearer " + token}})
 	if r := d.Await("organization"); r.Status != 201 {
-		t.Errorf("a new organization: %s", r.Data)
+		t.Errorf("a user of the new organization gets %s, want 201", r.Data)
 	}
 }
 
@@ -108,7 +108,7 @@ func TestEventsOfASourceThatCannotWorkWaitUntilItIsMended(t *testing.T) {
 	d.Publish(workertest.LoginSubject(acme, "ping"), "e1", d.LoginAt(d.Second, d.PersonAt(d.Second, "ada")))
 	d.LogIn("e2", d.Person("grace"))
 	if r := d.Await("e2"); r.Status != 201 {
-		t.Errorf("%s", r.Data)
+		t.Errorf("the login of a source that works gets %s, want 201", r.Data)
 	}
 	d.Eventually("for the event to be parked", func() bool { return d.Counts().Parked == 1 })
 	src := p.Directories.Current().Tenant(acme).Source("ping")
@@ -120,10 +120,10 @@ func TestEventsOfASourceThatCannotWorkWaitUntilItIsMended(t *testing.T) {
 	d.Eventually("for the source to work", func() bool { return p.Directories.Current().Tenant(acme).Source("ping").Err == nil })
 	d.Clock.Advance(time.Minute)
 	if r := d.Await("e1"); r.Status != 201 {
-		t.Errorf("%s", r.Data)
+		t.Errorf("the login of the mended source gets %s, want 201", r.Data)
 	}
 	if letters := d.AllLetters(); len(letters) != 0 {
-		t.Errorf("%+v", letters)
+		t.Errorf("there are dead letters %+v, want none", letters)
 	}
 }
 
@@ -134,11 +134,11 @@ func TestForbiddenIsSaidWithNotices(t *testing.T) {
 		r := s.login(acme, "okta", d.Person("eve").With(workertest.Claims{"email": "eve@eve.example"}))
 		s.want(r, 403, record.OutcomeRejected)
 		if notices := texts(r.Body["notices"]); r.Code != record.CodeForbidden || !slices.Equal(notices, []string{"Eve is not welcome; ask the security team."}) {
-			t.Errorf("%s", r.Data)
+			t.Errorf("the forbidden login gets %s, want the code forbidden and the notice of the policy", r.Data)
 		}
 		letter := d.AwaitLetter(r.EventID)
 		if letter.Code != record.CodeForbidden || letter.Header.Get(record.DeadLetterClass) != "policy" || r.Header.Get(record.HeaderPolicies) != "no-eve" {
-			t.Errorf("%v, %v", letter.Header, r.Header)
+			t.Errorf("the dead letter has the header %v and the result %v, want class policy and the policy no-eve", letter.Header, r.Header)
 		}
 		if d.Fingerprint(acme) != before {
 			t.Error("it had an effect")
@@ -146,7 +146,7 @@ func TestForbiddenIsSaidWithNotices(t *testing.T) {
 		welcome := s.login(acme, "okta", d.Person("ada"))
 		s.want(welcome, 201, record.OutcomeCreated)
 		if got := welcome.Header.Get(record.HeaderNotices); got != `["Welcome to acme."]` {
-			t.Errorf("notices %s", got)
+			t.Errorf("the welcomed login has the notices %s, want that of the policy", got)
 		}
 	})
 }

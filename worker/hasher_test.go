@@ -52,11 +52,11 @@ func TestPasswordsLeftBehindAreNoCulprits(t *testing.T) {
 	d.Start(func(c *worker.Config) { c.DurablePasswords = true })
 	for _, r := range d.AllResults() {
 		if r.Status != 201 {
-			t.Errorf("%s: %s", r.EventID, r.Data)
+			t.Errorf("%s gets %s, want 201", r.EventID, r.Data)
 		}
 	}
 	if users, letters := len(d.Users(acme)), len(d.AllLetters()); users != all || letters != 0 {
-		t.Errorf("%d users, %d dead letters", users, letters)
+		t.Errorf("there are %d users and %d dead letters, want %d and none", users, letters, all)
 	}
 	d.Eventually("for the in-flight markers to be cleared", func() bool { return d.Counts().InFlight == 0 })
 }

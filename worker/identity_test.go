@@ -217,10 +217,10 @@ func TestLinkByEmailNeedsEveryConditionOfIt(t *testing.T) {
 		linked := s.login(acme, "links", d.Person("ada"))
 		s.want(linked, 200, record.OutcomeLinked)
 		if linked.Body["id"] != same.Body["id"] {
-			t.Errorf("%s is not %s", linked.Data, same.Data)
+			t.Errorf("the login is linked to %s, want the user who was there, %s", linked.Data, same.Data)
 		}
 		if u := d.User(acme, "ada@acme.example"); u.HasIdentity != 2 || u.AuthProvider != "oidc" {
-			t.Errorf("%+v", u)
+			t.Errorf("the linked user is %+v, want two identities, last by oidc", u)
 		}
 		s.want(s.login(acme, "other", d.PersonAt(d.Second, "ada")), 200, record.OutcomeExists)
 
@@ -239,7 +239,7 @@ func TestLinkByEmailNeedsEveryConditionOfIt(t *testing.T) {
 		s.wantUnverified(s.login(acme, "links", d.Person("elsewhere").With(workertest.Claims{"email": "elsewhere@other.example"})))
 
 		if boss := there("boss", nil); boss.Body["is_owner"] != true {
-			t.Errorf("not the owner: %s", boss.Data)
+			t.Errorf("the boss is %s, want the owner", boss.Data)
 		}
 		s.wantConflict(s.login(acme, "links", d.Person("boss")), "email")
 
@@ -253,10 +253,10 @@ func TestOwnerIsWhoConfigurationNamesOnceVerified(t *testing.T) {
 		s := newScene(t, d)
 		asked := s.login(acme, "okta", d.Person("greedy").With(workertest.Claims{"is_owner": true, "owner": true}))
 		if asked.Body["is_owner"] != false {
-			t.Errorf("an event asked for it: %s", asked.Data)
+			t.Errorf("an event that asks for ownership gets %s, want no owner", asked.Data)
 		}
 		if r := s.feed(acme, "workday", with(tenantUser("greedy2", "oidc"), map[string]any{"is_owner": true})); r.Code != record.CodeMalformed {
-			t.Errorf("is_owner in a feed: %s", r.Data)
+			t.Errorf("is_owner in a feed gets %s, want malformed", r.Data)
 		}
 		if r := s.provision("trusted", tenantUser("owner", "oidc")); r.Body["is_owner"] != false {
 			t.Errorf("an address that nobody proved made an owner: %s", r.Data)
@@ -264,7 +264,7 @@ func TestOwnerIsWhoConfigurationNamesOnceVerified(t *testing.T) {
 		linked := s.login(acme, "okta", d.Person("owner").With(workertest.Claims{"email": "OWNER@acme.example"}))
 		s.want(linked, 200, record.OutcomeLinked)
 		if linked.Body["is_owner"] != true {
-			t.Errorf("not the owner: %s", linked.Data)
+			t.Errorf("the linked user is %s, want the owner", linked.Data)
 		}
 		d.Apply(strings.Replace(workertest.Directory, "Owner@acme.example", "heir@acme.example", 1))
 		heir := s.login(acme, "okta", d.Person("heir"))
@@ -276,7 +276,7 @@ func TestOwnerIsWhoConfigurationNamesOnceVerified(t *testing.T) {
 			}
 		}
 		if owners != 1 || heir.Body["is_owner"] != false {
-			t.Errorf("%d owners; %s", owners, heir.Data)
+			t.Errorf("there are %d owners and the heir gets %s, want one owner, not the heir", owners, heir.Data)
 		}
 	})
 }
@@ -288,7 +288,7 @@ func TestTwoFirstLoginsOfTheOwnerInOneBatchMakeOneOwner(t *testing.T) {
 		d.Start()
 		first, second := d.Await("e1"), d.Await("e2")
 		if first.Body["is_owner"] == (second.Body["is_owner"] == true) || first.Status+second.Status != 201+409 {
-			t.Errorf("%s %s", first.Data, second.Data)
+			t.Errorf("the logins get %s and %s, want one owner made and the other a conflict", first.Data, second.Data)
 		}
 	})
 }

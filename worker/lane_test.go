@@ -22,6 +22,6 @@ func TestBatchOfLargeEventsEndsBeforeItIsFull(t *testing.T) {
 	p := d.Start(func(c *worker.Config) { c.Batch, c.Loops, c.Linger = all, 1, 200*time.Millisecond })
 	d.Results.Await(all, "of all events", func(workertest.Record) bool { return true })
 	if n := slices.Max(p.Metrics.Batches("commit")); n*size > 17<<20 {
-		t.Errorf("%d events of %d bytes in one batch", n, size)
+		t.Errorf("a batch has %d events of %d bytes, want at most 17 MiB", n, size)
 	}
 }

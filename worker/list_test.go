@@ -36,11 +36,11 @@ func TestLongListsAreRefusedByAnAnswerThatFits(t *testing.T) {
 			d.PublishWith(workertest.FeedSubject(acme, "workday"), "e1", workertest.Payload(c.body), header)
 			r := d.Await("e1")
 			if r.Code != record.CodeInvalidInput || fieldsOf(r)[0] != c.field || len(r.Data) > 64<<10 {
-				t.Errorf("%.500s, %d bytes", r.Data, len(r.Data))
+				t.Errorf("the list is answered by %.500s of %d bytes, want a fault of %s in at most 64 KiB", r.Data, len(r.Data), c.field)
 			}
 			d.Settle()
 			if n := len(p.Deliveries()); n != 1 {
-				t.Errorf("%d deliveries", n)
+				t.Errorf("there were %d deliveries, want 1", n)
 			}
 		})
 	}
@@ -57,10 +57,10 @@ func TestManyRefusedRolesFitIntoADeadLetter(t *testing.T) {
 	d.PublishWith(workertest.FeedSubject(acme, "workday"), "e1", workertest.Payload(with(tenantUser("ada", "oidc"), map[string]any{"roles": roles})), header)
 	r := d.Await("e1")
 	if listed, _ := detail(r, "roles").([]any); r.Code != record.CodeInvalidRoles || len(listed) != len(roles) {
-		t.Errorf("%.500s", r.Data)
+		t.Errorf("%d refused roles are answered by %.500s, want each of them listed", len(roles), r.Data)
 	}
 	if letters := d.LettersOf("e1"); len(letters) != 1 || letters[0].Code != record.CodeInvalidRoles || len(p.Deliveries()) != 1 {
-		t.Errorf("%d dead letters, %d deliveries", len(letters), len(p.Deliveries()))
+		t.Errorf("there are the dead letters %+v after %d deliveries, want one with invalid_roles after one", letters, len(p.Deliveries()))
 	}
 }
 
@@ -74,10 +74,10 @@ func TestManyDroppedRolesFitIntoAResult(t *testing.T) {
 	header := providers.Header{"Authorization": {"Bearer " + d.Credential(acme, "user")}}
 	d.PublishWith(workertest.FeedSubject(acme, "workday"), "e1", workertest.Payload(with(tenantUser("ada", "oidc"), map[string]any{"roles": roles})), header)
 	if r := d.Await("e1"); r.Status != 201 || r.Header.Get(record.HeaderDroppedRoles) == "" {
-		t.Errorf("%.500s", r.Data)
+		t.Errorf("%d dropped roles are answered by %.500s, want 201 and a header that lists them", len(roles), r.Data)
 	}
 	d.Settle()
 	if n := len(p.Deliveries()); n != 1 {
-		t.Errorf("%d deliveries", n)
+		t.Errorf("there were %d deliveries, want 1", n)
 	}
 }

@@ -29,7 +29,7 @@ func TestAddressThatOnlyFoldsToAnotherTakesNobody(t *testing.T) {
 			s.provision("trusted", with(tenantUser(fmt.Sprintf("there%d", i), "oidc"), map[string]any{"email": c.there + "@acme.example"}))
 			r := s.login(acme, "okta", d.Person(fmt.Sprintf("login%d", i)).With(workertest.Claims{"email": c.login + "@acme.example"}))
 			if r.Outcome != c.want {
-				t.Errorf("%q after %q: %s %s", c.login, c.there, r.Outcome, r.Data)
+				t.Errorf("a login as %q where %q exists is %s with %s, want %s", c.login, c.there, r.Outcome, r.Data, c.want)
 			}
 		}
 	})

@@ -31,15 +31,15 @@ func TestAThousandUnknownKeysAskTheIssuerAHandfulOfTimes(t *testing.T) {
 	})
 	for _, r := range d.AllResults() {
 		if r.Code != record.CodeUnauthenticated || r.Reason != "unknown_key" {
-			t.Fatalf("%s: %s", r.EventID, r.Data)
+			t.Fatalf("%s gets %s, want unauthenticated because of an unknown key", r.EventID, r.Data)
 		}
 	}
 	if n := len(d.AllLetters()); n != 1000 {
-		t.Errorf("%d dead letters", n)
+		t.Errorf("there are %d dead letters, want 1000", n)
 	}
 	asked := d.Issuer.Requests()
 	if asked.JWKS < 1 || asked.JWKS > 20 || asked.Discovery > 20 {
-		t.Errorf("the issuer was asked %+v for %d batches", asked, len(p.Metrics.Batches("prepare")))
+		t.Errorf("the issuer was asked %+v for %d batches, want its keys once at least and 20 times at most", asked, len(p.Metrics.Batches("prepare")))
 	}
 }
 
@@ -63,7 +63,7 @@ func TestEventsOfAnIssuerThatIsDownWaitAndOthersFlow(t *testing.T) {
 		d.Clock.Advance(10 * time.Minute)
 		d.Eventually("for a second attempt, in vain", func() bool { return d.Second.Requests().Discovery > asked })
 		if n := len(d.Results.All()); n != each {
-			t.Errorf("%d results while the issuer was down", n)
+			t.Errorf("there are %d results while the issuer is down, want the %d of the other one", n, each)
 		}
 		d.Second.SetDown(false)
 		d.Eventually("for the events to come back", func() bool {
@@ -72,14 +72,14 @@ func TestEventsOfAnIssuerThatIsDownWaitAndOthersFlow(t *testing.T) {
 		})
 		for _, r := range d.AllResults() {
 			if r.Status != 201 {
-				t.Fatalf("%s: %d %s", r.EventID, r.Status, r.Data)
+				t.Fatalf("%s ends with status %d and %s, want 201", r.EventID, r.Status, r.Data)
 			}
 		}
 		if n := len(d.Users(acme)); n != 2*each {
-			t.Errorf("%d users", n)
+			t.Errorf("there are %d users, want %d", n, 2*each)
 		}
 		if letters := d.AllLetters(); len(letters) != 0 {
-			t.Errorf("%d dead letters, the first %+v", len(letters), letters[0])
+			t.Errorf("there are %d dead letters, want none; the first is %+v", len(letters), letters[0])
 		}
 	})
 }
@@ -95,10 +95,10 @@ func TestEventThatWaitedLongerThanItMayBecomesADeadLetter(t *testing.T) {
 	d.Clock.Advance(2 * time.Minute)
 	r, letter := d.Await("e1"), d.AwaitLetter("e1")
 	if r.Code != record.CodeUnavailable || r.Status != 503 || r.Reason != "issuer_unreachable" {
-		t.Errorf("%d %s", r.Status, r.Data)
+		t.Errorf("the event ends with status %d and %s, want 503, unavailable because of the issuer", r.Status, r.Data)
 	}
 	if letter.Code != record.CodeUnavailable || letter.Header.Get(record.DeadLetterClass) != "transient" {
-		t.Errorf("%+v", letter.Header)
+		t.Errorf("the dead letter has the header %v, want code unavailable and class transient", letter.Header)
 	}
 	d.Settle()
 }

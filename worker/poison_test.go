@@ -45,14 +45,14 @@ func TestProviderThatFailsInAnUnforeseenWayFailsOneEvent(t *testing.T) {
 			for i := range each {
 				wantRejected(t, d, fmt.Sprintf("poison%d", i), record.CodeInternal, "panic")
 				if r := d.Await(fmt.Sprintf("innocent%d", i)); r.Status != 201 {
-					t.Errorf("%s", r.Data)
+					t.Errorf("an innocent event gets %s, want 201", r.Data)
 				}
 			}
 			if class := d.AwaitLetter("poison0").Header.Get(record.DeadLetterClass); class != "crash" {
-				t.Errorf("class %s", class)
+				t.Errorf("the dead letter of the poison has class %s, want crash", class)
 			}
 			if letters := d.AllLetters(); len(letters) != each {
-				t.Errorf("%d dead letters", len(letters))
+				t.Errorf("there are %d dead letters, want %d", len(letters), each)
 			}
 		})
 	}
@@ -76,14 +76,14 @@ func TestProviderThatHangsHoldsItsBatchAndNothingElse(t *testing.T) {
 	<-hangs
 	d.LogIn("e1", d.Person("ada"))
 	if r := d.Await("e1"); r.Status != 201 {
-		t.Errorf("%s", r.Data)
+		t.Errorf("a login beside one that hangs gets %s, want 201", r.Data)
 	}
 	if err := p.Stop(); err == nil || !strings.Contains(err.Error(), "drain timeout") {
-		t.Errorf("stopping: %v", err)
+		t.Errorf("stopping ends with the error %v, want one of the drain timeout", err)
 	}
 	d.Start()
 	if r := d.Await("hangs"); r.Status != 201 {
-		t.Errorf("%s", r.Data)
+		t.Errorf("the login that hung gets %s from the next worker, want 201", r.Data)
 	}
 }
 
@@ -102,20 +102,20 @@ func TestEventThatKillsItsProcessIsFoundAndTheInnocentsAreUntouched(t *testing.T
 		d.RunUntilKilled("second", "killer", lease) // alone in its hands
 		rows, err := d.Store.InFlight(d.Ctx, "second")
 		if err != nil || len(rows) != 1 || rows[0].EventID != "killer" {
-			t.Errorf("markers of the second: %+v, %v", rows, err)
+			t.Errorf("the second worker has the markers %+v with the error %v, want the killer alone", rows, err)
 		}
 		d.Start(func(c *worker.Config) { c.Slots, c.AckWait = d.Slots(), lease })
 		wantRejected(t, d, "killer", record.CodeInternal, "crashed_worker")
 		if class := d.AwaitLetter("killer").Header.Get(record.DeadLetterClass); class != "crash" {
-			t.Errorf("class %s", class)
+			t.Errorf("the dead letter of the killer has class %s, want crash", class)
 		}
 		for i := range innocents {
 			if r := d.Await(fmt.Sprintf("e%d", i)); r.Status != 201 {
-				t.Errorf("%s: %s", r.EventID, r.Data)
+				t.Errorf("the innocent %s gets %s, want 201", r.EventID, r.Data)
 			}
 		}
 		if letters := d.AllLetters(); len(letters) != 1 {
-			t.Errorf("%d dead letters", len(letters))
+			t.Errorf("there are %d dead letters, want 1", len(letters))
 		}
 		d.Eventually("for the in-flight markers to be cleared", func() bool { return d.Counts().InFlight == 0 })
 	})
@@ -142,7 +142,7 @@ func TestEventThatWasAloneInTheHandsOfADeadWorkerIsTheCulprit(t *testing.T) {
 		wantRejected(t, d, "e2", record.CodeInternal, "crashed_worker")
 		for _, id := range []string{"e0", "e1", "e3", "e4"} {
 			if r := d.Await(id); r.Status != 201 {
-				t.Errorf("%s: %s", id, r.Data)
+				t.Errorf("the innocent %s gets %s, want 201", id, r.Data)
 			}
 		}
 		d.Eventually("for the in-flight markers to be cleared", func() bool { return d.Counts().InFlight == 0 })
@@ -163,12 +163,12 @@ func TestEventDeliveredOftenIsProcessedAloneAndCreates(t *testing.T) {
 	p := d.Start()
 	for _, id := range []string{"e1", "e2"} {
 		if r := d.Await(id); r.Status != 201 {
-			t.Errorf("%s: %s", id, r.Data)
+			t.Errorf("%s gets %s after three deaths, want 201", id, r.Data)
 		}
 	}
 	d.Settle()
 	if batches := p.Metrics.Batches("prepare"); !slices.Equal(batches, []int{1, 1}) {
-		t.Errorf("%v", batches)
+		t.Errorf("the batches had the sizes %v, want two of one event", batches)
 	}
 	d.Eventually("for the in-flight markers to be cleared", func() bool { return d.Counts().InFlight == 0 })
 }
@@ -196,11 +196,11 @@ func TestWorkerThatIsOutOfTimeRejectsNoInnocentEvent(t *testing.T) {
 	p.Run()
 	<-reached // it is alone, with an in-flight marker
 	if err := p.Stop(); err == nil {
-		t.Error("it was to run out of time")
+		t.Error("stopping ends without an error, want that it ran out of time")
 	}
 	d.Start()
 	if r := d.Await("e1"); r.Status != 201 {
-		t.Errorf("%s", r.Data)
+		t.Errorf("the event of a worker out of time gets %s, want 201", r.Data)
 	}
 }
 
@@ -224,12 +224,12 @@ func TestDrainIsBoundedForParkedEventsToo(t *testing.T) {
 	d.Clock.Advance(time.Minute)
 	<-reached
 	if err := p.Stop(); err == nil || !strings.Contains(err.Error(), "drain timeout") {
-		t.Errorf("stopping: %v", err)
+		t.Errorf("stopping ends with the error %v, want one of the drain timeout", err)
 	}
 	d.Clock.Advance(time.Hour / 2) // its claim ends
 	d.Start()
 	if r := d.Await("e1"); r.Status != 201 {
-		t.Errorf("%s", r.Data)
+		t.Errorf("the parked event gets %s from the next worker, want 201", r.Data)
 	}
 }
 

@@ -40,7 +40,7 @@ func TestACredentialServesItsPurposeAlone(t *testing.T) {
 				}
 				switch fine := slices.Contains(allowed, purpose); {
 				case fine && r.Status != 201:
-					t.Errorf("%s: %d %s, wanted 201", id, r.Status, r.Data)
+					t.Errorf("%s ends with status %d and %s, want 201", id, r.Status, r.Data)
 				case !fine && (r.Status != 401 || r.Reason != reason):
 					t.Errorf("%s: %d %s, wanted 401 for %s", id, r.Status, r.Data, reason)
 				}

@@ -32,10 +32,10 @@ func TestRoleClaimHasFourStates(t *testing.T) {
 		r := s.login(acme, "okta", d.Person(subject).With(workertest.Claims{"groups": c.claim}))
 		s.want(r, 201, record.OutcomeCreated)
 		if got := texts(r.Body["roles"]); !slices.Equal(got, c.roles) {
-			t.Errorf("%s: %v, wanted %v", name, got, c.roles)
+			t.Errorf("%s: the user has the roles %v, want %v", name, got, c.roles)
 		}
 		if u := d.User(acme, subject+"@acme.example"); !slices.Equal(u.Roles, c.roles) && len(u.Roles)+len(c.roles) > 0 {
-			t.Errorf("%s: the store has %v", name, u.Roles)
+			t.Errorf("%s: the store has the roles %v, want %v", name, u.Roles, c.roles)
 		}
 	}
 	many := make([]string, 201)
@@ -55,7 +55,7 @@ func TestRoleClaimHasFourStates(t *testing.T) {
 		r := s.login(acme, "okta", d.Person("p"+strings.Map(onlyLetters, name)).With(claims))
 		s.want(r, 400, record.OutcomeRejected)
 		if fields := fieldsOf(r); r.Code != record.CodeInvalidInput || len(fields) != 1 || !strings.HasPrefix(fields[0], "roles") {
-			t.Errorf("%s: %s", name, r.Data)
+			t.Errorf("%s: the login gets %s, want a fault of roles alone", name, r.Data)
 		}
 	}
 }
@@ -81,13 +81,13 @@ func TestDefaultRolesOfTheTenantApplyWhereTheSourceHasNone(t *testing.T) {
 	d := workertest.New(t, workertest.Options{})
 	s := newScene(t, d)
 	if r := s.login(acme, "ping", d.PersonAt(d.Second, "ada")); !slices.Equal(texts(r.Body["roles"]), []string{"user"}) {
-		t.Errorf("%s", r.Data)
+		t.Errorf("a source without default roles gives %s, want the role user of the tenant", r.Data)
 	}
 	if r := s.login(globex, "okta", d.Person("ada")); len(texts(r.Body["roles"])) != 0 || r.Status != 201 {
-		t.Errorf("a tenant without default roles: %s", r.Data)
+		t.Errorf("a tenant without default roles gives %s, want 201 without roles", r.Data)
 	}
 	if r := s.feed(acme, "workday", tenantUser("hired", "oidc")); !slices.Equal(texts(r.Body["roles"]), []string{"user"}) {
-		t.Errorf("a feed: %s", r.Data)
+		t.Errorf("a feed without default roles gives %s, want the role user of the tenant", r.Data)
 	}
 	d.Apply(strings.Replace(workertest.Directory, "default_roles: [user]\n    roles", "default_roles: [auditor]\n    roles", 1))
 	n := 0
@@ -105,12 +105,12 @@ func TestRolesThatCannotBeGrantedAreListedTogetherAndAlike(t *testing.T) {
 	r := s.login(acme, "okta", d.Person("ada").With(workertest.Claims{"groups": []string{"user", "nope", "auditor", "captain", "viewer", "pilot"}}))
 	s.want(r, 422, record.OutcomeRejected)
 	if got := texts(detail(r, "roles")); r.Code != record.CodeInvalidRoles || !slices.Equal(got, []string{"auditor", "captain", "nope", "pilot", "viewer"}) {
-		t.Errorf("%s", r.Data)
+		t.Errorf("the login gets %s, want invalid_roles with every role that can't be granted", r.Data)
 	}
 	answer := func(role string) string {
 		r := s.login(acme, "okta", d.Person("ada").With(workertest.Claims{"groups": []string{role}}))
 		if letter := d.AwaitLetter(r.EventID); letter.Code != record.CodeInvalidRoles {
-			t.Errorf("%+v", letter.Header)
+			t.Errorf("the dead letter of the role %s has the header %v, want code invalid_roles", role, letter.Header)
 		}
 		return strings.ReplaceAll(string(r.Data), role, "ROLE")
 	}
@@ -121,7 +121,7 @@ func TestRolesThatCannotBeGrantedAreListedTogetherAndAlike(t *testing.T) {
 		}
 	}
 	if n := len(d.Users(acme)); n != 0 {
-		t.Errorf("%d users", n)
+		t.Errorf("there are %d users, want none", n)
 	}
 }
 
@@ -133,7 +133,7 @@ func TestRolesOfAUserStayAsTheyWereAtALaterLogin(t *testing.T) {
 	r := s.login(acme, "okta", d.Person("ada").With(workertest.Claims{"groups": "user"}))
 	s.want(r, 200, record.OutcomeExists)
 	if got := texts(r.Body["roles"]); !slices.Equal(got, []string{"admin"}) {
-		t.Errorf("%v", got)
+		t.Errorf("after a login with the role user the roles are %v, want admin as before", got)
 	}
 }
 
@@ -144,10 +144,10 @@ func TestSourceThatDropsDeniedRolesGrantsTheRest(t *testing.T) {
 	r := s.login(acme, "okta", d.Person("ada").With(workertest.Claims{"groups": []string{"nope", "user", "auditor"}}))
 	s.want(r, 201, record.OutcomeCreated)
 	if got := texts(r.Body["roles"]); !slices.Equal(got, []string{"user"}) {
-		t.Errorf("%v", got)
+		t.Errorf("the user has the roles %v, want the one that can be granted, user", got)
 	}
 	if got := r.Header.Get(record.HeaderDroppedRoles); got != `["auditor","nope"]` {
-		t.Errorf("dropped: %s", got)
+		t.Errorf("the result lists the dropped roles %s, want auditor and nope", got)
 	}
 }
 
@@ -175,7 +175,7 @@ func TestOrganizationsThatCannotBeGrantedAreListedTogetherAndAlike(t *testing.T)
 		}
 	}
 	if r.Code != record.CodeInvalidOrganizations || !slices.Equal(fields, []string{"organizations[1]", "organizations[2]", "organizations[3]", "organizations[4]"}) {
-		t.Errorf("%s", r.Data)
+		t.Errorf("the event gets %s, want invalid_organizations with the four that can't be granted", r.Data)
 	}
 	body["organizations"] = []map[string]string{
 		{"organizationId": strings.ToUpper(workertest.Sales), "roleId": strings.ToUpper(workertest.Viewer)},
@@ -184,6 +184,6 @@ func TestOrganizationsThatCannotBeGrantedAreListedTogetherAndAlike(t *testing.T)
 	}
 	s.want(s.feed(acme, "workday", body), 201, record.OutcomeCreated)
 	if u := d.User(acme, "ada@acme.example"); len(u.Organizations) != 2 || len(u.Roles) != 1 {
-		t.Errorf("%+v %v", u.Organizations, u.Roles)
+		t.Errorf("the user has the organizations %+v and roles %v, want two and one", u.Organizations, u.Roles)
 	}
 }

@@ -140,7 +140,7 @@ func TestTwoCredentialsInOneBatchDoNotShareEventIds(t *testing.T) {
 			t.Errorf("there are %d users and %d rows in the ledger, wanted 3 and 3", users, rows)
 		}
 		if letters := d.AllLetters(); len(letters) != 0 {
-			t.Errorf("%d events became dead letters, the first for %s %s", len(letters), letters[0].Code, letters[0].Reason)
+			t.Errorf("%d events became dead letters, want none; the first for %s %s", len(letters), letters[0].Code, letters[0].Reason)
 		}
 	})
 }
@@ -311,7 +311,7 @@ func TestTheEventIdsOfAJWTAreItsSubjects(t *testing.T) {
 			a, header := p.Submit(d.Ctx, submission(s, "order-1", tenantUser([]string{"x", "y", "z"}[i], "oidc")))
 			answered(t, "the event of sender "+string(rune('1'+i)), a, 201, "")
 			if got := header.Get(record.HeaderCredential); (got != "") != (i == 2) {
-				t.Errorf("the answer to sender %d names the credential %q", i+1, got)
+				t.Errorf("the answer to sender %d names the credential %q, want one: %v", i+1, got, i == 2)
 			}
 		}
 		again, _ := p.Submit(d.Ctx, submission(token(t, d, "ann"), "order-1", tenantUser("x", "oidc"))) // another token of the same subject

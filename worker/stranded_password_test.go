@@ -26,9 +26,9 @@ func TestStrandedCommandWithAPasswordThatHadItsEffectGetsItsResult(t *testing.T)
 	body := with(tenantUser("ada", "local"), map[string]any{"password": "correct horse battery"})
 	d.PublishWith("idpsync.command."+acme+".v1.users.create", "e1", workertest.Payload(body), header)
 	if r := d.Await("e1"); r.Status != 201 || r.Body["id"] != d.User(acme, "ada@acme.example").ID {
-		t.Errorf("%s", r.Data)
+		t.Errorf("the stranded command gets %s, want 201 and the id of the user that it made", r.Data)
 	}
 	if letters := d.AllLetters(); len(letters) != 0 {
-		t.Errorf("dead letters: %+v", letters)
+		t.Errorf("the dead letters are %+v, want none", letters)
 	}
 }

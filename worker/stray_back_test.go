@@ -48,7 +48,7 @@ func TestParkedEventThatComesBackStaysParked(t *testing.T) {
 		return len(d.Results.Of("e1")) > 0
 	})
 	if r := d.Await("e1"); r.Status != 201 || len(d.ResultsOf("e1")) != 1 || len(d.AllLetters()) != 0 {
-		t.Errorf("%s; dead letters %+v", r.Data, d.AllLetters())
+		t.Errorf("the event gets %s, %d results and the dead letters %+v, want 201, one and none", r.Data, len(d.ResultsOf("e1")), d.AllLetters())
 	}
 }
 
@@ -63,13 +63,13 @@ func TestStrandedRepeatIsNoDeadLetter(t *testing.T) {
 	d.Eventually("for the event to be stranded", func() bool { return d.State().Stranded == 1 })
 	d.Start()
 	if r := d.Await("hired"); r.Status != 409 || r.Code != record.CodeUserExists {
-		t.Errorf("%d %s", r.Status, r.Data)
+		t.Errorf("the stranded repeat ends with status %d and %s, want 409 and user_exists", r.Status, r.Data)
 	}
 	d.Eventually("for the event to be removed", func() bool { return d.State().Stranded == 0 })
 	if _, err := stream.GetEvent(d.Ctx, d.Conn, seq); !errors.Is(err, stream.ErrNotFound) {
-		t.Errorf("the event is still there: %v", err)
+		t.Errorf("reading the event ends with %v, want %v", err, stream.ErrNotFound)
 	}
 	if letters, results := d.AllLetters(), d.ResultsOf("hired"); len(letters) != 0 || len(results) != 1 {
-		t.Errorf("%d dead letters, %d results", len(letters), len(results))
+		t.Errorf("there are %d dead letters and %d results, want none and 1", len(letters), len(results))
 	}
 }

@@ -39,6 +39,6 @@ func TestEventThatLooksStrandedOnceIsLeftAlone(t *testing.T) {
 		return len(d.Results.Of("e1")) > 0
 	})
 	if r := d.Await("e1"); r.Status != 201 || len(d.ResultsOf("e1")) != 1 || len(d.AllLetters()) != 0 {
-		t.Errorf("%s; dead letters %+v", r.Data, d.AllLetters())
+		t.Errorf("the event gets %s, %d results and the dead letters %+v, want 201, one and none", r.Data, len(d.ResultsOf("e1")), d.AllLetters())
 	}
 }

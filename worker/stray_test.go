@@ -22,14 +22,14 @@ func TestStrandedEventBecomesADeadLetterAndLeavesTheStream(t *testing.T) {
 		wantRejected(t, d, "e1", record.CodeInternal, "stranded")
 		d.Eventually("for the event to be removed", func() bool { return d.State().Stranded == 0 })
 		if _, err := stream.GetEvent(d.Ctx, d.Conn, seq); !errors.Is(err, stream.ErrNotFound) {
-			t.Errorf("the event is still there: %v", err)
+			t.Errorf("reading the event ends with %v, want %v", err, stream.ErrNotFound)
 		}
 		if letters, results := d.LettersOf("e1"), d.ResultsOf("e1"); len(letters) != 1 || len(results) != 1 {
-			t.Errorf("%d dead letters, %d results", len(letters), len(results))
+			t.Errorf("there are %d dead letters and %d results, want one each", len(letters), len(results))
 		}
 		d.Replay("repaired", d.AwaitLetter("e1").Sequence)
 		if r := d.Results.Await(1, "created by a replay", func(r workertest.Record) bool { return r.Status == 201 })[0]; r.EventID != "e1" {
-			t.Errorf("%+v", r)
+			t.Errorf("the replay of the letter ends as %+v, want the event e1 created", r)
 		}
 	})
 }
@@ -49,11 +49,11 @@ func TestStrandedEventThatHadItsEffectGetsItsResult(t *testing.T) {
 		})
 		d.Start()
 		if r := d.Await("e1"); r.Status != 201 || r.Body["id"] != d.User(acme, "ada@acme.example").ID {
-			t.Errorf("%s", r.Data)
+			t.Errorf("the stranded event gets %s, want 201 and the id of the user that it made", r.Data)
 		}
 		d.Eventually("for the event to be removed", func() bool { return d.State().Stranded == 0 })
 		if letters, results := d.LettersOf("e1"), d.ResultsOf("e1"); len(letters) != 0 || len(results) != 1 {
-			t.Errorf("%d dead letters, %d results", len(letters), len(results))
+			t.Errorf("there are %d dead letters and %d results, want none and 1", len(letters), len(results))
 		}
 	})
 }
@@ -79,6 +79,6 @@ func TestStrandedEventStaysUntilItsDeadLetterIsStored(t *testing.T) {
 	d.Start()
 	d.Eventually("for the event to be removed", func() bool { return d.State().Stranded == 0 })
 	if letters, results := d.LettersOf("e1"), d.ResultsOf("e1"); len(letters) != 1 || len(results) != 1 {
-		t.Errorf("%d dead letters, %d results", len(letters), len(results))
+		t.Errorf("there are %d dead letters and %d results, want one each", len(letters), len(results))
 	}
 }

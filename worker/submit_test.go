@@ -33,26 +33,26 @@ func TestFrontDoorIsAnsweredAndItsResultIsPublishedOnce(t *testing.T) {
 		first, header := p.Submit(d.Ctx, submission(token, "k1", local("ada", "correct horse")))
 		again, _ := p.Submit(d.Ctx, submission(token, "k1", local("ada", "correct horse")))
 		if first.Status != 201 || string(first.Body) != string(again.Body) || again.Status != 201 || header.Get(record.HeaderEventID) != "k1" {
-			t.Errorf("%d %s, %d %s, %v", first.Status, first.Body, again.Status, again.Body, header)
+			t.Errorf("the command and its repeat get %d %s and %d %s with the header %v, want one answer with 201 under the id k1", first.Status, first.Body, again.Status, again.Body, header)
 		}
 		results := d.ResultsOf("k1")
 		if len(results) != 1 || string(results[0].Data) != string(first.Body) || results[0].Source() != "admin" {
-			t.Errorf("%+v", results)
+			t.Errorf("the results of k1 are %+v, want one of the source admin, as it was answered", results)
 		}
 		d.Eventually("for the outbox to be empty", func() bool { return d.Counts().Outbox == 0 })
 		if strings.Contains(string(first.Body), "horse") {
-			t.Errorf("%s", first.Body)
+			t.Errorf("the answer repeats the password: %s", first.Body)
 		}
 		other, _ := p.Submit(d.Ctx, submission(token, "k1", local("ada", "battery staple")))
 		if other.Status != 409 || !strings.Contains(string(other.Body), string(record.CodeEventIDConflict)) {
-			t.Errorf("another password under the id: %d %s", other.Status, other.Body)
+			t.Errorf("another password under the id is answered by %d %s, want 409, a conflict of ids", other.Status, other.Body)
 		}
 		taken, _ := p.Submit(d.Ctx, submission(token, "k2", local("ada", "correct horse")))
 		if taken.Status != 409 || !strings.Contains(string(taken.Body), string(record.CodeUserExists)) {
-			t.Errorf("%d %s", taken.Status, taken.Body)
+			t.Errorf("another command for the same address gets %d %s, want 409 and user_exists", taken.Status, taken.Body)
 		}
 		if letters, results := d.AllLetters(), d.AllResults(); len(letters) != 0 || len(results) != 1 {
-			t.Errorf("what a caller was told was published too: %d dead letters, %d results", len(letters), len(results))
+			t.Errorf("what a caller was told was published too: %d dead letters and %d results, want none and 1", len(letters), len(results))
 		}
 	})
 }
@@ -71,12 +71,12 @@ func TestOneIdempotencyKeyFromManyCallersHasOneEffect(t *testing.T) {
 		callers.Wait()
 		for _, a := range answers {
 			if a.Status != 201 || string(a.Body) != string(answers[0].Body) {
-				t.Errorf("%d %s", a.Status, a.Body)
+				t.Errorf("a caller gets %d %s, want 201 and the answer of the first, %s", a.Status, a.Body, answers[0].Body)
 			}
 		}
 		d.Eventually("for the outbox to be empty", func() bool { return d.Counts().Outbox == 0 })
 		if results := d.ResultsOf("k1"); len(results) != 1 || len(d.Users(acme)) != 1 {
-			t.Errorf("%d results, %d users", len(results), len(d.Users(acme)))
+			t.Errorf("there are %d results and %d users, want one each", len(results), len(d.Users(acme)))
 		}
 	})
 }
@@ -102,18 +102,18 @@ func TestResultOwedByADeadWorkerIsPublishedOnceByAnother(t *testing.T) {
 				p.AwaitDeath()
 				caller.Wait()
 				if n := d.Counts().Outbox; n != 1 {
-					t.Fatalf("%d results are owed", n)
+					t.Fatalf("%d results are owed, want 1", n)
 				}
 				d.Clock.Advance(time.Minute)
 				for range 2 {
 					d.Start()
 				}
 				if r := d.Await("k1"); r.Status != 201 {
-					t.Errorf("%s", r.Data)
+					t.Errorf("the owed result is %s, want 201", r.Data)
 				}
 				d.Eventually("for the outbox to be empty", func() bool { return d.Counts().Outbox == 0 })
 				if results := d.ResultsOf("k1"); len(results) != 1 || len(d.Users(acme)) != 1 {
-					t.Errorf("%d results, %d users", len(results), len(d.Users(acme)))
+					t.Errorf("there are %d results and %d users, want one each", len(results), len(d.Users(acme)))
 				}
 			})
 		})
@@ -127,11 +127,11 @@ func TestEventIdOfACallerIsBoundedLikeAnyOther(t *testing.T) {
 	token := d.Credential(acme, "user")
 	for _, id := range []string{strings.Repeat("x", 257), "a\nb", "a\x00b", "a\u202eb", "\xff"} {
 		if a, _ := p.Submit(d.Ctx, submission(token, id, tenantUser("ada", "oidc"))); a.Status != 400 {
-			t.Errorf("%.20q: %d %s", id, a.Status, a.Body)
+			t.Errorf("the event id %.20q gets %d %s, want 400", id, a.Status, a.Body)
 		}
 	}
 	if n := len(d.Users(acme)); n != 0 {
-		t.Errorf("%d users", n)
+		t.Errorf("there are %d users, want none", n)
 	}
 }
 
@@ -144,7 +144,7 @@ func TestCallerOfAStoppedWorkerIsToldSo(t *testing.T) {
 	}
 	a, _ := p.Submit(d.Ctx, submission(d.Credential(acme, "user"), "", tenantUser("ada", "oidc")))
 	if a.Status != 503 || len(d.Users(acme)) != 0 {
-		t.Errorf("%d %s", a.Status, a.Body)
+		t.Errorf("a stopped worker answers %d %s, want 503 and no user", a.Status, a.Body)
 	}
 }
 
@@ -167,7 +167,7 @@ func TestCallerMayGiveUpAndTheAnswerIsKept(t *testing.T) {
 	var caller sync.WaitGroup
 	caller.Go(func() {
 		if a, _ := p.Submit(ctx, submission(token, "k1", tenantUser("ada", "oidc"))); a.Status != 503 {
-			t.Errorf("%d %s", a.Status, a.Body)
+			t.Errorf("the caller who gave up gets %d %s, want 503", a.Status, a.Body)
 		}
 	})
 	<-reached
@@ -175,9 +175,9 @@ func TestCallerMayGiveUpAndTheAnswerIsKept(t *testing.T) {
 	caller.Wait()
 	close(release)
 	if r := d.Await("k1"); r.Status != 201 {
-		t.Errorf("%s", r.Data)
+		t.Errorf("the result of the command is %s, want 201", r.Data)
 	}
 	if a, _ := p.Submit(d.Ctx, submission(token, "k1", tenantUser("ada", "oidc"))); a.Status != 201 {
-		t.Errorf("%d %s", a.Status, a.Body)
+		t.Errorf("the repeat gets %d %s, want 201", a.Status, a.Body)
 	}
 }

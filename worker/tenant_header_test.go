@@ -53,7 +53,7 @@ func TestAMessageThatNamesAnotherTenantIsRefused(t *testing.T) {
 			d.PublishWith(c.subject, name, c.body, c.header)
 			r := d.Await(name)
 			if r.Status != c.status || r.Reason != c.reason {
-				t.Errorf("%s: %d %s, wanted %d %s", name, r.Status, r.Data, c.status, c.reason)
+				t.Errorf("%s: the event ends with status %d and %s, want %d with the reason %q", name, r.Status, r.Data, c.status, c.reason)
 			}
 		}
 		a, _ := p.Submit(d.Ctx, worker.Submission{

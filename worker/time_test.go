@@ -18,7 +18,7 @@ func TestTokenValidWhenStoredAndExpiredWhenProcessedCreates(t *testing.T) {
 	d.Clock.Advance(24 * time.Hour)
 	d.Start()
 	if r := d.Await("e1"); r.Status != 201 {
-		t.Errorf("%d %s", r.Status, r.Data)
+		t.Errorf("a login whose token has expired since ends with status %d and %s, want 201", r.Status, r.Data)
 	}
 }
 
@@ -57,7 +57,7 @@ func TestTokenSignedBeforeARotationCreates(t *testing.T) {
 	d.Start(func(c *worker.Config) { c.Loops = 1 })
 	for _, id := range []string{"after", "waited"} {
 		if r := d.Await(id); r.Status != 201 {
-			t.Errorf("%s: %d %s", id, r.Status, r.Data)
+			t.Errorf("the login %q of a rotation ends with status %d and %s, want 201", id, r.Status, r.Data)
 		}
 	}
 }
@@ -74,7 +74,7 @@ func TestTokenSignedWithARetiredKeyIsRefused(t *testing.T) {
 	}
 	d.LogIn("after", d.Person("second"))
 	if r := d.Await("after"); r.Status != 201 {
-		t.Fatalf("%d %s", r.Status, r.Data)
+		t.Fatalf("the login after the rotation ends with status %d and %s, want 201", r.Status, r.Data)
 	}
 	d.Publish(okta, "forged", d.Login(d.Person("mallory"), issuer.WithKeyID(retired)))
 	wantRejected(t, d, "forged", record.CodeUnauthenticated, "retired_key")
@@ -118,7 +118,7 @@ func TestForgedTokensHaveAReasonEach(t *testing.T) {
 		wantRejected(t, d, id, c.code, c.reason)
 	}
 	if users := d.Users(acme); len(users) != 1 {
-		t.Errorf("%d users", len(users))
+		t.Errorf("there are %d users, want the honest one alone", len(users))
 	}
 }
 

@@ -24,6 +24,6 @@ func TestEventWaitsWhenTheDatabaseFailsForAnUnknownReason(t *testing.T) {
 	p.Run()
 	d.LogIn("e1", d.Person("ada"))
 	if r := d.Await("e1"); r.Status != 201 || len(d.AllLetters()) != 0 {
-		t.Errorf("%s", r.Data)
+		t.Errorf("the event gets %s and there are %d dead letters, want 201 and none", r.Data, len(d.AllLetters()))
 	}
 }

@@ -61,11 +61,11 @@ func TestEveryFaultyFieldIsReportedAtOnce(t *testing.T) {
 			t.Errorf("%s: the answer repeats a secret: %s", name, r.Data)
 		}
 		if letter := d.AwaitLetter(r.EventID); letter.Code != record.CodeInvalidInput {
-			t.Errorf("%s: %+v", name, letter.Header)
+			t.Errorf("%s: the dead letter has the header %v, want code invalid_input", name, letter.Header)
 		}
 	}
 	if n := len(d.Users(acme)); n != 0 {
-		t.Errorf("%d users", n)
+		t.Errorf("there are %d users, want none", n)
 	}
 }
 
@@ -94,7 +94,7 @@ func TestNamesMayHoldAnyScriptAndNothingThatDisguises(t *testing.T) {
 		r := s.feed(acme, "workday", person(name))
 		s.want(r, 400, record.OutcomeRejected)
 		if got := fieldsOf(r); !slices.Equal(got, []string{"name"}) {
-			t.Errorf("%q: %s", name, r.Data)
+			t.Errorf("the name %q gets %s, want a fault of name alone", name, r.Data)
 		}
 	}
 }
@@ -108,7 +108,7 @@ func TestAddressesThatNobodyReachesAreRefused(t *testing.T) {
 		"a@" + strings.Repeat("aaaaaaa.", 32) + "example", "a\x00@c.example", "a@b@c.example", "a..b@c.example", ".a@c.example", "\xff@c.example",
 	} {
 		if e, err := rules.ParseEmail(address); err == nil {
-			t.Errorf("%q is taken for %+v", address, e)
+			t.Errorf("%q is read as %+v, want an error", address, e)
 		}
 	}
 	for address, want := range map[string]rules.Email{
@@ -120,7 +120,7 @@ func TestAddressesThatNobodyReachesAreRefused(t *testing.T) {
 		"a@" + strings.Repeat("a", 63) + ".com": {Given: "a@" + strings.Repeat("a", 63) + ".com", Key: "a@" + strings.Repeat("a", 63) + ".com", Domain: strings.Repeat("a", 63) + ".com"},
 	} {
 		if got, err := rules.ParseEmail(address); err != nil || got != want {
-			t.Errorf("%q: %+v, %v", address, got, err)
+			t.Errorf("%q is read as %+v with the error %v, want %+v", address, got, err, want)
 		}
 	}
 }
@@ -182,13 +182,13 @@ func TestAvatarIsTheImageThatItSaysItIs(t *testing.T) {
 		if c.ok {
 			s.want(r, 201, record.OutcomeCreated)
 			if r.Body["avatar"] != c.avatar {
-				t.Errorf("%s: not kept as given", name)
+				t.Errorf("%s: the avatar is %.100v, want it as given", name, r.Body["avatar"])
 			}
 			continue
 		}
 		s.want(r, 400, record.OutcomeRejected)
 		if got := fieldsOf(r); !slices.Equal(got, []string{"avatar"}) {
-			t.Errorf("%s: %.300s", name, r.Data)
+			t.Errorf("%s: the event gets %.300s, want a fault of avatar alone", name, r.Data)
 		}
 	}
 }
@@ -220,7 +220,7 @@ func TestSealedPasswordIsOpenedHashedAndNeverShown(t *testing.T) {
 		s.want(r, 201, record.OutcomeCreated)
 		u := d.User(acme, "ada@acme.example")
 		if !strings.HasPrefix(u.PasswordHash, "$argon2id$v=19$m=19456,t=2,p=1$") {
-			t.Errorf("hash %.20s", u.PasswordHash)
+			t.Errorf("the hash begins with %.20s, want argon2id with m=19456, t=2, p=1", u.PasswordHash)
 		}
 		for _, hidden := range []string{secret, u.PasswordHash, sealed} {
 			if bytes.Contains(r.Data, []byte(hidden)) {
@@ -235,7 +235,7 @@ func TestSealedPasswordIsOpenedHashedAndNeverShown(t *testing.T) {
 			r := s.feed(acme, "workday", with(tenantUser("grace", "local"), map[string]any{"password": password}))
 			s.want(r, 400, record.OutcomeRejected)
 			if got := fieldsOf(r); !slices.Equal(got, []string{"password"}) {
-				t.Errorf("%s", r.Data)
+				t.Errorf("the password %q gets %s, want a fault of password alone", password, r.Data)
 			}
 		}
 	})
@@ -271,7 +271,7 @@ func TestPasswordHashesOfOtherSystemsAreTakenWithinBounds(t *testing.T) {
 		r := send(h)
 		s.want(r, 400, record.OutcomeRejected)
 		if got := fieldsOf(r); !slices.Equal(got, []string{"password_hash"}) || strings.Contains(string(r.Data), hash) {
-			t.Errorf("%.40q: %s", h, r.Data)
+			t.Errorf("the hash %.40q gets %s, want a fault of password_hash alone, not repeating it", h, r.Data)
 		}
 	}
 }

@@ -62,16 +62,16 @@ func TestApplyLooksAgainAfterSomebodyElse(t *testing.T) {
 		t.Fatal(err)
 	}
 	if code, _, stderr := idpsync(t.Context(), "migrate", "--only", "schema"); code != exitOK {
-		t.Fatal(stderr)
+		t.Fatal("migrate fails with " + stderr)
 	}
 	var out, errs buffer
 	code := run(t.Context(), []string{"apply", "-f", "d.yaml", "--yes"}, nil, strings.NewReader(""),
 		&meddler{Writer: &out, meddle: meddling(t, "idpsync-data")}, &errs)
 	if code != exitOK {
-		t.Fatalf("exit %d: %s", code, errs.String())
+		t.Fatalf("apply ends with exit %d and %s, want %d: it looks again", code, errs.String(), exitOK)
 	}
 	if !strings.Contains(errs.String(), "changed by somebody else") {
-		t.Errorf("nothing is said of it: %s", errs.String())
+		t.Errorf("apply prints %s, want that somebody else changed the directory", errs.String())
 	}
 	// The second look found the intruder, and what was shown last is what was written.
 	if !strings.Contains(out.String(), "- tenant intruder") {
@@ -79,7 +79,7 @@ func TestApplyLooksAgainAfterSomebodyElse(t *testing.T) {
 	}
 	_, tenants, _ := idpsync(t.Context(), "get", "tenants")
 	if strings.Contains(tenants, "intruder") || !strings.Contains(tenants, "acme") {
-		t.Errorf("tenants: %s", tenants)
+		t.Errorf("the tenants are %s, want acme without the intruder", tenants)
 	}
 }
 
@@ -89,13 +89,13 @@ func TestApplyGivesUpWhenOthersDoNotStop(t *testing.T) {
 		t.Fatal(err)
 	}
 	if code, _, stderr := idpsync(t.Context(), "migrate", "--only", "schema"); code != exitOK {
-		t.Fatal(stderr)
+		t.Fatal("migrate fails with " + stderr)
 	}
 	var out, errs buffer
 	code := run(t.Context(), []string{"apply", "-f", "d.yaml", "--yes"}, nil, strings.NewReader(""),
 		&meddler{Writer: &out, meddle: meddling(t, "idpsync-data"), always: true}, &errs)
 	if code != exitRefused || !strings.Contains(errs.String(), "nothing was written") {
-		t.Errorf("exit %d: %s", code, errs.String())
+		t.Errorf("apply ends with exit %d and %s, want %d and that nothing was written", code, errs.String(), exitRefused)
 	}
 }
 
@@ -107,7 +107,7 @@ func TestApplyStopsWhenItsContextEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if code, _, stderr := idpsync(ctx, "apply", "-f", "d.yaml", "--yes"); code != exitFailure {
-		t.Errorf("exit %d: %s", code, stderr)
+		t.Errorf("apply with an ended context ends with exit %d and %s, want %d", code, stderr, exitFailure)
 	}
 }
 
@@ -118,7 +118,7 @@ func TestDryRunOnNothingMakesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	if code, out, stderr := idpsync(t.Context(), "apply", "-f", "d.yaml", "--dry-run"); code != exitPending || !strings.Contains(out, "+ tenant acme") {
-		t.Errorf("exit %d: %s%s", code, out, stderr)
+		t.Errorf("the dry run ends with exit %d and %s%s, want %d and the tenant acme added", code, out, stderr, exitPending)
 	}
 	if _, err := os.Stat("idpsync-data"); !os.IsNotExist(err) {
 		t.Errorf("a data directory was made: %v", err)

@@ -59,7 +59,7 @@ func TestPrecedence(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.DataDir != "flag" || c.BatchSize != 8 || c.LogLevel != "debug" || c.FeedsBudget != 48*time.Hour || c.LogFormat != "text" {
-		t.Errorf("%+v", c)
+		t.Errorf("the configuration is %+v, want flags before the environment before the file", c)
 	}
 	other := writeFile(t, "other.yaml", "data_dir: other\n")
 	if c, err = resolve(map[string]string{"IDPSYNC_CONFIG": file}, "--config", other); err != nil || c.DataDir != "other" || c.BatchSize != 500 {
@@ -71,7 +71,7 @@ func TestDatabaseURLFile(t *testing.T) {
 	const url = "postgres://idpsync:hunter2@db.example/idpsync"
 	c, err := resolve(nil, "--database-url-file", writeFile(t, "db.url", url+"\n"))
 	if err != nil || c.DatabaseURL != url {
-		t.Errorf("%q, %v", c.DatabaseURL, err)
+		t.Errorf("the URL is %q with the error %v, want that of the file, %q", c.DatabaseURL, err, url)
 	}
 }
 
@@ -88,7 +88,7 @@ func TestFaultsHoldNoPassword(t *testing.T) {
 	} {
 		_, err := resolve(nil, args...)
 		if err == nil || exitCode(err) != exitUsage || strings.Contains(err.Error(), "hunter2") {
-			t.Errorf("%v: %v", args, err)
+			t.Errorf("%v: the error is %v, want one of usage without the password", args, err)
 		}
 	}
 }
@@ -130,7 +130,7 @@ func TestEverySettingIsReached(t *testing.T) {
 	alone := func(c config, err error) config {
 		t.Helper()
 		if v, ok := errors.AsType[*kit.Error](err); ok && !strings.Contains(v.Error(), "go together") && !strings.Contains(v.Error(), "cannot read") {
-			t.Error(err)
+			t.Error("a setting alone is refused: ", err)
 		}
 		return c
 	}

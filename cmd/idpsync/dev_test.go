@@ -20,7 +20,7 @@ func TestDevOnce(t *testing.T) {
 	for range 2 {
 		p := runProgram(t, "", "dev", "--once", "--data-dir", folder)
 		if p.code != exitOK || p.stderr != "" {
-			t.Fatalf("exit %d\n%s%s", p.code, p.stdout, p.stderr)
+			t.Fatalf("dev ends with exit %d, want %d and no errors\n%s%s", p.code, exitOK, p.stdout, p.stderr)
 		}
 		golden(t, filepath.Join("testdata", "dev.golden"), steadyDemo(p.stdout, folder))
 	}
@@ -51,13 +51,13 @@ func TestDevTakesNoOtherFolder(t *testing.T) {
 	}
 	p := runProgram(t, "", "dev", "--once", "--data-dir", folder)
 	if p.code != exitRefused || !strings.Contains(p.stderr, "--data-dir") {
-		t.Errorf("exit %d\n%s", p.code, p.stderr)
+		t.Errorf("dev in a folder of somebody ends with exit %d, want %d and the flag --data-dir\n%s", p.code, exitRefused, p.stderr)
 	}
 	if _, err := os.Stat(mine); err != nil {
 		t.Error(err)
 	}
 	if p := runProgram(t, "", "dev", "--once", "--data-dir", t.TempDir(), "--nats-url", "nats://127.0.0.1:1"); p.code != exitUsage {
-		t.Errorf("with another broker: exit %d\n%s", p.code, p.stderr)
+		t.Errorf("dev with another broker ends with exit %d, want %d\n%s", p.code, exitUsage, p.stderr)
 	}
 }
 
@@ -134,11 +134,11 @@ func TestLinesToTryByHand(t *testing.T) {
 			t.Errorf("%s: %v\n%s\n%s", title, err, line, got)
 		}
 		if title == "what the policy forbids" != strings.Contains(string(got), "Contractors are invited") && !strings.Contains(line, "dlq") {
-			t.Errorf("%s\n%s", line, got)
+			t.Errorf("a line of %q prints the notice for contractors wrongly or not at all\n%s\n%s", title, line, got)
 		}
 	}
 	if len(whys) < 15 {
-		t.Errorf("only %d lines", len(whys))
+		t.Errorf("there are %d lines to try, want at least 15", len(whys))
 	}
 	for _, name := range []string{"Grace Hopper", "Victor Lang", "Xenia Roth", "Yuki Mori", "Anton Berg", "Wanda Novak", "Zoe Martin", "Bruno Silva"} {
 		out.await(t, s.ctx, `201 created.*`+name)
@@ -149,6 +149,6 @@ func TestLinesToTryByHand(t *testing.T) {
 	err = child.Wait()
 	ended = true
 	if err != nil || faults.String() != "" {
-		t.Errorf("the demo ended with %v\n%s", err, faults)
+		t.Errorf("the demo ends with the error %v, want none and nothing said\n%s", err, faults)
 	}
 }

@@ -84,7 +84,7 @@ func benchmarkLogins(b *testing.B, clients int) {
 		}
 		var m *nats.Msg
 		if m, err = results.NextMsgWithContext(s.ctx); err != nil || m.Header.Get(record.HeaderStatus) != "201" {
-			b.Fatalf("%v %v", m, err)
+			b.Fatalf("the login ends with %v and the error %v, want status 201", m, err)
 		}
 		took = append(took, time.Since(start))
 	}

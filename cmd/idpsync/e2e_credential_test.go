@@ -70,7 +70,7 @@ func TestVerbsTellTheEventsOfTwoSendersApart(t *testing.T) {
 		for _, e := range events {
 			got = append(got, e.EventID)
 			if e.Credential != id || e.Scope != "credential/"+name {
-				t.Errorf("the event %s of %s has the credential %q and the scope %q", e.EventID, name, e.Credential, e.Scope)
+				t.Errorf("the event %s of %s has the credential %q and the scope %q, want %q and %q", e.EventID, name, e.Credential, e.Scope, id, "credential/"+name)
 			}
 		}
 		if slices.Sort(got); !slices.Equal(got, want) {

@@ -28,10 +28,10 @@ func TestExplainSaysWhyInOneScreen(t *testing.T) {
 		}
 		got := runProgram(t, "", "explain", "--data-dir", m.Folder(), "--file", file, "--subject", subject, "--log-level", "error")
 		if got.code != exitOK || got.stderr != "" {
-			t.Fatalf("exit %d\n%s%s", got.code, got.stdout, got.stderr)
+			t.Fatalf("explain of a %s event ends with exit %d, want %d and no errors\n%s%s", c.what, got.code, exitOK, got.stdout, got.stderr)
 		}
 		if lines := strings.Count(got.stdout, "\n"); lines > 60 {
-			t.Errorf("%s: %d lines are more than a screen", c.what, lines)
+			t.Errorf("%s: the explanation has %d lines, want a screen of at most 60", c.what, lines)
 		}
 		b.WriteString("=== a " + c.what + " event ===\n\n" + steadyExplanation(got.stdout, m.Folder()) + "\n")
 	}
@@ -42,7 +42,7 @@ func TestExplainSaysWhyInOneScreen(t *testing.T) {
 	}
 	letter := runProgram(t, "", "explain", "--data-dir", m.Folder(), "--dead-letter", "1", "--log-level", "error")
 	if letter.code != exitOK || !strings.Contains(letter.stdout, "demo.no-contractors") || !strings.Contains(letter.stdout, "403 rejected") {
-		t.Errorf("exit %d\n%s%s", letter.code, letter.stdout, letter.stderr)
+		t.Errorf("explain of the dead letter ends with exit %d, want %d, 403 and the policy demo.no-contractors\n%s%s", letter.code, exitOK, letter.stdout, letter.stderr)
 	}
 }
 

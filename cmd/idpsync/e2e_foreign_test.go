@@ -55,7 +55,7 @@ func TestNothingForgedIsShown(t *testing.T) {
 		t.Errorf("there are %d users, want ada alone: requests that get no answer have no effect", n)
 	}
 	if now := s.state(conn, stream.StreamReplays).LastSeq; now != replays {
-		t.Errorf("the stream of replays went from %d to %d", replays, now)
+		t.Errorf("the stream of replays went from %d to %d, want no message more", replays, now)
 	}
 
 	// The broker acknowledges to any reply subject that a publisher names.

@@ -25,13 +25,13 @@ func TestFirstLoginTakesWhoWasCreatedBefore(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				made := door.send(t, acme, shape.path, name, header, strings.ReplaceAll(shape.body, "NAME", name))
 				if made.status != 201 {
-					t.Fatalf("%d %s", made.status, made.body)
+					t.Fatalf("the user is answered by %d %s, want 201", made.status, made.body)
 				}
 				s.claim(t, func(id, subject string, claims map[string]any) reply {
 					return s.login(t, conn, acme, name+id, subject, claims)
 				}, name)
 				if got := s.login(t, conn, globex, name+"-globex", name, nil); got.status != 201 {
-					t.Errorf("in another tenant the address is anybody's: %d %s", got.status, got.body)
+					t.Errorf("the same login in another tenant is answered by %d %s, want 201", got.status, got.body)
 				}
 			})
 		}
@@ -48,7 +48,7 @@ func (s *site) claim(t *testing.T, login func(id, subject string, claims map[str
 			t.Errorf("%s: got %d %s, wanted %s", why, got.status, got.body, code)
 		}
 		if after := s.snapshot(t); after != before {
-			t.Errorf("%s changed something:\n%s\nnow:\n%s", why, before, after)
+			t.Errorf("%s changed something, want the state before:\n%s\nnow:\n%s", why, before, after)
 		}
 	}
 	refused("email_verified is false", login("-false", name, map[string]any{"email_verified": false}), record.CodeUnverifiedEmail)
@@ -57,17 +57,17 @@ func (s *site) claim(t *testing.T, login func(id, subject string, claims map[str
 
 	got := login("-first", name, nil)
 	if got.status != 200 || got.header.Get(record.HeaderOutcome) != string(record.OutcomeLinked) {
-		t.Fatalf("first login: %d %s", got.status, got.body)
+		t.Fatalf("the first login is answered by %d %s, want 200, linked", got.status, got.body)
 	}
 	var answered kit.User
 	if err := json.Unmarshal(got.body, &answered); err != nil {
 		t.Fatal(err)
 	}
 	if id := s.idOf(t, name+"@acme.example"); answered.ID != id {
-		t.Errorf("the login is of user %s, the user created before is %s", answered.ID, id)
+		t.Errorf("the login is of user %s, want the user created before, %s", answered.ID, id)
 	}
 	if got := login("-second", name, nil); got.status != 200 || got.header.Get(record.HeaderOutcome) != string(record.OutcomeExists) {
-		t.Errorf("second login: %d %s", got.status, got.body)
+		t.Errorf("the second login is answered by %d %s, want 200, exists", got.status, got.body)
 	}
 	before = s.snapshot(t)
 	refused("another person's login", login("-other", "eve-"+name, map[string]any{"email": name + "@acme.example"}), record.CodeUserExists)

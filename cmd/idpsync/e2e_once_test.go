@@ -69,11 +69,11 @@ func TestOneKeyIsOneUser(t *testing.T) {
 
 	for i, a := range answers {
 		if a.status != 201 || !bytes.Equal(a.body, answers[0].body) {
-			t.Fatalf("client %d: %d %s; client 0: %d %s", i, a.status, a.body, answers[0].status, answers[0].body)
+			t.Fatalf("client %d is answered by %d %s, want 201 and the answer of client 0, %d %s", i, a.status, a.body, answers[0].status, answers[0].body)
 		}
 	}
 	if users := s.users("acme"); len(users) != 1 {
-		t.Errorf("%d users", len(users))
+		t.Errorf("there are %d users, want 1", len(users))
 	}
 	conn := s.nats()
 	results := func() (n int) {
@@ -81,7 +81,7 @@ func TestOneKeyIsOneUser(t *testing.T) {
 			if m.Header.Get(record.HeaderEventID) == "order-1" {
 				n++
 				if !bytes.Equal(m.Data, answers[0].body) {
-					t.Errorf("the result is another answer: %s", m.Data)
+					t.Errorf("the result is %s, want the answer, %s", m.Data, answers[0].body)
 				}
 			}
 		}
@@ -95,10 +95,10 @@ func TestOneKeyIsOneUser(t *testing.T) {
 		t.Fatal(err)
 	}
 	if fault := again.fault(t); again.status != 409 || fault.Code != record.CodeEventIDConflict {
-		t.Errorf("another body under the key: %d %s", again.status, again.body)
+		t.Errorf("another body under the key is answered by %d %s, want 409, a conflict of ids", again.status, again.body)
 	}
 	if n := results(); n != 1 {
-		t.Errorf("%d results", n)
+		t.Errorf("there are %d results, want 1", n)
 	}
 }
 
@@ -127,20 +127,20 @@ func TestOneIDIsOneUserInEveryDoor(t *testing.T) {
 	}
 	sending.Wait()
 	if len(failures) > 0 {
-		t.Fatal(<-failures)
+		t.Fatal("a request fails with ", <-failures)
 	}
 	for u := range users {
 		for c, a := range answers[u] {
 			if a.status != 201 || !bytes.Equal(a.body, answers[u][0].body) {
-				t.Errorf("user %d, copy %d: %d %s; copy 0: %s", u, c, a.status, a.body, answers[u][0].body)
+				t.Errorf("copy %d of user %d is answered by %d %s, want 201 and the answer of copy 0, %s", c, u, a.status, a.body, answers[u][0].body)
 			}
 		}
 	}
 	if got := s.users("acme"); len(got) != users {
-		t.Errorf("%d users", len(got))
+		t.Errorf("there are %d users, want %d", len(got), users)
 	}
 	if got := s.stored(s.nats(), stream.StreamResults); len(got) != users {
-		t.Errorf("%d results", len(got))
+		t.Errorf("there are %d results, want %d", len(got), users)
 	}
 }
 

@@ -106,7 +106,7 @@ func (s *site) sendPasswords(t *testing.T, r *running, token string) []string {
 	expect := func(got reply, status int) {
 		t.Helper()
 		if got.status != status {
-			t.Fatalf("%d %s", got.status, got.body)
+			t.Fatalf("the answer is %d %s, want %d", got.status, got.body, status)
 		}
 	}
 	for _, door := range []caller{s.overHTTP(r), s.overRPC()} {
@@ -124,7 +124,7 @@ func (s *site) sendPasswords(t *testing.T, r *running, token string) []string {
 	// What the broker stores is sealed.
 	sealed := s.do(fresh(), "seal")
 	if sealed.code != exitOK {
-		t.Fatal(sealed.stderr)
+		t.Fatal("seal fails with " + sealed.stderr)
 	}
 	stream := s.overStream()
 	expect(stream.send(t, acme, "/v1/users", "sealed-0", header, body("sealed-0", strings.TrimSpace(sealed.stdout), "")), 201)

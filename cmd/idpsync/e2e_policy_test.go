@@ -61,18 +61,18 @@ func TestOneRequestIsForbiddenAlikeEverywhere(t *testing.T) {
 	want := answers["oidc"]
 	fault := want.fault(t)
 	if want.status != 403 || fault.Code != record.CodeForbidden || !slices.Equal(fault.Notices, []string{"Ask the legal department.", "People of a rival are not let in."}) {
-		t.Fatalf("%d %s", want.status, want.body)
+		t.Fatalf("a login of a rival is answered by %d %s, want 403, forbidden and both notices", want.status, want.body)
 	}
 	for way, got := range answers {
 		if got.status != want.status || string(got.body) != string(want.body) {
-			t.Errorf("%s: %d %s; oidc: %s", way, got.status, got.body, want.body)
+			t.Errorf("%s: the answer is %d %s, want that of oidc, %d %s", way, got.status, got.body, want.status, want.body)
 		}
 		if p := got.header.Get(record.HeaderPolicies); p != "no-rivals,no-rivals-either" {
-			t.Errorf("%s: decided by %q", way, p)
+			t.Errorf("%s: the policies that decided are %q, want both that forbid rivals", way, p)
 		}
 	}
 	if users := s.users("acme"); len(users) != 0 {
-		t.Errorf("%d users", len(users))
+		t.Errorf("there are %d users, want none", len(users))
 	}
 }
 
@@ -93,10 +93,10 @@ func TestAPolicyThatErrsDenies(t *testing.T) {
 	standing := func() {
 		t.Helper()
 		if got := send("acme.example"); got.status != 201 {
-			t.Errorf("allowed before: %d %s", got.status, got.body)
+			t.Errorf("before the policy the answer is %d %s, want 201", got.status, got.body)
 		}
 		if got := send("rival.example"); got.status != 403 || len(got.fault(t).Notices) != 2 {
-			t.Errorf("forbidden before: %d %s", got.status, got.body)
+			t.Errorf("before the policy a rival is answered by %d %s, want 403 and two notices", got.status, got.body)
 		}
 	}
 	standing()
@@ -110,7 +110,7 @@ func TestAPolicyThatErrsDenies(t *testing.T) {
 		s.write("policies/broken.cedar", c.text)
 		p := s.do("", "apply", "-f", s.path("directory.yaml"), "--yes")
 		if p.code != exitUsage || !strings.Contains(p.stderr, c.says) || !strings.Contains(p.stderr, "hint: ") || p.stdout != "" {
-			t.Errorf("a policy that %s: exit %d\n%s%s", what, p.code, p.stdout, p.stderr)
+			t.Errorf("applying a policy that %s ends with exit %d, want %d, %q and a hint\n%s%s", what, p.code, exitUsage, c.says, p.stdout, p.stderr)
 		}
 		standing()
 	}
@@ -120,7 +120,7 @@ func TestAPolicyThatErrsDenies(t *testing.T) {
 	s.eventually("the policy to be in force", func() bool { return send("acme.example").status == 403 })
 	got := send("acme.example")
 	if fault := got.fault(t); fault.Code != record.CodeForbidden || fault.Details["reason"] != "policy_error" {
-		t.Errorf("%d %s", got.status, got.body)
+		t.Errorf("a policy that errs gives %d %s, want 403, forbidden and policy_error", got.status, got.body)
 	}
 	if strings.Contains(string(got.body), "overflow") {
 		t.Errorf("the sender is told what failed: %s", got.body)
@@ -141,7 +141,7 @@ func TestANewPolicyReachesEveryWorker(t *testing.T) {
 	}
 	for _, door := range doors {
 		if got := send(door); got.status != 201 {
-			t.Fatalf("%d %s", got.status, got.body)
+			t.Fatalf("before the policy the answer is %d %s, want 201", got.status, got.body)
 		}
 	}
 	s.write("policies/rivals.cedar", forbidRivals)
@@ -151,7 +151,7 @@ func TestANewPolicyReachesEveryWorker(t *testing.T) {
 		s.eventually("the policy to be in force", func() bool { return send(door).status == 403 })
 		t.Logf("worker %d: in force after %v", i, time.Since(applied))
 		if got := send(door); !slices.Contains(got.fault(t).Notices, "People of a rival are not let in.") {
-			t.Errorf("worker %d: %d %s", i, got.status, got.body)
+			t.Errorf("worker %d answers %d %s, want the notice of the new policy", i, got.status, got.body)
 		}
 	}
 }

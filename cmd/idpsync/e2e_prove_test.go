@@ -106,34 +106,34 @@ func TestProveAccountsForEveryMessage(t *testing.T) {
 		var code int
 		settled, code = s.prove()
 		if code != exitOK {
-			t.Fatalf("exit %d: %+v", code, settled)
+			t.Fatalf("prove ends with exit %d and %+v, want %d", code, settled, exitOK)
 		}
 		return settled.Events.Waiting == 0
 	})
 	if e := settled.Events; e.Stored != 6 || e.Effects != 3 || e.DeadLetters != 1 || e.Refused != 1 || e.SentAgain != 1 || e.Untraced != 0 {
-		t.Errorf("events: %+v", e)
+		t.Errorf("the events are %+v, want 6 stored: 3 effects, 1 dead letter, 1 refused, 1 sent again", e)
 	}
 	if l := settled.Ledger; l.Rows != 3 || l.Told != 3 || settled.Results != 5 || settled.DeadLetters != 1 {
-		t.Errorf("%+v", settled)
+		t.Errorf("the account is %+v, want 3 rows, all told, 5 results and 1 dead letter", settled)
 	}
 	if r, code := s.prove("--since", "1h"); code != exitOK || r.Events.Stored != 6 || r.Events.Untraced != 0 {
-		t.Errorf("since an hour: exit %d: %+v", code, r)
+		t.Errorf("prove since an hour ends with exit %d and %+v, want %d and all 6 events traced", code, r, exitOK)
 	}
 
 	lower := strings.ToLower(acme)
 	s.write("published", acme+"/okta/ada\n"+acme+"/okta/forged\n"+lower+"/admin/grace too\n\n"+acme+"/okta/never\n")
 	r, code := s.prove("--expected", s.path("published"))
 	if code != exitFailure || r.Expected.Events != 4 || r.Expected.Found != 3 || len(r.Unaccounted) != 1 || r.Unaccounted[0].ID != lower+"/okta/never" {
-		t.Errorf("with a list: exit %d: %+v", code, r)
+		t.Errorf("prove with a list ends with exit %d and %+v, want %d and 3 of 4 events found", code, r, exitFailure)
 	}
 	if p := s.do("", "prove", "--expected", s.path("nowhere")); p.code != exitUsage {
-		t.Errorf("without the list: exit %d", p.code)
+		t.Errorf("prove without the list ends with exit %d, want %d", p.code, exitUsage)
 	}
 
 	s.spoil(q, logins, lower)
 	r, code = s.prove()
 	if code != exitFailure {
-		t.Errorf("exit %d", code)
+		t.Errorf("prove of what was spoiled ends with exit %d, want %d", code, exitFailure)
 	}
 	var got []string
 	for _, f := range append(r.Unaccounted, r.Duplicated...) {
@@ -152,16 +152,16 @@ func TestProveAccountsForEveryMessage(t *testing.T) {
 	for _, w := range want {
 		i := slices.IndexFunc(got, func(g string) bool { return strings.HasSuffix(g, w) })
 		if i < 0 {
-			t.Errorf("prove does not find: %s", w)
+			t.Errorf("prove does not find what was spoiled: want %s", w)
 			continue
 		}
 		got = slices.Delete(got, i, i+1)
 	}
 	if len(got) > 0 || r.UnaccountedCount+r.DuplicatedCount != len(want) {
-		t.Errorf("prove finds, without a reason: %q", got)
+		t.Errorf("prove finds without a reason %q, want %d findings", got, len(want))
 	}
 	if text := s.do("", "prove", "--limit", "1"); !strings.Contains(text.stdout, "and 5 more") || text.code != exitFailure {
-		t.Errorf("exit %d:\n%s", text.code, text.stdout)
+		t.Errorf("prove with a limit of one ends with exit %d, want %d and 5 more\n%s", text.code, exitFailure, text.stdout)
 	}
 }
 

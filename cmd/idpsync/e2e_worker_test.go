@@ -60,7 +60,7 @@ func TestPlainClientAndTwoWorkers(t *testing.T) {
 		}
 		sending.Wait()
 		if len(failures) > 0 {
-			t.Fatal(<-failures)
+			t.Fatal("publishing fails with ", <-failures)
 		}
 	}
 	before := s.state(conn, stream.StreamResults).Msgs
@@ -69,13 +69,13 @@ func TestPlainClientAndTwoWorkers(t *testing.T) {
 	s.eventually("the first half", func() bool { return results() == logins/2 })
 	t.Logf("the first worker created %d users, the second %d", one.created(t), two.created(t))
 	if n := one.created(t) + two.created(t); n != 1+logins/2 {
-		t.Errorf("the workers count %d users", n)
+		t.Errorf("the workers count %d users, want %d", n, 1+logins/2)
 	}
 	two.kill() // while it has nothing in hand; what it held would come back after AckWait
 	publish(logins/2, logins)
 	s.eventually("the second half", func() bool { return results() == logins })
 	if users := s.users("acme"); len(users) != 1+logins {
-		t.Errorf("%d users", len(users))
+		t.Errorf("there are %d users, want %d", len(users), 1+logins)
 	}
 	one.stop()
 }
@@ -90,17 +90,17 @@ func (s *site) firstLogin(t *testing.T) {
 	}
 	got := s.login(t, conn, acme, "first", "ada", map[string]any{"name": "Ada Lovelace"})
 	if got.status != 201 {
-		t.Fatalf("%d %s", got.status, got.body)
+		t.Fatalf("the first login is answered by %d %s, want 201", got.status, got.body)
 	}
 	if _, err := results.NextMsgWithContext(s.ctx); err != nil {
 		t.Error(err)
 	}
 	if again := s.login(t, conn, acme, "second", "ada", nil); again.status != 200 {
-		t.Errorf("the second login: %d %s", again.status, again.body)
+		t.Errorf("the second login is answered by %d %s, want 200", again.status, again.body)
 	}
 	users := s.users("acme")
 	if len(users) != 1 || users[0].Email != "ada@acme.example" || users[0].Name != "Ada Lovelace" || users[0].CreatedBy != "okta" {
-		t.Errorf("%+v", users)
+		t.Errorf("the users are %+v, want Ada Lovelace alone, created by okta", users)
 	}
 }
 

@@ -64,10 +64,10 @@ func TestExampleDirectoryCanBeApplied(t *testing.T) {
 	}
 	t.Chdir(t.TempDir())
 	if code, _, stderr := idpsync(t.Context(), "apply", "-f", example, "--yes"); code != exitOK || stderr != "" {
-		t.Fatalf("exit %d: %s", code, stderr)
+		t.Fatalf("apply of the example ends with exit %d and %s, want %d and no errors", code, stderr, exitOK)
 	}
 	code, stdout, _ := idpsync(t.Context(), "apply", "-f", example)
 	if code != exitOK || !strings.HasPrefix(stdout, "nothing to change") {
-		t.Errorf("exit %d: %s", code, stdout)
+		t.Errorf("a second apply ends with exit %d and %s, want %d and nothing to change", code, stdout, exitOK)
 	}
 }

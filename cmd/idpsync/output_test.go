@@ -62,10 +62,10 @@ func TestConfirm(t *testing.T) {
 		a := &app{stdin: program, stderr: &asked}
 		err := a.confirm(false, "Do it?")
 		if (err == nil) != want || err != nil && exitCode(err) != exitRefused {
-			t.Errorf("%q: %v", answer, err)
+			t.Errorf("the answer %q gives the error %v, want consent: %v", answer, err, want)
 		}
 		if asked.String() != "Do it? [y/N] " {
-			t.Errorf("asked %q", asked.String())
+			t.Errorf("the question is %q, want %q", asked.String(), "Do it? [y/N] ")
 		}
 	}
 }
@@ -74,11 +74,11 @@ func TestConfirmAsksNobody(t *testing.T) {
 	var out buffer
 	a := &app{stdin: strings.NewReader("y\n"), stderr: &out}
 	if err := a.confirm(true, "Do it?"); err != nil || out.String() != "" {
-		t.Errorf("--yes asks: %v, %q", err, out.String())
+		t.Errorf("with --yes the error is %v and the output %q, want neither", err, out.String())
 	}
 	err := a.confirm(false, "Do it?")
 	if exitCode(err) != exitRefused || hintOf(err, nil) == "" || out.String() != "" {
-		t.Errorf("without a terminal: %v, %q", err, out.String())
+		t.Errorf("without a terminal the error is %v and the output %q, want a refusal with a hint and no question", err, out.String())
 	}
 }
 
@@ -89,7 +89,7 @@ func TestProgressIsForTerminals(t *testing.T) {
 	p.Add(5)
 	p.Close()
 	if out.String() != "" {
-		t.Errorf("drawn where nobody looks: %q", out.String())
+		t.Errorf("without a terminal %q is drawn, want nothing", out.String())
 	}
 
 	person, program := terminal(t)
@@ -105,7 +105,7 @@ func TestProgressIsForTerminals(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := string(seen[:n]); !strings.Contains(got, "users [===============               ] 5/10 5/s") {
-		t.Errorf("drawn: %q", got)
+		t.Errorf("the terminal shows %q, want a bar at 5 of 10 users", got)
 	}
 }
 
@@ -117,7 +117,7 @@ func TestColours(t *testing.T) {
 	}{{nil, true}, {map[string]string{"NO_COLOR": "1"}, false}, {map[string]string{"TERM": "dumb"}, false}} {
 		a := &app{environ: tc.environ}
 		if got := a.colours(program); got != tc.want {
-			t.Errorf("%v: %v", tc.environ, got)
+			t.Errorf("with the environment %v there are colours: %v, want %v", tc.environ, got, tc.want)
 		}
 		if a.colours(&buffer{}) {
 			t.Error("colours where there is no terminal")

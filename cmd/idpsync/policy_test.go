@@ -24,17 +24,17 @@ const exampleFolder = "../../deploy/policies/examples"
 func TestPolicyTest(t *testing.T) {
 	cases := filepath.Join(exampleFolder, "cases.yaml")
 	if code, out, errs := policyVerb(t, "test", cases, "--policies", exampleFolder); code != exitOK || !strings.Contains(out, " 0 failed") {
-		t.Errorf("%d\n%s%s", code, out, errs)
+		t.Errorf("policy test ends with exit %d, want %d and no failed case\n%s%s", code, exitOK, out, errs)
 	}
 	// Without the folder the built-in policies decide alone, which is not what the cases expect.
 	code, out, _ := policyVerb(t, "test", cases)
 	if code != exitFailure || !strings.Contains(out, "cases.yaml:") || !strings.Contains(out, "decision: expected deny, found allow") {
-		t.Errorf("%d\n%s", code, out)
+		t.Errorf("policy test without the folder ends with exit %d, want %d and the case that differs\n%s", code, exitFailure, out)
 	}
 	code, out, _ = policyVerb(t, "test", cases, "--json")
 	var report policy.Report
 	if err := json.Unmarshal([]byte(out), &report); err != nil || code != exitFailure || report.Failed == 0 || report.Passed == 0 {
-		t.Errorf("%d %v\n%s", code, err, out)
+		t.Errorf("policy test --json ends with exit %d and is read with the error %v, want %d with cases that passed and failed\n%s", code, err, exitFailure, out)
 	}
 	for name, args := range map[string][]string{
 		"no file":      {"test", filepath.Join(t.TempDir(), "none.yaml")},
@@ -43,14 +43,14 @@ func TestPolicyTest(t *testing.T) {
 		"empty folder": {"test", cases, "--policies", t.TempDir()},
 	} {
 		if code, _, errs := policyVerb(t, args...); code != exitUsage || !strings.Contains(errs, "hint: ") {
-			t.Errorf("%s: %d\n%s", name, code, errs)
+			t.Errorf("%s: policy test ends with exit %d, want %d and a hint\n%s", name, code, exitUsage, errs)
 		}
 	}
 }
 
 func TestPolicyCheck(t *testing.T) {
 	if code, out, errs := policyVerb(t, "check", exampleFolder); code != exitOK || !strings.Contains(out, "no faults") {
-		t.Errorf("%d\n%s%s", code, out, errs)
+		t.Errorf("policy check ends with exit %d, want %d and no faults\n%s%s", code, exitOK, out, errs)
 	}
 	folder := t.TempDir()
 	file := filepath.Join(folder, "broken.cedar")
@@ -61,22 +61,22 @@ func TestPolicyCheck(t *testing.T) {
 	code, _, errs := policyVerb(t, "check", folder)
 	for _, want := range []string{file + ":2:53: ", `did you mean "door"?`, file + ":3:", "hint: "} {
 		if code != exitFailure || !strings.Contains(errs, want) {
-			t.Errorf("%d, %q is not in\n%s", code, want, errs)
+			t.Errorf("policy check ends with exit %d, want %d and %q in\n%s", code, exitFailure, want, errs)
 		}
 	}
 }
 
 func TestPolicyShow(t *testing.T) {
 	if code, out, _ := policyVerb(t, "show"); code != exitOK || !strings.Contains(out, "builtin.own-tenant") {
-		t.Errorf("%d\n%s", code, out)
+		t.Errorf("policy show ends with exit %d, want %d and the built-in policies\n%s", code, exitOK, out)
 	}
 	if code, out, _ := policyVerb(t, "show", "verified-email", "--policies", exampleFolder); code != exitOK || !strings.Contains(out, `@id("verified-email")`) {
-		t.Errorf("%d\n%s", code, out)
+		t.Errorf("policy show of one policy ends with exit %d, want %d and its text\n%s", code, exitOK, out)
 	}
 	if code, _, errs := policyVerb(t, "show", "nothing"); code != exitPending || !strings.Contains(errs, "hint: ") {
-		t.Errorf("%d\n%s", code, errs)
+		t.Errorf("policy show of an unknown policy ends with exit %d, want %d and a hint\n%s", code, exitPending, errs)
 	}
 	if code, out, _ := policyVerb(t, "schema"); code != exitOK || out != policy.Schema() {
-		t.Errorf("%d\n%s", code, out)
+		t.Errorf("policy schema ends with exit %d, want %d and the schema\n%s", code, exitOK, out)
 	}
 }

@@ -16,10 +16,10 @@ func TestALostSealKeyIsReplacedDeliberately(t *testing.T) {
 		return code, out.String()
 	}
 	if code, out := do("explain", "--event", acme+"/okta/none"); code != exitPending { // makes database and key
-		t.Fatal(code, out)
+		t.Fatalf("explain in an empty folder ends with exit %d and %s, want %d", code, out, exitPending)
 	}
 	if code, out := do("seal", "--replace-lost-key", "--yes"); code != exitOK || !strings.Contains(out, "nothing is to be replaced") {
-		t.Error(code, out)
+		t.Errorf("replacing a key that is not lost ends with exit %d and %s, want %d and that nothing is to be replaced", code, out, exitOK)
 	}
 	_, before := do("seal", "--public")
 	if err := os.Remove(filepath.Join(dir, sealKeyFile)); err != nil {
@@ -29,16 +29,16 @@ func TestALostSealKeyIsReplacedDeliberately(t *testing.T) {
 		t.Error("started without the deployment's key, or does not say what to do:", code, out)
 	}
 	if code, out := do("seal", "--replace-lost-key"); code != exitRefused {
-		t.Error("replaced without being asked:", code, out)
+		t.Errorf("replacing without being asked ends with exit %d and %s, want %d", code, out, exitRefused)
 	}
 	if code, out := do("seal", "--replace-lost-key", "--yes"); code != exitOK {
-		t.Fatal(code, out)
+		t.Fatalf("replacing the lost key ends with exit %d and %s, want %d", code, out, exitOK)
 	}
 	if _, after := do("seal", "--public"); after == before || !strings.HasPrefix(after, "X") {
-		t.Errorf("sealed with %q, then with %q", before, after)
+		t.Errorf("the key was %q and is %q, want another one", before, after)
 	}
 	if code, out := do("explain", "--event", acme+"/okta/none"); code != exitPending {
-		t.Error(code, out)
+		t.Errorf("explain with the new key ends with exit %d and %s, want %d", code, out, exitPending)
 	}
 	if _, out := do("get", "audit"); !strings.Contains(out, "sealkey.replace") {
 		t.Error("not audited:", out)

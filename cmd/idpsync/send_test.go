@@ -32,7 +32,7 @@ func TestLoginEventIsSeenFromItsFirstCharacters(t *testing.T) {
 	} {
 		got, err := loginEvent([]byte(c.data), c.nonce, c.request)
 		if string(got) != c.want && c.want != "" || (err != nil) != (c.want == "") {
-			t.Errorf("%s: %s, %v; want %s", c.name, got, err, c.want)
+			t.Errorf("%s: the event is %s with the error %v, want %q (an error if empty)", c.name, got, err, c.want)
 		}
 	}
 }
@@ -67,11 +67,11 @@ func TestSealPrintsWhatOnlyTheKeyOpens(t *testing.T) {
 	} {
 		plain, err := key.OpenText(strings.TrimSpace(p.stdout))
 		if p.code != exitOK || err != nil || string(plain) != "correct horse" {
-			t.Errorf("%s: %q, %v, exit %d, %s", name, plain, err, p.code, p.stderr)
+			t.Errorf("%s: what was sealed opens to %q with the error %v, exit %d and %s, want the password", name, plain, err, p.code, p.stderr)
 		}
 	}
 	if p := runProgram(t, "", "seal", "--public", "--data-dir", folder); p.stdout != key.KeyID()+"\n" {
-		t.Errorf("--public prints %q, %s", p.stdout, p.stderr)
+		t.Errorf("seal --public prints %q and %s, want %s", p.stdout, p.stderr, key.KeyID())
 	}
 	for name, c := range map[string]struct {
 		p    program
@@ -84,7 +84,7 @@ func TestSealPrintsWhatOnlyTheKeyOpens(t *testing.T) {
 		"too long":    {runProgram(t, strings.Repeat("x", maxSecret+1), "seal", "--data-dir", folder), exitUsage, ""},
 	} {
 		if c.p.code != c.code || c.p.stdout != "" || !strings.Contains(c.p.stderr, c.hint) || strings.Contains(c.p.stderr, "correct horse") {
-			t.Errorf("%s: exit %d, %s%s", name, c.p.code, c.p.stdout, c.p.stderr)
+			t.Errorf("%s: seal ends with exit %d and %s%s, want %d with the hint %q, no output and no secret", name, c.p.code, c.p.stdout, c.p.stderr, c.code, c.hint)
 		}
 	}
 }
@@ -115,29 +115,29 @@ func TestSendOverHTTP(t *testing.T) {
 	} {
 		p := send(body)
 		if p.code != exitOK || p.stdout != "{\n  \"id\": \"1\"\n}\n" || !strings.Contains(p.stderr, "201 created") {
-			t.Errorf("%s: exit %d, %s, %s", body, p.code, p.stdout, p.stderr)
+			t.Errorf("%s: send ends with exit %d, %s and %s, want %d, the answer and 201 created", body, p.code, p.stdout, p.stderr, exitOK)
 		}
 		if seen.URL.Path != path || seen.Header.Get("Idempotency-Key") != "order 66" || seen.Header.Get(providers.HeaderTenant) != tenant || seen.Header.Get("Authorization") != "Bearer idpsync_secret" {
-			t.Errorf("%s: sent to %s with %v", body, seen.URL.Path, seen.Header)
+			t.Errorf("%s: sent to %s with %v, want %s with the id, tenant and token", body, seen.URL.Path, seen.Header, path)
 		}
 	}
 	p := send(`{"name":"A"}`, "--json")
 	var out sent
 	if err := json.Unmarshal([]byte(p.stdout), &out); err != nil || out.EventID != "order 66" || out.Status != "201" || out.Outcome != "created" {
-		t.Errorf("--json prints %s, %v", p.stdout, err)
+		t.Errorf("send --json prints %s, read with the error %v, want order 66 created with 201", p.stdout, err)
 	}
 	answer = func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusConflict)
 		_, _ = w.Write([]byte(`{"code":"user_exists"}`))
 	}
 	if p := send("{}"); p.code != exitFailure || !strings.Contains(p.stdout, "user_exists") || !strings.Contains(p.stderr, "409 rejected") {
-		t.Errorf("refused: exit %d, %s, %s", p.code, p.stdout, p.stderr)
+		t.Errorf("a refused event ends with exit %d, %s and %s, want %d, user_exists and 409 rejected", p.code, p.stdout, p.stderr, exitFailure)
 	}
 	answer = func(w http.ResponseWriter, _ *http.Request) {
 		http.Redirect(w, seen, "http://evil.example/", http.StatusFound)
 	}
 	if p := send("{}"); p.code != exitFailure || !strings.Contains(p.stderr, "not idpsync") {
-		t.Errorf("redirect: exit %d, %s, %s", p.code, p.stdout, p.stderr)
+		t.Errorf("a redirect ends with exit %d, %s and %s, want %d and that it is not idpsync", p.code, p.stdout, p.stderr, exitFailure)
 	}
 	for name, args := range map[string][]string{
 		"in the clear": {"--http-url", "http://idpsync.example"},
@@ -147,7 +147,7 @@ func TestSendOverHTTP(t *testing.T) {
 		"no door":      {"--via", "pigeon"},
 	} {
 		if p := send("{}", args...); p.code != exitUsage || p.stdout != "" || strings.Contains(p.stderr, "secret") {
-			t.Errorf("%s: exit %d, %s, %s", name, p.code, p.stdout, p.stderr)
+			t.Errorf("%s: send ends with exit %d, %s and %s, want %d, no output and no secret", name, p.code, p.stdout, p.stderr, exitUsage)
 		}
 	}
 }
@@ -175,21 +175,21 @@ func TestSendRefusesWhatTheBrokerMustNotKeep(t *testing.T) {
 		"of another format": {send(`password`), false},
 	} {
 		if got := c.code == exitUsage && strings.Contains(c.stderr, "nothing was sent"); got != c.refused || strings.Contains(c.stderr, "horse") {
-			t.Errorf("%s: exit %d, %s", name, c.code, c.stderr)
+			t.Errorf("%s: send ends with exit %d and %s, want a refusal: %v, and no password", name, c.code, c.stderr, c.refused)
 		}
 	}
 	if p := send("{}", "--wait", "10s"); p.code != exitUsage {
-		t.Errorf("two files: exit %d, %s", p.code, p.stderr)
+		t.Errorf("two files end with exit %d and %s, want %d", p.code, p.stderr, exitUsage)
 	}
 	if p := runProgram(t, "", "send", "login", "--wait", "10s", "-"); p.code != exitUsage || !strings.Contains(p.stderr, "--wait=10s") {
-		t.Errorf("a duration apart from its flag: exit %d, %s", p.code, p.stderr)
+		t.Errorf("a duration apart from its flag ends with exit %d and %s, want %d and how to write it", p.code, p.stderr, exitUsage)
 	}
 }
 
 func TestChoosingWhatCannotBeIsRefused(t *testing.T) {
 	folder := t.TempDir()
 	if p := runProgram(t, "", "apply", "--data-dir", folder, "-f", "../../deploy/directory.example.yaml", "--yes"); p.code != exitOK {
-		t.Fatal(p)
+		t.Fatalf("apply ends with exit %d and %s%s, want %d", p.code, p.stdout, p.stderr, exitOK)
 	}
 	for _, args := range [][]string{
 		{"tail", "--outcome", "nope"},
@@ -203,7 +203,7 @@ func TestChoosingWhatCannotBeIsRefused(t *testing.T) {
 	} {
 		p := runProgram(t, "", append(args, "--data-dir", folder)...)
 		if p.code != exitUsage || !strings.Contains(p.stderr, "hint: ") || strings.Contains(p.stderr, "flags in the group") {
-			t.Errorf("%q: exit %d, %s", args, p.code, p.stderr)
+			t.Errorf("%q ends with exit %d and %s, want %d and a hint", args, p.code, p.stderr, exitUsage)
 		}
 	}
 }

@@ -22,10 +22,10 @@ func TestOnlyTheFirstOfADatabaseMakesASealKey(t *testing.T) {
 			"--subject", "idpsync.login.2489e9ad-2ee2-8e00-8ec9-32d5f69181c0.okta")
 	}
 	if p := runProgram(t, "", "apply", "--data-dir", folder, "-f", "../../deploy/directory.example.yaml", "--yes"); p.code != exitOK {
-		t.Fatal(p)
+		t.Fatalf("apply ends with exit %d and %s%s, want %d", p.code, p.stdout, p.stderr, exitOK)
 	}
 	if p := explain(); p.code != exitOK || !strings.Contains(p.stderr, "a new seal key was made") {
-		t.Fatal("the first:", p)
+		t.Fatalf("the first ends with exit %d and %s%s, want %d and that it made a seal key", p.code, p.stdout, p.stderr, exitOK)
 	}
 	first, err := os.ReadFile(key)
 	if err != nil {
@@ -35,15 +35,15 @@ func TestOnlyTheFirstOfADatabaseMakesASealKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	if p := explain(); p.code != exitFailure || !strings.Contains(p.stderr, key) || !strings.Contains(p.stderr, "--seal-key-file") {
-		t.Error("without the key:", p)
+		t.Errorf("without the key explain ends with exit %d and %s%s, want %d, the path of the key and --seal-key-file", p.code, p.stdout, p.stderr, exitFailure)
 	}
 	if _, err := os.Stat(key); !errors.Is(err, fs.ErrNotExist) {
-		t.Error("a key of its own:", err)
+		t.Errorf("looking for a key of its own gives the error %v, want %v", err, fs.ErrNotExist)
 	}
 	if err := os.WriteFile(key, first, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if p := explain(); p.code != exitOK || p.stderr != "" {
-		t.Error("with the key:", p)
+		t.Errorf("with the key explain ends with exit %d and %s%s, want %d and no errors", p.code, p.stdout, p.stderr, exitOK)
 	}
 }

@@ -174,7 +174,7 @@ func TestRejected(t *testing.T) {
 		_, err := p.Verify(t.Context(), c.event)
 		failure, ok := errors.AsType[*providers.Error](err)
 		if !ok {
-			t.Errorf("%s: %v", c.name, err)
+			t.Errorf("%s: Verify ends with %v, want a *providers.Error", c.name, err)
 			continue
 		}
 		if !errors.Is(err, c.class) || failure.Reason != c.reason || failure.Field != c.field {
@@ -198,7 +198,7 @@ func TestUnknownAndWrongSecretLookAlike(t *testing.T) {
 		_, err := p.Verify(t.Context(), w.event(name, tenantBody))
 		failure, ok := errors.AsType[*providers.Error](err)
 		if !ok {
-			t.Fatalf("%s: %v", name, err)
+			t.Fatalf("%s: Verify ends with %v, want a *providers.Error", name, err)
 		}
 		seen = append(seen, *failure)
 	}
@@ -245,7 +245,7 @@ func TestTenantShape(t *testing.T) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 	if at := w.credentials.LastUsed(w.ids["good"]); !at.Equal(providertest.Epoch) {
-		t.Errorf("last used %v", at)
+		t.Errorf("the credential was last used at %v, want %v", at, providertest.Epoch)
 	}
 }
 
@@ -258,7 +258,7 @@ func TestRoleClaimStates(t *testing.T) {
 	} {
 		got, err := w.open(t).Verify(t.Context(), w.event("good", body))
 		if err != nil || !reflect.DeepEqual(got.Roles, want) {
-			t.Errorf("%s: %+v, %v; want %+v", body, got.Roles, err, want)
+			t.Errorf("%s: the roles are %+v with the error %v, want %+v", body, got.Roles, err, want)
 		}
 	}
 }
@@ -275,7 +275,7 @@ func TestOrganizationShapeNeedsNoTenantHeader(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got.AuthProvider != "local" || got.Password != "" || got.IdentityName != "ada" || got.FirstName != "Ada" || got.LastName != "Lovelace" || got.DisplayName != "Ada Lovelace" {
-		t.Errorf("request is %+v", got)
+		t.Errorf("the request is %+v, want Ada Lovelace, local, without a password", got)
 	}
 	if len(got.Organizations.Values) != 1 || got.Organizations.Values[0].OrganizationID != "0A000000-0000-4000-8000-000000000001" {
 		t.Errorf("organizations are %+v, want them as written", got.Organizations)
@@ -298,7 +298,7 @@ func TestJWTIsProvedByTokens(t *testing.T) {
 	e.Header["Authorization"] = []string{"Bearer h.p.s"}
 	got, err := w.open(t).Verify(t.Context(), e)
 	if err != nil || !reflect.DeepEqual(got.Principal, principal) {
-		t.Errorf("principal %+v, %v", got.Principal, err)
+		t.Errorf("the principal is %+v with the error %v, want that of the token, %+v", got.Principal, err, principal)
 	}
 	e.Header["Authorization"] = []string{"Bearer h.p.x"}
 	if _, err := w.open(t).Verify(t.Context(), e); !errors.Is(err, providers.ErrUnverified) {

@@ -126,7 +126,7 @@ func TestGrantsAreThoseOfBothCredentialAndSource(t *testing.T) {
 	}
 	w.source.Grants = nil
 	if got, err = w.open(t).Verify(t.Context(), w.event(tenantBody)); err != nil || len(got.Principal.Grants) != 0 {
-		t.Errorf("a source without grants grants %v (%v)", got.Principal.Grants, err)
+		t.Errorf("a source without grants has the grants %v with the error %v, want none", got.Principal.Grants, err)
 	}
 }
 
@@ -176,7 +176,7 @@ func TestTrustEmailSaysThatAddressesAreVerified(t *testing.T) {
 		w.source.TrustEmail = trust
 		got, err := w.open(t).Verify(t.Context(), w.event(tenantBody))
 		if err != nil || got.EmailVerified != trust {
-			t.Errorf("trust_email %v: verified %v, %v", trust, got.EmailVerified, err)
+			t.Errorf("with trust_email %v the address is verified: %v, with the error %v, want the same", trust, got.EmailVerified, err)
 		}
 	}
 }
@@ -203,7 +203,7 @@ func TestJWTIsNoCredentialOfAFeed(t *testing.T) {
 	_, err := w.open(t).Verify(t.Context(), e)
 	failure, ok := errors.AsType[*providers.Error](err)
 	if !ok || failure.Reason != "credential_unknown" {
-		t.Errorf("Verify = %v", err)
+		t.Errorf("Verify of a JWT ends with %v, want the reason credential_unknown", err)
 	}
 }
 

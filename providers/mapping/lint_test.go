@@ -17,7 +17,7 @@ func TestLintReportsEveryFault(t *testing.T) {
 	}})
 	lint, ok := errors.AsType[*mapping.LintError](err)
 	if !ok {
-		t.Fatalf("error = %v", err)
+		t.Fatalf("Compile ends with %v, want a *mapping.LintError", err)
 	}
 	want := []struct {
 		field   string
@@ -89,7 +89,7 @@ func TestStaticTypes(t *testing.T) {
 		{providers.KindCommand, "name", `"x"`, false},
 	} {
 		if _, err := mapping.Compile(kindOf(c.kind), providers.Source{Mapping: map[string]string{c.field: c.expr}}); (err == nil) != c.ok {
-			t.Errorf("%s %s: %s: %v", c.kind, c.field, c.expr, err)
+			t.Errorf("%s: the expression %s of %s gives the error %v, want it accepted: %v", c.kind, c.expr, c.field, err, c.ok)
 		}
 	}
 }

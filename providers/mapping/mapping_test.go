@@ -110,7 +110,7 @@ func TestDefaults(t *testing.T) {
 func TestAnEmptyExpressionSwitchesTheDefaultOff(t *testing.T) {
 	m := compile(t, providers.KindOIDC, map[string]string{"name": "", "email_verified": " "})
 	if got := apply(t, m, &mapping.Vars{Claims: object(t, `{"name":"Ada","email":"a@b","email_verified":true}`)}); got.Name != "" || got.EmailVerified || got.Email != "a@b" {
-		t.Errorf("got %+v", got)
+		t.Errorf("the user is %+v, want the e-mail address alone", got)
 	}
 }
 
@@ -181,13 +181,13 @@ func TestSAMLGroupsOverage(t *testing.T) {
 	const groups = "http://schemas.microsoft.com/ws/2008/06/identity/claims/groups"
 	m := compile(t, providers.KindSAML, map[string]string{"roles": `attributes["` + groups + `"]`})
 	if got := apply(t, m, &mapping.Vars{Attributes: map[string][]string{groups: {"a", "b"}}}); !reflect.DeepEqual(got.Roles.Values, []string{"a", "b"}) {
-		t.Errorf("list: %+v", got)
+		t.Errorf("a list of groups gives %+v, want the roles a and b", got)
 	}
 	if got := apply(t, m, &mapping.Vars{Attributes: map[string][]string{}}); got.Roles.Present || len(got.Faults) != 0 {
-		t.Errorf("absent: %+v", got)
+		t.Errorf("no groups give %+v, want no roles and no fault", got)
 	}
 	if got := apply(t, m, &mapping.Vars{Attributes: map[string][]string{groups + ".link": {"https://graph.example"}}}); len(got.Faults) != 1 {
-		t.Errorf("overage: %+v", got)
+		t.Errorf("groups that were left out give %+v, want one fault", got)
 	}
 }
 
@@ -210,17 +210,17 @@ func TestOrganizations(t *testing.T) {
 		got := apply(t, m, &mapping.Vars{Claims: object(t, raw)})
 		if want.fault != "" {
 			if len(got.Faults) != 1 || got.Faults[0].Field != want.fault || got.Organizations.Present {
-				t.Errorf("%s: %+v", raw, got)
+				t.Errorf("%s gives %+v, want a fault of %s alone", raw, got, want.fault)
 			}
 			continue
 		}
 		if len(got.Faults) != 0 || got.Organizations.Present != (want.values != nil) || !reflect.DeepEqual(got.Organizations.Values, want.values) {
-			t.Errorf("%s: %+v", raw, got)
+			t.Errorf("%s gives %+v, want the organizations %+v", raw, got, want.values)
 		}
 	}
 	built := compile(t, providers.KindOIDC, map[string]string{"organizations": `claims.teams.map(x, {"organizationId": x, "roleId": claims.role})`})
 	if got := apply(t, built, &mapping.Vars{Claims: object(t, `{"teams":["o1","o2"],"role":"r"}`)}); len(got.Organizations.Values) != 2 || got.Organizations.Values[1].OrganizationID != "o2" {
-		t.Errorf("built: %+v", got)
+		t.Errorf("organizations built by an expression are %+v, want o1 and o2", got)
 	}
 }
 
@@ -228,7 +228,7 @@ func TestTextFields(t *testing.T) {
 	for raw, want := range map[string]string{`{"n":5}`: "a number", `{"n":null}`: "null", `{"n":["a"]}`: "a list", `{"n":{"a":1}}`: "an object", `{"n":true}`: "a boolean"} {
 		got := apply(t, compile(t, providers.KindOIDC, map[string]string{"name": "claims.n"}), &mapping.Vars{Claims: object(t, raw)})
 		if len(got.Faults) != 1 || got.Faults[0].Field != "name" || !strings.HasSuffix(got.Faults[0].Message, "not "+want) {
-			t.Errorf("%s: faults = %+v", raw, got.Faults)
+			t.Errorf("%s gives the faults %+v, want that name is %s", raw, got.Faults, want)
 		}
 	}
 	for expr, want := range map[string]string{
@@ -259,7 +259,7 @@ func TestFaultsAreReportedTogetherAndQuoteNoValue(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(got.Faults) != 5 || strings.Contains(string(raw), "hunter2") {
-		t.Errorf("faults = %s", raw)
+		t.Errorf("the faults are %s, want 5 without a value", raw)
 	}
 }
 
@@ -269,19 +269,19 @@ func TestEvaluationIsBounded(t *testing.T) {
 	vars := &mapping.Vars{Claims: object(t, `{"l":["`+strings.Repeat(`a","`, 300)+`b"]}`)}
 	got := apply(t, m, vars)
 	if len(got.Faults) != 1 || !strings.Contains(got.Faults[0].Message, "costs more") {
-		t.Errorf("faults = %+v", got.Faults)
+		t.Errorf("the faults are %+v, want one, of the cost", got.Faults)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	var r providers.CreateUser
 	m = compile(t, providers.KindOIDC, map[string]string{"name": `claims.l.exists(a, a == "z") ? "z" : "none"`}) // cheap, but long enough to be interrupted
 	if got := apply(t, m, vars); got.Name != "none" {
-		t.Errorf("not cancelled: %+v", got)
+		t.Errorf("before the context ends the user is %+v, want the name none", got)
 	}
 	err := m.Apply(ctx, vars, &r, nil)
 	failure, ok := errors.AsType[*providers.Error](err)
 	if !ok || !errors.Is(err, providers.ErrUnavailable) || !errors.Is(err, context.Canceled) || failure.Reason != mapping.ReasonCancelled {
-		t.Errorf("cancelled: %v", err)
+		t.Errorf("an ended context gives the error %v, want it unavailable because of %s", err, mapping.ReasonCancelled)
 	}
 }
 
@@ -306,7 +306,7 @@ func TestTraceSaysNoValue(t *testing.T) {
 	}
 	for _, c := range trace.Checks() {
 		if strings.Contains(c.Detail, "hunter2") || c.Step != "map" {
-			t.Errorf("check %+v", c)
+			t.Errorf("the trace has the check %+v, want one of the step map without a value", c)
 		}
 		if w, there := want[c.Name]; there {
 			if c.OK != w.ok || !strings.Contains(c.Detail, w.detail) {
@@ -337,7 +337,7 @@ func FuzzSelection(f *testing.F) {
 		}
 		a, b := apply(t, short, &mapping.Vars{Claims: claims}), apply(t, long, &mapping.Vars{Claims: claims})
 		if !reflect.DeepEqual(a, b) {
-			t.Errorf("%s\nshort %+v\nlong  %+v", raw, a, b)
+			t.Errorf("%s is mapped differently, want the same\nshort %+v\nlong  %+v", raw, a, b)
 		}
 	})
 }
@@ -378,7 +378,7 @@ func FuzzDefaults(f *testing.F) {
 		}
 		for i := range short {
 			if a, b := apply(t, short[i], vars), apply(t, long[i], vars); !reflect.DeepEqual(a, b) {
-				t.Errorf("%s %q %q %v\nshort %+v\nlong  %+v", raw, attribute, value, emailFormat, a, b)
+				t.Errorf("%s %q %q %v is mapped differently, want the same\nshort %+v\nlong  %+v", raw, attribute, value, emailFormat, a, b)
 			}
 		}
 	})
@@ -401,7 +401,7 @@ func TestConcurrentUse(t *testing.T) {
 	}
 	for range 8 {
 		if r := <-done; !reflect.DeepEqual(r.Roles.Values, []string{"r1", "r2"}) {
-			t.Errorf("roles = %+v", r.Roles)
+			t.Errorf("the roles are %+v, want r1 and r2", r.Roles)
 		}
 	}
 }

@@ -75,7 +75,7 @@ func TestCorpus(t *testing.T) {
 		served.jwks = readFile(t, name)
 		e := providertest.Envelope("okta", providers.ShapeLogin, []byte(unknown.Event), clock.Now())
 		if _, err := open(nil).Verify(t.Context(), e); !errors.Is(err, providers.ErrUnverified) {
-			t.Fatalf("asking for %s: %v", name, err)
+			t.Fatalf("asking for the keys of %s gives the error %v, want %v", name, err, providers.ErrUnverified)
 		}
 		if name == "testdata/jwks-before.json" {
 			clock.Advance(2 * time.Hour)
@@ -95,7 +95,7 @@ func TestCorpus(t *testing.T) {
 				got, err := open(s.Algorithms).Verify(t.Context(), e)
 				if folder == "accepted" {
 					if err != nil || got.Identity == nil || got.Identity.Subject != "00u1" {
-						t.Fatalf("Verify = %+v, %v", got, err)
+						t.Fatalf("Verify gives %+v with the error %v, want the subject 00u1", got, err)
 					}
 					return
 				}

@@ -37,14 +37,14 @@ func TestIssuerIsAskedOnceForManyEvents(t *testing.T) {
 	}
 	wg.Wait()
 	if got := w.issuer.Requests(); got != (issuer.Requests{Discovery: 1, JWKS: 1}) {
-		t.Errorf("requests = %+v", got)
+		t.Errorf("the requests are %+v, want one of discovery and one of keys", got)
 	}
 	reads := w.keys.Reads()
 	for range 100 {
 		expect(t, w.provider, e, "")
 	}
 	if w.keys.Reads() != reads {
-		t.Errorf("the history was read %d times for events whose key is known", w.keys.Reads()-reads)
+		t.Errorf("the history was read %d times for events whose key is known, want none", w.keys.Reads()-reads)
 	}
 }
 
@@ -58,17 +58,17 @@ func TestUnknownKeyIDsDoNotFloodTheIssuer(t *testing.T) {
 		_, err := w.provider.Verify(t.Context(), w.login(t, token))
 		verdicts[reason(err)]++
 		if failure, ok := errors.AsType[*providers.Error](err); ok && failure.Class == providers.ErrUnavailable && (failure.RetryAfter <= 0 || failure.RetryAfter > 10*time.Second) {
-			t.Fatalf("RetryAfter = %v", failure.RetryAfter)
+			t.Fatalf("RetryAfter of an unknown key is %v, want more than 0 and at most 10s", failure.RetryAfter)
 		}
 	}
 	if verdicts["unknown_key"]+verdicts["keys_refresh_pending"] != 1000 || verdicts["unknown_key"] == 0 {
-		t.Errorf("verdicts = %v", verdicts)
+		t.Errorf("the verdicts are %v, want unknown_key, some, and keys_refresh_pending alone", verdicts)
 	}
 	if got := w.issuer.Requests().JWKS; got > 4 {
-		t.Errorf("the issuer was asked %d times", got)
+		t.Errorf("the issuer was asked %d times, want at most 4", got)
 	}
 	if got := w.keys.Reads(); got > 20 {
-		t.Errorf("the history was read %d times", got)
+		t.Errorf("the history was read %d times, want at most 20", got)
 	}
 	// One answer later settles all of them.
 	stored := w.clock.Now()
@@ -80,7 +80,7 @@ func TestUnknownKeyIDsDoNotFloodTheIssuer(t *testing.T) {
 		expect(t, w.provider, e, "unknown_key")
 	}
 	if got := w.issuer.Requests().JWKS - asked; got != 1 {
-		t.Errorf("the issuer was asked %d times more", got)
+		t.Errorf("the issuer was asked %d times more, want once", got)
 	}
 }
 
@@ -96,7 +96,7 @@ func TestBadSignaturesDoNotFloodTheIssuer(t *testing.T) {
 		expect(t, w.provider, w.login(t, forged), "signature")
 	}
 	if got := w.issuer.Requests().JWKS; got > 3 {
-		t.Errorf("the issuer was asked %d times", got)
+		t.Errorf("the issuer was asked %d times, want at most 3", got)
 	}
 }
 
@@ -150,7 +150,7 @@ func TestIssuerDown(t *testing.T) {
 	e := w.login(t, w.sign(t, w.claims(nil)))
 	failure := expect(t, w.provider, e, "issuer_unreachable")
 	if !errors.Is(failure, providers.ErrUnavailable) || failure.RetryAfter <= 0 || failure.Hint == "" || failure.Err == nil {
-		t.Errorf("failure = %+v", failure)
+		t.Errorf("the failure is %+v, want unavailable with RetryAfter, a hint and a cause", failure)
 	}
 	w.issuer.SetDown(false)
 	w.clock.Advance(11 * time.Second)
@@ -317,7 +317,7 @@ func TestAnotherWorkersAnswerIsUsed(t *testing.T) {
 	expect(t, second, e, "")
 	expect(t, second, w.login(t, w.sign(t, w.claims(nil), issuer.WithHeader("kid", "other"))), "unknown_key")
 	if got := w.issuer.Requests().JWKS; got != asked {
-		t.Errorf("the second worker asked the issuer %d times", got-asked)
+		t.Errorf("the second worker asked the issuer %d times, want never", got-asked)
 	}
 }
 
@@ -346,7 +346,7 @@ func TestKeyHistoryFails(t *testing.T) {
 	w.keys.Fail(errors.New("database is gone"))
 	e := w.login(t, w.sign(t, w.claims(nil)))
 	if failure := expect(t, w.provider, e, "key_history"); !errors.Is(failure, providers.ErrUnavailable) {
-		t.Errorf("class = %v", failure.Class)
+		t.Errorf("a history that fails has the class %v, want %v", failure.Class, providers.ErrUnavailable)
 	}
 	w.keys.Fail(nil)
 	w.clock.Advance(2 * time.Second)
@@ -397,12 +397,12 @@ func TestGivenUpWhileTheIssuerIsSlow(t *testing.T) {
 	<-asked
 	cancel()
 	if err := <-got; reason(err) != "cancelled" || !errors.Is(err, providers.ErrUnavailable) || !errors.Is(err, context.Canceled) {
-		t.Errorf("Verify = %v", err)
+		t.Errorf("Verify ends with %v, want it unavailable because it was cancelled", err)
 	}
 	close(answer)
 	expect(t, w.provider, e, "")
 	if got := w.issuer.Requests().JWKS; got != 1 {
-		t.Errorf("the issuer was asked %d times", got)
+		t.Errorf("the issuer was asked %d times, want once", got)
 	}
 }
 
@@ -423,11 +423,11 @@ func TestCloseEndsARefresh(t *testing.T) {
 	<-asked
 	_ = w.provider.(io.Closer).Close() // it has no error
 	if err := <-got; !errors.Is(err, providers.ErrUnavailable) {
-		t.Errorf("Verify = %v", err)
+		t.Errorf("Verify ends with %v, want %v", err, providers.ErrUnavailable)
 	}
 	close(answer)
 	if _, err := w.provider.Verify(t.Context(), e); !errors.Is(err, providers.ErrUnavailable) {
-		t.Errorf("Verify after Close = %v", err)
+		t.Errorf("Verify after Close ends with %v, want %v", err, providers.ErrUnavailable)
 	}
 }
 
@@ -503,7 +503,7 @@ func TestRedirects(t *testing.T) {
 		})
 	}
 	if got := other.issuer.Requests().JWKS; got != 0 {
-		t.Errorf("the other host was asked %d times", got)
+		t.Errorf("the other host was asked %d times, want never", got)
 	}
 }
 
@@ -520,7 +520,7 @@ func TestForeignMembersInTheKeySet(t *testing.T) {
 	expect(t, w.provider, w.login(t, w.sign(t, w.claims(nil))), "")
 	keys, err := w.keys.Keys(t.Context(), providertest.Tenant, "okta", w.server.URL)
 	if err != nil || len(keys.Keys) != 1 || strings.Contains(string(keys.Keys[0].Material), "x5c") || keys.Keys[0].Thumbprint == "" || !keys.Keys[0].FirstSeen.Equal(w.clock.Now()) {
-		t.Errorf("history = %+v, %v", keys, err)
+		t.Errorf("the history is %+v with the error %v, want one key without x5c, seen now", keys, err)
 	}
 }
 

@@ -64,7 +64,7 @@ func TestEmailIsVerifiedByBooleanTrueOnly(t *testing.T) {
 	for _, value := range []any{"true", "True", 1, false, nil, []any{true}} {
 		got, err := w.provider.Verify(t.Context(), w.login(t, w.sign(t, w.claims(map[string]any{"email_verified": value}))))
 		if err != nil || got.EmailVerified || len(got.Faults) != 0 {
-			t.Errorf("email_verified %v: EmailVerified = %v, faults %v, %v", value, got.EmailVerified, got.Faults, err)
+			t.Errorf("email_verified %v gives EmailVerified %v with faults %v and the error %v, want it unverified without a fault", value, got.EmailVerified, got.Faults, err)
 		}
 	}
 }
@@ -102,7 +102,7 @@ func TestFaultyRolesAreReportedWithTheRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(got.Faults) != 2 || got.Faults[0].Field != "name" || got.Faults[1].Field != "roles" || got.Roles.Present {
-		t.Errorf("faults = %+v, roles = %+v", got.Faults, got.Roles)
+		t.Errorf("the faults are %+v and the roles %+v, want faults of name and roles, and no roles", got.Faults, got.Roles)
 	}
 }
 
@@ -156,7 +156,7 @@ func TestEveryAlgorithm(t *testing.T) {
 			tampered = token[:dot+2] + "A" + token[dot+3:]
 		}
 		if _, err := w.provider.Verify(t.Context(), w.login(t, tampered)); tampered != token && reason(err) != "signature" {
-			t.Errorf("%s, tampered: %v", algorithm, err)
+			t.Errorf("%s: a changed signature gives %v, want the reason signature", algorithm, err)
 		}
 	}
 }
@@ -168,7 +168,7 @@ func TestConfigurationFaultsAreReportedTogether(t *testing.T) {
 		Mapping: map[string]string{"owner": "claims.owner", "email": "claims.upn"},
 	}, env)
 	if err == nil {
-		t.Fatal("accepted")
+		t.Fatal("a faulty configuration is accepted, want an error")
 	}
 	for _, want := range []string{"issuer: must be https", "audiences: ", `"HS256"`, `"none"`, "an owner is never taken from a claim"} {
 		if !strings.Contains(err.Error(), want) {

@@ -15,15 +15,15 @@ func TestKeys(t *testing.T) {
 func TestCredentials(t *testing.T) {
 	var c providertest.Credentials
 	if _, err := c.Credential(context.Background(), "x"); err != providers.ErrNoCredential {
-		t.Errorf("Credential = %v", err)
+		t.Errorf("an unknown credential gives the error %v, want %v", err, providers.ErrNoCredential)
 	}
 	c.Add(providers.Credential{ID: "x", Name: "one"})
 	c.Add(providers.Credential{ID: "x", Name: "two"})
 	if got, err := c.Credential(context.Background(), "x"); err != nil || got.Name != "two" {
-		t.Errorf("Credential = %+v, %v", got, err)
+		t.Errorf("the credential is %+v with the error %v, want the one added last", got, err)
 	}
 	c.Used("x", providertest.Epoch)
 	if got := c.LastUsed("x"); !got.Equal(providertest.Epoch) {
-		t.Errorf("LastUsed = %v", got)
+		t.Errorf("the credential was last used at %v, want %v", got, providertest.Epoch)
 	}
 }

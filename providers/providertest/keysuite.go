@@ -59,7 +59,7 @@ func RunKeys(t *testing.T, open func(t *testing.T) providers.Keys) {
 		observe(t, k, at(1), key("a"))
 		keys, err := k.Keys(t.Context(), Tenant, source, issuer)
 		if err != nil || len(keys.Keys) != 1 || keys.Keys[0].ID != "kid-a" || keys.Keys[0].Algorithm != "RS256" || string(keys.Keys[0].Material) != `{"kid":"a"}` {
-			t.Errorf("Keys = %+v, %v", keys, err)
+			t.Errorf("the keys are %+v with the error %v, want kid-a as it was observed", keys, err)
 		}
 	})
 	t.Run("LastSeenMoves", func(t *testing.T) {
@@ -88,7 +88,7 @@ func RunKeys(t *testing.T, open func(t *testing.T) providers.Keys) {
 		observe(t, k, at(5), key("b"))
 		observe(t, k, at(3), key("a"))
 		if got := history(t, k, issuer); got != "a 1m0s 3m0s 5m0s; b 5m0s 5m0s -" {
-			t.Errorf("history is %q", got)
+			t.Errorf("the history is %q, want a in three observations and b in one", got)
 		}
 	})
 	t.Run("AKeyOfAnOlderObservationIsKnownAsRetired", func(t *testing.T) {
@@ -101,7 +101,7 @@ func RunKeys(t *testing.T, open func(t *testing.T) providers.Keys) {
 		k := open(t)
 		observe(t, k, at(1), key("a"))
 		if got := history(t, k, issuer+"/"); got != "" {
-			t.Errorf("another issuer has %q", got)
+			t.Errorf("another issuer has the history %q, want none", got)
 		}
 		if err := k.Observe(t.Context(), Tenant, source, issuer+"/", providers.KeyObservation{Keys: []providers.Key{key("b")}, At: at(2)}); err != nil {
 			t.Fatal(err)
@@ -122,10 +122,10 @@ func RunKeys(t *testing.T, open func(t *testing.T) providers.Keys) {
 		cancel()
 		k := open(t)
 		if _, err := k.Keys(ctx, Tenant, source, issuer); !errors.Is(err, context.Canceled) {
-			t.Errorf("Keys = %v", err)
+			t.Errorf("Keys with an ended context gives the error %v, want %v", err, context.Canceled)
 		}
 		if err := k.Observe(ctx, Tenant, source, issuer, providers.KeyObservation{Keys: []providers.Key{key("a")}, At: at(1)}); !errors.Is(err, context.Canceled) {
-			t.Errorf("Observe = %v", err)
+			t.Errorf("Observe with an ended context gives the error %v, want %v", err, context.Canceled)
 		}
 	})
 }

@@ -36,7 +36,7 @@ func Run(t *testing.T, s Suite) {
 			t.Fatalf("Verify: %v", err)
 		}
 		if got.Principal.ID == "" || got.Principal.Kind == "" {
-			t.Errorf("principal is not named: %+v", got.Principal)
+			t.Errorf("the principal is %+v, want its id and kind", got.Principal)
 		}
 		if got.Shape == "" {
 			t.Error("the request has no shape")
@@ -55,7 +55,7 @@ func Run(t *testing.T, s Suite) {
 			t.Fatalf("Verify with a trace: %v", err)
 		}
 		if !reflect.DeepEqual(plain, traced) {
-			t.Errorf("with a trace: %+v\nwithout: %+v", traced, plain)
+			t.Errorf("the trace changes the request, want the same\nwith a trace: %+v\nwithout: %+v", traced, plain)
 		}
 		checks := e.Trace.Checks()
 		if len(checks) == 0 {
@@ -124,7 +124,7 @@ func Run(t *testing.T, s Suite) {
 			e.Trace = &providers.Trace{}
 			_, err := p.Verify(t.Context(), e)
 			if err == nil {
-				t.Errorf("%s: accepted", name)
+				t.Errorf("%s: the event is accepted, want an error", name)
 				continue
 			}
 			s.checkError(t, err)
@@ -180,10 +180,10 @@ func (s Suite) checkError(t *testing.T, err error) {
 	switch failure.Class {
 	case providers.ErrMalformed, providers.ErrUnverified, providers.ErrTenantMismatch, providers.ErrUnavailable:
 	default:
-		t.Errorf("%v has class %v", err, failure.Class)
+		t.Errorf("the error %v has the class %v, want one of the four of providers", err, failure.Class)
 	}
 	if failure.Reason == "" || strings.Trim(failure.Reason, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {
-		t.Errorf("reason %q is not snake case", failure.Reason)
+		t.Errorf("the reason is %q, want snake case", failure.Reason)
 	}
 	if failure.Message == "" {
 		t.Errorf("%v has no message", err)

@@ -36,7 +36,7 @@ func readCorpus(t testing.TB) corpus {
 	files, err := filepath.Glob(filepath.Join(rejected, "*.xml"))
 	check(t, err)
 	if len(files) != len(c.Reason)+1 { // and the metadata
-		t.Fatalf("%d files for %d reasons", len(files), len(c.Reason))
+		t.Fatalf("there are %d files for %d reasons, want one more than reasons, the metadata", len(files), len(c.Reason))
 	}
 	return c
 }

@@ -35,10 +35,10 @@ func FuzzVerify(f *testing.F) {
 		for _, target := range targets {
 			user, err := target.w.verify(t, target.p, doc)
 			if err == nil && (target.subject == "" || user.Identity.Subject != target.subject) {
-				t.Errorf("made a user of %+v", user.Identity)
+				t.Errorf("a mangled response made a user of %+v, want the subject %q or an error", user.Identity, target.subject)
 			}
 			if err != nil && reason(t, err) == "panic" {
-				t.Errorf("Verify: %v", err)
+				t.Errorf("Verify panics, want a reason: %v", err)
 			}
 		}
 	})

@@ -55,7 +55,7 @@ func TestModes(t *testing.T) {
 				user, err := w.verify(t, p, w.respond(t, func(r *idp.Request) { r.Mode, r.Encrypt = mode, algorithm }))
 				check(t, err)
 				if *user.Identity != (providers.Identity{Issuer: idpID, Subject: "ada-1815"}) || user.Email != "ada@acme.example" || user.Name != "Ada Lovelace" {
-					t.Errorf("identity %+v, email %q, name %q", user.Identity, user.Email, user.Name)
+					t.Errorf("the user has the identity %+v, e-mail %q and name %q, want those of Ada Lovelace", user.Identity, user.Email, user.Name)
 				}
 			})
 		}
@@ -122,7 +122,7 @@ func TestManyValues(t *testing.T) {
 			user, err := w.verify(t, w.provider(t), doc)
 			check(t, err)
 			if groups := user.Attributes["groups"].([]string); len(groups) != 3002 {
-				t.Errorf("mode %d: %d groups", mode, len(groups))
+				t.Errorf("in the mode %d there are %d groups, want 3002", mode, len(groups))
 			}
 		}
 	}

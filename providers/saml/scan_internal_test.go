@@ -15,7 +15,7 @@ func FuzzScan(f *testing.F) {
 	for _, pattern := range []string{"testdata/accepted/*/*.xml", "testdata/rejected/*.xml"} {
 		paths, err := filepath.Glob(pattern)
 		if err != nil || len(paths) == 0 {
-			f.Fatalf("%s: %d files, %v", pattern, len(paths), err)
+			f.Fatalf("%s names %d files with the error %v, want some", pattern, len(paths), err)
 		}
 		for _, path := range paths {
 			doc, err := os.ReadFile(path)
@@ -43,7 +43,7 @@ func FuzzScan(f *testing.F) {
 		}
 		got, want := canonical(t, normalised(ours)), canonical(t, normalised(tree.Root()))
 		if got != want {
-			t.Errorf("read as\n%q\nencoding/xml has\n%q", got, want)
+			t.Errorf("the document is read as\n%q\nwant, as encoding/xml,\n%q", got, want)
 		}
 	})
 }

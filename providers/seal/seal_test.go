@@ -32,7 +32,7 @@ func TestTextOpensForItsKeyOnly(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !strings.HasPrefix(sealed, "sealed:x1:") || plain != "" && strings.Contains(sealed, plain) {
-			t.Errorf("sealed form is %q", sealed)
+			t.Errorf("the sealed form is %q, want sealed:x1: and nothing of the secret", sealed)
 		}
 		got, err := k.OpenText(sealed)
 		if err != nil || string(got) != plain {
@@ -58,7 +58,7 @@ func TestEveryChangeIsNoticed(t *testing.T) {
 		changed := bytes.Clone(sealed)
 		changed[i] ^= 1
 		if _, err := k.Open(changed); !errors.Is(err, seal.ErrForm) && !errors.Is(err, seal.ErrKey) {
-			t.Errorf("byte %d changed: %v", i, err)
+			t.Errorf("a change of byte %d gives the error %v, want %v or %v", i, err, seal.ErrForm, seal.ErrKey)
 		}
 		if _, err := k.Open(sealed[:i]); err == nil {
 			t.Errorf("cut to %d bytes: opened", i)
@@ -131,7 +131,7 @@ func TestANewFirstLineChangesTheKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, err := both.OpenText(sealed); err != nil || string(got) != "before" {
-		t.Errorf("OpenText = %q, %v", got, err)
+		t.Errorf("the old key's text opens to %q with the error %v, want %q", got, err, "before")
 	}
 	if !both.Verify([]byte("record"), old.Sign([]byte("record"))) {
 		t.Error("a signature of the old key does not hold any more")
@@ -150,7 +150,7 @@ func TestParseRepeatsNoKey(t *testing.T) {
 	for name, c := range map[string][]byte{"empty": nil, "comment": []byte("# nothing\n"), "broken": broken, "public": []byte("XAAA\n")} {
 		_, err := seal.Parse(c)
 		if err == nil {
-			t.Errorf("%s: accepted", name)
+			t.Errorf("%s: the file is accepted, want an error", name)
 			continue
 		}
 		if bytes.Contains(c, []byte("S")) && strings.Contains(err.Error(), "SY") {
@@ -178,25 +178,25 @@ func TestEnsureFileMakesOneKeyForAll(t *testing.T) {
 	made := 0
 	for i := range keys {
 		if keys[i] != keys[0] || keys[i] == "" {
-			t.Errorf("key %d is %q, key 0 is %q", i, keys[i], keys[0])
+			t.Errorf("key %d is %q, want that of key 0, %q", i, keys[i], keys[0])
 		}
 		if makers[i] {
 			made++
 		}
 	}
 	if made != 1 {
-		t.Errorf("%d say that they made it", made)
+		t.Errorf("%d say that they made it, want 1", made)
 	}
 	info, err := os.Stat(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if info.Mode().Perm() != 0o600 {
-		t.Errorf("mode %o", info.Mode().Perm())
+		t.Errorf("the file has the mode %o, want 600", info.Mode().Perm())
 	}
 	entries, err := os.ReadDir(filepath.Dir(path))
 	if err != nil || len(entries) != 1 {
-		t.Errorf("left behind: %v, %v", entries, err)
+		t.Errorf("the folder holds %v with the error %v, want the key file alone", entries, err)
 	}
 }
 

@@ -65,7 +65,7 @@ func TestResourceRefusesTwoCasesAtAnyDepth(t *testing.T) {
 	}
 	_, err := wire.Resource(body, wire.Limits{})
 	if f := fault(t, err); f.Reason != wire.ReasonDuplicate {
-		t.Errorf("Resource: %+v", f)
+		t.Errorf("the fault of Resource is %+v, want the reason %s", f, wire.ReasonDuplicate)
 	}
 }
 
@@ -79,7 +79,7 @@ func FuzzFold(f *testing.F) {
 			return
 		}
 		if (wire.Fold(a) == wire.Fold(b)) != strings.EqualFold(a, b) {
-			t.Errorf("Fold(%q) = %q, Fold(%q) = %q, EqualFold = %v", a, wire.Fold(a), b, wire.Fold(b), strings.EqualFold(a, b))
+			t.Errorf("Fold(%q) = %q, Fold(%q) = %q, want them equal: %v", a, wire.Fold(a), b, wire.Fold(b), strings.EqualFold(a, b))
 		}
 	})
 }

@@ -36,7 +36,7 @@ func TestPlainMessagesPass(t *testing.T) {
 	} {
 		got, err := wire.Unwrap(h, []byte(`{"specversion":"1.0"}`))
 		if err != nil || got.CloudEvent || string(got.Data) != `{"specversion":"1.0"}` || !maps.EqualFunc(got.Header, h, func(a, b []string) bool { return reflect.DeepEqual(a, b) }) {
-			t.Errorf("%s: %+v, %v", name, got, err)
+			t.Errorf("%s: the message becomes %+v with the error %v, want it as it was", name, got, err)
 		}
 	}
 }

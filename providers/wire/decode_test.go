@@ -38,28 +38,28 @@ func TestTenantUser(t *testing.T) {
 	got.Fill(&r)
 	if r.Email != "ada@acme.example" || r.Name != "Ada" || r.Password.Reveal() != "s3cret" || r.PasswordHash.Reveal() != "$2b$" ||
 		!reflect.DeepEqual(r.Roles, providers.Claim[string]{Present: true, Values: []string{"user", "admin"}}) || r.AuthProvider != "local" || r.Avatar != "data:," {
-		t.Errorf("filled %+v", r)
+		t.Errorf("the user is filled as %+v, want every field of the body", r)
 	}
 }
 
 func TestAbsentIsNotEmpty(t *testing.T) {
 	absent, err := wire.DecodeTenantUser([]byte(`{}`), wire.Limits{})
 	if err != nil || absent.Roles != nil || absent.Password != nil || absent.AuthProvider != nil {
-		t.Errorf("absent: %+v, %v", absent, err)
+		t.Errorf("an empty object is read as %+v with the error %v, want every field absent", absent, err)
 	}
 	var r providers.CreateUser
 	absent.Fill(&r)
 	if r.Roles.Present || r.AuthProvider != wire.LocalAuth {
-		t.Errorf("absent, filled: %+v", r)
+		t.Errorf("an empty object fills %+v, want no roles and local", r)
 	}
 	empty, err := wire.DecodeTenantUser([]byte(`{"roles":[]}`), wire.Limits{})
 	if err != nil || empty.Roles == nil || len(*empty.Roles) != 0 {
-		t.Errorf("empty: %+v, %v", empty, err)
+		t.Errorf("an empty list is read as %+v with the error %v, want it there and empty", empty, err)
 	}
 	r = providers.CreateUser{}
 	empty.Fill(&r)
 	if !r.Roles.Present || len(r.Roles.Values) != 0 {
-		t.Errorf("empty, filled: %+v", r)
+		t.Errorf("an empty list fills %+v, want roles that are there and empty", r)
 	}
 }
 
@@ -91,7 +91,7 @@ func TestUserShape(t *testing.T) {
 	} {
 		got, err := wire.UserShape([]byte(body), wire.Limits{})
 		if err != nil || got != want {
-			t.Errorf("%s: %v, %v; want %v", body, got, err, want)
+			t.Errorf("%s has the shape %v with the error %v, want %v", body, got, err, want)
 		}
 	}
 	_, err := wire.UserShape([]byte(`{"name":"a","name":"b"}`), wire.Limits{})
@@ -150,11 +150,11 @@ func TestLimits(t *testing.T) {
 	}
 	_, err := wire.DecodeTenantUser(body, wire.Limits{Size: len(body) - 1})
 	if f := fault(t, err); !strings.Contains(f.Message, "larger than 14 bytes") {
-		t.Errorf("too large: %+v", f)
+		t.Errorf("a large body has the fault %+v, want larger than 14 bytes", f)
 	}
 	_, err = wire.DecodeTenantUser(body, wire.Limits{Depth: 1})
 	if f := fault(t, err); !strings.Contains(f.Message, "deeper than 1") {
-		t.Errorf("too deep: %+v", f)
+		t.Errorf("a deep body has the fault %+v, want deeper than 1", f)
 	}
 }
 
@@ -166,7 +166,7 @@ func TestErrorsQuoteNoValue(t *testing.T) {
 	} {
 		_, err := wire.DecodeTenantUser([]byte(body), wire.Limits{})
 		if strings.Contains(fault(t, err).Error(), secret) {
-			t.Errorf("%s: %v", body, err)
+			t.Errorf("the error of %s repeats the password: %v", body, err)
 		}
 	}
 }
@@ -176,7 +176,7 @@ func TestNamesInErrorsAreBounded(t *testing.T) {
 		_, err := wire.DecodeTenantUser([]byte(`{"`+name+`":1}`), wire.Limits{})
 		f := fault(t, err)
 		if len(f.Field) > 200 || strings.ContainsFunc(f.Field, func(r rune) bool { return r < ' ' }) {
-			t.Errorf("field = %q", f.Field)
+			t.Errorf("the error names the field %q, want at most 200 bytes without control characters", f.Field)
 		}
 	}
 }
@@ -186,7 +186,7 @@ func TestDecodeOpen(t *testing.T) {
 		Issuer string `json:"issuer"`
 	}
 	if err := wire.DecodeOpen([]byte(`{"issuer":"a","Issuer":"b","more":[null]}`), &v, wire.Limits{}); err != nil || v.Issuer != "a" {
-		t.Errorf("%+v, %v", v, err)
+		t.Errorf("an open document is read as %+v with the error %v, want the issuer a", v, err)
 	}
 	fault(t, wire.DecodeOpen([]byte(`{"issuer":"a","issuer":"b"}`), &v, wire.Limits{}))
 }
@@ -194,18 +194,18 @@ func TestDecodeOpen(t *testing.T) {
 func TestLogins(t *testing.T) {
 	o, err := wire.DecodeOIDCLogin([]byte(`{"id_token":"a.b.c","nonce":"n"}`), wire.Limits{})
 	if err != nil || o.IDToken != "a.b.c" || o.Nonce == nil || *o.Nonce != "n" || o.AccessToken != nil {
-		t.Errorf("oidc: %+v, %v", o, err)
+		t.Errorf("a login of OpenID Connect is read as %+v with the error %v, want token and nonce", o, err)
 	}
 	s, err := wire.DecodeSAMLLogin([]byte(`{"saml_response":"PA==","request_id":"id-1","relay_state":"x"}`), wire.Limits{})
 	if err != nil || s.SAMLResponse != "PA==" || *s.RequestID != "id-1" || *s.RelayState != "x" {
-		t.Errorf("saml: %+v, %v", s, err)
+		t.Errorf("a login of SAML is read as %+v with the error %v, want response, request and relay state", s, err)
 	}
 	_, err = wire.DecodeOIDCLogin([]byte(`{"nonce":"n"}`), wire.Limits{})
 	if f := fault(t, err); f.Field != "id_token" {
-		t.Errorf("no id_token: %+v", f)
+		t.Errorf("without id_token the fault is %+v, want one of that field", f)
 	}
 	_, err = wire.DecodeSAMLLogin([]byte(`{"saml_response":""}`), wire.Limits{})
 	if f := fault(t, err); f.Field != "saml_response" {
-		t.Errorf("empty saml_response: %+v", f)
+		t.Errorf("with an empty saml_response the fault is %+v, want one of that field", f)
 	}
 }

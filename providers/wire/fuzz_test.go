@@ -42,7 +42,7 @@ func FuzzDecodeTenantUser(f *testing.F) {
 			t.Fatalf("accepted %q, which encoding/json refuses: %v", data, err)
 		}
 		if !utf8.Valid(data) || hasNull(tree) {
-			t.Fatalf("accepted %q", data)
+			t.Fatalf("the body %q is accepted, want UTF-8 without null", data)
 		}
 		var plain struct {
 			Email string
@@ -125,7 +125,7 @@ func FuzzUnwrap(f *testing.F) {
 				continue
 			}
 			if e.ID == "" || e.Source == "" || e.Type == "" || !utf8.ValidString(e.ID) {
-				t.Fatalf("accepted %+v", e)
+				t.Fatalf("the event %+v is accepted, want an id, source and type in UTF-8", e)
 			}
 		}
 	})

@@ -53,13 +53,13 @@ func TestSeedGivesTheSameScriptAndStorm(t *testing.T) {
 	again, sameFaults := play(7)
 	others, otherFaults := play(8)
 	if !slices.Equal(sends, again) || faults != sameFaults {
-		t.Error("one seed, two runs")
+		t.Error("one seed gives two runs, want one")
 	}
 	if slices.Equal(sends, others) || faults == otherFaults {
-		t.Error("two seeds, one run")
+		t.Error("two seeds give one run, want two")
 	}
 	if len(sends) != 5000 {
-		t.Errorf("%d events", len(sends))
+		t.Errorf("the storm has %d events, want 5000", len(sends))
 	}
 }
 

@@ -19,7 +19,7 @@ func TestDirectoriesDoNotLoadAtFirstWithoutTheirPolicies(t *testing.T) {
 	broken := errors.New("line 3: not a policy")
 	d := directory.NewCache(st, nil, providers.Environment{Now: time.Now, Log: slog.New(slog.DiscardHandler)}, func([]store.Policy) error { return broken })
 	if err := d.Reload(t.Context()); !errors.Is(err, broken) {
-		t.Errorf("loaded: %v", err)
+		t.Errorf("loading ends with %v, want the error of the policies, %v", err, broken)
 	}
 	if d.Current().Revision >= 0 {
 		t.Error("a directory is in force nevertheless")

@@ -127,10 +127,10 @@ func TestCredentialsAreRememberedUntilOneChanges(t *testing.T) {
 	w.follow()
 	for range 3 {
 		if c, err := w.get(id); err != nil || c.Tenant != storetest.Acme || len(c.SecretHash) != 32 || len(c.Grants) != 1 {
-			t.Fatalf("%+v, %v", c, err)
+			t.Fatalf("the credential is %+v with the error %v, want that of the tenant with its hash and one grant", c, err)
 		}
 		if _, err := w.get("aaaaaaaaaaaaaaaa"); !errors.Is(err, providers.ErrNoCredential) {
-			t.Fatalf("unknown: %v", err)
+			t.Fatalf("an unknown credential gives the error %v, want %v", err, providers.ErrNoCredential)
 		}
 	}
 	if n := w.st.reads.Load(); n != 2 {
@@ -141,7 +141,7 @@ func TestCredentialsAreRememberedUntilOneChanges(t *testing.T) {
 	}
 	w.looked()
 	if c, err := w.get(id); err != nil || c.RevokedAt.IsZero() {
-		t.Errorf("after the revocation: %+v, %v", c, err)
+		t.Errorf("after the revocation the credential is %+v with the error %v, want it revoked", c, err)
 	}
 }
 
@@ -172,7 +172,7 @@ func TestCredentialsAreNotBelievedForLongWithoutTheStore(t *testing.T) {
 	}
 	w.clock.advance(time.Minute)
 	if _, err := w.get(id); !errors.Is(err, errAway) {
-		t.Errorf("after a minute without the store: %v", err)
+		t.Errorf("after a minute without the store the error is %v, want %v", err, errAway)
 	}
 	w.st.away.Store(false)
 	w.looked()
@@ -211,7 +211,7 @@ func TestCredentialsInParallel(t *testing.T) {
 			for n := range 50 {
 				id := ids[(i+n)%len(ids)]
 				if c, err := w.get(id); err != nil || c.ID != id {
-					t.Errorf("%+v, %v", c, err)
+					t.Errorf("the credential %s is %+v with the error %v, want it found", id, c, err)
 				}
 				w.credentials.Used(id, storetest.Time)
 			}
@@ -228,7 +228,7 @@ func TestCredentialsInParallel(t *testing.T) {
 	w.looked()
 	for i, id := range ids {
 		if c, err := w.get(id); err != nil || c.RevokedAt.IsZero() != (i >= 5) {
-			t.Errorf("credential %d: %+v, %v", i, c, err)
+			t.Errorf("the credential %d is %+v with the error %v, want it revoked: %v", i, c, err, i < 5)
 		}
 	}
 }

@@ -55,29 +55,29 @@ func TestHandler(t *testing.T) {
 		} {
 			_, body, err := post(path, "1", strings.ToUpper(workertest.Globex), "{}")
 			if err != nil || body != `{"subject":"`+want+`"}` {
-				t.Errorf("%s: %s, %v", path, body, err)
+				t.Errorf("%s is answered by %s with the error %v, want the subject %s", path, body, err, want)
 			}
 		}
 		if _, body, err := post("/users", "1", "", "{}"); err != nil || body != `{"subject":"idpsync.rpc.`+workertest.Acme+`.users.create"}` {
-			t.Errorf("tenant of the credential: %s, %v", body, err)
+			t.Errorf("without the header the answer is %s with the error %v, want the tenant of the credential", body, err)
 		}
 	})
 	t.Run("PanicIsContained", func(t *testing.T) {
 		res, body, err := post("/users", "panic", "", "{}")
 		if err != nil || res.StatusCode != 500 || !strings.Contains(body, `"internal"`) || strings.Contains(body, "secret") {
-			t.Errorf("%v %s, %v", res, body, err)
+			t.Errorf("a panic is answered by %v %s with the error %v, want 500 and internal without the secret", res, body, err)
 		}
 		if _, _, err := post("/users", "abort", "", "{}"); err == nil {
 			t.Error("a handler that aborts has an answer")
 		}
 		if res, _, err := post("/users", "1", "", "{}"); err != nil || res.StatusCode != 200 {
-			t.Errorf("after the panics: %v, %v", res, err)
+			t.Errorf("after the panics the answer is %v with the error %v, want 200", res, err)
 		}
 	})
 	t.Run("BodyIsBounded", func(t *testing.T) {
 		for n, want := range map[int]int{64: 200, 65: 413} {
 			if res, body, err := post("/users", "1", "", strings.Repeat("x", n)); err != nil || res.StatusCode != want {
-				t.Errorf("%d bytes: %v %s, %v", n, res, body, err)
+				t.Errorf("%d bytes are answered by %v %s with the error %v, want %d", n, res, body, err, want)
 			}
 		}
 	})
@@ -90,7 +90,7 @@ func TestHandler(t *testing.T) {
 		<-entered
 		res, body, err := post("/users", "1", "", "{}")
 		if err != nil || res.StatusCode != 429 || res.Header.Get("Retry-After") == "" || !strings.Contains(body, `"busy"`) {
-			t.Errorf("%v %s, %v", res, body, err)
+			t.Errorf("one request too many is answered by %v %s with the error %v, want 429, busy and Retry-After", res, body, err)
 		}
 		close(release)
 		if err := <-done; err != nil {

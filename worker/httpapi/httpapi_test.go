@@ -143,7 +143,7 @@ func TestTenantShape(t *testing.T) {
 	a := newAPI(t)
 	r := a.post("/v1/users", tenantUser("Ada@Acme.example", `"roles":["admin","user"]`), nil)
 	if r.status != 201 {
-		t.Fatalf("%d %s", r.status, r.raw)
+		t.Fatalf("the user is answered by %d %s, want 201", r.status, r.raw)
 	}
 	stored := a.d.User(workertest.Acme, "ada@acme.example")
 	want := fmt.Sprintf(`{"id":%q,"tenant_id":%q,"email":"Ada@Acme.example","name":"Ada Lovelace","roles":["admin","user"],"auth_provider":"local","is_owner":false,"created_at":%q,"updated_at":%q}`,
@@ -155,7 +155,7 @@ func TestTenantShape(t *testing.T) {
 		t.Error("the password is not hashed with argon2id")
 	}
 	if r.header.Get("Idpsync-Outcome") != "created" || r.header.Get("Cache-Control") != "no-store" {
-		t.Errorf("headers are %v", r.header)
+		t.Errorf("the header is %v, want created and no-store", r.header)
 	}
 	if s := string(r.raw) + fmt.Sprint(r.header); strings.Contains(s, "correct horse") || strings.Contains(s, "$argon2id") {
 		t.Errorf("the answer shows the password: %s", s)
@@ -170,11 +170,11 @@ func TestOrganizationShape(t *testing.T) {
 		t.Fatalf("%d\ngot  %s\nwant %s", r.status, r.raw, body)
 	}
 	if got := r.header.Get("Content-Location"); got != "ada%20lovelace%2F%C3%A9" {
-		t.Errorf("Content-Location %q", got)
+		t.Errorf("Content-Location is %q, want it escaped", got)
 	}
 	u := a.d.User(workertest.Acme, "ada@acme.example")
 	if u.AuthProvider != "local" || u.PasswordHash != "" || u.Name != "Ada Lovelace" {
-		t.Errorf("user is %+v", u)
+		t.Errorf("the user is %+v, want Ada Lovelace, local, without a hash", u)
 	}
 }
 
@@ -184,24 +184,24 @@ func TestSameKeySameAnswer(t *testing.T) {
 	first := a.post("/v1/users", tenantUser("ada@acme.example"), key)
 	again := a.post("/v1/users", tenantUser("ada@acme.example"), key)
 	if first.status != 201 || again.status != 201 || !bytes.Equal(first.raw, again.raw) || first.header.Get("Ce-Id") != again.header.Get("Ce-Id") {
-		t.Errorf("first %d %s\nagain %d %s", first.status, first.raw, again.status, again.raw)
+		t.Errorf("the command and its repeat are answered differently, want 201 and one id\nfirst %d %s %v\nagain %d %s %v", first.status, first.raw, first.header, again.status, again.raw, again.header)
 	}
 	if first.header.Get("Idpsync-Event-Id") != "order 66" {
-		t.Errorf("event id %q", first.header.Get("Idpsync-Event-Id"))
+		t.Errorf("the event id is %q, want that of the key, order 66", first.header.Get("Idpsync-Event-Id"))
 	}
 	for name, body := range map[string]string{
 		"another password": strings.Replace(tenantUser("ada@acme.example"), "horse", "house", 1),
 		"another name":     strings.Replace(tenantUser("ada@acme.example"), "Ada", "Eve", 1),
 	} {
 		if r := a.post("/v1/users", body, key); r.status != 409 || r.code != "event_id_conflict" {
-			t.Errorf("%s: %d %s", name, r.status, r.raw)
+			t.Errorf("%s under the key is answered by %d %s, want 409 and event_id_conflict", name, r.status, r.raw)
 		}
 	}
 	if r := a.post("/v1/users", tenantUser("ADA@acme.example"), nil); r.status != 409 || r.code != "user_exists" {
-		t.Errorf("without a key: %d %s", r.status, r.raw)
+		t.Errorf("without a key the repeat is answered by %d %s, want 409 and user_exists", r.status, r.raw)
 	}
 	if n := len(a.d.Users(workertest.Acme)); n != 1 {
-		t.Errorf("%d users", n)
+		t.Errorf("there are %d users, want 1", n)
 	}
 }
 
@@ -269,12 +269,12 @@ func TestAnswersByStatus(t *testing.T) {
 			a.t = t
 			r := a.post(c.path, c.body, c.header)
 			if r.status != c.status || r.code != c.code || r.reason != c.reason {
-				t.Errorf("%d %s; want %d %s %s", r.status, r.raw, c.status, c.code, c.reason)
+				t.Errorf("the answer is %d %s, want %d with code %q and reason %q", r.status, r.raw, c.status, c.code, c.reason)
 			}
 		})
 	}
 	if n := len(a.d.Users(workertest.Acme)); n != 0 {
-		t.Errorf("%d users were made", n)
+		t.Errorf("%d users were made, want none", n)
 	}
 }
 
@@ -320,7 +320,7 @@ func TestHostileBodies(t *testing.T) {
 		}
 		r := a.post("/v1/users", string(body), nil)
 		if r.status != 400 || r.code != "malformed" {
-			t.Errorf("%s: %d %s", filepath.Base(f), r.status, r.raw)
+			t.Errorf("%s is answered by %d %s, want 400 and malformed", filepath.Base(f), r.status, r.raw)
 		}
 		if strings.Contains(string(r.raw), "hunter2") {
 			t.Errorf("%s: the answer shows the password: %s", filepath.Base(f), r.raw)
@@ -328,10 +328,10 @@ func TestHostileBodies(t *testing.T) {
 	}
 	deep := a.post("/v1/users", strings.Repeat(`{"a":`, 100_000)+"1"+strings.Repeat("}", 100_000), nil)
 	if deep.status != 400 || deep.code != "malformed" {
-		t.Errorf("deep: %d %s", deep.status, deep.raw)
+		t.Errorf("a deep body is answered by %d %s, want 400 and malformed", deep.status, deep.raw)
 	}
 	if n := len(a.d.Users(workertest.Acme)); n != 0 {
-		t.Errorf("%d users were made", n)
+		t.Errorf("%d users were made, want none", n)
 	}
 }
 
@@ -365,7 +365,7 @@ func TestOtherPathsAndMethods(t *testing.T) {
 		_ = res.Body.Close()
 		a.contract.checkJSON(t, "error.json", raw)
 		if res.StatusCode != c.status || !strings.Contains(string(raw), c.code) || res.Header.Get("Allow") != c.allow {
-			t.Errorf("%s %s: %d %s, Allow %q", c.method, c.path, res.StatusCode, raw, res.Header.Get("Allow"))
+			t.Errorf("%s %s is answered by %d %s and Allow %q, want %d, %s and Allow %q", c.method, c.path, res.StatusCode, raw, res.Header.Get("Allow"), c.status, c.code, c.allow)
 		}
 	}
 }
@@ -388,11 +388,11 @@ func TestManyAtOnceMakeOneUser(t *testing.T) {
 			created++
 		case 409:
 		default:
-			t.Errorf("status %d", s)
+			t.Errorf("a request ends with status %d, want 201 or 409", s)
 		}
 	}
 	if users := len(a.d.Users(workertest.Acme)); created != 1 || users != 1 {
-		t.Errorf("%d created, %d users", created, users)
+		t.Errorf("%d requests say created and there are %d users, want one each", created, users)
 	}
 }
 
@@ -406,7 +406,7 @@ func TestBusyWhenTooManyPasswordsWait(t *testing.T) {
 			r := a.post("/v1/users", tenantUser(fmt.Sprintf("u%d@acme.example", i)), nil)
 			statuses[i] = r.status
 			if r.status == 429 && r.reason != "hashing_busy" {
-				t.Errorf("reason %q", r.reason)
+				t.Errorf("a busy answer has the reason %q, want hashing_busy", r.reason)
 			}
 		})
 	}
@@ -416,10 +416,10 @@ func TestBusyWhenTooManyPasswordsWait(t *testing.T) {
 		count[s]++
 	}
 	if count[201]+count[429] != n || count[201] == 0 || count[429] == 0 {
-		t.Errorf("statuses %v", count)
+		t.Errorf("the numbers by status are %v, want some 201 and some 429, %d together", count, n)
 	}
 	if users := len(a.d.Users(workertest.Acme)); users != count[201] {
-		t.Errorf("%d users, though %d were made", users, count[201])
+		t.Errorf("there are %d users, want the %d that were answered by 201", users, count[201])
 	}
 }
 
@@ -429,7 +429,7 @@ func TestStoppedWorkerIsUnavailable(t *testing.T) {
 		t.Fatal(err)
 	}
 	if r := a.post("/v1/users", tenantUser("ada@acme.example"), nil); r.status != 503 || r.code != "unavailable" {
-		t.Errorf("%d %s", r.status, r.raw)
+		t.Errorf("a stopped worker answers %d %s, want 503 and unavailable", r.status, r.raw)
 	}
 }
 
@@ -437,7 +437,7 @@ func TestStoppedWorkerIsUnavailable(t *testing.T) {
 func TestSecretsRestNowhere(t *testing.T) {
 	a := newAPI(t)
 	if r := a.post("/v1/users", tenantUser("ada@acme.example"), header{"Idempotency-Key": "1"}); r.status != 201 {
-		t.Fatalf("%d %s", r.status, r.raw)
+		t.Fatalf("the user is answered by %d %s, want 201", r.status, r.raw)
 	}
 	a.post("/v1/users", strings.Replace(tenantUser("eve@acme.example", `"roles":["emperor"]`), "horse", "horse2", 1), nil)
 	a.d.Settle()

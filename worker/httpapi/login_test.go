@@ -51,7 +51,7 @@ func TestJWTOfASourceWithCommands(t *testing.T) {
 			a.t = t
 			r := a.post("/v1/users", c.body, header{"Authorization": "Bearer " + c.token})
 			if r.status != c.status || r.code != c.code || r.reason != c.reason {
-				t.Errorf("%d %s; want %d %s %s", r.status, r.raw, c.status, c.code, c.reason)
+				t.Errorf("the answer is %d %s, want %d with code %q and reason %q", r.status, r.raw, c.status, c.code, c.reason)
 			}
 			if strings.Contains(string(r.raw), c.token) {
 				t.Error("the answer shows the token")
@@ -59,7 +59,7 @@ func TestJWTOfASourceWithCommands(t *testing.T) {
 		})
 	}
 	if r := a.post("/v1/users", tenantUser("c@acme.example"), header{"Authorization": "Bearer " + token(good), "X-Tenant-ID": workertest.Globex}); r.status != 401 || r.reason != "credential_unknown" {
-		t.Errorf("token of another tenant's source: %d %s", r.status, r.raw)
+		t.Errorf("the token of another tenant's source is answered by %d %s, want 401 and credential_unknown", r.status, r.raw)
 	}
 }
 
@@ -68,13 +68,13 @@ func TestJWTOfASourceWithCommands(t *testing.T) {
 func TestFirstLoginTakesAUserOfTheOrganizationShape(t *testing.T) {
 	a := newAPI(t)
 	if r := a.post("/users", organizationUser("ada"), nil); r.status != 201 {
-		t.Fatalf("%d %s", r.status, r.raw)
+		t.Fatalf("ada is answered by %d %s, want 201", r.status, r.raw)
 	}
 	if r := a.post("/v1/users", tenantUser("bob@acme.example"), nil); r.status != 201 {
-		t.Fatalf("%d %s", r.status, r.raw)
+		t.Fatalf("bob is answered by %d %s, want 201", r.status, r.raw)
 	}
 	if r := a.post("/v1/users", `{"email":"cy@acme.example","name":"Cy","auth_provider":"saml"}`, nil); r.status != 201 {
-		t.Fatalf("%d %s", r.status, r.raw)
+		t.Fatalf("cy is answered by %d %s, want 201", r.status, r.raw)
 	}
 	login := func(id string, claims workertest.Claims) workertest.Record {
 		if _, err := stream.PublishEvent(a.d.Ctx, a.d.Conn, record.Outgoing{Subject: "idpsync.login." + workertest.Acme + ".okta", Header: providers.Header{"Idpsync-Event-Id": {id}}, Data: a.d.Login(claims)}); err != nil {
@@ -87,17 +87,17 @@ func TestFirstLoginTakesAUserOfTheOrganizationShape(t *testing.T) {
 		t.Errorf("a login with an unverified address: got %d %s, wanted 403 unverified_email", r.Status, r.Data)
 	}
 	if r := login("first", a.d.Person("ada")); r.Status != 200 || r.Outcome != record.OutcomeLinked {
-		t.Errorf("first login: %d %s", r.Status, r.Data)
+		t.Errorf("the first login ends with status %d and %s, want 200, linked", r.Status, r.Data)
 	}
 	if u := a.d.User(workertest.Acme, "ada@acme.example"); u.AuthProvider != "oidc" || u.HasIdentity != 1 {
-		t.Errorf("auth provider %q, %d identities", u.AuthProvider, u.HasIdentity)
+		t.Errorf("the user has the auth provider %q and %d identities, want oidc and 1", u.AuthProvider, u.HasIdentity)
 	}
 	if r := login("second", a.d.Person("ada").With(workertest.Claims{"sub": "somebody else"})); r.Status != 409 || r.Reason != "different_identity" {
-		t.Errorf("second identity: %d %s", r.Status, r.Data)
+		t.Errorf("a second identity ends with status %d and %s, want 409 and different_identity", r.Status, r.Data)
 	}
 	for _, taken := range []string{"bob", "cy"} { // one has a password, one waits for another kind of source
 		if r := login("of "+taken, a.d.Person(taken)); r.Status != 409 {
-			t.Errorf("%s: %d %s", taken, r.Status, r.Data)
+			t.Errorf("a login as %s, who is taken, ends with status %d and %s, want 409", taken, r.Status, r.Data)
 		}
 	}
 }

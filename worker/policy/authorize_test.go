@@ -139,7 +139,7 @@ func TestBuiltinPolicies(t *testing.T) {
 					t.Errorf("denied %q, want %q", denied, c.denied)
 				}
 				if refused := c.verdict == policy.VerdictDeny || c.verdict == policy.VerdictPartial; refused != (len(notices) > 0) {
-					t.Errorf("notices %q", notices)
+					t.Errorf("the verdict %s has the notices %q, want some: %v", c.verdict, notices, refused)
 				}
 				if c.verdict == policy.VerdictError && len(d.Errors) == 0 {
 					t.Error("no word about what failed")
@@ -171,10 +171,10 @@ func TestErrorsDeny(t *testing.T) {
 			}
 			d := set.Authorize(t.Context(), req)
 			if d.Allow || !d.PolicyError {
-				t.Fatalf("not denied: %+v", d)
+				t.Fatalf("the decision is %+v, want a denial by an error", d)
 			}
 			if !slices.Equal(d.Policies, []string{"bad"}) || len(d.Errors) != 1 || !strings.Contains(d.Errors[0], c.says) {
-				t.Errorf("policies %q, errors %q", d.Policies, d.Errors)
+				t.Errorf("the policies are %q and the errors %q, want bad and one that says %q", d.Policies, d.Errors, c.says)
 			}
 		})
 	}
@@ -185,11 +185,11 @@ func TestOverflowDenies(t *testing.T) {
 	set := compile(t, `@id("sum") forbid (principal, action, resource) when { context.replayed && 9223372036854775807 + 1 > 0 };`)
 	req := login()
 	if d := set.Authorize(t.Context(), req); policy.VerdictOf(d) != policy.VerdictAllow {
-		t.Fatalf("%+v", d)
+		t.Fatalf("without an overflow the decision is %+v, want allow", d)
 	}
 	req.Replayed = true
 	if d := set.Authorize(t.Context(), req); policy.VerdictOf(d) != policy.VerdictError || !slices.Equal(d.Policies, []string{"sum"}) {
-		t.Fatalf("%+v", d)
+		t.Fatalf("with an overflow the decision is %+v, want an error of the policy sum", d)
 	}
 }
 
@@ -208,7 +208,7 @@ func TestActionScopes(t *testing.T) {
 	} {
 		set := compile(t, `forbid (principal, `+scope+`, resource);`)
 		if got := policy.VerdictOf(set.Authorize(t.Context(), login())); got != want {
-			t.Errorf("%s: %s, want %s", scope, got, want)
+			t.Errorf("the scope %s gives the verdict %s, want %s", scope, got, want)
 		}
 	}
 }
@@ -219,7 +219,7 @@ func TestAnotherTenantIsNoError(t *testing.T) {
 	req := login()
 	req.PrincipalTenant = tenantB
 	if d := set.Authorize(t.Context(), req); d.PolicyError || !slices.Equal(d.Policies, []string{"builtin.own-tenant"}) {
-		t.Errorf("%+v", d)
+		t.Errorf("the decision is %+v, want a denial by builtin.own-tenant and no error", d)
 	}
 }
 
@@ -255,7 +255,7 @@ func TestWhatNoPolicyCanBeShownIsDenied(t *testing.T) {
 func TestPanicDenies(t *testing.T) {
 	d := compile(t).WithPanic().Authorize(t.Context(), login())
 	if policy.VerdictOf(d) != policy.VerdictError || d.Allow || len(d.Errors) != 1 || !strings.Contains(d.Errors[0], "panic") {
-		t.Fatalf("%+v", d)
+		t.Fatalf("a panic gives the decision %+v, want a denial and one error that names it", d)
 	}
 }
 
@@ -286,7 +286,7 @@ func TestNoticeOfAPermit(t *testing.T) {
 	set := compile(t, `@id("welcome") @notice("Read the handbook.") permit (principal, action == Action::"CreateUser", resource);`)
 	d := set.Authorize(t.Context(), login())
 	if !d.Allow || !slices.Equal(d.Notices, []string{"Read the handbook."}) {
-		t.Fatalf("%+v", d)
+		t.Fatalf("the decision is %+v, want it allowed with the notice of the permit", d)
 	}
 }
 
@@ -334,11 +334,11 @@ func TestDecisionsDoNotDependOnOrder(t *testing.T) {
 			first, version = d, set.Version()
 		}
 		if !reflect.DeepEqual(d, first) || set.Version() != version {
-			t.Fatalf("%+v, before %+v", d, first)
+			t.Fatalf("another order gives the decision %+v in version %s, want %+v in %s", d, set.Version(), first, version)
 		}
 	}
 	if !slices.Equal(first.Notices, []string{"a", "b", "c"}) {
-		t.Errorf("%+v", first)
+		t.Errorf("the notices are %q, want a, b and c", first.Notices)
 	}
 }
 
@@ -398,7 +398,7 @@ func TestContext(t *testing.T) {
 			req.Organizations = []record.RequestedOrganization{inOrganization(tenantA, sales, "viewer")}
 			set := compile(t, `@id("it") forbid (principal is Source, action == Action::"CreateUser", resource) when { `+condition+` };`)
 			if d := set.Authorize(t.Context(), req); !slices.Equal(d.Policies, []string{"it"}) || d.PolicyError {
-				t.Errorf("%+v", d)
+				t.Errorf("the decision is %+v, want it made by the policy it: the condition is true", d)
 			}
 		})
 	}
@@ -443,12 +443,12 @@ func TestAttributes(t *testing.T) {
 			d := set.Authorize(t.Context(), req)
 			if c.condition == "" {
 				if policy.VerdictOf(d) != policy.VerdictError {
-					t.Errorf("%+v", d)
+					t.Errorf("the decision is %+v, want an error", d)
 				}
 				return
 			}
 			if !slices.Equal(d.Policies, []string{"it"}) || d.PolicyError {
-				t.Errorf("%+v", d)
+				t.Errorf("the decision is %+v, want it made by the policy it: the condition is true", d)
 			}
 			if err := set.Conforms(req); err != nil {
 				t.Error(err)

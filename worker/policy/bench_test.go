@@ -51,7 +51,7 @@ func BenchmarkAuthorize(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				if d := set.Authorize(b.Context(), c.request); policy.VerdictOf(d) != policy.VerdictAllow {
-					b.Fatalf("%+v", d)
+					b.Fatalf("the decision is %+v, want allow", d)
 				}
 			}
 		})

@@ -55,7 +55,7 @@ func TestShippedExamples(t *testing.T) {
 	report := policy.RunCases(set, cases)
 	for _, r := range report.Results {
 		if !r.OK {
-			t.Errorf("cases.yaml:%d: %s: %q %q", r.Line, r.Name, r.Differences, r.Errors)
+			t.Errorf("cases.yaml:%d: %s fails, want it to pass: %q %q", r.Line, r.Name, r.Differences, r.Errors)
 		}
 	}
 	// Each example policy decides one of the cases, so none of them is there for show.
@@ -100,7 +100,7 @@ cases:
 	}
 	report := policy.RunCases(compile(t), cases)
 	if report.Passed != 5 || report.Failed != 1 {
-		t.Fatalf("%+v", report)
+		t.Fatalf("the report is %+v, want 5 passed and 1 failed", report)
 	}
 	r := report.Results[0]
 	want := []string{
@@ -110,7 +110,7 @@ cases:
 		`denied: expected [], found ["admin"]`,
 	}
 	if r.OK || r.Line != 4 || !slices.Equal(r.Differences, want) {
-		t.Errorf("%+v", r)
+		t.Errorf("the first result is %+v, want a failure of line 4 with the differences %q", r, want)
 	}
 }
 
@@ -142,7 +142,7 @@ func TestCasesAreReadStrictly(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			cases, err := policy.ReadCases(kinds(), "c.yaml", []byte(c.text))
 			if err == nil || cases != nil || !strings.Contains(err.Error(), c.says) || !strings.HasPrefix(err.Error(), "c.yaml:") {
-				t.Errorf("%v", err)
+				t.Errorf("reading gives %+v and the error %v, want %q with its place", cases, err, c.says)
 			}
 		})
 	}
@@ -157,6 +157,6 @@ func TestCasesMayBeJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	if report := policy.RunCases(compile(t), cases); report.Failed != 0 {
-		t.Errorf("%+v", report)
+		t.Errorf("the report is %+v, want no failure", report)
 	}
 }

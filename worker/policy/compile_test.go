@@ -20,7 +20,7 @@ func refused(t *testing.T, files ...policy.File) strictyaml.Faults {
 	set, err := policy.Compile(files)
 	faults, ok := errors.AsType[strictyaml.Faults](err)
 	if !ok || len(faults) == 0 || set != nil {
-		t.Fatalf("not refused: %v", err)
+		t.Fatalf("compiling ends with %v, want faults and no set", err)
 	}
 	return faults
 }
@@ -67,7 +67,7 @@ func TestBounds(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if faults := refused(t, policy.File{Name: "a.cedar", Text: c.text}); !strings.Contains(faults.Error(), c.says) {
-				t.Errorf("%v", faults)
+				t.Errorf("the faults are %v, want %q", faults, c.says)
 			}
 		})
 	}
@@ -114,11 +114,11 @@ permit (principal, action, resource);`},
 		}
 	}
 	if s := strings.Join(got, " "); s != "a.cedar:1 a.cedar:3 named" {
-		t.Errorf("ids %q", s)
+		t.Errorf("the ids are %q, want a.cedar:1 a.cedar:3 named", s)
 	}
 	p, ok := set.Policy("a.cedar:3")
 	if !ok || p.File != "a.cedar" || p.Line != 6 || p.Effect != "permit" || p.Notice != "Never; seen." || !strings.HasPrefix(p.Text, "@notice") || !strings.HasSuffix(p.Text, ";") {
-		t.Errorf("%+v", p)
+		t.Errorf("the policy a.cedar:3 is %+v, want its file, line, effect, notice and text", p)
 	}
 	if _, ok := set.Policy("a.cedar:2"); ok {
 		t.Error("a named policy has its number as a second id")
@@ -136,7 +136,7 @@ func TestBuiltinPoliciesCannotBeReplaced(t *testing.T) {
 		}
 		text := `@id("` + p.ID + `") permit (principal, action, resource);`
 		if faults := refused(t, policy.File{Name: "mine.cedar", Text: text}); !strings.Contains(faults.Error(), "reserved") {
-			t.Errorf("%v", faults)
+			t.Errorf("the faults of %s are %v, want that the id is reserved", p.ID, faults)
 		}
 	}
 	// Not by a file's name either.
@@ -147,7 +147,7 @@ func TestDuplicateIDsAcrossFiles(t *testing.T) {
 	text := `@id("same") forbid (principal, action, resource);`
 	faults := refused(t, policy.File{Name: "a.cedar", Text: "\n" + text}, policy.File{Name: "b.cedar", Text: text})
 	if len(faults) != 1 || faults[0].File != "b.cedar" || !strings.Contains(faults[0].Message, "a.cedar:2") {
-		t.Errorf("%v", faults)
+		t.Errorf("the faults are %v, want one, of b.cedar, that names a.cedar:2", faults)
 	}
 }
 
@@ -164,13 +164,13 @@ func TestLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(files) != 2 || files[0] != (policy.File{Name: "a.cedar", Text: "a"}) || files[1] != (policy.File{Name: "b.cedar", Text: "b"}) {
-		t.Errorf("%+v", files)
+		t.Errorf("the files are %+v, want a.cedar and b.cedar", files)
 	}
 	if _, err := policy.Load(fsys, "nowhere"); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("%v", err)
+		t.Errorf("a missing folder gives the error %v, want %v", err, os.ErrNotExist)
 	}
 	fsys["p/c.cedar"] = &fstest.MapFile{Data: make([]byte, 1<<20+1)}
 	if _, err := policy.Load(fsys, "p"); err == nil || !strings.Contains(err.Error(), "c.cedar") {
-		t.Errorf("%v", err)
+		t.Errorf("a file that is too large gives the error %v, want one that names c.cedar", err)
 	}
 }

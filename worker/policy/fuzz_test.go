@@ -44,10 +44,10 @@ func FuzzCompile(f *testing.F) {
 			}
 			for _, fault := range faults {
 				if fault.File != "fuzz.cedar" || fault.Line < 1 || fault.Column < 1 || fault.Message == "" || fault.Hint == "" {
-					t.Errorf("no place or no hint: %+v", fault)
+					t.Errorf("the fault is %+v, want a place, a message and a hint", fault)
 				}
 				if lines := strings.Count(text, "\n") + 1; fault.Line > lines {
-					t.Errorf("line %d of %d: %v", fault.Line, lines, fault)
+					t.Errorf("the fault is in line %d of a text of %d, want one of its lines: %v", fault.Line, lines, fault)
 				}
 			}
 			return

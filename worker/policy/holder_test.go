@@ -14,7 +14,7 @@ const frozen = `@id("frozen") @notice("Nobody is created today.") forbid (princi
 func TestHolderWithoutASetDenies(t *testing.T) {
 	var h policy.Holder
 	if d := h.Authorize(t.Context(), login()); policy.VerdictOf(d) != policy.VerdictError {
-		t.Fatalf("%+v", d)
+		t.Fatalf("without a set the decision is %+v, want an error", d)
 	}
 	if h.Swap(nil); h.Set() != nil {
 		t.Error("a set came from nowhere")
@@ -27,30 +27,30 @@ func TestReload(t *testing.T) {
 
 	changed, err := h.Reload([]policy.File{{Name: "a.cedar", Text: frozen}})
 	if err != nil || !changed {
-		t.Fatal(changed, err)
+		t.Fatalf("the reload changed something: %v, with the error %v, want a change", changed, err)
 	}
 	if got := notices(); !slices.Equal(got, []string{"Nobody is created today."}) {
-		t.Fatalf("%q", got)
+		t.Fatalf("the notices are %q, want that of the new policy", got)
 	}
 	before := h.Set()
 
 	// A broken file is refused with its place, and what was in force stays.
 	changed, err = h.Reload([]policy.File{{Name: "a.cedar", Text: "permit (principal, action, resource);\nforbid (principal, action);"}})
 	if err == nil || changed || !strings.HasPrefix(err.Error(), "a.cedar:2:") {
-		t.Fatal(changed, err)
+		t.Fatalf("the reload of a broken file changed something: %v, with the error %v, want none and its place", changed, err)
 	}
 	if h.Set() != before {
 		t.Fatal("the old set is not in force any more")
 	}
 	if got := notices(); !slices.Equal(got, []string{"Nobody is created today."}) {
-		t.Fatalf("%q", got)
+		t.Fatalf("the notices are %q, want that of the policy in force", got)
 	}
 
 	if changed, err = h.Reload([]policy.File{{Name: "a.cedar", Text: frozen}}); err != nil || changed || h.Set() != before {
-		t.Fatal("the same files were compiled again", changed, err)
+		t.Fatalf("the reload of the same files changed something: %v, with the error %v, want no change", changed, err)
 	}
 	if changed, err = h.Reload(nil); err != nil || !changed || len(notices()) != 0 {
-		t.Fatal("the policies were not taken away", changed, err)
+		t.Fatalf("the reload of no files changed something: %v, with the error %v, want the policies taken away", changed, err)
 	}
 	if old := h.Swap(nil); old == nil || h.Set() != old {
 		t.Error("swapping in nothing took the set away")
@@ -81,7 +81,7 @@ func TestSwapWhileDeciding(t *testing.T) {
 				req.Principal.Grants = append(slices.Clone(req.Principal.Grants), strings.Repeat("x", i%7))
 				d := h.Authorize(t.Context(), req)
 				if want := map[bool][]string{true: allowed, false: frozenOnly}[d.Allow]; !slices.Equal(d.Policies, want) {
-					t.Errorf("%+v", d)
+					t.Errorf("the decision is %+v, want the policies %q of one set", d, want)
 				}
 			}
 		})
@@ -114,10 +114,10 @@ func TestManyPrincipals(t *testing.T) {
 		req := login()
 		req.Principal.ID = strings.Repeat("k", i%97) + string(rune('a'+i%26)) + string(rune('a'+i/26%26)) + string(rune('a'+i/676))
 		if d := set.Authorize(t.Context(), req); policy.VerdictOf(d) != policy.VerdictAllow {
-			t.Fatalf("%+v", d)
+			t.Fatalf("the decision for the principal %s is %+v, want allow", req.Principal.ID, d)
 		}
 	}
 	if n := set.Known(); n > 4096 {
-		t.Errorf("%d principals are kept", n)
+		t.Errorf("%d principals are kept, want at most 4096", n)
 	}
 }

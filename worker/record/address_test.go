@@ -94,14 +94,14 @@ func FuzzParseSubject(f *testing.F) {
 		a, err := record.ParseSubject(subject)
 		for _, s := range []string{record.ResultSubject(a.Tenant, a.Source, "created"), record.DeadLetterSubject(a.Tenant, a.Source, "malformed")} {
 			if strings.Count(s, ".") != 4 || strings.ContainsAny(s, " *>\r\n") {
-				t.Fatalf("%q becomes %q", subject, s)
+				t.Fatalf("%q becomes the subject %q, want five words without wildcards", subject, s)
 			}
 		}
 		if err != nil {
 			return
 		}
 		if again, err := record.ParseSubject(record.EventSubject(a)); err != nil || again != a {
-			t.Fatalf("%q: %+v becomes %+v, %v", subject, a, again, err)
+			t.Fatalf("%q is read as %+v, and its subject as %+v with the error %v, want the same", subject, a, again, err)
 		}
 	})
 }

@@ -109,7 +109,7 @@ func TestHashesThatCannotBeImported(t *testing.T) {
 	} {
 		err := checkPasswordHash(hash)
 		if err == nil {
-			t.Errorf("%s: accepted", name)
+			t.Errorf("%s: the hash is accepted, want an error", name)
 			continue
 		}
 		if hash != "" && strings.Contains(err.Error(), hash) || strings.Contains(err.Error(), out) {
@@ -124,7 +124,7 @@ func FuzzPasswordHash(f *testing.F) {
 	f.Add("$scrypt$ln=17,r=8,p=1$MDEyMzQ1Njc4OWFiY2RlZg$MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY")
 	f.Fuzz(func(t *testing.T, s string) {
 		if checkPasswordHash(s) == nil && (len(s) > maxHashLength || s[0] != '$' || strings.ContainsAny(s, " \r\n\x00")) {
-			t.Errorf("accepted %q", s)
+			t.Errorf("the hash %q is accepted, want a bounded one that begins with $ and has no space", s)
 		}
 	})
 }

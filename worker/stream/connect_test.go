@@ -73,7 +73,7 @@ func TestConnectErrorsSayWhatToDo(t *testing.T) {
 func TestConnectionErrorsHideThePassword(t *testing.T) {
 	_, err := stream.Connect(t.Context(), stream.Options{URL: "nats://user:hush@127.0.0.1:1,nats://tok@127.0.0.1:1"})
 	if err == nil || strings.Contains(err.Error(), "hush") || strings.Contains(err.Error(), "tok@") {
-		t.Fatal(err)
+		t.Fatalf("connecting fails with %v, want an error without password and token", err)
 	}
 }
 
@@ -106,13 +106,13 @@ func TestSavedContext(t *testing.T) {
 
 	c := dial(t, stream.Options{Context: "good", ContextDir: dir})
 	if c.URL() != cr.URL || !c.Connected() || c.Status() != "connected" {
-		t.Errorf("%s %s", c.URL(), c.Status())
+		t.Errorf("the connection to %s is %s, want it connected to %s", c.URL(), c.Status(), cr.URL)
 	}
 	dial(t, stream.Options{Context: "wrong", ContextDir: dir, User: cr.User, Password: cr.Password}) // what is given wins
 	for name, want := range map[string]string{"wrong": "login", "nsc": "does not support", "broken": "nats context validate", "other": "broken, good, nsc, wrong"} {
 		_, err := stream.Connect(t.Context(), stream.Options{Context: name, ContextDir: dir})
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hush") {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: connecting fails with %v, want %q in it and no password", name, err, want)
 		}
 	}
 }

@@ -23,7 +23,7 @@ func TestEmbeddedKeepsItsPasswordSecretAndItsStreams(t *testing.T) {
 	options := stream.EmbeddedOptions{DataDir: dir, Listen: "127.0.0.1:0", Log: log}
 
 	if _, err := stream.ReadCredentials(dir); !errors.Is(err, fs.ErrNotExist) || !errors.Is(err, stream.ErrUnreachable) {
-		t.Fatal("before the first start:", err)
+		t.Fatalf("before the first start the error is %v, want %v and %v", err, fs.ErrNotExist, stream.ErrUnreachable)
 	}
 	s, err := stream.Embedded(t.Context(), options)
 	if err != nil {
@@ -32,12 +32,12 @@ func TestEmbeddedKeepsItsPasswordSecretAndItsStreams(t *testing.T) {
 	defer s.Shutdown()
 	first, err := stream.ReadCredentials(dir)
 	if err != nil || first != s.Credentials() || first.URL != s.URL() || strings.HasSuffix(first.URL, ":0") {
-		t.Fatalf("%+v, %v; the server says %s", first, err, s.URL())
+		t.Fatalf("the credentials are %+v with the error %v, want those of the server at %s", first, err, s.URL())
 	}
 	for _, name := range []string{"nats.json", "nats.env"} {
 		info, err := os.Stat(filepath.Join(dir, name))
 		if err != nil || info.Mode().Perm() != 0o600 {
-			t.Errorf("%s: %v, %v", name, info, err)
+			t.Errorf("%s has the mode of %v with the error %v, want 0600", name, info, err)
 		}
 	}
 	in := dial(t, stream.Options{InProcess: s, Log: log})
@@ -46,7 +46,7 @@ func TestEmbeddedKeepsItsPasswordSecretAndItsStreams(t *testing.T) {
 	}
 	publish(t, in, events(5, "feed", "f"))
 	if _, err := stream.Connect(t.Context(), stream.Options{URL: s.URL(), Log: log}); !errors.Is(err, stream.ErrRefused) {
-		t.Error("without credentials:", err)
+		t.Errorf("connecting without credentials ends with %v, want %v", err, stream.ErrRefused)
 	}
 	in.Close()
 	s.Shutdown()
@@ -62,7 +62,7 @@ func TestEmbeddedKeepsItsPasswordSecretAndItsStreams(t *testing.T) {
 	}
 	c := dial(t, again.Credentials().Options())
 	if n := count(t, c, stream.StreamEvents); n != 5 {
-		t.Errorf("%d of 5 events are there after a restart", n)
+		t.Errorf("%d events are there after a restart, want 5", n)
 	}
 	password := first.Password.Reveal()
 	if len(password) < 32 {
@@ -72,7 +72,7 @@ func TestEmbeddedKeepsItsPasswordSecretAndItsStreams(t *testing.T) {
 		t.Error("the password is in the log or in the hint")
 	}
 	if !strings.Contains(again.PlainClientHint(), filepath.Join(dir, "nats.env")) {
-		t.Error(again.PlainClientHint())
+		t.Errorf("the hint is %q, want it to name the file nats.env", again.PlainClientHint())
 	}
 }
 
@@ -104,7 +104,7 @@ func TestOpenBrokerNeedsNoLoginAndStaysOnLoopback(t *testing.T) {
 	dir := t.TempDir()
 	_, err := stream.Embedded(t.Context(), stream.EmbeddedOptions{DataDir: dir, Listen: "0.0.0.0:0", Open: true})
 	if !errors.Is(err, stream.ErrOptions) {
-		t.Fatal("open on all addresses:", err)
+		t.Fatalf("an open broker on all addresses gives the error %v, want %v", err, stream.ErrOptions)
 	}
 	s, err := stream.Embedded(t.Context(), stream.EmbeddedOptions{DataDir: dir, Listen: "127.0.0.1:0", Open: true})
 	if err != nil {
@@ -113,10 +113,10 @@ func TestOpenBrokerNeedsNoLoginAndStaysOnLoopback(t *testing.T) {
 	t.Cleanup(s.Shutdown)
 	dial(t, stream.Options{URL: s.URL()})
 	if c, err := stream.ReadCredentials(dir); err != nil || c.User != "" || c.URL != s.URL() {
-		t.Fatalf("%+v, %v", c, err)
+		t.Fatalf("the credentials are %+v with the error %v, want no user and the URL %s", c, err, s.URL())
 	}
 	if want := "nats --server " + s.URL() + " micro ls"; s.PlainClientHint() != want {
-		t.Error(s.PlainClientHint())
+		t.Errorf("the hint is %q, want %q", s.PlainClientHint(), want)
 	}
 }
 
@@ -130,7 +130,7 @@ func TestSecondBrokerOnTheSameDataIsRefused(t *testing.T) {
 	defer s.Shutdown()
 	_, err = stream.Embedded(t.Context(), options)
 	if !errors.Is(err, stream.ErrDataDirInUse) || !strings.Contains(err.Error(), s.URL()) {
-		t.Fatal(err)
+		t.Fatalf("a second broker fails with %v, want %v and the URL of the first, %s", err, stream.ErrDataDirInUse, s.URL())
 	}
 	s.Shutdown()
 	s, err = stream.Embedded(t.Context(), options)
@@ -182,6 +182,6 @@ func TestCredentialsPrintNoPassword(t *testing.T) {
 	c := stream.Credentials{URL: "nats://127.0.0.1:1", User: "u", Password: "hush"}
 	raw, err := json.Marshal(c)
 	if err != nil || strings.Contains(string(raw), "hush") {
-		t.Errorf("%s, %v", raw, err)
+		t.Errorf("the credentials are written as %s with the error %v, want no password in it", raw, err)
 	}
 }

@@ -25,7 +25,7 @@ func TestHoldingTellsWhatIsStored(t *testing.T) {
 		return h, has
 	}
 	if h, has := stored(); h.Last != 0 || has != nil || !h.FirstAt.IsZero() || h.Created.IsZero() {
-		t.Errorf("of an empty stream: %+v, %v", h, has)
+		t.Errorf("an empty stream is said to hold %+v, and of it %v, want nothing but when it was created", h, has)
 	}
 	for range 6 {
 		if _, err := stream.PublishEvent(t.Context(), c, record.Outgoing{Subject: "idpsync.login." + tenantA + ".okta"}); err != nil {
@@ -38,7 +38,7 @@ func TestHoldingTellsWhatIsStored(t *testing.T) {
 		}
 	}
 	if h, has := stored(); h.Last != 6 || h.First != 2 || !slices.Equal(has, []uint64{2, 5}) {
-		t.Errorf("%+v, %v", h, has)
+		t.Errorf("the stream is said to hold %+v, and of it %v, want 2 and 5 between 2 and 6", h, has)
 	}
 	for _, seq := range []uint64{2, 5} {
 		if err := stream.SecureDelete(t.Context(), c, seq); err != nil {
@@ -46,6 +46,6 @@ func TestHoldingTellsWhatIsStored(t *testing.T) {
 		}
 	}
 	if h, has := stored(); h.Last != 6 || has != nil || !h.FirstAt.IsZero() {
-		t.Errorf("of a stream that was emptied: %+v, %v", h, has)
+		t.Errorf("an emptied stream is said to hold %+v, and of it %v, want nothing up to 6", h, has)
 	}
 }

@@ -77,7 +77,7 @@ func TestLaneHandsOutWhatItsFilterCovers(t *testing.T) {
 			}
 			if m.Stream() != stream.StreamEvents || m.Delivered() != 1 || m.Sequence() == 0 ||
 				m.StoredAt().Before(before.Add(-time.Second)) || m.StreamCreated().IsZero() || m.StreamCreated().After(m.StoredAt()) {
-				t.Fatalf("metadata of %s: %+v", id, m)
+				t.Fatalf("the message %s is %+v, want a first delivery of the stream, stored after it was created", id, m)
 			}
 			if last = m; id != ids[len(ids)-1] {
 				if err := m.Ack(); err != nil {
@@ -91,10 +91,10 @@ func TestLaneHandsOutWhatItsFilterCovers(t *testing.T) {
 	}
 	st, err := stream.ReadState(ctx, c)
 	if err != nil || st.Stranded != 0 {
-		t.Fatal(st.Stranded, err)
+		t.Fatalf("%d events are stranded, the error is %v, want none", st.Stranded, err)
 	}
 	if n := count(t, c, stream.StreamEvents); n != 0 {
-		t.Fatalf("%d events left after their acks", n)
+		t.Fatalf("%d events are left after their acks, want none", n)
 	}
 }
 
@@ -119,7 +119,7 @@ func TestNakTermAndInProgress(t *testing.T) {
 		}
 	}
 	if seen[1] != 2 || seen[2] != 1 {
-		t.Fatalf("deliveries by sequence: %v", seen)
+		t.Fatalf("the deliveries by sequence are %v, want two of 1 and one of 2", seen)
 	}
 	var reasons []string
 	for len(reasons) < 2 && ctx.Err() == nil {
@@ -134,7 +134,7 @@ func TestNakTermAndInProgress(t *testing.T) {
 		}
 	}
 	if reasons[0] != "malformed:  not JSON" {
-		t.Fatalf("reasons %q", reasons)
+		t.Fatalf("the reasons of the advisories are %q, want malformed, without control characters", reasons)
 	}
 }
 
@@ -173,10 +173,10 @@ func TestDrainHandsOutWhatWasPrefetched(t *testing.T) {
 		}
 	}
 	if n != 100 {
-		t.Fatalf("%d handed out of 100 prefetched", n)
+		t.Fatalf("%d messages of 100 prefetched were handed out, want all", n)
 	}
 	if _, err := l.Next(ctx); !errors.Is(err, worker.ErrConsumerClosed) {
-		t.Fatal("after the end:", err)
+		t.Fatalf("after the end comes the error %v, want %v", err, worker.ErrConsumerClosed)
 	}
 }
 
@@ -191,7 +191,7 @@ func TestDrainWakesWhoWaits(t *testing.T) {
 	waitFor(t, within(t, time.Minute), func() bool { return laneState(t, c, stream.LaneLogins).Waiting == 1 })
 	l.Drain()
 	if err := <-got; !errors.Is(err, worker.ErrConsumerClosed) {
-		t.Fatal(err)
+		t.Fatalf("waiting ends with %v, want %v", err, worker.ErrConsumerClosed)
 	}
 }
 
@@ -201,7 +201,7 @@ func TestNextEndsWithItsContextAndGoesOn(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
 	if _, err := l.Next(ctx); !errors.Is(err, context.DeadlineExceeded) {
-		t.Fatal(err)
+		t.Fatalf("waiting ends with %v, want that its context ended", err)
 	}
 	publish(t, c, events(1, "login", "l"))
 	next(t, within(t, time.Minute), l)
@@ -275,7 +275,7 @@ func TestLaneSurvivesKillsOfTheBroker(t *testing.T) {
 	take(2*n - 1000)
 	// A full buffer is not pulled for again, or messages would be dropped and be away for AckWait.
 	if strings.Contains(out.String(), "dropped") {
-		t.Error(out.String())
+		t.Error("messages were dropped, want none: ", out.String())
 	}
 	// Nothing is lost: what was not handed out yet is still stored.
 	held, err := stream.ReadHolding(ctx, c, stream.StreamEvents)
@@ -343,12 +343,12 @@ func TestLaneBindsAgainAfterItsConsumerWasRemoved(t *testing.T) {
 			break
 		}
 		if ctx.Err() != nil {
-			t.Fatal(err)
+			t.Fatal("the removed consumer can't be made again: ", err)
 		}
 	}
 	publish(t, c, events(1, "feed", "b"))
 	if m := next(t, ctx, l); m.Header().Get("Idpsync-Event-Id") != "b-0" {
-		t.Fatal(m.Header())
+		t.Fatalf("the message has the header %v, want the event b-0", m.Header())
 	}
 }
 
@@ -392,16 +392,16 @@ func plain(t testing.TB, s *stream.Server) jetstream.JetStream {
 func TestConsumerRefusesWhatCannotWork(t *testing.T) {
 	c := dial(t, broker(t).Credentials().Options())
 	if _, err := stream.Consumer(t.Context(), c, stream.LaneFeeds, 10); !errors.Is(err, stream.ErrNotMigrated) {
-		t.Error("no streams:", err)
+		t.Errorf("without streams the error is %v, want %v", err, stream.ErrNotMigrated)
 	}
 	migrate(t, c)
 	for _, batch := range []int{0, -1, stream.MaxBatch + 1} {
 		if _, err := stream.Consumer(t.Context(), c, stream.LaneFeeds, batch); !errors.Is(err, stream.ErrOptions) {
-			t.Error(batch, err)
+			t.Errorf("a batch of %d gives the error %v, want %v", batch, err, stream.ErrOptions)
 		}
 	}
 	if _, err := stream.Consumer(t.Context(), c, "other", 1); !errors.Is(err, stream.ErrOptions) {
-		t.Error(err)
+		t.Errorf("an unknown lane gives the error %v, want %v", err, stream.ErrOptions)
 	}
 	l := consume(t, c, stream.LaneFeeds, stream.MaxBatch)
 	publish(t, c, events(1, "feed", "f"))
@@ -426,9 +426,9 @@ func TestDrainWithoutTheBroker(t *testing.T) {
 		next(t, ctx, l)
 	}
 	if _, err := l.Next(ctx); !errors.Is(err, worker.ErrConsumerClosed) {
-		t.Fatal(err)
+		t.Fatalf("after what was prefetched comes %v, want %v", err, worker.ErrConsumerClosed)
 	}
 	if err := c.Drain(ctx); !errors.Is(err, stream.ErrDisconnected) {
-		t.Fatal(err)
+		t.Fatalf("draining without the broker ends with %v, want %v", err, stream.ErrDisconnected)
 	}
 }

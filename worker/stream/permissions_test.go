@@ -156,7 +156,7 @@ func TestDeployedBrokerGrantsWhatEachRoleNeeds(t *testing.T) {
 
 	w := s.as("worker")
 	if d, err := stream.Compare(ctx, w); err != nil || len(d) != 0 {
-		t.Fatal(d, err)
+		t.Fatalf("the worker sees the differences %v with the error %v, want none", d, err)
 	}
 	for lane, n := range map[string]int{stream.LaneLogins: 6 + 2*len(commands()), stream.LaneFeeds: 2} {
 		l := consume(t, w, lane, 10)

@@ -55,13 +55,13 @@ func TestPublishStoresAllAndADuplicateIsASuccess(t *testing.T) {
 	ctx := within(t, time.Minute)
 	msgs := results(6000, "a") // more than may be in flight
 	if errs := pub.Publish(ctx, msgs); errs != nil {
-		t.Fatal(errs[0])
+		t.Fatalf("publishing fails with %v first, want no error", errs[0])
 	}
 	if errs := pub.Publish(ctx, msgs); errs != nil {
 		t.Fatal("the same ids again:", errs[0])
 	}
 	if n := count(t, c, stream.StreamResults); n != 6000 {
-		t.Fatalf("%d results stored", n)
+		t.Fatalf("%d results are stored, want 6000", n)
 	}
 	if _, err := stream.PublishEvent(ctx, c, msgs[7]); !errors.Is(err, stream.ErrDuplicate) {
 		t.Fatalf("an event under an id that was used before is published with the error %v, want a duplicate", err)
@@ -88,7 +88,7 @@ func TestPublishSaysWhichMessageWasRefused(t *testing.T) {
 		}
 	}
 	if n := count(t, c, stream.StreamResults); n != 3 {
-		t.Errorf("%d results stored", n)
+		t.Errorf("%d results are stored, want 3", n)
 	}
 }
 
@@ -108,14 +108,14 @@ func TestFullStreamRefusesAndKeepsWhatItHas(t *testing.T) {
 		case err == nil:
 			stored++
 		case !errors.Is(err, stream.ErrStreamFull) || !stream.Transient(err):
-			t.Fatalf("message %d: %v", i, err)
+			t.Fatalf("message %d of a full stream fails with %v, want %v, transient", i, err, stream.ErrStreamFull)
 		}
 	}
 	if stored == 0 || stored == 100 {
-		t.Fatalf("%d of 100 were acknowledged", stored)
+		t.Fatalf("%d of 100 messages were acknowledged, want some but not all", stored)
 	}
 	if n := count(t, c, stream.StreamDeadLetters); n != stored {
-		t.Fatalf("%d were acknowledged, %d are stored", stored, n)
+		t.Fatalf("%d letters are stored, want the %d that were acknowledged", n, stored)
 	}
 }
 
@@ -131,11 +131,11 @@ func TestPublishEndsWithItsContextAndLeavesNothingBehind(t *testing.T) {
 	defer cancel()
 	errs := pub.Publish(ctx, results(5000, "stopped"))
 	if len(errs) != 5000 {
-		t.Fatalf("%d errors", len(errs))
+		t.Fatalf("a stopped broker gives %d errors, want 5000", len(errs))
 	}
 	for i, err := range errs {
 		if !errors.Is(err, context.DeadlineExceeded) {
-			t.Fatalf("message %d: %v", i, err)
+			t.Fatalf("message %d fails with %v, want that the context ended", i, err)
 		}
 	}
 	resume(t, p)
@@ -159,7 +159,7 @@ func TestPublishFailsAtOnceWhenTheConnectionIsLost(t *testing.T) {
 	p.kill()
 	for i, err := range <-got {
 		if !errors.Is(err, stream.ErrDisconnected) || !stream.Transient(err) {
-			t.Fatalf("message %d: %v", i, err)
+			t.Fatalf("message %d fails with %v, want %v, transient", i, err, stream.ErrDisconnected)
 		}
 	}
 	p.start()
@@ -188,6 +188,6 @@ func TestPublishFromManyGoroutines(t *testing.T) {
 	}
 	wg.Wait()
 	if n := count(t, c, stream.StreamResults); n != 16*5*400 {
-		t.Fatalf("%d results stored", n)
+		t.Fatalf("%d results are stored, want %d", n, 16*5*400)
 	}
 }

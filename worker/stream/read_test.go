@@ -100,12 +100,12 @@ func TestReadersPassOverWhatNoWorkerWrote(t *testing.T) {
 func TestDeadLettersByFilter(t *testing.T) {
 	c := migrated(t)
 	for m, err := range stream.DeadLetters(t.Context(), c, stream.Filter{}) {
-		t.Fatal("of an empty stream:", m, err)
+		t.Fatalf("an empty stream gives %v with the error %v, want nothing", m, err)
 	}
 	deadLetters(t, c)
 	fifth, err := stream.DeadLetter(t.Context(), c, 5)
 	if err != nil || fifth.Header.Get("Idpsync-Dl-Seq") != "4" || fifth.Stream != stream.StreamDeadLetters || string(fifth.Data) != "\x04" {
-		t.Fatalf("%+v, %v", fifth, err)
+		t.Fatalf("the fifth dead letter is %+v with the error %v, want the event 4 with its body", fifth, err)
 	}
 	for name, test := range map[string]struct {
 		f    stream.Filter
@@ -139,7 +139,7 @@ func TestDeadLettersByFilter(t *testing.T) {
 		})
 	}
 	if _, err := stream.DeadLetter(t.Context(), c, 99); !errors.Is(err, stream.ErrNotFound) {
-		t.Error(err)
+		t.Errorf("reading a letter that is not there gives the error %v, want %v", err, stream.ErrNotFound)
 	}
 	for i := range 2 {
 		if err := stream.SecureDeleteDeadLetter(t.Context(), c, 5); err != nil {
@@ -147,7 +147,7 @@ func TestDeadLettersByFilter(t *testing.T) {
 		}
 	}
 	if _, err := stream.DeadLetter(t.Context(), c, 5); !errors.Is(err, stream.ErrNotFound) {
-		t.Error(err)
+		t.Errorf("reading a deleted letter gives the error %v, want %v", err, stream.ErrNotFound)
 	}
 }
 
@@ -170,7 +170,7 @@ func TestTailFollowsAndEndsWithItsContext(t *testing.T) {
 	}
 	cancel()
 	if !slices.Equal(got, []uint64{2, 3, 4, 5}) {
-		t.Errorf("got %v", got)
+		t.Errorf("the tail gave the sequences %v, want 2 to 5", got)
 	}
 	n := 0
 	for _, err := range stream.Results(t.Context(), c, stream.Filter{Word: "created"}) {
@@ -180,7 +180,7 @@ func TestTailFollowsAndEndsWithItsContext(t *testing.T) {
 		n++
 	}
 	if n != 5 {
-		t.Errorf("%d results", n)
+		t.Errorf("%d results were read, want 5", n)
 	}
 }
 
@@ -190,7 +190,7 @@ func TestTailBeginsWithTheNextOne(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	for m, err := range stream.Tail(ctx, c, stream.Filter{}) {
-		t.Fatal(m, err)
+		t.Fatalf("the tail gave %v with the error %v, want nothing: all is old", m, err)
 	}
 }
 
@@ -225,14 +225,14 @@ func TestReadingWithoutStreamsSaysSo(t *testing.T) {
 	c := dial(t, broker(t).Credentials().Options())
 	for _, err := range stream.DeadLetters(t.Context(), c, stream.Filter{}) {
 		if !errors.Is(err, stream.ErrNotMigrated) {
-			t.Error(err)
+			t.Errorf("reading dead letters without streams gives the error %v, want %v", err, stream.ErrNotMigrated)
 		}
 	}
 	if _, err := stream.ReadState(t.Context(), c); !errors.Is(err, stream.ErrNotMigrated) {
-		t.Error(err)
+		t.Errorf("reading the state without streams gives the error %v, want %v", err, stream.ErrNotMigrated)
 	}
 	if _, err := stream.PublishEvent(t.Context(), c, record.Outgoing{Subject: "idpsync.login.a.b"}); !errors.Is(err, stream.ErrNoStream) {
-		t.Error(err)
+		t.Errorf("publishing without streams gives the error %v, want %v", err, stream.ErrNoStream)
 	}
 }
 
@@ -258,7 +258,7 @@ func TestStrandedEventsAreFound(t *testing.T) {
 	for {
 		m := next(t, ctx, l)
 		if m.Sequence() != 2 {
-			t.Fatal("unexpected", m.Sequence())
+			t.Fatalf("the message %d was delivered, want 2 alone", m.Sequence())
 		}
 		last := m.Delivered() == stream.MaxDeliver
 		if err := m.NakWithDelay(0); err != nil {
@@ -268,10 +268,10 @@ func TestStrandedEventsAreFound(t *testing.T) {
 			break
 		}
 		if got, err := stream.Stranded(ctx, c, 0); err != nil || len(got) != 0 {
-			t.Fatalf("while it is still delivered: %v, %v", got, err)
+			t.Fatalf("while the event is still delivered, %v count as stranded with the error %v, want none", got, err)
 		}
 		if got, err := stream.StrandedSequences(ctx, c); err != nil || len(got) != 0 {
-			t.Fatalf("while it is still delivered, the sequences %v count as stranded, with the error %v", got, err)
+			t.Fatalf("while the event is still delivered, the sequences %v count as stranded with the error %v, want none", got, err)
 		}
 	}
 	waitFor(t, ctx, func() bool {
@@ -280,7 +280,7 @@ func TestStrandedEventsAreFound(t *testing.T) {
 	})
 	got, err := stream.Stranded(ctx, c, 0)
 	if err != nil || len(got) != 1 || got[0].Sequence != 2 || got[0].Header.Get("Idpsync-Event-Id") != "f-1" {
-		t.Fatalf("%+v, %v", got, err)
+		t.Fatalf("the stranded events are %+v with the error %v, want the second, f-1, alone", got, err)
 	}
 	publish(t, c, events(1, "login", "waits")) // the other lane has an event to do, before or behind which a stranded one may lie
 	if got, err := stream.StrandedSequences(ctx, c); err != nil || len(got) != 0 {
@@ -303,7 +303,7 @@ func TestStrandedEventsAreFound(t *testing.T) {
 		t.Error("no advisory")
 	}
 	if m, err := stream.GetEvent(ctx, c, 2); err != nil || m.Subject != got[0].Subject {
-		t.Fatal(m, err)
+		t.Fatalf("the stranded event is %v with the error %v, want its subject %s", m, err, got[0].Subject)
 	}
 	for range 2 {
 		if err := stream.SecureDelete(ctx, c, 2); err != nil {
@@ -312,7 +312,7 @@ func TestStrandedEventsAreFound(t *testing.T) {
 	}
 	st, err := stream.ReadState(ctx, c)
 	if err != nil || st.Stranded != 0 {
-		t.Fatal(st, err)
+		t.Fatalf("after the deletion the state is %+v with the error %v, want nothing stranded", st, err)
 	}
 }
 
@@ -333,7 +333,7 @@ func TestLaneStateAndPause(t *testing.T) {
 	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer cancel()
 	if _, err := l.Next(short); !errors.Is(err, context.DeadlineExceeded) {
-		t.Fatal("paused, yet:", err)
+		t.Fatalf("waiting on a paused lane ends with %v, want that its context ended", err)
 	}
 	if err := stream.Pause(ctx, c, stream.LaneFeeds, time.Time{}); err != nil {
 		t.Fatal(err)
@@ -346,7 +346,7 @@ func TestLaneStateAndPause(t *testing.T) {
 		t.Fatalf("state of a lane that goes on: got %+v, want it not paused and without an oldest age", s)
 	}
 	if err := stream.Pause(ctx, c, "other", time.Time{}); !errors.Is(err, stream.ErrOptions) {
-		t.Error(err)
+		t.Errorf("pausing an unknown lane gives the error %v, want %v", err, stream.ErrOptions)
 	}
 }
 

@@ -82,38 +82,38 @@ func TestRequestReply(t *testing.T) {
 	r := request(t, nc, &nats.Msg{Subject: createUser, Header: nats.Header{"Authorization": {"Bearer x"}}})
 	if string(r.Data) != "tenant:Bearer x" || r.Header.Get("Idpsync-Status") != "201" || r.Header.Get("Content-Location") != "u" ||
 		r.Header.Get(micro.ErrorHeader) != "" {
-		t.Errorf("%s %v", r.Data, r.Header)
+		t.Errorf("the user of a tenant is answered by %s with the header %v, want status 201 and no error", r.Data, r.Header)
 	}
 	r = request(t, nc, &nats.Msg{Subject: "idpsync.rpc." + strings.ToUpper(tenantA) + ".users.create"})
 	if string(r.Data) != "organization:" {
-		t.Errorf("%s %v", r.Data, r.Header)
+		t.Errorf("the user of an organization is answered by %s with the header %v, want the other handler", r.Data, r.Header)
 	}
 	r = request(t, nc, &nats.Msg{Subject: createUser, Data: []byte("bad")})
 	if r.Header.Get(micro.ErrorCodeHeader) != "422" || r.Header.Get(micro.ErrorHeader) != "two lines" || r.Header.Get("Idpsync-Status") != "422" ||
 		r.Header.Get("Idpsync-Outcome") != "rejected" || string(r.Data) != `{"code":"invalid_roles"}` {
-		t.Errorf("%s %v", r.Data, r.Header)
+		t.Errorf("a rejection is answered by %s with the header %v, want 422, rejected, and the message on one line", r.Data, r.Header)
 	}
 	r = request(t, nc, &nats.Msg{Subject: createUser, Data: []byte("panic")})
 	var body record.ErrorBody
 	if err := json.Unmarshal(r.Data, &body); err != nil || body.Code != record.CodeInternal || r.Header.Get(micro.ErrorCodeHeader) != "500" || strings.Contains(string(r.Data), "secret") {
-		t.Errorf("%s %v", r.Data, r.Header)
+		t.Errorf("a panic is answered by %s with the header %v, want 500 and internal without the secret", r.Data, r.Header)
 	}
 
 	// What `nats micro ls` and `nats micro stats` ask.
 	var ping micro.Ping
 	ask(t, nc, "$SRV.PING."+stream.ServiceName, &ping)
 	if ping.Name != "idpsync" || ping.Version != "1.2.3" {
-		t.Errorf("%+v", ping)
+		t.Errorf("the service says of itself %+v, want idpsync 1.2.3", ping)
 	}
 	var info micro.Info
 	ask(t, nc, "$SRV.INFO."+stream.ServiceName, &info)
 	if len(info.Endpoints) != 2 || info.Endpoints[0].QueueGroup != "idpsync" {
-		t.Errorf("%+v", info)
+		t.Errorf("the service has the endpoints %+v, want two in the queue group idpsync", info)
 	}
 	var stats micro.Stats
 	ask(t, nc, "$SRV.STATS."+stream.ServiceName, &stats)
 	if got := string(stats.Endpoints[0].Data); got != `{"handled":4,"failed":2,"busy":0,"in_flight":0,"refused":0}` {
-		t.Errorf("%s", got)
+		t.Errorf("the counts are %s, want 4 handled, 2 of them failed", got)
 	}
 }
 
@@ -229,14 +229,14 @@ func TestTooManyRequestsAreBusy(t *testing.T) {
 	}
 	for range 4 {
 		if got := <-status; got != "429" {
-			t.Errorf("status %s", got)
+			t.Errorf("a request too many has the status %s, want 429", got)
 		}
 	}
 	close(release)
 	wg.Wait()
 	for range 2 {
 		if got := <-status; got != "201" {
-			t.Errorf("status %s", got)
+			t.Errorf("a request in time has the status %s, want 201", got)
 		}
 	}
 }
@@ -275,7 +275,7 @@ func TestStopAnswersWhatItHas(t *testing.T) {
 	for range 5 {
 		m, err := inbox.NextMsgWithContext(within(t, time.Minute))
 		if err != nil || m.Header.Get("Idpsync-Status") != "201" {
-			t.Fatal(m, err)
+			t.Fatalf("a request before the stop gets %v with the error %v, want status 201", m, err)
 		}
 	}
 	if err := <-stopped; err != nil {
@@ -299,10 +299,10 @@ func TestStopCancelsHandlersAtItsDeadline(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	if err := svc.Stop(ctx); err == nil {
-		t.Error("it says that all went well")
+		t.Error("stopping at the deadline ends without an error, want one")
 	}
 	if m := <-got; m.Header.Get(micro.ErrorCodeHeader) != "503" {
-		t.Error(m.Header)
+		t.Errorf("the request gets the header %v, want 503", m.Header)
 	}
 }
 
@@ -325,6 +325,6 @@ func TestWorkersShareRequests(t *testing.T) {
 	mu.Lock()
 	defer mu.Unlock()
 	if handled != 50 {
-		t.Errorf("50 requests were handled %d times", handled)
+		t.Errorf("50 requests were handled %d times, want once each", handled)
 	}
 }

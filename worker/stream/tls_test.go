@@ -86,7 +86,7 @@ func TestConnectWithTLSAndNKey(t *testing.T) {
 	pool := x509.NewCertPool()
 	caPEM, err := os.ReadFile(ca)
 	if err != nil || !pool.AppendCertsFromPEM(caPEM) {
-		t.Fatal(err)
+		t.Fatal("the file of the CA holds no certificate that can be read: ", err)
 	}
 	s, err := server.NewServer(&server.Options{
 		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true,
@@ -119,7 +119,7 @@ func TestConnectWithTLSAndNKey(t *testing.T) {
 			c.Close()
 		}
 		if !errors.Is(err, stream.ErrRefused) {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: connecting ends with %v, want %v", name, err, stream.ErrRefused)
 		}
 	}
 }

@@ -29,24 +29,24 @@ func TestMigrateIsIdempotent(t *testing.T) {
 	plan.DryRun = true
 	r, err := stream.Migrate(t.Context(), c, plan)
 	if err != nil || actions(r)[stream.ActionCreated] != 8 {
-		t.Fatalf("plan: %+v, %v", r, err)
+		t.Fatalf("the plan is %+v with the error %v, want 8 to be created", r, err)
 	}
 	if d, err := stream.Compare(t.Context(), c); err != nil || len(d) != 8 {
-		t.Fatalf("the plan made something: %v, %v", d, err)
+		t.Fatalf("after the plan the differences are %v with the error %v, want all 8 as before", d, err)
 	}
 	if r, err = stream.Migrate(t.Context(), c, small); err != nil || actions(r)[stream.ActionCreated] != 8 {
-		t.Fatalf("first: %+v, %v", r, err)
+		t.Fatalf("the first migration is %+v with the error %v, want 8 created", r, err)
 	}
 	if r.Changes[0].Name != stream.StreamAdvisories {
 		t.Error("the stream of advisories must exist before any consumer")
 	}
 	for _, again := range []stream.Topology{small, {}} {
 		if r, err = stream.Migrate(t.Context(), c, again); err != nil || r.Changed() {
-			t.Fatalf("again: %+v, %v", r, err)
+			t.Fatalf("another migration is %+v with the error %v, want no change", r, err)
 		}
 	}
 	if d, err := stream.Compare(t.Context(), c); err != nil || len(d) != 0 {
-		t.Fatalf("differences after migration: %v, %v", d, err)
+		t.Fatalf("after the migration the differences are %v with the error %v, want none", d, err)
 	}
 }
 
@@ -64,7 +64,7 @@ func TestManyMigrateAtOnce(t *testing.T) {
 	wg.Wait()
 	c := dial(t, s.Credentials().Options())
 	if d, err := stream.Compare(t.Context(), c); err != nil || len(d) != 0 {
-		t.Fatal(d, err)
+		t.Fatalf("after many migrations the differences are %v with the error %v, want none", d, err)
 	}
 }
 
@@ -122,10 +122,10 @@ func TestDriftIsReportedAndRepaired(t *testing.T) {
 
 	r, err := stream.Migrate(ctx, c, stream.Topology{})
 	if err != nil || actions(r)[stream.ActionUpdated] != 2 {
-		t.Fatalf("%+v, %v", r, err)
+		t.Fatalf("the repair is %+v with the error %v, want 2 updates", r, err)
 	}
 	if d, err := stream.Compare(ctx, c); err != nil || len(d) != 0 {
-		t.Fatal(d, err)
+		t.Fatalf("after the repair the differences are %v with the error %v, want none", d, err)
 	}
 	if events, err = js.Stream(ctx, stream.StreamEvents); err != nil {
 		t.Fatal(err)
@@ -140,10 +140,10 @@ func TestMigrateRefusesALimitBelowTheFill(t *testing.T) {
 	publish(t, c, []record.Outgoing{{Subject: "idpsync.feed." + tenantA + ".hr", Data: make([]byte, 100<<10)}})
 	_, err := stream.Migrate(t.Context(), c, stream.Topology{EventsBytes: 64 << 10})
 	if !errors.Is(err, stream.ErrBelowFill) {
-		t.Fatal(err)
+		t.Fatalf("a limit below the fill gives the error %v, want %v", err, stream.ErrBelowFill)
 	}
 	if n := count(t, c, stream.StreamEvents); n != 1 {
-		t.Fatalf("%d events left", n)
+		t.Fatalf("%d events are left, want 1", n)
 	}
 	if _, err := stream.Migrate(t.Context(), c, stream.Topology{EventsBytes: 256 << 10}); err != nil {
 		t.Fatal("above the fill:", err)
@@ -210,7 +210,7 @@ func TestEmbeddedTopologyFitsTheDisk(t *testing.T) {
 	got := stream.EmbeddedTopology(t.TempDir())
 	for _, limit := range []int64{got.EventsBytes, got.ResultsBytes, got.DeadLetters} {
 		if limit < 64<<20 || limit > 10<<30 {
-			t.Errorf("limits %+v", got)
+			t.Errorf("the limits are %+v, want each between 64 MiB and 10 GiB", got)
 		}
 	}
 }

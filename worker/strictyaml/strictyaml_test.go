@@ -40,7 +40,7 @@ func TestHostileDocumentsAreRefused(t *testing.T) {
 			d := strictyaml.Parse("f.yaml", []byte(tc.doc))
 			err := d.Err()
 			if err == nil {
-				t.Fatal("accepted")
+				t.Fatal("the document is accepted, want an error")
 			}
 			first, _, _ := strings.Cut(err.Error(), "\n")
 			if tc.want != "" && first != tc.want {
@@ -73,7 +73,7 @@ func TestManyAliasesCostNothing(t *testing.T) {
 		b.WriteString("a" + string(rune('0'+i)) + ": &a" + string(rune('0'+i)) + " [" + strings.Repeat("*a"+prev+", ", 9) + "]\n")
 	}
 	if err := strictyaml.Parse("bomb.yaml", []byte(b.String())).Err(); err == nil {
-		t.Fatal("accepted")
+		t.Fatal("a bomb of aliases is accepted, want an error")
 	}
 }
 
@@ -143,7 +143,7 @@ list:
 	check := func(name string, got, want any) {
 		t.Helper()
 		if got != want {
-			t.Errorf("%s = %v, want %v", name, got, want)
+			t.Errorf("%s is %v, want %v", name, got, want)
 		}
 	}
 	check("text", m.Get("text").Text(), "plain words")
@@ -167,7 +167,7 @@ func TestEmptyDocumentIsAbsent(t *testing.T) {
 	for _, doc := range []string{"", "\n\n", "# only a comment\n", "---\n"} {
 		d := strictyaml.Parse("f.yaml", []byte(doc))
 		if d.Root().Present() || d.Err() != nil {
-			t.Errorf("%q: present %v, %v", doc, d.Root().Present(), d.Err())
+			t.Errorf("%q is read as present: %v, with the error %v, want it absent", doc, d.Root().Present(), d.Err())
 		}
 	}
 }
@@ -183,7 +183,7 @@ func TestFaultsAreBounded(t *testing.T) {
 	}
 	lines := strings.Split(d.Err().Error(), "\n")
 	if len(lines) != 101 || !strings.Contains(lines[100], "there are more faults") {
-		t.Errorf("%d lines, the last %q", len(lines), lines[len(lines)-1])
+		t.Errorf("there are %d lines, the last %q, want 101, the last that there are more", len(lines), lines[len(lines)-1])
 	}
 }
 
@@ -209,7 +209,7 @@ func FuzzParse(f *testing.F) {
 		if faults, ok := d.Err().(strictyaml.Faults); ok {
 			for _, fault := range faults {
 				if fault.Line < 0 || fault.Line > strings.Count(s, "\n")+strings.Count(s, "\r")+2 {
-					t.Errorf("line %d of %q", fault.Line, s)
+					t.Errorf("the fault is in line %d of %q, want one of its lines", fault.Line, s)
 				}
 			}
 		}

@@ -113,20 +113,20 @@ func TestDemoForecastSaysWhatRunDoes(t *testing.T) {
 					t.Fatal(err)
 				}
 				if fault := s.check(r); fault != "" {
-					t.Error(fault)
+					t.Error("the event does not end as the forecast says: ", fault)
 				}
 				told := readForecast(f)
 				if verdict(told) != verdict(r) || told.Status != r.Status || told.EventID != r.EventID {
-					t.Errorf("the forecast says %s %s, and run %s %s", told.Status, verdict(told), r.Status, verdict(r))
+					t.Errorf("run of the event %q ends with status %s as %s, want status %s as %s, like the forecast, with its id", r.EventID, r.Status, verdict(r), told.Status, verdict(told))
 				}
 				if strings.Join(f.Policies, ",") != r.Policies {
-					t.Errorf("the forecast names the policies %q, and run %q", f.Policies, r.Policies)
+					t.Errorf("run names the policies %q, want those of the forecast, %q", r.Policies, f.Policies)
 				}
 				if f.Outcome == record.OutcomeRejected && steady(f.Body) != steady(r.Body) {
-					t.Errorf("the forecast says %s, and run %s", f.Body, r.Body)
+					t.Errorf("run answers %s, want the answer of the forecast, %s", r.Body, f.Body)
 				}
 				if f.Repeat != sending.again {
-					t.Errorf("the forecast takes it for a repeat: %t", f.Repeat)
+					t.Errorf("the forecast takes the event for a repeat: %t, want %t", f.Repeat, sending.again)
 				}
 				failing := 0
 				for _, c := range f.Checks {

@@ -63,7 +63,7 @@ func newDoors(t *testing.T) *doors {
 		}
 		select {
 		case err := <-d.failed:
-			t.Error(err)
+			t.Error("a door failed: ", err)
 		default:
 		}
 	})
@@ -141,10 +141,10 @@ func TestListenerIsBoundedAndAnswersWhatItLetIn(t *testing.T) {
 		return res.StatusCode, string(body), err
 	}
 	if status, _, err := get("/", strings.Repeat("h", maxHeader/2)); err != nil || status != http.StatusOK {
-		t.Errorf("a header within the limit: %d, %v", status, err)
+		t.Errorf("a header within the limit is answered by %d with the error %v, want 200", status, err)
 	}
 	if status, _, err := get("/", strings.Repeat("h", 2*maxHeader)); err == nil && status != http.StatusRequestHeaderFieldsTooLarge {
-		t.Errorf("a header beyond the limit: %d", status)
+		t.Errorf("a header beyond the limit is answered by %d, want 431", status)
 	}
 	answered := make(chan string, 1)
 	go func() {
@@ -159,7 +159,7 @@ func TestListenerIsBoundedAndAnswersWhatItLetIn(t *testing.T) {
 	go func() { closed <- d.close() }()
 	close(release)
 	if body := <-answered; body != "done" {
-		t.Errorf("the request that was let in: %s", body)
+		t.Errorf("the request that was let in is answered by %q, want done", body)
 	}
 	if err := <-closed; err != nil {
 		t.Error(err)

@@ -50,11 +50,11 @@ func keys(t *testing.T, i *issuer.Issuer) jose.JSONWebKeySet {
 		JWKSURI string `json:"jwks_uri"`
 	}
 	if code := get(t, i.URL()+issuer.DiscoveryPath, &document); code != http.StatusOK || document.Issuer != i.URL() {
-		t.Fatalf("discovery: %d, %+v", code, document)
+		t.Fatalf("discovery gives %d and %+v, want 200 and the issuer %s", code, document, i.URL())
 	}
 	var set jose.JSONWebKeySet
 	if code := get(t, document.JWKSURI, &set); code != http.StatusOK {
-		t.Fatalf("keys: %d", code)
+		t.Fatalf("the keys are answered with %d, want 200", code)
 	}
 	return set
 }
@@ -75,7 +75,7 @@ func TestTokensVerifyWithThePublishedKeys(t *testing.T) {
 		}
 		kid := token.Signatures[0].Header.KeyID
 		if len(set.Key(kid)) != 1 {
-			t.Fatalf("%s: the key %s is published %d times", algorithm, kid, len(set.Key(kid)))
+			t.Fatalf("%s: the key %s is published %d times, want once", algorithm, kid, len(set.Key(kid)))
 		}
 		payload, err := token.Verify(set.Key(kid)[0])
 		if err != nil {
@@ -84,11 +84,11 @@ func TestTokensVerifyWithThePublishedKeys(t *testing.T) {
 		var claims map[string]any
 		if err := json.Unmarshal(payload, &claims); err != nil || claims["iss"] != i.URL() || claims["sub"] != "u1" || claims["aud"] != "c1" ||
 			claims["iat"] != 1793610000.0 || claims["exp"] != 1793610060.0 {
-			t.Errorf("%s: claims = %v, %v", algorithm, claims, err)
+			t.Errorf("%s: the claims are %v with the error %v, want those that were signed", algorithm, claims, err)
 		}
 	}
 	if got := i.Requests(); got != (issuer.Requests{Discovery: 1, JWKS: 1}) {
-		t.Errorf("requests = %+v", got)
+		t.Errorf("the requests are %+v, want one of discovery and one of keys", got)
 	}
 }
 
@@ -97,7 +97,7 @@ func TestNoPrivateKeyIsPublished(t *testing.T) {
 	var set struct{ Keys []map[string]any }
 	get(t, server.URL+issuer.JWKSPath, &set)
 	if len(set.Keys) != 3 {
-		t.Fatalf("%d keys are published", len(set.Keys))
+		t.Fatalf("%d keys are published, want 3", len(set.Keys))
 	}
 	for _, key := range set.Keys {
 		for _, private := range []string{"d", "p", "q", "dp", "dq", "qi", "k"} {
@@ -107,7 +107,7 @@ func TestNoPrivateKeyIsPublished(t *testing.T) {
 		}
 	}
 	if bits := i.Keys()[0].Private.Public().(*rsa.PublicKey).N.BitLen(); bits != 2048 {
-		t.Errorf("the RSA key has %d bits", bits)
+		t.Errorf("the RSA key has %d bits, want 2048", bits)
 	}
 }
 
@@ -122,7 +122,7 @@ func TestRotation(t *testing.T) {
 			t.Fatal(err)
 		}
 		if set := keys(t, i); len(set.Keys) != step.published || len(set.Key(i.KeyID())) != 1 {
-			t.Errorf("keep %v: %d keys are published", step.keep, len(set.Keys))
+			t.Errorf("with keep %v there are %d keys published, want %d, one of them in use", step.keep, len(set.Keys), step.published)
 		}
 	}
 	if i.KeyID() == first {
@@ -140,12 +140,12 @@ func TestDown(t *testing.T) {
 	i, _ := start(t, issuer.Options{Algorithms: []string{"EdDSA"}})
 	i.SetDown(true)
 	if code := get(t, i.URL()+issuer.DiscoveryPath, nil); code != http.StatusServiceUnavailable {
-		t.Errorf("down: %d", code)
+		t.Errorf("discovery of an issuer that is down is answered with %d, want 503", code)
 	}
 	i.SetDown(false)
 	keys(t, i)
 	if code := get(t, i.URL()+"/authorize", nil); code != http.StatusNotFound {
-		t.Errorf("another path: %d", code)
+		t.Errorf("another path is answered with %d, want 404", code)
 	}
 }
 
@@ -168,12 +168,12 @@ func TestForgeries(t *testing.T) {
 	for want, forge := range map[string]func(map[string]any) (string, error){"none": i.Unsigned, "HS256": i.SignedWithPublicKey, "RS256": i.SignedByAnotherKey} {
 		raw, err := forge(claims)
 		if err != nil || header(raw)["alg"] != want || strings.Count(raw, ".") != 2 {
-			t.Errorf("%s: %s, %v", want, raw, err)
+			t.Errorf("the forgery is %s with the error %v, want a token with the algorithm %s", raw, err, want)
 		}
 	}
 	raw, err := i.SignedByAnotherKey(claims)
 	if err != nil || header(raw)["kid"] != i.KeyID() {
-		t.Fatalf("%v, %v", header(raw), err)
+		t.Fatalf("the forgery has the header %v and the error %v, want the key %s", header(raw), err, i.KeyID())
 	}
 	token, err := jose.ParseSigned(raw, []jose.SignatureAlgorithm{jose.RS256})
 	if err != nil {
@@ -186,6 +186,6 @@ func TestForgeries(t *testing.T) {
 
 func TestUnknownAlgorithm(t *testing.T) {
 	if _, err := issuer.New(issuer.Options{Algorithms: []string{"HS256"}}); err == nil {
-		t.Error("accepted")
+		t.Error("an issuer with HS256 is made, want an error")
 	}
 }

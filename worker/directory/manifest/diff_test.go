@@ -78,7 +78,7 @@ func TestDiff(t *testing.T) {
 	}
 	bare := strings.NewReplacer("\x1b[31m", "", "\x1b[32m", "", "\x1b[33m", "", "\x1b[0m", "").Replace(coloured.String())
 	if bare != plain.String() || bare == coloured.String() {
-		t.Errorf("colours change the text: %q", coloured.String())
+		t.Errorf("colours change the text, want the plain one: %q", coloured.String())
 	}
 }
 
@@ -91,11 +91,11 @@ func TestDiffOfEqualsIsEmpty(t *testing.T) {
 	}
 	changes := manifest.Diff(kinds(), have, manifest.Complete(have, want))
 	if len(changes) > 0 {
-		t.Errorf("%+v", changes)
+		t.Errorf("equal directories have the changes %+v, want none", changes)
 	}
 	var b strings.Builder
 	if err := changes.Render(&b, false); err != nil || b.String() != "" {
-		t.Errorf("%q, %v", b.String(), err)
+		t.Errorf("no changes are shown as %q with the error %v, want nothing", b.String(), err)
 	}
 }
 
@@ -107,11 +107,11 @@ func TestCompleteLeavesTakenIDs(t *testing.T) {
 		{TenantID: acme, Name: "user", Scope: store.ScopeTenant},
 	}})
 	if want.Roles[0].ID != "r1" || want.Roles[1].ID != "" {
-		t.Errorf("%+v", want.Roles)
+		t.Errorf("the roles are %+v, want the id r1 with its first role alone", want.Roles)
 	}
 	changes := manifest.Diff(kinds(), have, want)
 	if len(changes) != 2 || changes.Count(manifest.Change) != 1 || changes.Count(manifest.Add) != 1 {
-		t.Errorf("%+v", changes)
+		t.Errorf("the changes are %+v, want one changed and one added", changes)
 	}
 }
 

@@ -33,7 +33,7 @@ func TestTheShippedExampleIsGood(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(d.Warnings) > 0 {
-		t.Errorf("warnings: %v", d.Warnings)
+		t.Errorf("the example has the warnings %v, want none", d.Warnings)
 	}
 	if n := len(d.Directory.Sources); n != 4 {
 		t.Errorf("the example declares %d sources, want 4", n)
@@ -83,13 +83,13 @@ func readable(d store.Directory) any {
 func TestFaults(t *testing.T) {
 	files, err := filepath.Glob("testdata/faults/*.yaml")
 	if err != nil || len(files) < 5 {
-		t.Fatalf("%d files: %v", len(files), err)
+		t.Fatalf("there are %d files of faults with the error %v, want at least 5", len(files), err)
 	}
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".yaml"), func(t *testing.T) {
 			_, err := manifest.Load(file, manifest.Options{Kinds: kinds(), CheckPolicies: checkPolicies})
 			if _, ok := errors.AsType[strictyaml.Faults](err); !ok {
-				t.Fatalf("not refused with faults: %v", err)
+				t.Fatalf("loading ends with %v, want strictyaml.Faults", err)
 			}
 			golden(t, strings.TrimSuffix(file, ".yaml")+".golden", err.Error()+"\n")
 		})
@@ -100,7 +100,7 @@ func TestAFileThatIsNotThere(t *testing.T) {
 	for _, file := range []string{"testdata/none.yaml", "testdata"} {
 		_, err := manifest.Load(file, manifest.Options{Kinds: kinds()})
 		if err == nil || !strings.Contains(err.Error(), "cannot read "+file) {
-			t.Errorf("%s: %v", file, err)
+			t.Errorf("loading %s ends with %v, want that it cannot be read", file, err)
 		}
 	}
 }
@@ -123,7 +123,7 @@ func TestPrivateKeysOfOthersAreWarnedOf(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(d.Warnings) != 2 || !strings.Contains(d.Warnings[0].String(), "SHA-1") && !strings.Contains(d.Warnings[1].String(), "SHA-1") {
-		t.Errorf("warnings: %v", d.Warnings)
+		t.Errorf("the warnings are %v, want two, one of them of SHA-1", d.Warnings)
 	}
 	if !slices.ContainsFunc(d.Warnings, func(f strictyaml.Fault) bool { return strings.Contains(f.String(), "mode 0644") }) {
 		t.Errorf("no word of the key's mode: %v", d.Warnings)
@@ -151,10 +151,10 @@ func TestCheckSourceIsAskedOfGoodSourcesOnly(t *testing.T) {
 		},
 	})
 	if !slices.Equal(asked, []string{"good"}) {
-		t.Errorf("asked %v", asked)
+		t.Errorf("the sources %v were asked, want the good one alone", asked)
 	}
 	if err == nil || !strings.Contains(err.Error(), `d.yaml:6:16: source "good" cannot work: its moon is in the wrong house`) {
-		t.Errorf("error: %v", err)
+		t.Errorf("the error is %v, want what CheckSource said, with its place", err)
 	}
 }
 
@@ -180,12 +180,12 @@ func TestConfigIsDeterministic(t *testing.T) {
       - {kind: oidc, name: x, issuer: "https://a.example", audiences: ["x"], max_event_age: 2d, on_denied_role: reject,
          mapping: {roles: claims.groups, name: claims.name, email: claims.email}}`)
 		if string(a) != string(b) {
-			t.Fatalf("%s\n%s", a, b)
+			t.Fatalf("one source has two configurations, want one:\n%s\n%s", a, b)
 		}
 	}
 	var s providers.Source
 	if err := json.Unmarshal(a, &s); err != nil || s.MaxEventAge != 48*time.Hour || s.Mapping["roles"] != "claims.groups" {
-		t.Errorf("%+v, %v", s, err)
+		t.Errorf("the configuration is read as %+v with the error %v, want its age and mapping", s, err)
 	}
 }
 
@@ -207,7 +207,7 @@ func TestMangledFiles(t *testing.T) {
 		d, err := manifest.Parse("testdata/d.yaml", data, manifest.Options{Kinds: kinds()})
 		if err != nil {
 			if _, ok := errors.AsType[strictyaml.Faults](err); !ok {
-				t.Fatalf("%T: %v\n%s", err, err, data)
+				t.Fatalf("a mangled file gives a %T, want strictyaml.Faults: %v\n%s", err, err, data)
 			}
 			continue
 		}
@@ -217,6 +217,6 @@ func TestMangledFiles(t *testing.T) {
 		}
 	}
 	if read == 0 || read == 200 {
-		t.Errorf("%d of 200 mangled files were read", read)
+		t.Errorf("%d of 200 mangled files were read, want some but not all", read)
 	}
 }
