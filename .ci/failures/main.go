@@ -4,7 +4,7 @@
 //	go run -C .ci ./failures
 //
 // A program can't judge a sentence, but it sees where there is none. A call of Error, Errorf, Fatal or Fatalf must hold two words
-// in the string literals of its message, besides verbs: "%+v" and "%s: %v" hold none, "got %v, want %v" holds enough. One
+// in the string literals and constants of its message, besides verbs: "%+v" and "%s: %v" hold none, "got %v, want %v" holds enough. One
 // message may do without: the error of an "if err != nil" directly around it, alone or with a name, because an unexpected error
 // speaks for itself.
 package main
@@ -78,6 +78,19 @@ func judge(name string, text []byte) (calls int, found []string, err error) {
 	if err != nil {
 		return 0, nil, err
 	}
+	constants := map[string]string{}
+	ast.Inspect(file, func(n ast.Node) bool {
+		if c, ok := n.(*ast.GenDecl); ok && c.Tok == token.CONST {
+			for _, s := range c.Specs {
+				if s := s.(*ast.ValueSpec); len(s.Values) == len(s.Names) {
+					for i, name := range s.Names {
+						constants[name.Name] = literals(s.Values[i:i+1], nil)
+					}
+				}
+			}
+		}
+		return true
+	})
 	unexpected := map[*ast.CallExpr]string{} // calls directly inside of "if X != nil", and X
 	ast.Inspect(file, func(n ast.Node) bool {
 		if branch, ok := n.(*ast.IfStmt); ok {
@@ -101,7 +114,7 @@ func judge(name string, text []byte) (calls int, found []string, err error) {
 				return true
 			}
 		}
-		if said := literals(call.Args); len(words(said)) < 2 {
+		if said := literals(call.Args, constants); len(words(said)) < 2 {
 			found = append(found, fmt.Sprintf("%s: the message %q has fewer than two words", set.Position(call.Pos()), said))
 		}
 		return true
@@ -144,8 +157,9 @@ func notNil(condition ast.Expr) string {
 	return x.Name
 }
 
-// literals joins the string literals of arguments, also of sums, but not those inside of calls: they are no part of the message.
-func literals(arguments []ast.Expr) string {
+// literals joins the string literals of arguments, also of sums and of constants of the file, but not those inside of calls: they
+// are no part of the message.
+func literals(arguments []ast.Expr, constants map[string]string) string {
 	var parts []string
 	for _, a := range arguments {
 		switch a := a.(type) {
@@ -154,9 +168,11 @@ func literals(arguments []ast.Expr) string {
 				parts = append(parts, s)
 			}
 		case *ast.BinaryExpr:
-			parts = append(parts, literals([]ast.Expr{a.X, a.Y}))
+			parts = append(parts, literals([]ast.Expr{a.X, a.Y}, constants))
+		case *ast.Ident:
+			parts = append(parts, constants[a.Name])
 		case *ast.ParenExpr:
-			parts = append(parts, literals([]ast.Expr{a.X}))
+			parts = append(parts, literals([]ast.Expr{a.X}, constants))
 		}
 	}
 	return strings.Join(parts, " ")
