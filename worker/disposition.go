@@ -18,8 +18,8 @@ const (
 // that they could not be: then the event comes again, and is found done.
 //
 //	             effect, repeat   rejected             deferred                    failed
-//	consumer     acked            termed, or acked     nakked; acked when parked   nakked
-//	             or erased        or erased
+//	consumer     acked            termed, or acked     nakked; when parked acked   nakked
+//	             or erased        or erased            or erased
 //	parked       unpark           unpark               left (its row has changed)  left
 //	front door   left             left                 left                        left
 //	order        left             left                 left                        left
@@ -34,9 +34,7 @@ func (e *event) disposition(failed bool) disposition {
 		return left
 	case failed, waits && e.staysWithBroker():
 		return nakked
-	case waits: // parked
-		return acked
-	case e.secretive():
+	case e.secretive(): // also when it is parked
 		return erased
 	case e.deadLettered():
 		return termed

@@ -116,3 +116,34 @@ func TestSecretsLeaveTheBrokersFilesOnceTheirEventIsDecided(t *testing.T) {
 		})
 	}
 }
+
+// A durable command is parked while the issuer of its JWT is away: its token must leave the broker's files all the same.
+func TestSecretsOfParkedCommandsLeaveTheBrokersFiles(t *testing.T) {
+	t.Parallel()
+	directory := strings.Replace(workertest.Directory, "        issuer: SECOND\n", "        issuer: SECOND\n        commands: true\n        commands_claim: idpsync_commands\n", 1)
+	d := workertest.New(t, workertest.Options{Directory: directory})
+	d.Second.SetDown(true)
+	if err := stream.Pause(d.Ctx, d.Conn, stream.LaneFeeds, time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	older := workertest.FeedSubject(acme, "workday")
+	d.Publish(older, "older", []byte(`{"marker":"older"}`))
+	token, err := d.Second.Sign(d.PersonAt(d.Second, "ann").With(workertest.Claims{"idpsync_commands": true}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := providers.Header{"Authorization": {"Bearer " + token}, "X-Tenant-ID": {acme}}
+	d.PublishWith("idpsync.command."+acme+".v1.users.create", "e1", []byte(`{"email":"ada@acme.example","name":"X","auth_provider":"oidc"}`), h)
+	d.Publish(older, "newer", []byte(`{"marker":"older"}`))
+	d.Start()
+	d.Eventually("for the command to be parked", func() bool { return d.Counts().Parked == 1 })
+	d.Eventually("for the delivery to be ended", func() bool {
+		for _, l := range d.State().Lanes {
+			if l.Lane == stream.LaneLogins && (l.AckPending > 0 || l.Pending > 0) {
+				return false
+			}
+		}
+		return true
+	})
+	d.Eventually("for the token to leave the broker's files", func() bool { return len(holders(t, d.Folder(), token)) == 0 })
+}

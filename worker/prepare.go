@@ -127,11 +127,7 @@ func (w *Worker) verify(ctx context.Context, dir *directory.Directory, e *event)
 	}
 	faults, refusal := e.request.Check(w.passwords())
 	e.traceData(faults)
-	if len(faults) > 0 {
-		e.traceRoles(nil)
-	} else {
-		e.traceRoles(refusal)
-	}
+	e.traceRoles(refusal)
 	if req.Identity == nil && refusal != nil {
 		e.reject(refusal)
 	}

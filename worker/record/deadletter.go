@@ -155,7 +155,8 @@ func (d DeadLetter) Write(s Sealer, header providers.Header, body []byte) (Outgo
 }
 
 // ReadDeadLetter reads the record of a dead letter from its headers. It proves nothing: see [Unseal] and [Authentic]. What
-// cannot be read stays empty, and the error, of class [ErrRecord], names it.
+// cannot be read stays empty. It is an error, of class [ErrRecord], only for what a replay needs: the time of the event and
+// the number of its replays.
 func ReadDeadLetter(h providers.Header) (DeadLetter, error) {
 	d := DeadLetter{
 		Subject: h.Get(DeadLetterSubjectHeader), Tenant: h.Get(DeadLetterTenant), Source: h.Get(DeadLetterSource),
@@ -165,7 +166,7 @@ func ReadDeadLetter(h providers.Header) (DeadLetter, error) {
 	}
 	var err error
 	fault := func(name string, cause error) {
-		if cause != nil && err == nil {
+		if cause != nil && err == nil && (name == DeadLetterTime || name == DeadLetterReplayCount) {
 			err = fmt.Errorf("%w: its header %s cannot be read: %w", ErrRecord, name, cause)
 		}
 	}

@@ -34,10 +34,13 @@ func (g Grants) Asked() []providers.OrganizationRole {
 func (r *Request) Authorization(res Resolution, age time.Duration) record.AuthorizationRequest {
 	asked, d := &r.Asked, &r.Draft
 	a := record.AuthorizationRequest{
-		Action: r.Action, Tenant: r.Tenant.ID, TenantName: r.Tenant.Name, Principal: asked.Principal, PrincipalTenant: r.principalTenant(),
+		Tenant: r.Tenant.ID, TenantName: r.Tenant.Name, Principal: asked.Principal, PrincipalTenant: r.principalTenant(),
 		SourceKind: r.Source.Kind, Source: r.Source.Name, Door: r.Event.Door, Shape: r.Event.Shape, AuthProvider: asked.AuthProvider,
 		EmailDomain: d.Email.Domain, EmailVerified: d.EmailVerified, Existing: res.User != nil, Attributes: asked.Attributes,
 		Replayed: r.Event.Replayed, Age: age, Owner: res.Owner,
+	}
+	if r.Action != record.ActionCreate { // the ledger keeps the request of each event, and most of them create
+		a.Action = r.Action
 	}
 	if asked.Identity != nil {
 		a.Issuer = asked.Identity.Issuer
