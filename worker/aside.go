@@ -103,7 +103,7 @@ func (e *event) resume() {
 	}
 }
 
-// settleTimeout bounds how long a forecast waits for keys to be read.
+// settleTimeout bounds how long a forecast, or an event that is processed alone, waits for keys to be read.
 const settleTimeout = 15 * time.Second
 
 // prepareSettled prepares events outside of the lanes, and waits for keys that have to be read first.

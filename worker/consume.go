@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// A lane is one durable consumer with the loops that process what it delivers. Logins and feeds have a lane each, so
+// A lane is one durable consumer with the loops that process what it delivers. Feeds have a lane apart from logins and commands, so
 // that a bulk feed cannot starve logins.
 type lane struct {
 	w      *Worker

@@ -2,7 +2,7 @@ package worker
 
 import "time"
 
-// A disposition is how the way of an event ends, for now: what its transport is told.
+// A disposition is what the transport of an event is told, for now.
 type disposition int
 
 const (

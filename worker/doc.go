@@ -4,37 +4,40 @@
 // result is published at least once and always under the same id; no user is let in whom a source did not prove, whom the
 // directory does not know, or whom a policy forbids. A worker may be killed at any point of it.
 //
-// # The way of one event
+// # The path of one event
 //
-//	consume.go ─┐
-//	retry.go   ─┤                ┌ prepare.go    verify (provider), validate and check roles (rules)
-//	orders.go  ─┼─ pipeline.go ──┼ commit.go     look up, decide (rules, policy), write in one transaction a batch
-//	submit.go  ─┘                └ deliver.go    dead letters, results, disposition
+//	submit.go ── consume.go ─┐                ┌ prepare.go    verify (provider), validate and check roles (rules)
+//	             retry.go   ─┼─ pipeline.go ──┼ commit.go     look up, decide (rules, policy), write in one transaction a batch
+//	             orders.go  ─┘                └ deliver.go    dead letters, results, disposition
+//	             sweep.go   ─────────────────── deliver.go    what was stranded, and results of the outbox
 //
-// Calls run down this picture and never up. An [event] is a message, which does not change, beside the request that was
+// Calls run from left to right and never back; within the last column, commit has an event prepared again when the directory
+// has changed meanwhile. An [event] is a message, which does not change, beside the request that was
 // verified from it and the verdict. The verdict is an effect, a repeat, a rejection or a deferral, and nothing else; the
 // table from verdict to what the broker is told is in disposition.go.
 //
 // An event that must wait is parked: it moves into the store with its own time and id and comes back by retry.go, until it
-// is decided or its budget is used up. An event whose keys must be read first is set aside in memory for the moment that
-// this takes, so that no batch waits for an issuer. Events with a password to hash leave their batch for that.
+// is decided or its budget is used up. An event whose keys must be read first is set aside in memory meanwhile, so that no
+// batch waits for an issuer. Events with a password to hash leave their batch to be hashed.
 //
 // # The order of durable steps
 //
 //  1. commit: user, identity, grants, and the ledger row with the finished result, in one transaction
 //  2. dead letters of what was rejected; wait for the broker
 //  3. results; wait for the broker
-//  4. ack, or term what was rejected; wait for the broker to have the last one
+//  4. ack, or term what was rejected; wait for the broker to have the last ack. A message that holds a lasting secret is
+//     overwritten first, beside the lanes
 //
-// Killed after 1, redelivery finds the ledger row and publishes the same result under the same id. Killed after 2 or 3,
-// the same ids are published again and stored once. What was rejected leaves no ledger row, so that a replay is free to
+// What must wait is parked before 2. Killed after 1, redelivery finds the ledger row and publishes the same result under the
+// same id. Killed after 2 or 3, the same ids are published again: the broker stores them once within its duplicate window, and
+// readers compare ids after it. What was rejected leaves no ledger row, so that a replay is free to
 // succeed. An event that came by a front door is not delivered again: its result lies in the outbox from 1 on and is
 // published by the sweep of any worker.
 //
 // # Time
 //
-// An event is judged at the time at which the broker stored it, or a front door received it: never at the time of
-// processing, and never by a header.
+// Tokens and assertions are judged at the time at which the broker stored the event, or a front door received it: never at
+// the time of processing, and never by a header. Only max_event_age and the policies look at how long the event has waited.
 //
 // # What belongs where
 //
@@ -47,12 +50,12 @@
 //
 //	event        what a sender published or requested, with its id
 //	message      one stored or received form of an event
-//	delivery     one time that a durable consumer hands a message to a worker
+//	delivery     one time that a durable consumer hands a message to a worker; the interface Message is one
 //	door         how an event came: stream, rpc (request-reply) or http
 //	front door   rpc or http, where a caller waits for the answer
 //	lane         a durable consumer with the loops that process what it delivers
 //	verdict      what was decided of an event
-//	disposition  what its transport is told of it: ack, term, nak with a delay
+//	disposition  what its transport is told of it: ack, term, nak with a delay, overwrite, remove from the parked ones
 //	ledger       the table of events that had their effect, with their results
 //	outbox       results of the front doors that may not be published yet
 //	parked       stored by the worker until what an event needs can be reached

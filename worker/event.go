@@ -19,7 +19,7 @@ import (
 const maxEventID = 256
 
 // A message is an event as it came: what its sender wrote, where it was stored, and who is to be told of its end. It does
-// not change once it is opened; keepFormerIDs and HashPassword put another one in its place.
+// not change once it is opened, but keepFormerIDs corrects its id and hashPassword its hash.
 type message struct {
 	env     providers.Envelope
 	address record.Address

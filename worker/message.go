@@ -13,7 +13,7 @@ import (
 
 // A Message is one delivery of one event from a durable consumer.
 //
-// Exactly one of the four dispositions is told to the broker per delivery: Ack, AckSync, NakWithDelay or Term.
+// Exactly one of these four ends a delivery: Ack, AckSync, NakWithDelay or Term.
 // InProgress may be called any number of times before it. Methods are safe for use from one goroutine at a time.
 type Message interface {
 	Subject() string

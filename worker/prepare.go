@@ -42,7 +42,7 @@ func (w *Worker) prepareAll(ctx context.Context, events []*event) {
 	wg.Wait()
 }
 
-// prepareIn prepares an event while its key stands in a slot.
+// prepareIn prepares an event while its origin stands in a slot.
 func (w *Worker) prepareIn(ctx context.Context, slot poison.Slot, e *event) {
 	slot.Set(e.origin)
 	defer slot.Clear()

@@ -61,7 +61,7 @@ func (w *Worker) relayOnce(ctx, hard context.Context) int {
 	return len(rows)
 }
 
-// asideTurns is the number of batches of events that were set aside that are processed at a time.
+// asideTurns is the number of batches of set-aside events that are processed at a time.
 const asideTurns = 2
 
 // bringBack waits for a read, then processes the events that waited for it. Those that are held when ctx ends go back to

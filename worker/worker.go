@@ -139,8 +139,8 @@ func New(st Store, publisher Publisher, directories *directory.Cache, authorizer
 	}
 	w.guard, err = poison.New(poison.Options{
 		// One slot for each goroutine that can verify at a time: those of both lanes, what is redelivered to each, relay, replays
-		// and what was set aside.
-		Folder: cfg.Slots, Slots: (2*cfg.Loops + 5) * cfg.Parallel,
+		// and what was set aside. Any more wait for a slot.
+		Folder: cfg.Slots, Slots: (2*cfg.Loops + 4 + asideTurns) * cfg.Parallel,
 		Worker: cfg.Name, Boot: boot.String(), Store: st, Now: cfg.Now, Log: cfg.Log,
 	})
 	return w, err
@@ -160,12 +160,12 @@ func (w *Worker) Run(ctx context.Context) error {
 		{w: w, name: record.LaneFeeds, batch: w.cfg.Batch, linger: w.cfg.Linger, loops: w.cfg.Loops, queue: make(chan *event, w.cfg.Batch), again: make(chan *event, w.cfg.Batch), log: w.log.With("lane", record.LaneFeeds)},
 	}
 	var background sync.WaitGroup
-	aside, stopAside := context.WithCancel(hard)
-	background.Go(func() { w.directories.Follow(aside, w.cfg.Refresh) })
-	background.Go(func() { w.directories.FollowKeys(aside, w.cfg.Refresh, w.metrics.TrustExpires) })
-	background.Go(func() { w.directories.RefreshKeys(aside, w.cfg.Name, w.cfg.Refresh, w.breaker.open) })
-	background.Go(func() { w.keepAlive(aside) })
-	background.Go(func() { w.sweep(aside) })
+	beside, stopBeside := context.WithCancel(hard)
+	background.Go(func() { w.directories.Follow(beside, w.cfg.Refresh) })
+	background.Go(func() { w.directories.FollowKeys(beside, w.cfg.Refresh, w.metrics.TrustExpires) })
+	background.Go(func() { w.directories.RefreshKeys(beside, w.cfg.Name, w.cfg.Refresh, w.breaker.open) })
+	background.Go(func() { w.keepAlive(beside) })
+	background.Go(func() { w.sweep(beside) })
 
 	finished := make(chan struct{})
 	deadline := make(chan struct{})
@@ -207,7 +207,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	close(w.stopped)
 	close(finished)
 	<-deadline
-	stopAside()
+	stopBeside()
 	background.Wait()
 	return w.giveBack(hard)
 }

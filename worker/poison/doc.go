@@ -7,5 +7,6 @@
 //
 // A worker may also die of something else, while an event that is processed alone waits for the database, say. So the slot
 // is kept while such an event is decided, too, and a marker whose dead process had another event in its slots, or none, is
-// cleared by the worker that finds the file. Without the file, as when the disk is gone with its host, the marker stands.
+// cleared by the worker that finds the file. So is the marker of a first death, since one death may be chance: it stands only
+// where the event was a suspect before. Without the file, as when the disk is gone with its host, the marker stands.
 package poison
