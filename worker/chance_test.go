@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/idpsync/idpsync/worker"
-	"github.com/idpsync/idpsync/worker/stream"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
 
@@ -16,7 +16,7 @@ func TestOneDeathIsChance(t *testing.T) {
 		const lease = time.Second
 		d.SetAckWait(lease)
 		d.LogIn("e1", d.Person("ada"))
-		d.Exhaust(stream.LaneLogins, 4)
+		d.Exhaust(record.LaneLogins, 4)
 		d.RunUntilKilled("first", "e1", lease)
 		d.Start(func(c *worker.Config) { c.Slots, c.AckWait = d.Slots(), lease })
 		if r := d.Await("e1"); r.Status != 201 {

@@ -69,9 +69,9 @@ func TestSecretsLeaveTheBrokersFilesOnceTheirEventIsDecided(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			d := workertest.New(t, workertest.Options{})
-			waiting, older := stream.LaneFeeds, workertest.FeedSubject(acme, "workday")
+			waiting, older := record.LaneFeeds, workertest.FeedSubject(acme, "workday")
 			if strings.HasPrefix(test.subject, "idpsync.feed.") {
-				waiting, older = stream.LaneLogins, okta
+				waiting, older = record.LaneLogins, okta
 			}
 			if err := stream.Pause(d.Ctx, d.Conn, waiting, time.Now().Add(time.Hour)); err != nil {
 				t.Fatal(err)
@@ -123,7 +123,7 @@ func TestSecretsOfParkedCommandsLeaveTheBrokersFiles(t *testing.T) {
 	directory := strings.Replace(workertest.Directory, "        issuer: SECOND\n", "        issuer: SECOND\n        commands: true\n        commands_claim: idpsync_commands\n", 1)
 	d := workertest.New(t, workertest.Options{Directory: directory})
 	d.Second.SetDown(true)
-	if err := stream.Pause(d.Ctx, d.Conn, stream.LaneFeeds, time.Now().Add(time.Hour)); err != nil {
+	if err := stream.Pause(d.Ctx, d.Conn, record.LaneFeeds, time.Now().Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	older := workertest.FeedSubject(acme, "workday")
@@ -139,7 +139,7 @@ func TestSecretsOfParkedCommandsLeaveTheBrokersFiles(t *testing.T) {
 	d.Eventually("for the command to be parked", func() bool { return d.Counts().Parked == 1 })
 	d.Eventually("for the delivery to be ended", func() bool {
 		for _, l := range d.State().Lanes {
-			if l.Lane == stream.LaneLogins && (l.AckPending > 0 || l.Pending > 0) {
+			if l.Lane == record.LaneLogins && (l.AckPending > 0 || l.Pending > 0) {
 				return false
 			}
 		}

@@ -100,7 +100,7 @@ func TestEventThatWasStoredBeforeAnUpgradeKeepsItsID(t *testing.T) {
 				if stranded {
 					d.Eventually("for the broker to give up", func() bool {
 						if d.State().Stranded == 0 {
-							d.Exhaust(stream.LaneLogins, 1)
+							d.Exhaust(record.LaneLogins, 1)
 						}
 						return d.State().Stranded == 1
 					})

@@ -9,6 +9,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
@@ -24,7 +25,7 @@ func TestPasswordsLeftBehindAreNoCulprits(t *testing.T) {
 		d.PublishWith("idpsync.command."+acme+".v1.users.create", fmt.Sprintf("e%d", i), workertest.Payload(body), header)
 	}
 	d.Raw(func(js jetstream.JetStream) error { // delivered so often that they are suspect
-		c, err := js.Consumer(d.Ctx, stream.StreamEvents, stream.LaneLogins)
+		c, err := js.Consumer(d.Ctx, stream.StreamEvents, record.LaneLogins)
 		if err != nil {
 			return err
 		}

@@ -241,7 +241,7 @@ func TestMarkersThatCouldNotBeClearedAreSweptLater(t *testing.T) {
 			t.Fatal(err)
 		}
 		d.Raw(func(js jetstream.JetStream) error { // only what was delivered before can be suspect
-			c, err := js.Consumer(d.Ctx, stream.StreamEvents, stream.LaneLogins)
+			c, err := js.Consumer(d.Ctx, stream.StreamEvents, record.LaneLogins)
 			if err != nil {
 				return err
 			}

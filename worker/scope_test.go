@@ -13,7 +13,6 @@ import (
 	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/fault"
 	"github.com/idpsync/idpsync/worker/record"
-	"github.com/idpsync/idpsync/worker/stream"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
 
@@ -265,7 +264,7 @@ func TestAStrandedRepeatIsItsSendersAlone(t *testing.T) {
 					t.Fatalf("stop the worker: %v", err)
 				}
 				d.PublishWith(commandSubject, "order-1", body, bearer(tokens[c.sender]))
-				d.Exhaust(stream.LaneLogins)
+				d.Exhaust(record.LaneLogins)
 				d.Eventually("for the message to be stranded", func() bool { return d.State().Stranded == 1 })
 				d.Start()
 				d.Eventually("for the message to be removed", func() bool { return d.State().Stranded == 0 })

@@ -28,7 +28,7 @@ func TestParkedEventThatComesBackStaysParked(t *testing.T) {
 	p.On(fault.At(fault.BeforeBroker, func(_ context.Context, c fault.Call) error {
 		switch c.Method {
 		case "Stranded":
-			p.LooksStranded(record.Stored(event))
+			p.LooksStranded(event)
 		case "Remove":
 			removed <- struct{}{}
 		}
@@ -59,7 +59,7 @@ func TestStrandedRepeatIsNoDeadLetter(t *testing.T) {
 	token := d.Credential(acme, "user")
 	seq := d.PublishWith(workertest.FeedSubject(acme, "workday"), "hired", fmt.Appendf(nil, `{"email":"ada@acme.example","name":"Ada","auth_provider":"oidc"}`),
 		map[string][]string{"Authorization": {"Bearer " + token}})
-	d.Exhaust(stream.LaneFeeds)
+	d.Exhaust(record.LaneFeeds)
 	d.Eventually("for the event to be stranded", func() bool { return d.State().Stranded == 1 })
 	d.Start()
 	if r := d.Await("hired"); r.Status != 409 || r.Code != record.CodeUserExists {

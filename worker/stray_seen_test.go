@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/idpsync/idpsync/worker/fault"
-	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
@@ -22,7 +21,7 @@ func TestEventThatLooksStrandedOnceIsLeftAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := d.Process()
-	p.LooksStranded(record.Stored(event))
+	p.LooksStranded(event)
 	var looks atomic.Int64
 	p.On(fault.At(fault.BeforeBroker, func(_ context.Context, c fault.Call) error {
 		if c.Method == "Stranded" {

@@ -14,7 +14,7 @@ import (
 func TestStrandedEventBecomesADeadLetterAndLeavesTheStream(t *testing.T) {
 	workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
 		seq := d.Publish(okta, "e1", d.Login(d.Person("ada")))
-		d.Exhaust(stream.LaneLogins)
+		d.Exhaust(record.LaneLogins)
 		d.Eventually("for the event to be stranded", func() bool { return d.State().Stranded == 1 })
 		for range 2 { // whichever sweeps first
 			d.Start()
@@ -43,7 +43,7 @@ func TestStrandedEventThatHadItsEffectGetsItsResult(t *testing.T) {
 		p.AwaitDeath() // the effect is committed, nobody knows
 		d.Eventually("for the broker to give up", func() bool {
 			if d.State().Stranded == 0 {
-				d.Exhaust(stream.LaneLogins, 1)
+				d.Exhaust(record.LaneLogins, 1)
 			}
 			return d.State().Stranded == 1
 		})
@@ -62,7 +62,7 @@ func TestStrandedEventStaysUntilItsDeadLetterIsStored(t *testing.T) {
 	t.Parallel()
 	d := workertest.New(t, workertest.Options{})
 	seq := d.Publish(okta, "e1", d.Login(d.Person("ada")))
-	d.Exhaust(stream.LaneLogins)
+	d.Exhaust(record.LaneLogins)
 	p := d.Process(workertest.Mortal)
 	p.On(func(_ context.Context, c fault.Call) error {
 		if c.Point == fault.BeforeBroker && c.Method == "Remove" {

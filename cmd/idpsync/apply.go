@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker/assemble"
@@ -51,7 +52,7 @@ like faults, with exit code 2.`,
   idpsync apply -f directory.yaml --move-identities=okta`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 && (slices.Contains(v.move, everySource) || slices.Contains(v.anew, everySource)) {
-				return fail(exitUsage, "write --move-identities=NAME or --start-anew=NAME, with = before the name", "%q is not the value of a flag", args[0])
+				return kit.Fail(kit.ExitUsage, "write --move-identities=NAME or --start-anew=NAME, with = before the name", "%q is not the value of a flag", args[0])
 			}
 			return cobra.NoArgs(cmd, args)
 		},
@@ -105,7 +106,7 @@ func (v *applyVerb) run(cmd *cobra.Command) (err error) {
 		return err
 	}
 	if n := len(declared.Warnings); v.strict && n > 0 {
-		return fail(exitUsage, "fix these, or apply without --strict; nothing was changed", "%s is not applied with --strict, it has %s:\n%w", v.file, count(n, "warning"), declared.Warnings)
+		return kit.Fail(kit.ExitUsage, "fix these, or apply without --strict; nothing was changed", "%s is not applied with --strict, it has %s:\n%w", v.file, kit.Count(n, "warning"), declared.Warnings)
 	}
 	report := applied{Changes: manifest.Changes{}}
 	for _, w := range declared.Warnings {
@@ -134,7 +135,7 @@ func (v *applyVerb) run(cmd *cobra.Command) (err error) {
 		}
 		fmt.Fprintln(a.stderr, "the directory was changed by somebody else in the meantime; looking again")
 	}
-	return fail(exitRefused, "find out who else applies; idpsync get audit --action directory.apply", "the directory kept changing; nothing was written")
+	return kit.Fail(kit.ExitRefused, "find out who else applies; idpsync get audit --action directory.apply", "the directory kept changing; nothing was written")
 }
 
 // once looks, shows, asks and writes. It reports again when the directory changed between the look and the write.
@@ -142,7 +143,7 @@ func (v *applyVerb) once(ctx context.Context, st *store.Store, declared manifest
 	a := v.app
 	have, err := st.Directory(ctx)
 	if err != nil {
-		return false, fail(exitFailure, "check that the database is reachable", "the directory cannot be read: %w", err)
+		return false, kit.Fail(kit.ExitFailure, "check that the database is reachable", "the directory cannot be read: %w", err)
 	}
 	report.Revision = have.Revision
 	plan, err := v.plan(have, declared, report)
@@ -170,9 +171,9 @@ func (v *applyVerb) once(ctx context.Context, st *store.Store, declared manifest
 	case errors.Is(err, store.ErrStaleDirectory):
 		return true, nil
 	case errors.Is(err, store.ErrConstraint):
-		return false, fail(exitFailure, "ids belong to one tenant for ever; use new ones", "the database refused the directory: %w", err)
+		return false, kit.Fail(kit.ExitFailure, "ids belong to one tenant for ever; use new ones", "the database refused the directory: %w", err)
 	case err != nil:
-		return false, fail(exitFailure, "nothing was written; try again", "the directory cannot be written: %w", err)
+		return false, kit.Fail(kit.ExitFailure, "nothing was written; try again", "the directory cannot be written: %w", err)
 	}
 	report.Revision, report.Applied = revision, true
 	return false, nil
@@ -182,10 +183,10 @@ func (v *applyVerb) once(ctx context.Context, st *store.Store, declared manifest
 func (v *applyVerb) plan(have store.Directory, declared manifest.Declaration, report *applied) (manifest.Plan, error) {
 	plan, err := manifest.NewPlan(have, declared)
 	if err != nil {
-		return plan, fail(exitUsage, "correct these and apply again, or name the identity provider of a SAML source in issuer; nothing was changed", "%s cannot be applied: %w", v.file, err)
+		return plan, kit.Fail(kit.ExitUsage, "correct these and apply again, or name the identity provider of a SAML source in issuer; nothing was changed", "%s cannot be applied: %w", v.file, err)
 	}
 	if v.strict && len(plan.Warnings) > 0 {
-		return plan, fail(exitUsage, "fix these, or apply without --strict; nothing was changed", "%s is not applied with --strict:\n%s", v.file, strings.Join(plan.Warnings, "\n"))
+		return plan, kit.Fail(kit.ExitUsage, "fix these, or apply without --strict; nothing was changed", "%s is not applied with --strict:\n%s", v.file, strings.Join(plan.Warnings, "\n"))
 	}
 	for _, w := range plan.Warnings {
 		if slices.Contains(report.Warnings, w) {
@@ -212,7 +213,7 @@ func (v *applyVerb) show(changes manifest.Changes) error {
 		}
 	}
 	if v.dryRun && len(changes) > 0 {
-		return silentError{exitPending}
+		return silentError{kit.ExitPending}
 	}
 	return nil
 }
@@ -225,13 +226,13 @@ func (v *applyVerb) question(c manifest.Changes) string {
 		}
 	}
 	if gone > 0 {
-		return fmt.Sprintf("Write this, which withdraws %s so that events of it are refused?", count(gone, "tenant"))
+		return fmt.Sprintf("Write this, which withdraws %s so that events of it are refused?", kit.Count(gone, "tenant"))
 	}
 	return "Write this?"
 }
 
 func (v *applyVerb) finish(report applied, err error) error {
-	pending := errors.Is(err, silentError{exitPending})
+	pending := errors.Is(err, silentError{kit.ExitPending})
 	if err != nil && !pending {
 		return err
 	}
@@ -259,7 +260,7 @@ func (a *app) declaration(ctx context.Context, file string) (manifest.Declaratio
 	var err error
 	switch file {
 	case "":
-		return d, fail(exitUsage, "idpsync apply -f directory.yaml; deploy/directory.example.yaml explains the form", "no directory file is named")
+		return d, kit.Fail(kit.ExitUsage, "idpsync apply -f directory.yaml; deploy/directory.example.yaml explains the form", "no directory file is named")
 	case "-":
 		var data []byte
 		if data, err = io.ReadAll(io.LimitReader(a.stdin, 8<<20)); err == nil {
@@ -269,7 +270,7 @@ func (a *app) declaration(ctx context.Context, file string) (manifest.Declaratio
 		d, err = manifest.Load(file, o)
 	}
 	if faults, ok := errors.AsType[strictyaml.Faults](err); ok {
-		return d, fail(exitUsage, "correct these and apply again; nothing was changed", "%s cannot be applied, it has %s:\n%w", file, count(len(faults), "fault"), faults)
+		return d, kit.Fail(kit.ExitUsage, "correct these and apply again; nothing was changed", "%s cannot be applied, it has %s:\n%w", file, kit.Count(len(faults), "fault"), faults)
 	}
 	return d, err
 }
@@ -358,7 +359,7 @@ func operator() string {
 // closeStore closes a store at the end of a verb, whose error comes first.
 func closeStore(st *store.Store, err *error) {
 	if failed := st.Close(); failed != nil && *err == nil {
-		*err = fail(exitFailure, "", "the database was not closed cleanly: %w", failed)
+		*err = kit.Fail(kit.ExitFailure, "", "the database was not closed cleanly: %w", failed)
 	}
 }
 
@@ -377,5 +378,5 @@ func resolveTenant(d store.Directory, name string) (store.Tenant, error) {
 	if near := strictyaml.Closest(name, names); near != "" {
 		hint = fmt.Sprintf("did you mean %s? idpsync get tenants lists them", near)
 	}
-	return store.Tenant{}, fail(exitPending, hint, "there is no tenant %q", name)
+	return store.Tenant{}, kit.Fail(kit.ExitPending, hint, "there is no tenant %q", name)
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker/directory/manifest"
 )
@@ -29,20 +30,20 @@ func (v *applyVerb) moves(ctx context.Context, st *store.Store, plan manifest.Pl
 	steps, report.Moves = slices.Clone(plan.Steps), nil
 	groups, err := st.IdentityGroups(ctx, false)
 	if err != nil {
-		return nil, nil, fail(exitFailure, "nothing was written; try again", "the identities cannot be counted: %w", err)
+		return nil, nil, kit.Fail(kit.ExitFailure, "nothing was written; try again", "the identities cannot be counted: %w", err)
 	}
 	moved, adopted, orphaned := plan.Identities(groups)
 	for _, a := range adopted {
-		what := fmt.Sprintf("source %s: meets %s of issuer %s, made by source %s", a.Source, count(int(a.Identities), "identity"), a.Issuer, a.From)
+		what := fmt.Sprintf("source %s: meets %s of issuer %s, made by source %s", a.Source, kit.Count(int(a.Identities), "identity"), a.Issuer, a.From)
 		if !a.Written {
-			return nil, nil, fail(exitUsage, "find out who runs this identity provider; if the users are really its own, write issuer: "+a.Issuer+" into source "+a.Source,
+			return nil, nil, kit.Fail(kit.ExitUsage, "find out who runs this identity provider; if the users are really its own, write issuer: "+a.Issuer+" into source "+a.Source,
 				"%s; its identity provider gave itself this name in its metadata", what)
 		}
 		fmt.Fprintln(v.app.stderr, what)
 	}
 	for _, o := range orphaned {
 		fmt.Fprintf(v.app.stderr, "issuer %s: no source is left for %s, made by source %s; their users cannot log in until a source has it, or idpsync identities move gives them to one\n",
-			o.Issuer, count(int(o.Identities), "identity"), o.Source)
+			o.Issuer, kit.Count(int(o.Identities), "identity"), o.Source)
 	}
 	unused := map[string]bool{}
 	for _, name := range slices.Concat(v.move, v.anew) {
@@ -59,7 +60,7 @@ func (v *applyVerb) moves(ctx context.Context, st *store.Store, plan manifest.Pl
 		switch {
 		case step == nil || planned[*step]:
 		case planned[m.Move(!step.Anew)]:
-			return nil, nil, fail(exitUsage, "choose one for all sources of the issuer, or change them one after the other",
+			return nil, nil, kit.Fail(kit.ExitUsage, "choose one for all sources of the issuer, or change them one after the other",
 				"source %s: the identities of issuer %s cannot both move and end", m.Source, m.From.Issuer)
 		default:
 			planned[*step], steps = true, append(steps, *step)
@@ -67,11 +68,11 @@ func (v *applyVerb) moves(ctx context.Context, st *store.Store, plan manifest.Pl
 	}
 	maps.DeleteFunc(unused, func(_ string, is bool) bool { return !is })
 	if len(unused) > 0 {
-		return nil, nil, fail(exitUsage, "name sources whose issuer changes, or leave the flag out", "there are no identities to move or to end of %s",
+		return nil, nil, kit.Fail(kit.ExitUsage, "name sources whose issuer changes, or leave the flag out", "there are no identities to move or to end of %s",
 			strings.Join(slices.Sorted(maps.Keys(unused)), ", "))
 	}
 	if open {
-		undecided = fail(exitUsage, "--move-identities if the subjects stay the same, --start-anew if the new issuer has others; see idpsync help apply",
+		undecided = kit.Fail(kit.ExitUsage, "--move-identities if the subjects stay the same, --start-anew if the new issuer has others; see idpsync help apply",
 			"users would be locked out, as their identities belong to the old issuer; nothing was changed")
 	}
 	return steps, undecided, nil
@@ -83,15 +84,15 @@ func (v *applyVerb) decide(ctx context.Context, st *store.Store, m manifest.Move
 	s := m.Move(anew)
 	n, err := st.CountIdentities(ctx, s)
 	if err != nil {
-		return nil, false, fail(exitFailure, "nothing was written; try again", "the identities of source %s cannot be counted: %w", m.Source, err)
+		return nil, false, kit.Fail(kit.ExitFailure, "nothing was written; try again", "the identities of source %s cannot be counted: %w", m.Source, err)
 	}
 	r := appliedMove{
 		Tenant: m.Tenant, Source: m.Source, From: m.From.Kind + " " + m.From.Issuer, To: m.To.Kind + " " + m.To.Issuer,
 		Identities: n.Identities, Owners: n.Owners, Refused: n.Subjects,
 	}
-	what := fmt.Sprintf("source %s: issuer changes from %s to %s; %s under the old one", m.Source, r.From, r.To, count(int(n.Identities), "identity"))
+	what := fmt.Sprintf("source %s: issuer changes from %s to %s; %s under the old one", m.Source, r.From, r.To, kit.Count(int(n.Identities), "identity"))
 	if !m.Changed {
-		what = fmt.Sprintf("source %s: %s under the issuer %s, which no source has", m.Source, count(int(n.Identities), "identity"), r.From)
+		what = fmt.Sprintf("source %s: %s under the issuer %s, which no source has", m.Source, kit.Count(int(n.Identities), "identity"), r.From)
 	}
 	if n.Owners > 0 {
 		what += ", the owner's among them"
@@ -101,14 +102,14 @@ func (v *applyVerb) decide(ctx context.Context, st *store.Store, m manifest.Move
 	}
 	switch {
 	case move && anew:
-		return nil, false, fail(exitUsage, "choose one", "source %s: both --move-identities and --start-anew", m.Source)
+		return nil, false, kit.Fail(kit.ExitUsage, "choose one", "source %s: both --move-identities and --start-anew", m.Source)
 	case n.Identities == 0:
 	case move && m.From.Kind != m.To.Kind:
-		return nil, false, fail(exitUsage, "use --start-anew; the subjects of two kinds are rarely the same", "source %s changes its kind, so its identities cannot be moved", m.Source)
+		return nil, false, kit.Fail(kit.ExitUsage, "use --start-anew; the subjects of two kinds are rarely the same", "source %s changes its kind, so its identities cannot be moved", m.Source)
 	case move && len(m.Shared) > 0:
-		return nil, false, fail(exitUsage, "change the issuer of all of them at once, or use --start-anew", "source %s: the identities of issuer %s are also those of %s, which would lose them", m.Source, m.From.Issuer, names(m.Shared))
+		return nil, false, kit.Fail(kit.ExitUsage, "change the issuer of all of them at once, or use --start-anew", "source %s: the identities of issuer %s are also those of %s, which would lose them", m.Source, m.From.Issuer, names(m.Shared))
 	case anew && !m.Speaks:
-		return nil, false, fail(exitUsage, "set domains and a proof of the address on the source, or use --move-identities", "source %s: its logins speak for no domain, so they could not take their users again", m.Source)
+		return nil, false, kit.Fail(kit.ExitUsage, "set domains and a proof of the address on the source, or use --move-identities", "source %s: its logins speak for no domain, so they could not take their users again", m.Source)
 	case move || anew:
 		step = &s
 		r.Decision = map[bool]string{false: "move", true: "start-anew"}[anew]

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/store"
 )
 
@@ -61,14 +62,14 @@ func TestApplyLooksAgainAfterSomebodyElse(t *testing.T) {
 	if err := os.WriteFile("d.yaml", []byte(oneTenant), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if code, _, stderr := idpsync(t.Context(), "migrate", "--only", "schema"); code != exitOK {
+	if code, _, stderr := idpsync(t.Context(), "migrate", "--only", "schema"); code != kit.ExitOK {
 		t.Fatal("migrate fails with " + stderr)
 	}
 	var out, errs buffer
 	code := run(t.Context(), []string{"apply", "-f", "d.yaml", "--yes"}, nil, strings.NewReader(""),
 		&meddler{Writer: &out, meddle: meddling(t, "idpsync-data")}, &errs)
-	if code != exitOK {
-		t.Fatalf("apply ends with exit %d and %s, want %d: it looks again", code, errs.String(), exitOK)
+	if code != kit.ExitOK {
+		t.Fatalf("apply ends with exit %d and %s, want %d: it looks again", code, errs.String(), kit.ExitOK)
 	}
 	if !strings.Contains(errs.String(), "changed by somebody else") {
 		t.Errorf("apply prints %s, want that somebody else changed the directory", errs.String())
@@ -88,14 +89,14 @@ func TestApplyGivesUpWhenOthersDoNotStop(t *testing.T) {
 	if err := os.WriteFile("d.yaml", []byte(oneTenant), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if code, _, stderr := idpsync(t.Context(), "migrate", "--only", "schema"); code != exitOK {
+	if code, _, stderr := idpsync(t.Context(), "migrate", "--only", "schema"); code != kit.ExitOK {
 		t.Fatal("migrate fails with " + stderr)
 	}
 	var out, errs buffer
 	code := run(t.Context(), []string{"apply", "-f", "d.yaml", "--yes"}, nil, strings.NewReader(""),
 		&meddler{Writer: &out, meddle: meddling(t, "idpsync-data"), always: true}, &errs)
-	if code != exitRefused || !strings.Contains(errs.String(), "nothing was written") {
-		t.Errorf("apply ends with exit %d and %s, want %d and that nothing was written", code, errs.String(), exitRefused)
+	if code != kit.ExitRefused || !strings.Contains(errs.String(), "nothing was written") {
+		t.Errorf("apply ends with exit %d and %s, want %d and that nothing was written", code, errs.String(), kit.ExitRefused)
 	}
 }
 
@@ -106,8 +107,8 @@ func TestApplyStopsWhenItsContextEnds(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if code, _, stderr := idpsync(ctx, "apply", "-f", "d.yaml", "--yes"); code != exitFailure {
-		t.Errorf("apply with an ended context ends with exit %d and %s, want %d", code, stderr, exitFailure)
+	if code, _, stderr := idpsync(ctx, "apply", "-f", "d.yaml", "--yes"); code != kit.ExitFailure {
+		t.Errorf("apply with an ended context ends with exit %d and %s, want %d", code, stderr, kit.ExitFailure)
 	}
 }
 
@@ -117,8 +118,8 @@ func TestDryRunOnNothingMakesNothing(t *testing.T) {
 	if err := os.WriteFile("d.yaml", []byte(oneTenant), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if code, out, stderr := idpsync(t.Context(), "apply", "-f", "d.yaml", "--dry-run"); code != exitPending || !strings.Contains(out, "+ tenant acme") {
-		t.Errorf("the dry run ends with exit %d and %s%s, want %d and the tenant acme added", code, out, stderr, exitPending)
+	if code, out, stderr := idpsync(t.Context(), "apply", "-f", "d.yaml", "--dry-run"); code != kit.ExitPending || !strings.Contains(out, "+ tenant acme") {
+		t.Errorf("the dry run ends with exit %d and %s%s, want %d and the tenant acme added", code, out, stderr, kit.ExitPending)
 	}
 	if _, err := os.Stat("idpsync-data"); !os.IsNotExist(err) {
 		t.Errorf("a data directory was made: %v", err)

@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/idpsync/idpsync/cmd/idpsync/bench"
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 )
 
 func newBenchCommand(a *app) *cobra.Command {
@@ -28,7 +29,7 @@ the HTTP API whose tokens name it.`,
 				return err
 			}
 			if c.embedded() || c.DatabaseURL == "" {
-				return fail(exitUsage, "name both with --nats-url and --database-url", "bench needs a broker and a database that can be thrown away")
+				return kit.Fail(kit.ExitUsage, "name both with --nats-url and --database-url", "bench needs a broker and a database that can be thrown away")
 			}
 			conn, err := a.connect(cmd.Context(), c)
 			if err != nil {

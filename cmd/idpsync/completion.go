@@ -1,6 +1,10 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
+)
 
 func newCompletionCommand(a *app) *cobra.Command {
 	return &cobra.Command{
@@ -27,7 +31,7 @@ func newCompletionCommand(a *app) *cobra.Command {
 			case "powershell":
 				return root.GenPowerShellCompletionWithDesc(a.stdout)
 			default:
-				return fail(exitUsage, "one of bash, zsh, fish, powershell", "unknown shell %q", args[0])
+				return kit.Fail(kit.ExitUsage, "one of bash, zsh, fish, powershell", "unknown shell %q", args[0])
 			}
 		},
 	}

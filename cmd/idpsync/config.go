@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/worker/stream"
 	"github.com/idpsync/idpsync/worker/strictyaml"
 )
@@ -195,7 +196,7 @@ func (a *app) config(cmd *cobra.Command) (config, error) {
 		for i, f := range faults {
 			lines[i] = "  " + f.String()
 		}
-		return config{}, fail(exitUsage, "mend these and start again; nothing was done", "the configuration cannot be used:\n%s", strings.Join(lines, "\n"))
+		return config{}, kit.Fail(kit.ExitUsage, "mend these and start again; nothing was done", "the configuration cannot be used:\n%s", strings.Join(lines, "\n"))
 	}
 	return c, nil
 }

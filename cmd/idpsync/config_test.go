@@ -87,7 +87,7 @@ func TestFaultsHoldNoPassword(t *testing.T) {
 		{"--config", writeFile(t, "c.yaml", "database_url: postgres://h/d?password=hunter2\nnats_url: \"nats://u:hunter2@%\"\n")},
 	} {
 		_, err := resolve(nil, args...)
-		if err == nil || exitCode(err) != exitUsage || strings.Contains(err.Error(), "hunter2") {
+		if err == nil || exitCode(err) != kit.ExitUsage || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%v: the error is %v, want one of usage without the password", args, err)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker/assemble"
@@ -110,7 +111,7 @@ func (v *credentialCreateVerb) run(ctx context.Context, st *store.Store, d store
 	}
 	c.ID, c.SecretHash = id, hash
 	if err := st.CreateCredential(ctx, c, operator()); err != nil {
-		return fail(exitFailure, "nothing was written; try again", "the credential cannot be created: %w", err)
+		return kit.Fail(kit.ExitFailure, "nothing was written; try again", "the credential cannot be created: %w", err)
 	}
 	if v.json {
 		item := a.credentialItem(c)
@@ -129,7 +130,7 @@ func (v *credentialCreateVerb) credential(d store.Directory) (store.Credential, 
 	now := v.app.now().UTC().Truncate(time.Microsecond)
 	c := store.Credential{Name: v.name, Purpose: v.purpose, CreatedAt: now}
 	var faults []string
-	if v.name == "" || strings.TrimSpace(v.name) != v.name || utf8.RuneCountInString(v.name) > 200 || printable(v.name) != v.name {
+	if v.name == "" || strings.TrimSpace(v.name) != v.name || utf8.RuneCountInString(v.name) > 200 || kit.Printable(v.name) != v.name {
 		faults = append(faults, "--name must say what the credential is for, in at most 200 characters")
 	}
 	if v.expires != "" {
@@ -166,7 +167,7 @@ func (v *credentialCreateVerb) credential(d store.Directory) (store.Credential, 
 		}
 	}
 	if len(faults) > 0 {
-		return c, tenant, fail(exitUsage, "nothing was created; see idpsync help credential create", "%s", strings.Join(faults, "\n"))
+		return c, tenant, kit.Fail(kit.ExitUsage, "nothing was created; see idpsync help credential create", "%s", strings.Join(faults, "\n"))
 	}
 	return c, tenant, nil
 }
@@ -178,7 +179,7 @@ func checkPurpose(purpose providers.Purpose, t store.Tenant, sources []store.Sou
 	}
 	name, shape := purpose.Source()
 	if name == "" {
-		return fmt.Errorf("--for cannot be %q: it is commands, feed:NAME, or login:SOURCE", printable(string(purpose)))
+		return fmt.Errorf("--for cannot be %q: it is commands, feed:NAME, or login:SOURCE", kit.Printable(string(purpose)))
 	}
 	var fit []string
 	all := assemble.Kinds()
@@ -199,7 +200,7 @@ func checkPurpose(purpose providers.Purpose, t store.Tenant, sources []store.Sou
 	if near := strictyaml.Closest(name, fit); near != "" {
 		hint = "did you mean " + near + "?"
 	}
-	return fmt.Errorf("--for %s: tenant %s has no source %q of that kind (%s)", printable(string(purpose)), t.Name, printable(name), hint)
+	return fmt.Errorf("--for %s: tenant %s has no source %q of that kind (%s)", kit.Printable(string(purpose)), t.Name, kit.Printable(name), hint)
 }
 
 func (v *credentialCreateVerb) end(now time.Time) (time.Time, error) {
@@ -229,7 +230,7 @@ func newCredentialListCommand(a *app) *cobra.Command {
 				}
 				all, err := st.Credentials(ctx, id)
 				if err != nil {
-					return fail(exitFailure, "check that the database is reachable", "credentials cannot be read: %w", err)
+					return kit.Fail(kit.ExitFailure, "check that the database is reachable", "credentials cannot be read: %w", err)
 				}
 				tenants := tenantNames(d)
 				items := []credentialItem{}
@@ -276,10 +277,10 @@ func (a *app) revoke(ctx context.Context, st *store.Store, d store.Directory, id
 	}
 	c, err := st.Credential(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {
-		return fail(exitPending, "idpsync credential list shows the ids", "there is no credential %s", printable(id))
+		return kit.Fail(kit.ExitPending, "idpsync credential list shows the ids", "there is no credential %s", kit.Printable(id))
 	}
 	if err != nil {
-		return fail(exitFailure, "check that the database is reachable", "the credential cannot be read: %w", err)
+		return kit.Fail(kit.ExitFailure, "check that the database is reachable", "the credential cannot be read: %w", err)
 	}
 	item := a.credentialItem(c)
 	if item.State == "revoked" {
@@ -287,12 +288,12 @@ func (a *app) revoke(ctx context.Context, st *store.Store, d store.Directory, id
 		return nil
 	}
 	fmt.Fprintf(a.stdout, "credential %s %q of tenant %s for %s, which may grant %s; last used: %s\n",
-		id, printable(c.Name), dash(tenantNames(d)[c.Tenant]), item.For, names(c.Grants), when(c.LastUsedAt, "never"))
+		id, kit.Printable(c.Name), dash(tenantNames(d)[c.Tenant]), item.For, names(c.Grants), when(c.LastUsedAt, "never"))
 	if err := a.confirm(yes, "Revoke it? This cannot be undone."); err != nil {
 		return err
 	}
 	if err := st.RevokeCredential(ctx, id, operator(), a.now()); err != nil {
-		return fail(exitFailure, "it still works; try again", "the credential cannot be revoked: %w", err)
+		return kit.Fail(kit.ExitFailure, "it still works; try again", "the credential cannot be revoked: %w", err)
 	}
 	fmt.Fprintln(a.stdout, "revoked; running workers refuse it within seconds")
 	return nil

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/cmd/idpsync/serve"
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
@@ -121,7 +122,7 @@ func withRemedy(err error) error {
 	if !ok {
 		return err
 	}
-	code, hint := exitFailure, ""
+	code, hint := kit.ExitFailure, ""
 	switch stopped.Step {
 	case assemble.StepDataDir:
 		hint = "choose another folder with --data-dir"
@@ -140,10 +141,10 @@ func withRemedy(err error) error {
 	case assemble.StepMakeSealKey:
 		hint = "restore the file from a backup; without it sealed dead letters stay closed"
 	case assemble.StepShareSealKey:
-		code, hint = exitUsage, shareSealKeyHint
+		code, hint = kit.ExitUsage, shareSealKeyHint
 	case assemble.StepMigrate, assemble.StepConnect:
 	}
-	return fail(code, hint, "%w", err)
+	return kit.Fail(code, hint, "%w", err)
 }
 
 // brokerOptions says how to reach the broker: the configured one, else the embedded one of the data directory, which
@@ -153,7 +154,7 @@ func (c config) brokerOptions(log *slog.Logger) (stream.Options, error) {
 	if c.embedded() {
 		cred, err := stream.ReadCredentials(c.DataDir)
 		if err != nil {
-			return o, fail(exitFailure, "start idpsync run or idpsync dev with the same --data-dir, or name a broker with --nats-url", "there is no broker: %w", err)
+			return o, kit.Fail(kit.ExitFailure, "start idpsync run or idpsync dev with the same --data-dir, or name a broker with --nats-url", "there is no broker: %w", err)
 		}
 		o = cred.Options()
 		o.Name, o.Log = "idpsync", log
@@ -178,7 +179,7 @@ func (a *app) connect(ctx context.Context, c config) (*stream.Conn, error) {
 }
 
 func cannotConnect(err error) error {
-	return fail(exitFailure, "check --nats-url, or --data-dir for the embedded broker", "%w", err)
+	return kit.Fail(kit.ExitFailure, "check --nats-url, or --data-dir for the embedded broker", "%w", err)
 }
 
 // embedded reports whether the broker is this process's own.

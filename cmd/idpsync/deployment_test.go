@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 )
 
 // A second worker must get the first one's key. One that made a key of its own would leave a file behind that somebody
@@ -21,11 +23,11 @@ func TestOnlyTheFirstOfADatabaseMakesASealKey(t *testing.T) {
 		return runProgram(t, "", "explain", "--data-dir", folder, "--file", filepath.Join(folder, "login.json"),
 			"--subject", "idpsync.login.2489e9ad-2ee2-8e00-8ec9-32d5f69181c0.okta")
 	}
-	if p := runProgram(t, "", "apply", "--data-dir", folder, "-f", "../../deploy/directory.example.yaml", "--yes"); p.code != exitOK {
-		t.Fatalf("apply ends with exit %d and %s%s, want %d", p.code, p.stdout, p.stderr, exitOK)
+	if p := runProgram(t, "", "apply", "--data-dir", folder, "-f", "../../deploy/directory.example.yaml", "--yes"); p.code != kit.ExitOK {
+		t.Fatalf("apply ends with exit %d and %s%s, want %d", p.code, p.stdout, p.stderr, kit.ExitOK)
 	}
-	if p := explain(); p.code != exitOK || !strings.Contains(p.stderr, "a new seal key was made") {
-		t.Fatalf("the first ends with exit %d and %s%s, want %d and that it made a seal key", p.code, p.stdout, p.stderr, exitOK)
+	if p := explain(); p.code != kit.ExitOK || !strings.Contains(p.stderr, "a new seal key was made") {
+		t.Fatalf("the first ends with exit %d and %s%s, want %d and that it made a seal key", p.code, p.stdout, p.stderr, kit.ExitOK)
 	}
 	first, err := os.ReadFile(key)
 	if err != nil {
@@ -34,8 +36,8 @@ func TestOnlyTheFirstOfADatabaseMakesASealKey(t *testing.T) {
 	if err := os.Remove(key); err != nil {
 		t.Fatal(err)
 	}
-	if p := explain(); p.code != exitFailure || !strings.Contains(p.stderr, key) || !strings.Contains(p.stderr, "--seal-key-file") {
-		t.Errorf("without the key explain ends with exit %d and %s%s, want %d, the path of the key and --seal-key-file", p.code, p.stdout, p.stderr, exitFailure)
+	if p := explain(); p.code != kit.ExitFailure || !strings.Contains(p.stderr, key) || !strings.Contains(p.stderr, "--seal-key-file") {
+		t.Errorf("without the key explain ends with exit %d and %s%s, want %d, the path of the key and --seal-key-file", p.code, p.stdout, p.stderr, kit.ExitFailure)
 	}
 	if _, err := os.Stat(key); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("looking for a key of its own gives the error %v, want %v", err, fs.ErrNotExist)
@@ -43,7 +45,7 @@ func TestOnlyTheFirstOfADatabaseMakesASealKey(t *testing.T) {
 	if err := os.WriteFile(key, first, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if p := explain(); p.code != exitOK || p.stderr != "" {
-		t.Errorf("with the key explain ends with exit %d and %s%s, want %d and no errors", p.code, p.stdout, p.stderr, exitOK)
+	if p := explain(); p.code != kit.ExitOK || p.stderr != "" {
+		t.Errorf("with the key explain ends with exit %d and %s%s, want %d and no errors", p.code, p.stdout, p.stderr, kit.ExitOK)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/idpsync/idpsync/cmd/idpsync/demo"
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/worker/assemble"
 	"github.com/idpsync/idpsync/worker/stream"
 )
@@ -41,7 +42,7 @@ With --once it handles the samples, prints a summary and exits 0 only if every s
 // dev runs the demo with a broker and a database of its own.
 func (a *app) dev(ctx context.Context, c config, once bool) error {
 	if !c.embedded() || c.DatabaseURL != "" {
-		return fail(exitUsage, "use idpsync run with these", "dev brings its own broker and database")
+		return kit.Fail(kit.ExitUsage, "use idpsync run with these", "dev brings its own broker and database")
 	}
 	return withRemedy(demo.Run(ctx, a.demo(c, once)))
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/idpsync/idpsync/cmd/idpsync/demo"
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 )
 
 // TestDevOnce runs the demo twice in one folder and compares what it shows with a golden file.
@@ -19,8 +20,8 @@ func TestDevOnce(t *testing.T) {
 	folder := t.TempDir()
 	for range 2 {
 		p := runProgram(t, "", "dev", "--once", "--data-dir", folder)
-		if p.code != exitOK || p.stderr != "" {
-			t.Fatalf("dev ends with exit %d, want %d and no errors\n%s%s", p.code, exitOK, p.stdout, p.stderr)
+		if p.code != kit.ExitOK || p.stderr != "" {
+			t.Fatalf("dev ends with exit %d, want %d and no errors\n%s%s", p.code, kit.ExitOK, p.stdout, p.stderr)
 		}
 		golden(t, filepath.Join("testdata", "dev.golden"), steadyDemo(p.stdout, folder))
 	}
@@ -50,14 +51,14 @@ func TestDevTakesNoOtherFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := runProgram(t, "", "dev", "--once", "--data-dir", folder)
-	if p.code != exitRefused || !strings.Contains(p.stderr, "--data-dir") {
-		t.Errorf("dev in a folder of somebody ends with exit %d, want %d and the flag --data-dir\n%s", p.code, exitRefused, p.stderr)
+	if p.code != kit.ExitRefused || !strings.Contains(p.stderr, "--data-dir") {
+		t.Errorf("dev in a folder of somebody ends with exit %d, want %d and the flag --data-dir\n%s", p.code, kit.ExitRefused, p.stderr)
 	}
 	if _, err := os.Stat(mine); err != nil {
 		t.Error(err)
 	}
-	if p := runProgram(t, "", "dev", "--once", "--data-dir", t.TempDir(), "--nats-url", "nats://127.0.0.1:1"); p.code != exitUsage {
-		t.Errorf("dev with another broker ends with exit %d, want %d\n%s", p.code, exitUsage, p.stderr)
+	if p := runProgram(t, "", "dev", "--once", "--data-dir", t.TempDir(), "--nats-url", "nats://127.0.0.1:1"); p.code != kit.ExitUsage {
+		t.Errorf("dev with another broker ends with exit %d, want %d\n%s", p.code, kit.ExitUsage, p.stderr)
 	}
 }
 

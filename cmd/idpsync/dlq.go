@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/replay"
@@ -107,7 +108,7 @@ func (s *dlqSelection) arguments(args []string) error {
 	for _, arg := range args {
 		seq, err := strconv.ParseUint(arg, 10, 64)
 		if err != nil || seq == 0 {
-			return fail(exitUsage, "idpsync dlq list shows the sequences", "%q is not a sequence number", arg)
+			return kit.Fail(kit.ExitUsage, "idpsync dlq list shows the sequences", "%q is not a sequence number", arg)
 		}
 		s.chosen.Sequences = append(s.chosen.Sequences, seq)
 	}
@@ -121,7 +122,7 @@ func (s *dlqSelection) check() error {
 	switch s.chosen.State {
 	case store.DeadLetterOpen, store.DeadLetterReplayed, store.DeadLetterDiscarded, allStates:
 	default:
-		return fail(exitUsage, "one of open, replayed, discarded, all", "--state cannot be %q", s.chosen.State)
+		return kit.Fail(kit.ExitUsage, "one of open, replayed, discarded, all", "--state cannot be %q", s.chosen.State)
 	}
 	return checkTenant(s.filter.Tenant)
 }
@@ -143,9 +144,9 @@ func (s *dlqSelection) find(ctx context.Context, d *deployment, now time.Time) (
 	messages := func(yield func(record.Stored, error) bool) {
 		for m, err := range stream.DeadLetters(ctx, d.Conn, s.filter) {
 			if err != nil {
-				err = fail(exitFailure, "run idpsync migrate if the streams do not exist", "%w", err)
+				err = kit.Fail(kit.ExitFailure, "run idpsync migrate if the streams do not exist", "%w", err)
 			}
-			if !yield(record.Stored(m), err) {
+			if !yield(m, err) {
 				return
 			}
 		}
@@ -283,10 +284,10 @@ func newDLQGroupsCommand(a *app) *cobra.Command {
 		for _, g := range groups {
 			l := deadLetter{Code: g.Code, Reason: g.Reason}
 			fmt.Fprintf(a.stdout, "%6d  %s  tenant %s, source %s\n        fingerprint %s, from %s to %s, example: idpsync dlq show %d\n",
-				g.Count, printable(l.cause()), printable(g.Tenant), printable(g.Source), g.Fingerprint,
+				g.Count, kit.Printable(l.cause()), kit.Printable(g.Tenant), kit.Printable(g.Source), g.Fingerprint,
 				g.First.Local().Format("2006-01-02 15:04:05"), g.Last.Local().Format("2006-01-02 15:04:05"), g.Example)
 			if g.Hint != "" {
-				fmt.Fprintf(a.stdout, "        %s\n", printable(g.Hint))
+				fmt.Fprintf(a.stdout, "        %s\n", kit.Printable(g.Hint))
 			}
 		}
 		return nil
@@ -313,14 +314,14 @@ func newDLQWatchCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			letter, genuine := replay.Read(d.Key, record.Stored(m))
+			letter, genuine := replay.Read(d.Key, m)
 			if !genuine {
 				foreign.one()
 				continue
 			}
 			if l := shown(letter); s.selection().Matches(letter, a.now()) {
 				fmt.Fprintf(a.stdout, "%s  %d  %s  tenant %s, source %s, event %s, fingerprint %s\n", l.Time.Local().Format("15:04:05"), l.Sequence,
-					printable(l.cause()), printable(l.Tenant), printable(l.Source), printable(l.EventID), l.Fingerprint)
+					kit.Printable(l.cause()), kit.Printable(l.Tenant), kit.Printable(l.Source), kit.Printable(l.EventID), l.Fingerprint)
 			}
 		}
 		return nil

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/record"
@@ -97,14 +98,14 @@ recorded.`,
 	jsonFlag(cmd, &c.json)
 	return a.dlqVerb(cmd, func(ctx context.Context, d *deployment, args []string) error {
 		if strings.TrimSpace(c.Why) == "" {
-			return fail(exitUsage, "add --why 'the reason'", "a discarded dead letter needs a reason")
+			return kit.Fail(kit.ExitUsage, "add --why 'the reason'", "a discarded dead letter needs a reason")
 		}
 		letters, err := a.choose(ctx, d, &s, args)
 		if err != nil || len(letters) == 0 {
 			return err
 		}
 		for _, g := range groupDeadLetters(letters) {
-			fmt.Fprintf(a.stderr, "%6d  %s  source %s\n", g.Count, replay.Cause(record.Code(g.Code), g.Reason), printable(g.Source))
+			fmt.Fprintf(a.stderr, "%6d  %s  source %s\n", g.Count, replay.Cause(record.Code(g.Code), g.Reason), kit.Printable(g.Source))
 		}
 		if err := a.confirm(yes, fmt.Sprintf("Discard %d dead letters?", len(letters))); err != nil {
 			return err
@@ -119,7 +120,7 @@ func (a *app) choose(ctx context.Context, d *deployment, s *dlqSelection, args [
 		return nil, err
 	}
 	if !s.named() {
-		return nil, fail(exitUsage, "name sequences, a filter, or --all", "no dead letters are chosen")
+		return nil, kit.Fail(kit.ExitUsage, "name sequences, a filter, or --all", "no dead letters are chosen")
 	}
 	s.chosen.State = store.DeadLetterOpen
 	letters, err := s.find(ctx, d, a.now())
@@ -127,7 +128,7 @@ func (a *app) choose(ctx context.Context, d *deployment, s *dlqSelection, args [
 		return nil, err
 	}
 	if len(letters) == 0 {
-		return nil, fail(exitPending, "idpsync dlq list --state all shows those that were dealt with", "no open dead letter is among those that are chosen")
+		return nil, kit.Fail(kit.ExitPending, "idpsync dlq list --state all shows those that were dealt with", "no open dead letter is among those that are chosen")
 	}
 	return letters, nil
 }
@@ -185,7 +186,7 @@ func printCounts(w io.Writer, title string, counts map[string]int) error {
 	})
 	fmt.Fprintln(w, title)
 	for _, word := range words {
-		if _, err := fmt.Fprintf(w, "%8d  %s\n", counts[word], printable(word)); err != nil {
+		if _, err := fmt.Fprintf(w, "%8d  %s\n", counts[word], kit.Printable(word)); err != nil {
 			return err
 		}
 	}
@@ -223,13 +224,13 @@ func (c *dlqCampaign) summary(total int, outcomes replay.Outcomes, err error) er
 	var order *replay.OrderError
 	switch {
 	case errors.Is(err, context.Canceled):
-		return fail(exitRefused, "start it again to go on; what is done is not open any more", "stopped; orders that were sent are still carried out")
+		return kit.Fail(kit.ExitRefused, "start it again to go on; what is done is not open any more", "stopped; orders that were sent are still carried out")
 	case errors.As(err, &canary):
-		return fail(exitFailure, "look at one: idpsync dlq list; then mend the cause", "%w", err)
+		return kit.Fail(kit.ExitFailure, "look at one: idpsync dlq list; then mend the cause", "%w", err)
 	case errors.As(err, &order):
-		return fail(exitFailure, "ask for the right to publish on "+order.Subject+", or name yourself as the broker does with --operator", "%w", err)
+		return kit.Fail(kit.ExitFailure, "ask for the right to publish on "+order.Subject+", or name yourself as the broker does with --operator", "%w", err)
 	case err == nil && outcomes.Failures() > 0:
-		return fail(exitFailure, "idpsync dlq list shows them; idpsync dlq show names the dead letter that each comes from", "%d failed again", outcomes.Failures())
+		return kit.Fail(kit.ExitFailure, "idpsync dlq list shows them; idpsync dlq show names the dead letter that each comes from", "%d failed again", outcomes.Failures())
 	}
 	return err
 }

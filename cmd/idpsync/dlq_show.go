@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
@@ -45,11 +46,11 @@ so does output into a file or a pipe.`,
 		}
 		m, err := stream.DeadLetter(ctx, d.Conn, s.chosen.Sequences[0])
 		if err != nil {
-			return fail(exitPending, "idpsync dlq list shows what is there", "%w", err)
+			return kit.Fail(kit.ExitPending, "idpsync dlq list shows what is there", "%w", err)
 		}
-		letter, genuine := replay.Read(d.Key, record.Stored(m))
+		letter, genuine := replay.Read(d.Key, m)
 		if !genuine {
-			return fail(exitFailure, "idpsync dlq list shows the dead letters of this deployment", "message %d is no dead letter that a worker wrote: its signature does not hold", m.Sequence)
+			return kit.Fail(kit.ExitFailure, "idpsync dlq list shows the dead letters of this deployment", "message %d is no dead letter that a worker wrote: its signature does not hold", m.Sequence)
 		}
 		if unseal {
 			return a.unseal(ctx, d, letter, why, raw || !isTerminal(a.stdout), asJSON)
@@ -129,7 +130,7 @@ func (a *app) showDeadLetter(d shownDeadLetter) error {
 		{"body", fmt.Sprintf("%d bytes, sealed", d.Bytes)},
 	} {
 		if strings.TrimSpace(l[1]) != "" {
-			fmt.Fprintf(a.stdout, "%-12s %s\n", l[0], printable(l[1]))
+			fmt.Fprintf(a.stdout, "%-12s %s\n", l[0], kit.Printable(l[1]))
 		}
 	}
 	if d.Forecast != nil && d.Forecast.Request != nil {
@@ -137,7 +138,7 @@ func (a *app) showDeadLetter(d shownDeadLetter) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(a.stdout, "\nrequest, without its secrets\n  %s\n", printable(string(request)))
+		fmt.Fprintf(a.stdout, "\nrequest, without its secrets\n  %s\n", kit.Printable(string(request)))
 	}
 	if d.Forecast != nil {
 		fmt.Fprintln(a.stdout, "\nchecks that were made just now")
@@ -146,7 +147,7 @@ func (a *app) showDeadLetter(d shownDeadLetter) error {
 			if !c.OK {
 				mark = "✗"
 			}
-			fmt.Fprintf(a.stdout, "  %s %-10s %-22s %s\n", mark, c.Step, printable(c.Name), printable(c.Detail))
+			fmt.Fprintf(a.stdout, "  %s %-10s %-22s %s\n", mark, c.Step, kit.Printable(c.Name), kit.Printable(c.Detail))
 		}
 	}
 	names := make([]string, 0, len(d.Record))
@@ -156,7 +157,7 @@ func (a *app) showDeadLetter(d shownDeadLetter) error {
 	slices.Sort(names)
 	fmt.Fprintln(a.stdout, "\nrecord")
 	for _, name := range names {
-		fmt.Fprintf(a.stdout, "  %-34s %s\n", printable(name), printable(d.Record[name]))
+		fmt.Fprintf(a.stdout, "  %-34s %s\n", kit.Printable(name), kit.Printable(d.Record[name]))
 	}
 	return nil
 }
@@ -164,11 +165,11 @@ func (a *app) showDeadLetter(d shownDeadLetter) error {
 // unseal shows the event of a dead letter as it was sent, once that is on record.
 func (a *app) unseal(ctx context.Context, d *deployment, l replay.Letter, why string, raw, asJSON bool) error {
 	if strings.TrimSpace(why) == "" {
-		return fail(exitUsage, "add --why 'the reason'", "unsealing is recorded, so it needs a reason")
+		return kit.Fail(kit.ExitUsage, "add --why 'the reason'", "unsealing is recorded, so it needs a reason")
 	}
 	o, err := record.Unseal(d.Key, l.Message.Header, l.Message.Data)
 	if err != nil {
-		return fail(exitFailure, "use the data directory, and so the seal key, of the deployment", "%w", err)
+		return kit.Fail(kit.ExitFailure, "use the data directory, and so the seal key, of the deployment", "%w", err)
 	}
 	detail, err := json.Marshal(map[string]string{"why": why})
 	if err != nil {
@@ -178,12 +179,12 @@ func (a *app) unseal(ctx context.Context, d *deployment, l replay.Letter, why st
 		At: a.now(), Tenant: l.Tenant, Who: record.Operator{Said: operator()}.String(), Action: "deadletter.unseal",
 		Object: strconv.FormatUint(l.Sequence(), 10), Detail: detail,
 	}); err != nil {
-		return fail(exitFailure, "", "it is not shown, as it could not be recorded: %w", err)
+		return kit.Fail(kit.ExitFailure, "", "it is not shown, as it could not be recorded: %w", err)
 	}
 	if asJSON {
 		return printJSON(a.stdout, unsealed{o.Subject, o.Header, o.Data})
 	}
-	fmt.Fprintf(a.stdout, "subject: %s\n", printable(o.Subject))
+	fmt.Fprintf(a.stdout, "subject: %s\n", kit.Printable(o.Subject))
 	names := make([]string, 0, len(o.Header))
 	for name := range o.Header {
 		names = append(names, name)
@@ -191,7 +192,7 @@ func (a *app) unseal(ctx context.Context, d *deployment, l replay.Letter, why st
 	slices.Sort(names)
 	for _, name := range names {
 		for _, v := range o.Header[name] {
-			fmt.Fprintf(a.stdout, "%s: %s\n", printable(name), printable(v))
+			fmt.Fprintf(a.stdout, "%s: %s\n", kit.Printable(name), kit.Printable(v))
 		}
 	}
 	body := string(o.Data)

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 )
 
 // Two senders of a tenant give two events the same id. Every verb that reads the ledger tells them apart.
@@ -32,19 +34,19 @@ func TestVerbsTellTheEventsOfTwoSendersApart(t *testing.T) {
 	q.event(commands, "order-2", tokens["hr"], body("cyd"))
 	s.eventually("all to be done", func() bool {
 		a, code := s.prove()
-		return a.Ledger.Rows == 3 && a.Events.Waiting == 0 && code == exitOK
+		return a.Ledger.Rows == 3 && a.Events.Waiting == 0 && code == kit.ExitOK
 	})
 	q.event(commands, "order-2", tokens["payroll"], body("cyd")) // an ordinary repeat, and none of the first sender's event
 	lower := strings.ToLower(acme)
 	s.write("published", lower+"/admin/order-1\n"+lower+"/admin/order-2\n")
 	s.eventually("the repeat to be refused", func() bool {
 		a, code := s.prove("--expected", s.path("published"))
-		if code != exitOK {
+		if code != kit.ExitOK {
 			t.Fatalf("prove ends with %d and finds %q and %q, wanted nothing", code, a.Unaccounted, a.Duplicated)
 		}
 		return a.Events.Waiting == 0 && a.Events.Refused == 1
 	})
-	if a, code := s.prove("--since", "1h"); code != exitOK || a.Ledger.Rows != 3 {
+	if a, code := s.prove("--since", "1h"); code != kit.ExitOK || a.Ledger.Rows != 3 {
 		t.Errorf("prove --since ends with %d, %d rows, %q and %q, wanted 3 rows and nothing found", code, a.Ledger.Rows, a.Unaccounted, a.Duplicated)
 	}
 
@@ -79,14 +81,14 @@ func TestVerbsTellTheEventsOfTwoSendersApart(t *testing.T) {
 	}
 
 	both := s.do("", "explain", "--event", lower+"/admin/order-1")
-	if both.code != exitUsage || !strings.Contains(both.stderr, "credential/hr, credential/payroll") || !strings.Contains(both.stderr, "--scope") {
+	if both.code != kit.ExitUsage || !strings.Contains(both.stderr, "credential/hr, credential/payroll") || !strings.Contains(both.stderr, "--scope") {
 		t.Errorf("explain of an id that two senders used ends with %d and says %q, wanted both and --scope", both.code, both.stderr)
 	}
 	one := s.must("explain", "--event", lower+"/admin/order-1", "--scope", "credential/payroll")
 	if !strings.Contains(one, "bob@acme.example") || strings.Contains(one, "ada@") {
 		t.Errorf("explain of the second sender's event says %s, wanted bob's", one)
 	}
-	if s.must("explain", "--event", lower+"/admin/order-2"); s.do("", "explain", "--event", lower+"/admin/order-2", "--scope", "credential/payroll").code != exitPending {
+	if s.must("explain", "--event", lower+"/admin/order-2"); s.do("", "explain", "--event", lower+"/admin/order-2", "--scope", "credential/payroll").code != kit.ExitPending {
 		t.Error("explain finds an event in a scope that has none")
 	}
 }

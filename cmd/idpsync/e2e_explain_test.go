@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 )
 
 // TestExplainSaysWhyInOneScreen explains an event of each kind from a file, and the last of them as a dead letter too.
@@ -27,8 +29,8 @@ func TestExplainSaysWhyInOneScreen(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := runProgram(t, "", "explain", "--data-dir", m.Folder(), "--file", file, "--subject", subject, "--log-level", "error")
-		if got.code != exitOK || got.stderr != "" {
-			t.Fatalf("explain of a %s event ends with exit %d, want %d and no errors\n%s%s", c.what, got.code, exitOK, got.stdout, got.stderr)
+		if got.code != kit.ExitOK || got.stderr != "" {
+			t.Fatalf("explain of a %s event ends with exit %d, want %d and no errors\n%s%s", c.what, got.code, kit.ExitOK, got.stdout, got.stderr)
 		}
 		if lines := strings.Count(got.stdout, "\n"); lines > 60 {
 			t.Errorf("%s: the explanation has %d lines, want a screen of at most 60", c.what, lines)
@@ -41,8 +43,8 @@ func TestExplainSaysWhyInOneScreen(t *testing.T) {
 		t.Fatal(err)
 	}
 	letter := runProgram(t, "", "explain", "--data-dir", m.Folder(), "--dead-letter", "1", "--log-level", "error")
-	if letter.code != exitOK || !strings.Contains(letter.stdout, "demo.no-contractors") || !strings.Contains(letter.stdout, "403 rejected") {
-		t.Errorf("explain of the dead letter ends with exit %d, want %d, 403 and the policy demo.no-contractors\n%s%s", letter.code, exitOK, letter.stdout, letter.stderr)
+	if letter.code != kit.ExitOK || !strings.Contains(letter.stdout, "demo.no-contractors") || !strings.Contains(letter.stdout, "403 rejected") {
+		t.Errorf("explain of the dead letter ends with exit %d, want %d, 403 and the policy demo.no-contractors\n%s%s", letter.code, kit.ExitOK, letter.stdout, letter.stderr)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -79,7 +80,7 @@ func TestNothingForgedIsShown(t *testing.T) {
 		return settled.Events.Waiting == 0
 	})
 	account, code := s.prove()
-	if code != exitOK || account.Foreign.Results != 2 || account.Foreign.DeadLetters != 2 {
+	if code != kit.ExitOK || account.Foreign.Results != 2 || account.Foreign.DeadLetters != 2 {
 		t.Errorf("prove exits with %d and passes over %d results and %d dead letters, want 0, 2 and 2: %q", code, account.Foreign.Results, account.Foreign.DeadLetters, account.Unaccounted)
 	}
 	for name, args := range map[string][]string{"tail": append(tail, "--source", "okta"), "dlq list": append(list, "--source", "okta")} {
@@ -102,7 +103,7 @@ func TestNothingForgedIsShown(t *testing.T) {
 	}
 	for _, args := range [][]string{{"dlq", "show"}, {"explain", "--dead-letter"}} {
 		for _, seq := range unwritten {
-			if p := s.do("", append(args, strconv.FormatUint(seq, 10))...); p.code == exitOK {
+			if p := s.do("", append(args, strconv.FormatUint(seq, 10))...); p.code == kit.ExitOK {
 				t.Errorf("%v of message %d, which no worker wrote, exits with 0:\n%s", args, seq, p.stdout)
 			}
 		}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/store/storetest"
 )
 
@@ -123,7 +124,7 @@ func (s *site) sendPasswords(t *testing.T, r *running, token string) []string {
 	}
 	// What the broker stores is sealed.
 	sealed := s.do(fresh(), "seal")
-	if sealed.code != exitOK {
+	if sealed.code != kit.ExitOK {
 		t.Fatal("seal fails with " + sealed.stderr)
 	}
 	stream := s.overStream()

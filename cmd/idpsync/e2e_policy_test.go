@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/providers/saml/idp"
 	"github.com/idpsync/idpsync/worker/record"
 )
@@ -109,8 +110,8 @@ func TestAPolicyThatErrsDenies(t *testing.T) {
 	} {
 		s.write("policies/broken.cedar", c.text)
 		p := s.do("", "apply", "-f", s.path("directory.yaml"), "--yes")
-		if p.code != exitUsage || !strings.Contains(p.stderr, c.says) || !strings.Contains(p.stderr, "hint: ") || p.stdout != "" {
-			t.Errorf("applying a policy that %s ends with exit %d, want %d, %q and a hint\n%s%s", what, p.code, exitUsage, c.says, p.stdout, p.stderr)
+		if p.code != kit.ExitUsage || !strings.Contains(p.stderr, c.says) || !strings.Contains(p.stderr, "hint: ") || p.stdout != "" {
+			t.Errorf("applying a policy that %s ends with exit %d, want %d, %q and a hint\n%s%s", what, p.code, kit.ExitUsage, c.says, p.stdout, p.stderr)
 		}
 		standing()
 	}

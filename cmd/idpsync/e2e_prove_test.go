@@ -11,7 +11,9 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/worker/proof"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -105,8 +107,8 @@ func TestProveAccountsForEveryMessage(t *testing.T) {
 	s.eventually("all to be done", func() bool {
 		var code int
 		settled, code = s.prove()
-		if code != exitOK {
-			t.Fatalf("prove ends with exit %d and %+v, want %d", code, settled, exitOK)
+		if code != kit.ExitOK {
+			t.Fatalf("prove ends with exit %d and %+v, want %d", code, settled, kit.ExitOK)
 		}
 		return settled.Events.Waiting == 0
 	})
@@ -116,24 +118,24 @@ func TestProveAccountsForEveryMessage(t *testing.T) {
 	if l := settled.Ledger; l.Rows != 3 || l.Told != 3 || settled.Results != 5 || settled.DeadLetters != 1 {
 		t.Errorf("the account is %+v, want 3 rows, all told, 5 results and 1 dead letter", settled)
 	}
-	if r, code := s.prove("--since", "1h"); code != exitOK || r.Events.Stored != 6 || r.Events.Untraced != 0 {
-		t.Errorf("prove since an hour ends with exit %d and %+v, want %d and all 6 events traced", code, r, exitOK)
+	if r, code := s.prove("--since", "1h"); code != kit.ExitOK || r.Events.Stored != 6 || r.Events.Untraced != 0 {
+		t.Errorf("prove since an hour ends with exit %d and %+v, want %d and all 6 events traced", code, r, kit.ExitOK)
 	}
 
 	lower := strings.ToLower(acme)
 	s.write("published", acme+"/okta/ada\n"+acme+"/okta/forged\n"+lower+"/admin/grace too\n\n"+acme+"/okta/never\n")
 	r, code := s.prove("--expected", s.path("published"))
-	if code != exitFailure || r.Expected.Events != 4 || r.Expected.Found != 3 || len(r.Unaccounted) != 1 || r.Unaccounted[0].ID != lower+"/okta/never" {
-		t.Errorf("prove with a list ends with exit %d and %+v, want %d and 3 of 4 events found", code, r, exitFailure)
+	if code != kit.ExitFailure || r.Expected.Events != 4 || r.Expected.Found != 3 || len(r.Unaccounted) != 1 || r.Unaccounted[0].ID != lower+"/okta/never" {
+		t.Errorf("prove with a list ends with exit %d and %+v, want %d and 3 of 4 events found", code, r, kit.ExitFailure)
 	}
-	if p := s.do("", "prove", "--expected", s.path("nowhere")); p.code != exitUsage {
-		t.Errorf("prove without the list ends with exit %d, want %d", p.code, exitUsage)
+	if p := s.do("", "prove", "--expected", s.path("nowhere")); p.code != kit.ExitUsage {
+		t.Errorf("prove without the list ends with exit %d, want %d", p.code, kit.ExitUsage)
 	}
 
 	s.spoil(q, logins, lower)
 	r, code = s.prove()
-	if code != exitFailure {
-		t.Errorf("prove of what was spoiled ends with exit %d, want %d", code, exitFailure)
+	if code != kit.ExitFailure {
+		t.Errorf("prove of what was spoiled ends with exit %d, want %d", code, kit.ExitFailure)
 	}
 	var got []string
 	for _, f := range append(r.Unaccounted, r.Duplicated...) {
@@ -160,8 +162,8 @@ func TestProveAccountsForEveryMessage(t *testing.T) {
 	if len(got) > 0 || r.UnaccountedCount+r.DuplicatedCount != len(want) {
 		t.Errorf("prove finds without a reason %q, want %d findings", got, len(want))
 	}
-	if text := s.do("", "prove", "--limit", "1"); !strings.Contains(text.stdout, "and 5 more") || text.code != exitFailure {
-		t.Errorf("prove with a limit of one ends with exit %d, want %d and 5 more\n%s", text.code, exitFailure, text.stdout)
+	if text := s.do("", "prove", "--limit", "1"); !strings.Contains(text.stdout, "and 5 more") || text.code != kit.ExitFailure {
+		t.Errorf("prove with a limit of one ends with exit %d, want %d and 5 more\n%s", text.code, kit.ExitFailure, text.stdout)
 	}
 }
 
@@ -204,7 +206,7 @@ func (s *site) spoil(q queue, logins, tenant string) {
 		"Idpsync-Dl-Code": "malformed", "Idpsync-Dl-Time": time.Now().UTC().Format(time.RFC3339Nano), "Idpsync-Dl-Key-Id": "of another deployment", "Idpsync-Dl-Sig": "AAAA",
 	}, "")
 
-	if err := stream.Pause(ctx, conn, stream.LaneLogins, time.Now().Add(time.Hour)); err != nil { // an event that somebody took away
+	if err := stream.Pause(ctx, conn, record.LaneLogins, time.Now().Add(time.Hour)); err != nil { // an event that somebody took away
 		s.t.Fatal(err)
 	}
 	q.remove(stream.StreamEvents, q.event(logins, "taken", "", q.login("taken")))

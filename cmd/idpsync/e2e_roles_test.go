@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/worker/proof"
 )
 
@@ -71,12 +72,12 @@ func TestEveryRoleOfTheShippedBrokerDoesItsWork(t *testing.T) { // not parallel:
 			t.Fatalf("%s sends %v with exit code %d, want %d:\n%s%s", user, args, p.code, want, p.stdout, p.stderr)
 		}
 	}
-	send("acme-waiting", login("ada"), exitOK, "login", "--source", "okta", "--wait")
-	send("acme-waiting", login("ada"), exitOK, "login", "--source", "okta", "--wait")
-	send("acme-login", login("bob"), exitOK, "login", "--source", "okta")
-	send("acme-login", login("eve")+"x", exitOK, "login", "--source", "okta", "--id", "forged")
+	send("acme-waiting", login("ada"), kit.ExitOK, "login", "--source", "okta", "--wait")
+	send("acme-waiting", login("ada"), kit.ExitOK, "login", "--source", "okta", "--wait")
+	send("acme-login", login("bob"), kit.ExitOK, "login", "--source", "okta")
+	send("acme-login", login("eve")+"x", kit.ExitOK, "login", "--source", "okta", "--id", "forged")
 	for _, via := range []string{"rpc", "stream"} {
-		send("acme-admin", fmt.Sprintf(`{"email":"%s@acme.example","name":"X","auth_provider":"oidc"}`, via), exitOK, "command", "--token-file", s.path("token"), "--via", via)
+		send("acme-admin", fmt.Sprintf(`{"email":"%s@acme.example","name":"X","auth_provider":"oidc"}`, via), kit.ExitOK, "command", "--token-file", s.path("token"), "--via", via)
 	}
 
 	as("alice")
@@ -85,16 +86,16 @@ func TestEveryRoleOfTheShippedBrokerDoesItsWork(t *testing.T) { // not parallel:
 		settled, _ = s.prove()
 		return settled.Events.Waiting == 0 && settled.Ledger.Rows == 5
 	})
-	if account, code := s.prove(); code != exitOK || account.Events.Stored != 5 || account.DeadLetters != 1 {
+	if account, code := s.prove(); code != kit.ExitOK || account.Events.Stored != 5 || account.DeadLetters != 1 {
 		t.Errorf("the operator proves %d events and %d dead letters with exit code %d, want 5, 1 and 0: %q", account.Events.Stored, account.DeadLetters, code, account.Unaccounted)
 	}
-	if p := s.do("", "dlq", "show", "1"); p.code != exitOK || !strings.Contains(p.stdout, "forged") {
+	if p := s.do("", "dlq", "show", "1"); p.code != kit.ExitOK || !strings.Contains(p.stdout, "forged") {
 		t.Errorf("the operator is shown a dead letter with exit code %d:\n%s%s", p.code, p.stdout, p.stderr)
 	}
-	if p := s.do("", "explain", "--dead-letter", "1"); p.code != exitOK {
+	if p := s.do("", "explain", "--dead-letter", "1"); p.code != kit.ExitOK {
 		t.Errorf("the operator has a dead letter explained with exit code %d:\n%s%s", p.code, p.stdout, p.stderr)
 	}
-	if p := s.do("", "dlq", "replay", "1", "--yes"); p.code != exitFailure || !strings.Contains(p.stdout, "1 of 1 done") {
+	if p := s.do("", "dlq", "replay", "1", "--yes"); p.code != kit.ExitFailure || !strings.Contains(p.stdout, "1 of 1 done") {
 		t.Errorf("the operator replays with exit code %d:\n%s%s", p.code, p.stdout, p.stderr)
 	}
 	var letters []deadLetter
@@ -104,7 +105,7 @@ func TestEveryRoleOfTheShippedBrokerDoesItsWork(t *testing.T) { // not parallel:
 	for user, want := range map[string]int{"alice": 7, "acme-reader": 7} {
 		as(user)
 		p := s.do("", "tail", "--once", "--since", "1h", "--tenant", acme, "--json")
-		if n := strings.Count(p.stdout, "\n"); p.code != exitOK || n != want {
+		if n := strings.Count(p.stdout, "\n"); p.code != kit.ExitOK || n != want {
 			t.Errorf("%s is shown %d results with exit code %d, want %d:\n%s", user, n, p.code, want, p.stderr)
 		}
 	}

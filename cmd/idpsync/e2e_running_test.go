@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 )
 
 // A tap is output that is waited for.
@@ -149,7 +151,7 @@ func (r *running) stop() {
 	r.s.t.Helper()
 	r.stopped = true
 	r.cancel()
-	if code := <-r.finished; code != exitOK {
+	if code := <-r.finished; code != kit.ExitOK {
 		r.s.t.Errorf("the worker ended with exit code %d:\n%s", code, r.stderr)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"go.uber.org/goleak"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/providers/oidc/issuer"
 	"github.com/idpsync/idpsync/providers/saml/idp"
 	"github.com/idpsync/idpsync/providers/seal"
@@ -192,7 +193,7 @@ func (s *site) do(stdin string, args ...string) program {
 func (s *site) must(args ...string) string {
 	s.t.Helper()
 	p := s.do("", args...)
-	if p.code != exitOK {
+	if p.code != kit.ExitOK {
 		s.t.Fatalf("idpsync %s: exit %d\n%s%s", strings.Join(args, " "), p.code, p.stdout, p.stderr)
 	}
 	return p.stdout

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 )
 
 const exampleConfig = "../../deploy/idpsync.example.yaml"
@@ -63,11 +65,11 @@ func TestExampleDirectoryCanBeApplied(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Chdir(t.TempDir())
-	if code, _, stderr := idpsync(t.Context(), "apply", "-f", example, "--yes"); code != exitOK || stderr != "" {
-		t.Fatalf("apply of the example ends with exit %d and %s, want %d and no errors", code, stderr, exitOK)
+	if code, _, stderr := idpsync(t.Context(), "apply", "-f", example, "--yes"); code != kit.ExitOK || stderr != "" {
+		t.Fatalf("apply of the example ends with exit %d and %s, want %d and no errors", code, stderr, kit.ExitOK)
 	}
 	code, stdout, _ := idpsync(t.Context(), "apply", "-f", example)
-	if code != exitOK || !strings.HasPrefix(stdout, "nothing to change") {
-		t.Errorf("a second apply ends with exit %d and %s, want %d and nothing to change", code, stdout, exitOK)
+	if code != kit.ExitOK || !strings.HasPrefix(stdout, "nothing to change") {
+		t.Errorf("a second apply ends with exit %d and %s, want %d and nothing to change", code, stdout, kit.ExitOK)
 	}
 }

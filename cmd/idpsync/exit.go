@@ -12,15 +12,6 @@ import (
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
-// The exit codes under the names that verbs use.
-const (
-	exitOK      = kit.ExitOK
-	exitFailure = kit.ExitFailure
-	exitUsage   = kit.ExitUsage
-	exitPending = kit.ExitPending
-	exitRefused = kit.ExitRefused
-)
-
 const exitCodesText = `0  done, or nothing to do
 1  the work failed; the message and its hint say why
 2  wrong arguments or configuration, or warnings with apply --strict; nothing was done
@@ -32,11 +23,6 @@ A process that is ended by a second signal while it drains has the code of that 
 
 func newExitCodesTopic(*app) *cobra.Command {
 	return &cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: strings.TrimSpace(exitCodesText)}
-}
-
-// fail makes the error that ends a verb; see [kit.Fail].
-func fail(code int, hint, format string, args ...any) error {
-	return kit.Fail(code, hint, format, args...)
 }
 
 // A silentError ends the process with a code when all has been said already.
@@ -53,9 +39,9 @@ func exitCode(err error) int {
 		return verb.Code
 	}
 	if isUsage(err) {
-		return exitUsage
+		return kit.ExitUsage
 	}
-	return exitFailure
+	return kit.ExitFailure
 }
 
 func hintOf(err error, cmd *cobra.Command) string {

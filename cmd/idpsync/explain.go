@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
@@ -42,9 +43,9 @@ keeps no payloads.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			switch {
 			case x.file == "" && x.letter == 0 && x.event == "":
-				return fail(exitUsage, "see idpsync help explain", "nothing to explain: name a --file, a --dead-letter or an --event")
+				return kit.Fail(kit.ExitUsage, "see idpsync help explain", "nothing to explain: name a --file, a --dead-letter or an --event")
 			case x.file != "" && x.subject == "":
-				return fail(exitUsage, "as in idpsync.login.<tenant>.<source>", "--file needs a --subject, which names tenant and source")
+				return kit.Fail(kit.ExitUsage, "as in idpsync.login.<tenant>.<source>", "--file needs a --subject, which names tenant and source")
 			}
 			c, err := a.config(cmd)
 			if err != nil {
@@ -93,16 +94,15 @@ func (x *explainer) run(ctx context.Context, c config, log *slog.Logger) error {
 	if x.letter > 0 {
 		m, err := stream.DeadLetter(ctx, d.Conn, x.letter)
 		if err != nil {
-			return fail(exitPending, "idpsync dlq list shows what is there", "%w", err)
+			return kit.Fail(kit.ExitPending, "idpsync dlq list shows what is there", "%w", err)
 		}
-		letter := record.Stored(m)
-		preview = worker.Preview{Letter: &letter, Explain: true}
+		preview = worker.Preview{Letter: &m, Explain: true}
 	} else if err := x.read(&preview); err != nil {
 		return err
 	}
 	forecasts, err := d.Worker.Forecast(ctx, []worker.Preview{preview})
 	if errors.Is(err, record.ErrRecord) {
-		return fail(exitFailure, "use the data directory, and so the seal key, of the deployment", "%w", err)
+		return kit.Fail(kit.ExitFailure, "use the data directory, and so the seal key, of the deployment", "%w", err)
 	}
 	if err != nil {
 		return err
@@ -117,12 +117,12 @@ func (x *explainer) read(p *worker.Preview) (err error) {
 		p.Data, err = os.ReadFile(x.file)
 	}
 	if err != nil {
-		return fail(exitUsage, "name a file that can be read with --file", "%w", err)
+		return kit.Fail(kit.ExitUsage, "name a file that can be read with --file", "%w", err)
 	}
 	for _, h := range x.headers {
 		name, value, ok := strings.Cut(h, ":")
 		if !ok {
-			return fail(exitUsage, "write it as 'Name: value'", "--header %q has no colon", h)
+			return kit.Fail(kit.ExitUsage, "write it as 'Name: value'", "--header %q has no colon", h)
 		}
 		name = strings.TrimSpace(name)
 		p.Header[name] = append(p.Header[name], strings.TrimSpace(value))
@@ -130,11 +130,11 @@ func (x *explainer) read(p *worker.Preview) (err error) {
 	switch p.Door = providers.Door(x.door); p.Door {
 	case "", providers.DoorStream, providers.DoorRPC, providers.DoorHTTP:
 	default:
-		return fail(exitUsage, "one of stream, rpc, http", "--door cannot be %q", x.door)
+		return kit.Fail(kit.ExitUsage, "one of stream, rpc, http", "--door cannot be %q", x.door)
 	}
 	if x.storedAt != "" {
 		if p.StoredAt, err = time.Parse(time.RFC3339, x.storedAt); err != nil {
-			return fail(exitUsage, "as in 2026-11-21T08:00:00Z", "--stored-at: %w", err)
+			return kit.Fail(kit.ExitUsage, "as in 2026-11-21T08:00:00Z", "--stored-at: %w", err)
 		}
 	}
 	return nil
@@ -170,7 +170,7 @@ func quiet(c providers.Check) bool { return c.OK && c.Detail == "" }
 // more to say than that they held; --json has all.
 func (e explanation) tree(w io.Writer, colours bool) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "event      %s\nsubject    %s\nstored at  %s\n", printable(e.EventID), printable(e.Subject), e.StoredAt.UTC().Format(time.RFC3339))
+	fmt.Fprintf(&b, "event      %s\nsubject    %s\nstored at  %s\n", kit.Printable(e.EventID), kit.Printable(e.Subject), e.StoredAt.UTC().Format(time.RFC3339))
 	if e.Replayed {
 		b.WriteString("judged as  a replay\n")
 	}
@@ -189,13 +189,13 @@ func (e explanation) tree(w io.Writer, colours bool) error {
 		if colours {
 			mark = map[bool]string{true: "\x1b[32m", false: "\x1b[31m"}[c.OK] + mark + "\x1b[0m"
 		}
-		line := printable(c.Name)
+		line := kit.Printable(c.Name)
 		if quiet(c) { // with all like it that follow, as far as the line goes
 			for ; i+1 < len(e.Checks) && e.Checks[i+1].Step == step && quiet(e.Checks[i+1]) && len(line) < 80; i++ {
-				line += ", " + printable(e.Checks[i+1].Name)
+				line += ", " + kit.Printable(e.Checks[i+1].Name)
 			}
 		} else {
-			line = fmt.Sprintf("%-18s %s", line, printable(c.Detail))
+			line = fmt.Sprintf("%-18s %s", line, kit.Printable(c.Detail))
 			if c.Spec != "" {
 				line += "  [" + c.Spec + "]"
 			}
@@ -219,7 +219,7 @@ func (e explanation) tree(w io.Writer, colours bool) error {
 			fmt.Fprintf(&b, "  %s\n", strings.TrimSpace(string(e.Code)+" "+e.Reason))
 		}
 		if len(e.Body) > 0 {
-			fmt.Fprintf(&b, "  %s\n", printable(string(e.Body)))
+			fmt.Fprintf(&b, "  %s\n", kit.Printable(string(e.Body)))
 		}
 		if e.Hint != "" {
 			fmt.Fprintf(&b, "  hint: %s\n", e.Hint)
@@ -233,7 +233,7 @@ func (e explanation) tree(w io.Writer, colours bool) error {
 func (x *explainer) record(ctx context.Context, d *deployment) error {
 	key, ok := record.ParseEventName(x.event)
 	if !ok {
-		return fail(exitUsage, "as in 2489e9ad-2ee2-8e00-8ec9-32d5f69181c0/okta/login-1", "--event %q is not TENANT/SOURCE/ID", x.event)
+		return kit.Fail(kit.ExitUsage, "as in 2489e9ad-2ee2-8e00-8ec9-32d5f69181c0/okta/login-1", "--event %q is not TENANT/SOURCE/ID", x.event)
 	}
 	rows, err := d.Store.Events(ctx, store.EventFilter{Tenant: key.TenantID, Source: key.Source, EventID: key.EventID})
 	if err != nil {
@@ -244,14 +244,14 @@ func (x *explainer) record(ctx context.Context, d *deployment) error {
 	}
 	switch len(rows) {
 	case 0:
-		return fail(exitPending, "a rejected event is among the dead letters: idpsync dlq list", "the ledger has no such event")
+		return kit.Fail(kit.ExitPending, "a rejected event is among the dead letters: idpsync dlq list", "the ledger has no such event")
 	case 1:
 	default:
 		scopes := make([]string, len(rows))
 		for i, row := range rows {
-			scopes[i] = dash(printable(row.Scope))
+			scopes[i] = dash(kit.Printable(row.Scope))
 		}
-		return fail(exitUsage, "say whose with --scope", "%d senders used this event id: %s", len(rows), strings.Join(scopes, ", "))
+		return kit.Fail(kit.ExitUsage, "say whose with --scope", "%d senders used this event id: %s", len(rows), strings.Join(scopes, ", "))
 	}
 	row := rows[0]
 	e := explanation{

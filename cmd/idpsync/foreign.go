@@ -3,7 +3,7 @@ package main
 import (
 	"fmt"
 
-	"github.com/idpsync/idpsync/worker/stream"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // A foreignCount counts the messages of a stream that no worker wrote, while they are passed over.
@@ -13,7 +13,7 @@ type foreignCount struct {
 	n    int
 }
 
-func (f *foreignCount) add(stream.Stored) { f.n++ }
+func (f *foreignCount) add(record.Stored) { f.n++ }
 
 func (f *foreignCount) one() { f.n++ }
 

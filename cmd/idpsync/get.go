@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/store"
 )
 
@@ -63,7 +64,7 @@ func (a *app) withStore(cmd *cobra.Command, f func(ctx context.Context, st *stor
 		return err
 	}
 	if c.noDatabase() {
-		return fail(exitFailure, "name the folder with --data-dir, or a database with --database-url; idpsync apply and idpsync run make one",
+		return kit.Fail(kit.ExitFailure, "name the folder with --data-dir, or a database with --database-url; idpsync apply and idpsync run make one",
 			"there is no database in %s", c.DataDir)
 	}
 	ctx := cmd.Context()
@@ -74,7 +75,7 @@ func (a *app) withStore(cmd *cobra.Command, f func(ctx context.Context, st *stor
 	defer closeStore(st, &err)
 	d, err := st.Directory(ctx)
 	if err != nil {
-		return fail(exitFailure, "check that the database is reachable", "the directory cannot be read: %w", err)
+		return kit.Fail(kit.ExitFailure, "check that the database is reachable", "the directory cannot be read: %w", err)
 	}
 	return f(ctx, st, d)
 }

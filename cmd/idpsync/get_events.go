@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker/strictyaml"
 )
@@ -51,7 +52,7 @@ lists those.`,
 				}
 				events, err := st.Events(ctx, f)
 				if err != nil {
-					return fail(exitFailure, "check that the database is reachable", "events cannot be read: %w", err)
+					return kit.Fail(kit.ExitFailure, "check that the database is reachable", "events cannot be read: %w", err)
 				}
 				return a.print(listEvents(events, tenantNames(d), limit), asJSON)
 			})
@@ -105,7 +106,7 @@ func newGetAuditCommand(a *app) *cobra.Command {
 				}
 				entries, err := st.AuditEntries(ctx, f)
 				if err != nil {
-					return fail(exitFailure, "check that the database is reachable", "the audit cannot be read: %w", err)
+					return kit.Fail(kit.ExitFailure, "check that the database is reachable", "the audit cannot be read: %w", err)
 				}
 				return a.print(listAudit(entries, tenantNames(d)), asJSON)
 			})
@@ -153,7 +154,7 @@ func (a *app) since(s string) (time.Time, error) {
 	if t, err := time.Parse(time.RFC3339, s); err == nil {
 		return t, nil
 	}
-	return time.Time{}, fail(exitUsage, "24h, 7d, or a time such as 2026-01-31T12:00:00Z", "--since cannot be %q", s)
+	return time.Time{}, kit.Fail(kit.ExitUsage, "24h, 7d, or a time such as 2026-01-31T12:00:00Z", "--since cannot be %q", s)
 }
 
 // tenantID finds a tenant by name. An id that the directory does not have may be that of a withdrawn tenant.

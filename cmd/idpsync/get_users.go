@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker/rules"
 )
@@ -104,11 +105,11 @@ With --json a user has the fields of both shapes of the API, whichever it was ma
 // tenants returns the ids to look in. An id that the directory does not have may be that of a withdrawn tenant.
 func (v *usersVerb) tenants(d store.Directory) ([]string, error) {
 	if v.limit < 1 {
-		return nil, fail(exitUsage, "a number from 1", "--limit cannot be %d", v.limit)
+		return nil, kit.Fail(kit.ExitUsage, "a number from 1", "--limit cannot be %d", v.limit)
 	}
 	if v.tenant == "" {
 		if v.after != "" {
-			return nil, fail(exitUsage, "name the tenant with --tenant", "--after needs --tenant")
+			return nil, kit.Fail(kit.ExitUsage, "name the tenant with --tenant", "--after needs --tenant")
 		}
 		ids := make([]string, len(d.Tenants))
 		for i, t := range d.Tenants {
@@ -128,7 +129,7 @@ func (v *usersVerb) list(ctx context.Context, st *store.Store, d store.Directory
 	if v.email != "" {
 		email, err := rules.ParseEmail(v.email)
 		if err != nil {
-			return fail(exitUsage, "a bare address", "--email %q %w", v.email, err)
+			return kit.Fail(kit.ExitUsage, "a bare address", "--email %q %w", v.email, err)
 		}
 		f.Email = email.Key
 	}
@@ -142,7 +143,7 @@ func (v *usersVerb) list(ctx context.Context, st *store.Store, d store.Directory
 		}
 		users, err := st.Users(ctx, f)
 		if err != nil {
-			return fail(exitFailure, "check that the database is reachable", "users cannot be read: %w", err)
+			return kit.Fail(kit.ExitFailure, "check that the database is reachable", "users cannot be read: %w", err)
 		}
 		for _, u := range users {
 			items = append(items, itemOf(u))
@@ -167,7 +168,7 @@ func (v *usersVerb) list(ctx context.Context, st *store.Store, d store.Directory
 func (v *usersVerb) one(ctx context.Context, st *store.Store, d store.Directory, tenants []string, name string) error {
 	id, ok := parseUUID(name)
 	if !ok {
-		return fail(exitUsage, "idpsync get users --email finds it by address", "%q is not the id of a user", name)
+		return kit.Fail(kit.ExitUsage, "idpsync get users --email finds it by address", "%q is not the id of a user", name)
 	}
 	for _, tenant := range tenants {
 		u, err := st.User(ctx, tenant, id)
@@ -175,15 +176,15 @@ func (v *usersVerb) one(ctx context.Context, st *store.Store, d store.Directory,
 			continue
 		}
 		if err != nil {
-			return fail(exitFailure, "check that the database is reachable", "the user cannot be read: %w", err)
+			return kit.Fail(kit.ExitFailure, "check that the database is reachable", "the user cannot be read: %w", err)
 		}
 		identities, err := st.Identities(ctx, store.IdentityFilter{Tenant: tenant, UserID: id})
 		if err != nil {
-			return fail(exitFailure, "check that the database is reachable", "the identities cannot be read: %w", err)
+			return kit.Fail(kit.ExitFailure, "check that the database is reachable", "the identities cannot be read: %w", err)
 		}
 		return v.show(d, u, identities)
 	}
-	return fail(exitPending, "idpsync get users lists them", "there is no user %s", id)
+	return kit.Fail(kit.ExitPending, "idpsync get users lists them", "there is no user %s", id)
 }
 
 func (v *usersVerb) show(d store.Directory, u store.User, identities []store.Identity) error {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker/directory/manifest"
 )
@@ -62,26 +63,26 @@ them until they are moved to a source.`,
 
 func (v *identitiesListVerb) run(ctx context.Context, st *store.Store, d store.Directory) error {
 	if v.tenant == "" {
-		return fail(exitUsage, "idpsync get tenants lists them", "--tenant is missing: the id or name of a tenant")
+		return kit.Fail(kit.ExitUsage, "idpsync get tenants lists them", "--tenant is missing: the id or name of a tenant")
 	}
 	t, err := resolveTenant(d, v.tenant)
 	if err != nil {
 		return err
 	}
 	if _, ok := parseUUID(v.user); v.user != "" && !ok {
-		return fail(exitUsage, "idpsync get users --email finds it by address", "--user %q is not the id of a user", v.user)
+		return kit.Fail(kit.ExitUsage, "idpsync get users --email finds it by address", "--user %q is not the id of a user", v.user)
 	}
 	all, err := st.Identities(ctx, store.IdentityFilter{
 		Tenant: t.ID, UserID: v.user, Source: v.source, Issuer: v.issuer, Unpinned: v.unpinned, Limit: v.limit,
 	})
 	if err != nil {
-		return fail(exitFailure, "check that the database is reachable", "the identities cannot be read: %w", err)
+		return kit.Fail(kit.ExitFailure, "check that the database is reachable", "the identities cannot be read: %w", err)
 	}
 	l := listing{what: "identities", heading: []string{"KIND", "ISSUER", "SUBJECT", "USER", "SOURCE", "CREATED"}}
 	items := []identityRow{}
 	for _, i := range all {
 		items = append(items, identityRow{i.TenantID, i.Kind, i.Issuer, i.Subject, i.UserID, i.Source, stamp(i.CreatedAt)})
-		l.rows = append(l.rows, []string{dash(i.Kind), i.Issuer, printable(i.Subject), i.UserID, i.Source, when(i.CreatedAt, "-")})
+		l.rows = append(l.rows, []string{dash(i.Kind), i.Issuer, kit.Printable(i.Subject), i.UserID, i.Source, when(i.CreatedAt, "-")})
 	}
 	l.items = items
 	if len(all) == v.limit {
@@ -142,7 +143,7 @@ func refusedSubjects(n store.IdentityCount) string {
 	if n.Collisions == 1 {
 		stay = "which stays as it is"
 	}
-	text := count(int(n.Collisions), "subject") + " under both, " + stay + ": " + printable(strings.Join(shown, ", "))
+	text := kit.Count(int(n.Collisions), "subject") + " under both, " + stay + ": " + kit.Printable(strings.Join(shown, ", "))
 	if n.Collisions > int64(len(shown)) {
 		text += ", …"
 	}
@@ -152,7 +153,7 @@ func refusedSubjects(n store.IdentityCount) string {
 func (v *identitiesMoveVerb) run(ctx context.Context, st *store.Store, d store.Directory) error {
 	a := v.app
 	if v.tenant == "" || v.from == "" || v.source == "" {
-		return fail(exitUsage, "see idpsync help identities move", "--tenant, --from and --to are all needed")
+		return kit.Fail(kit.ExitUsage, "see idpsync help identities move", "--tenant, --from and --to are all needed")
 	}
 	t, err := resolveTenant(d, v.tenant)
 	if err != nil {
@@ -170,14 +171,14 @@ func (v *identitiesMoveVerb) run(ctx context.Context, st *store.Store, d store.D
 	case slices.Contains(loginKinds(), v.kind):
 		m.From.Kind = v.kind
 	default:
-		return fail(exitUsage, strings.Join(loginKinds(), ", ")+" or unknown", "--kind cannot be %q", v.kind)
+		return kit.Fail(kit.ExitUsage, strings.Join(loginKinds(), ", ")+" or unknown", "--kind cannot be %q", v.kind)
 	}
 	if others := sourcesWith(d, t, m.From); len(others) > 0 && m.From != m.To {
-		return fail(exitUsage, "change their issuer with idpsync apply --move-identities instead", "source %s has the issuer %s, and its users log in with these identities", names(others), v.from)
+		return kit.Fail(kit.ExitUsage, "change their issuer with idpsync apply --move-identities instead", "source %s has the issuer %s, and its users log in with these identities", names(others), v.from)
 	}
 	n, err := st.CountIdentities(ctx, m)
 	if err != nil {
-		return fail(exitFailure, "check that the database is reachable", "the identities cannot be counted: %w", err)
+		return kit.Fail(kit.ExitFailure, "check that the database is reachable", "the identities cannot be counted: %w", err)
 	}
 	r := movedIdentities{Tenant: t.ID, From: v.from, To: to.Issuer, Refused: n.Subjects}
 	if refused := refusedSubjects(n); refused != "" && m.From != m.To {
@@ -190,7 +191,7 @@ func (v *identitiesMoveVerb) run(ctx context.Context, st *store.Store, d store.D
 		}
 		return nil
 	}
-	what := fmt.Sprintf("%s of issuer %s", count(int(n.Identities), "identity"), v.from)
+	what := fmt.Sprintf("%s of issuer %s", kit.Count(int(n.Identities), "identity"), v.from)
 	if n.Owners > 0 {
 		what += " (the owner's among them)"
 	}
@@ -199,7 +200,7 @@ func (v *identitiesMoveVerb) run(ctx context.Context, st *store.Store, d store.D
 	}
 	r.Identities, err = st.MoveIdentities(ctx, m, operator(), a.now())
 	if err != nil {
-		return fail(exitFailure, "nothing was written; try again", "the identities cannot be moved: %w", err)
+		return kit.Fail(kit.ExitFailure, "nothing was written; try again", "the identities cannot be moved: %w", err)
 	}
 	if v.json {
 		return printJSON(a.stdout, r)
@@ -230,9 +231,9 @@ func directoryAnchor(d store.Directory, t store.Tenant, name string) (store.Anch
 			return anchor, err
 		}
 		if anchor.Issuer == "" {
-			return anchor, fail(exitUsage, "name a source of kind "+strings.Join(loginKinds(), " or "), "source %s has no issuer", name)
+			return anchor, kit.Fail(kit.ExitUsage, "name a source of kind "+strings.Join(loginKinds(), " or "), "source %s has no issuer", name)
 		}
 		return anchor, nil
 	}
-	return store.Anchor{}, fail(exitPending, "idpsync get sources --tenant "+t.Name+" lists them", "tenant %s has no source %q", t.Name, name)
+	return store.Anchor{}, kit.Fail(kit.ExitPending, "idpsync get sources --tenant "+t.Name+" lists them", "tenant %s has no source %q", t.Name, name)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/store"
 )
 
@@ -59,7 +60,7 @@ func pick(all []*issuedKey, name, issuer string) (*issuedKey, error) {
 	}
 	switch len(found) {
 	case 0:
-		return nil, fail(exitPending, "idpsync keys list shows them; with --issuer, a thumbprint that was never seen can be banned too", "no issuer was seen publishing the key %s", printable(name))
+		return nil, kit.Fail(kit.ExitPending, "idpsync keys list shows them; with --issuer, a thumbprint that was never seen can be banned too", "no issuer was seen publishing the key %s", kit.Printable(name))
 	case 1:
 		return found[0], nil
 	}
@@ -67,14 +68,14 @@ func pick(all []*issuedKey, name, issuer string) (*issuedKey, error) {
 	for _, k := range found {
 		issuers = append(issuers, k.issuer+" "+k.key)
 	}
-	return nil, fail(exitUsage, "name the thumbprint, and the issuer with --issuer", "several keys are called %s:\n%s", printable(name), strings.Join(issuers, "\n"))
+	return nil, kit.Fail(kit.ExitUsage, "name the thumbprint, and the issuer with --issuer", "several keys are called %s:\n%s", kit.Printable(name), strings.Join(issuers, "\n"))
 }
 
 // describe shows a key before it is banned or unbanned.
 func (a *app) describe(k *issuedKey, tenants map[string]string) {
 	fmt.Fprintf(a.stdout, "key %s of %s\n", k.key, k.issuer)
 	for _, p := range k.places {
-		fmt.Fprintf(a.stdout, "  source %s of tenant %s, as %s: seen %s to %s%s\n", p.Source, dash(tenants[p.Tenant]), dash(printable(p.ID)),
+		fmt.Fprintf(a.stdout, "  source %s of tenant %s, as %s: seen %s to %s%s\n", p.Source, dash(tenants[p.Tenant]), dash(kit.Printable(p.ID)),
 			when(p.FirstSeen, "-"), when(p.LastSeen, "-"), retired(p.SourceKey))
 	}
 	if len(k.places) == 0 {

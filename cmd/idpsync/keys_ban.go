@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/store"
 )
 
@@ -64,7 +65,7 @@ func (a *app) banKey(ctx context.Context, st *store.Store, d store.Directory, ke
 	if from != "" {
 		var err error
 		if ban.From, err = time.Parse(time.RFC3339, from); err != nil {
-			return fail(exitUsage, "as in 2026-11-02T09:00:00Z; without --from, events of all times are refused", "--from cannot be %q", from)
+			return kit.Fail(kit.ExitUsage, "as in 2026-11-02T09:00:00Z; without --from, events of all times are refused", "--from cannot be %q", from)
 		}
 	}
 	known, bans, err := readKeys(ctx, st, "")
@@ -92,7 +93,7 @@ func (a *app) banKey(ctx context.Context, st *store.Store, d store.Directory, ke
 	}
 	ban.Issuer, ban.PublicKey = found.issuer, found.key
 	if err := st.BanKey(ctx, ban); err != nil {
-		return fail(exitFailure, "what it signed is still accepted; try again", "the key cannot be banned: %w", err)
+		return kit.Fail(kit.ExitFailure, "what it signed is still accepted; try again", "the key cannot be banned: %w", err)
 	}
 	fmt.Fprintln(a.stdout, "banned; running workers refuse what it signed within seconds")
 	return nil
@@ -101,7 +102,7 @@ func (a *app) banKey(ctx context.Context, st *store.Store, d store.Directory, ke
 // errNoBan says that there is nothing to end.
 func errNoBan(err error, key string) error {
 	if errors.Is(err, store.ErrNotFound) {
-		return fail(exitPending, "idpsync keys list shows the bans", "the key %s is not banned", key)
+		return kit.Fail(kit.ExitPending, "idpsync keys list shows the bans", "the key %s is not banned", key)
 	}
-	return fail(exitFailure, "the ban is still in force; try again", "the ban cannot be ended: %w", err)
+	return kit.Fail(kit.ExitFailure, "the ban is still in force; try again", "the ban cannot be ended: %w", err)
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/providers/saml"
 	"github.com/idpsync/idpsync/store"
 )
@@ -84,7 +85,7 @@ func (a *app) listKeys(ctx context.Context, st *store.Store, d store.Directory, 
 			}
 			items = append(items, item)
 			l.rows = append(l.rows, []string{
-				k.key, dash(printable(p.ID)), k.issuer, dash(tenants[p.Tenant]), dash(p.Source), state,
+				k.key, dash(kit.Printable(p.ID)), k.issuer, dash(tenants[p.Tenant]), dash(p.Source), state,
 				when(p.FirstSeen, "-"), when(p.LastSeen, "-"), when(p.RetiredAt, "-"),
 			})
 		}
@@ -97,11 +98,11 @@ func (a *app) listKeys(ctx context.Context, st *store.Store, d store.Directory, 
 func readKeys(ctx context.Context, st *store.Store, tenant string) ([]store.KnownKey, []store.KeyBan, error) {
 	known, err := st.KnownKeys(ctx, tenant)
 	if err != nil {
-		return nil, nil, fail(exitFailure, "check that the database is reachable", "keys cannot be read: %w", err)
+		return nil, nil, kit.Fail(kit.ExitFailure, "check that the database is reachable", "keys cannot be read: %w", err)
 	}
 	bans, err := st.KeyBans(ctx)
 	if err != nil {
-		return nil, nil, fail(exitFailure, "check that the database is reachable", "bans cannot be read: %w", err)
+		return nil, nil, kit.Fail(kit.ExitFailure, "check that the database is reachable", "bans cannot be read: %w", err)
 	}
 	return known, bans, nil
 }

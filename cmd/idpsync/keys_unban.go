@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/store"
 )
 
@@ -36,7 +37,7 @@ func (a *app) unbanKey(ctx context.Context, st *store.Store, d store.Directory, 
 		return errNoBan(store.ErrNotFound, found.key)
 	}
 	a.describe(found, tenantNames(d))
-	fmt.Fprintf(a.stdout, "banned %s by %s: %s\n", when(found.ban.At, ""), printable(found.ban.Who), dash(printable(found.ban.Why)))
+	fmt.Fprintf(a.stdout, "banned %s by %s: %s\n", when(found.ban.At, ""), kit.Printable(found.ban.Who), dash(kit.Printable(found.ban.Why)))
 	if err := a.confirm(name.yes, "Accept again what it signed, where its issuer was seen publishing it?"); err != nil {
 		return err
 	}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 )
 
 func main() {
@@ -80,7 +82,7 @@ func (a *app) execute(ctx context.Context, args []string) int {
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
-		return exitOK
+		return kit.ExitOK
 	}
 	if silent := (silentError{}); !errors.As(err, &silent) {
 		hint := hintOf(err, cmd)
@@ -118,7 +120,7 @@ With nothing configured it brings its own broker and database and keeps both und
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return fail(exitUsage, "see idpsync help "+strings.TrimPrefix(cmd.CommandPath(), "idpsync "), "%w", err)
+		return kit.Fail(kit.ExitUsage, "see idpsync help "+strings.TrimPrefix(cmd.CommandPath(), "idpsync "), "%w", err)
 	})
 	for _, verb := range verbs() {
 		root.AddCommand(verb(a))
@@ -133,7 +135,7 @@ func unknownCommand(cmd *cobra.Command, name string) error {
 	if near := cmd.SuggestionsFor(name); len(near) > 0 {
 		hint = "did you mean " + strings.Join(near, " or ") + "?"
 	}
-	return fail(exitUsage, hint, "unknown command %q", name)
+	return kit.Fail(kit.ExitUsage, hint, "unknown command %q", name)
 }
 
 // group makes a command that only holds others, as credential does.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker/assemble"
@@ -91,7 +92,7 @@ func (v *migrateVerb) run(cmd *cobra.Command) error {
 		return err
 	}
 	if v.only != "" && v.only != "schema" && v.only != "streams" {
-		return fail(exitUsage, "schema or streams", "--only cannot be %q", v.only)
+		return kit.Fail(kit.ExitUsage, "schema or streams", "--only cannot be %q", v.only)
 	}
 	var r migrated
 	pending := false
@@ -112,7 +113,7 @@ func (v *migrateVerb) run(cmd *cobra.Command) error {
 		return err
 	}
 	if pending {
-		return silentError{exitPending}
+		return silentError{kit.ExitPending}
 	}
 	return nil
 }
@@ -158,7 +159,7 @@ func (v *migrateVerb) limits() error {
 		faults = append(faults, "--replicas is a number from 1 to 5")
 	}
 	if len(faults) > 0 {
-		return fail(exitUsage, "see idpsync help migrate", "%s", strings.Join(faults, "\n"))
+		return kit.Fail(kit.ExitUsage, "see idpsync help migrate", "%s", strings.Join(faults, "\n"))
 	}
 	return nil
 }
@@ -171,30 +172,30 @@ func (v *migrateVerb) schema(ctx context.Context, c config) (r *schemaReport, er
 			return &schemaReport{Database: store.SQLite, Applied: []string{}, Accounts: []manifest.Upgraded{}, Version: 1}, nil
 		}
 		if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
-			return nil, fail(exitFailure, "choose another folder with --data-dir", "the data directory cannot be made: %w", err)
+			return nil, kit.Fail(kit.ExitFailure, "choose another folder with --data-dir", "the data directory cannot be made: %w", err)
 		}
 	}
 	st, err := store.Open(ctx, o)
 	if err != nil {
-		return nil, fail(exitFailure, "check --database-url and that the database accepts connections", "the database cannot be opened: %w", err)
+		return nil, kit.Fail(kit.ExitFailure, "check --database-url and that the database accepts connections", "the database cannot be opened: %w", err)
 	}
 	defer closeStore(st, &err)
 	have, want, err := st.SchemaVersion(ctx)
 	if err != nil {
-		return nil, fail(exitFailure, "check that the database's user may read its catalogue", "the schema's version cannot be read: %w", err)
+		return nil, kit.Fail(kit.ExitFailure, "check that the database's user may read its catalogue", "the schema's version cannot be read: %w", err)
 	}
 	r = &schemaReport{Database: st.Kind(), Applied: []string{}, Accounts: []manifest.Upgraded{}, From: have, Version: want}
 	switch {
 	case have > want:
 		r.Version = have
-		return r, fail(exitFailure, "use the idpsync that made it, or a newer one", "the database has schema %d and this program knows only %d", have, want)
+		return r, kit.Fail(kit.ExitFailure, "use the idpsync that made it, or a newer one", "the database has schema %d and this program knows only %d", have, want)
 	case v.dryRun:
 		return r, nil
 	}
 	done, err := st.Migrate(ctx)
 	r.Applied = append(r.Applied, done.Applied...)
 	if err != nil {
-		return r, fail(exitFailure, "nothing of the failed step was kept; remove the cause and run it again", "the schema cannot be migrated: %w", err)
+		return r, kit.Fail(kit.ExitFailure, "nothing of the failed step was kept; remove the cause and run it again", "the schema cannot be migrated: %w", err)
 	}
 	r.Version = done.Version
 	report, err := v.app.upgrade(ctx, st, issuerReader(ctx))
@@ -207,7 +208,7 @@ func (v *migrateVerb) schema(ctx context.Context, c config) (r *schemaReport, er
 func (a *app) upgrade(ctx context.Context, st *store.Store, readIssuer func(providers.Source) (string, error)) ([]manifest.Upgraded, error) {
 	report, err := manifest.Upgrade(ctx, st, manifest.UpgradeOptions{Kinds: assemble.Kinds(), ReadIssuer: readIssuer, Who: operator(), Now: a.now})
 	if err != nil {
-		return report, fail(exitFailure, "nothing of the failed step was kept; remove the cause and run idpsync migrate again", "%w", err)
+		return report, kit.Fail(kit.ExitFailure, "nothing of the failed step was kept; remove the cause and run idpsync migrate again", "%w", err)
 	}
 	return report, nil
 }

@@ -65,7 +65,7 @@ func printTable(w io.Writer, heading []string, rows [][]string) error {
 	all := append([][]string{heading}, rows...)
 	for _, row := range all {
 		for i := range row {
-			row[i] = printable(row[i])
+			row[i] = kit.Printable(row[i])
 			if n := len([]rune(row[i])); i < len(widths) && n > widths[i] {
 				widths[i] = n
 			}
@@ -88,12 +88,6 @@ func printTable(w io.Writer, heading []string, rows [][]string) error {
 	return nil
 }
 
-// printable replaces what could move a terminal's cursor or hide text; see [kit.Printable].
-func printable(s string) string { return kit.Printable(s) }
-
-// count renders a number of things; see [kit.Count].
-func count(n int, thing string) string { return kit.Count(n, thing) }
-
 // isTerminal reports whether a stream is a terminal.
 func isTerminal(stream any) bool {
 	f, ok := stream.(*os.File)
@@ -111,17 +105,17 @@ func (a *app) confirm(yes bool, question string) error {
 		return nil
 	}
 	if !isTerminal(a.stdin) {
-		return fail(exitRefused, "add --yes to do it without being asked", "nobody to ask: standard input is not a terminal; nothing was changed")
+		return kit.Fail(kit.ExitRefused, "add --yes to do it without being asked", "nobody to ask: standard input is not a terminal; nothing was changed")
 	}
 	fmt.Fprintf(a.stderr, "%s [y/N] ", question)
 	answer, err := bufio.NewReader(a.stdin).ReadString('\n')
 	if err != nil && answer == "" {
-		return fail(exitRefused, "", "no answer; nothing was changed")
+		return kit.Fail(kit.ExitRefused, "", "no answer; nothing was changed")
 	}
 	switch strings.ToLower(strings.TrimSpace(answer)) {
 	case "y", "yes":
 		return nil
 	default:
-		return fail(exitRefused, "", "not confirmed; nothing was changed")
+		return kit.Fail(kit.ExitRefused, "", "not confirmed; nothing was changed")
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 )
 
 func TestTable(t *testing.T) {
@@ -61,7 +63,7 @@ func TestConfirm(t *testing.T) {
 		var asked buffer
 		a := &app{stdin: program, stderr: &asked}
 		err := a.confirm(false, "Do it?")
-		if (err == nil) != want || err != nil && exitCode(err) != exitRefused {
+		if (err == nil) != want || err != nil && exitCode(err) != kit.ExitRefused {
 			t.Errorf("the answer %q gives the error %v, want consent: %v", answer, err, want)
 		}
 		if asked.String() != "Do it? [y/N] " {
@@ -77,7 +79,7 @@ func TestConfirmAsksNobody(t *testing.T) {
 		t.Errorf("with --yes the error is %v and the output %q, want neither", err, out.String())
 	}
 	err := a.confirm(false, "Do it?")
-	if exitCode(err) != exitRefused || hintOf(err, nil) == "" || out.String() != "" {
+	if exitCode(err) != kit.ExitRefused || hintOf(err, nil) == "" || out.String() != "" {
 		t.Errorf("without a terminal the error is %v and the output %q, want a refusal with a hint and no question", err, out.String())
 	}
 }

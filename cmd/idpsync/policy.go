@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/worker/assemble"
 	"github.com/idpsync/idpsync/worker/policy"
 	"github.com/idpsync/idpsync/worker/strictyaml"
@@ -79,11 +80,11 @@ error (a policy could not be evaluated). The exit code is 1 when a case differs.
 func (a *app) testPolicies(file, folder string, asJSON bool) error {
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return fail(exitUsage, "name a file of cases; idpsync help policy test shows its form", "read cases: %w", err)
+		return kit.Fail(kit.ExitUsage, "name a file of cases; idpsync help policy test shows its form", "read cases: %w", err)
 	}
 	cases, err := policy.ReadCases(assemble.Kinds(), file, data)
 	if err != nil {
-		return fail(exitUsage, "mend the file of cases; nothing was tried", "%w", err)
+		return kit.Fail(kit.ExitUsage, "mend the file of cases; nothing was tried", "%w", err)
 	}
 	set, err := compilePolicies(folder)
 	if err != nil {
@@ -99,15 +100,15 @@ func (a *app) testPolicies(file, folder string, asJSON bool) error {
 			if r.OK {
 				continue
 			}
-			fmt.Fprintf(a.stdout, "%s:%d: %s\n", file, r.Line, printable(r.Name))
+			fmt.Fprintf(a.stdout, "%s:%d: %s\n", file, r.Line, kit.Printable(r.Name))
 			for _, difference := range append(r.Differences, r.Errors...) {
-				fmt.Fprintf(a.stdout, "  %s\n", printable(difference))
+				fmt.Fprintf(a.stdout, "  %s\n", kit.Printable(difference))
 			}
 		}
 		fmt.Fprintf(a.stdout, "%d passed, %d failed\n", report.Passed, report.Failed)
 	}
 	if report.Failed > 0 {
-		return silentError{exitFailure}
+		return silentError{kit.ExitFailure}
 	}
 	return nil
 }
@@ -130,7 +131,7 @@ func newPolicyShowCommand(a *app) *cobra.Command {
 				for _, id := range ids {
 					p, ok := set.Policy(id)
 					if !ok {
-						return fail(exitPending, "idpsync policy show lists them; --policies adds those of a folder", "there is no policy %q", id)
+						return kit.Fail(kit.ExitPending, "idpsync policy show lists them; --policies adds those of a folder", "there is no policy %q", id)
 					}
 					policies = append(policies, p)
 				}
@@ -182,10 +183,10 @@ func compilePolicies(folder string) (*policy.Set, error) {
 	if folder != "" {
 		var err error
 		if files, err = policy.Load(os.DirFS(folder), "."); err != nil {
-			return nil, fail(exitUsage, "name a folder of *.cedar files", "%s: %w", folder, err)
+			return nil, kit.Fail(kit.ExitUsage, "name a folder of *.cedar files", "%s: %w", folder, err)
 		}
 		if len(files) == 0 {
-			return nil, fail(exitUsage, "name the folder that the directory's policies names", "%s holds no *.cedar file", folder)
+			return nil, kit.Fail(kit.ExitUsage, "name the folder that the directory's policies names", "%s holds no *.cedar file", folder)
 		}
 	}
 	set, err := policy.Compile(files)
@@ -195,7 +196,7 @@ func compilePolicies(folder string) (*policy.Set, error) {
 			f.File = filepath.Join(folder, f.File)
 			lines[i] = f.String()
 		}
-		return nil, fail(exitFailure, "idpsync policy schema prints what policies may read; deploy/policies/README.md explains it", "the policies have faults\n%s", strings.Join(lines, "\n"))
+		return nil, kit.Fail(kit.ExitFailure, "idpsync policy schema prints what policies may read; deploy/policies/README.md explains it", "the policies have faults\n%s", strings.Join(lines, "\n"))
 	}
 	return set, err
 }

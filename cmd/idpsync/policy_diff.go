@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker/policy"
 	"github.com/idpsync/idpsync/worker/record"
@@ -31,7 +32,7 @@ would decide otherwise: whole requests, and single roles. Nothing is changed. Wi
 	a.addSettings(cmd, areaStore)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if folder == "" {
-			return fail(exitUsage, "name the folder of the policies to compare with", "--new is missing")
+			return kit.Fail(kit.ExitUsage, "name the folder of the policies to compare with", "--new is missing")
 		}
 		next, err := compilePolicies(folder)
 		if err != nil {
@@ -149,7 +150,7 @@ func (p *policyDiff) print(asJSON bool) error {
 		fmt.Fprintln(w)
 	}
 	if len(p.decisions) > 0 {
-		return silentError{exitPending}
+		return silentError{kit.ExitPending}
 	}
 	return nil
 }

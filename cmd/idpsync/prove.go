@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/providers/seal"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker/proof"
@@ -65,7 +66,7 @@ The exit code is 0 when nothing is unaccounted for and nothing duplicated, and 1
 				err = printAccount(a.stdout, account, limit)
 			}
 			if err == nil && !account.Holds() {
-				return silentError{exitFailure}
+				return silentError{kit.ExitFailure}
 			}
 			return err
 		},
@@ -83,7 +84,7 @@ The exit code is 0 when nothing is unaccounted for and nothing duplicated, and 1
 func readExpected(name string) ([]store.EventKey, error) {
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, fail(exitUsage, "name a file that can be read with --expected", "%w", err)
+		return nil, kit.Fail(kit.ExitUsage, "name a file that can be read with --expected", "%w", err)
 	}
 	defer func() { _ = f.Close() }()
 	keys := []store.EventKey{}
@@ -95,17 +96,17 @@ func readExpected(name string) ([]store.EventKey, error) {
 		}
 		key, ok := record.ParseEventName(line)
 		if !ok || key.EventID == "" {
-			return nil, fail(exitUsage, "write each line as tenant/source/event-id", "%s:%d: %q is no event id", name, n, line)
+			return nil, kit.Fail(kit.ExitUsage, "write each line as tenant/source/event-id", "%s:%d: %q is no event id", name, n, line)
 		}
 		tenant, ok := parseUUID(key.TenantID)
 		if !ok {
-			return nil, fail(exitUsage, "idpsync get tenants shows the ids", "%s:%d: %q is not the id of a tenant", name, n, key.TenantID)
+			return nil, kit.Fail(kit.ExitUsage, "idpsync get tenants shows the ids", "%s:%d: %q is not the id of a tenant", name, n, key.TenantID)
 		}
 		key.TenantID = tenant
 		keys = append(keys, key)
 	}
 	if err := lines.Err(); err != nil {
-		return nil, fail(exitFailure, "", "%s: %w", name, err)
+		return nil, kit.Fail(kit.ExitFailure, "", "%s: %w", name, err)
 	}
 	return keys, nil
 }
@@ -113,7 +114,7 @@ func readExpected(name string) ([]store.EventKey, error) {
 // prove takes an account of broker and database.
 func (a *app) prove(ctx context.Context, c config, o proof.Options) (account *proof.Account, err error) {
 	if c.noDatabase() {
-		return nil, fail(exitUsage, "name the folder with --data-dir, or a database with --database-url", "there is no database in %s", c.DataDir)
+		return nil, kit.Fail(kit.ExitUsage, "name the folder with --data-dir, or a database with --database-url", "there is no database in %s", c.DataDir)
 	}
 	st, err := a.openStore(ctx, c, a.logger(c))
 	if err != nil {
@@ -134,7 +135,7 @@ func (a *app) prove(ctx context.Context, c config, o proof.Options) (account *pr
 		return func() { bar.Add(1) }, bar.Close
 	}
 	if account, err = proof.Confirmed(ctx, o); err != nil {
-		return nil, fail(exitFailure, "check that broker and database are reachable and migrated, then run it again", "nothing is proved: %w", err)
+		return nil, kit.Fail(kit.ExitFailure, "check that broker and database are reachable and migrated, then run it again", "nothing is proved: %w", err)
 	}
 	return account, nil
 }
@@ -146,7 +147,7 @@ func proofKey(c config) (record.Sealer, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fail(exitFailure, shareSealKeyHint, "%w", err)
+		return nil, kit.Fail(kit.ExitFailure, shareSealKeyHint, "%w", err)
 	}
 	return key, nil
 }
@@ -192,7 +193,7 @@ func printAccount(w io.Writer, r *proof.Account, limit int) error {
 				fmt.Fprintf(w, "  and %d more; --limit shows them\n", len(part.all)-limit)
 				break
 			}
-			fmt.Fprintf(w, "  %s  %s\n", printable(f.ID), f.What)
+			fmt.Fprintf(w, "  %s  %s\n", kit.Printable(f.ID), f.What)
 		}
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/cmd/idpsync/serve"
 	"github.com/idpsync/idpsync/worker/assemble"
 )
@@ -84,7 +85,7 @@ func startProfile(name string) (stop func() error, err error) {
 	}
 	f, err := os.Create(name) //nolint:gosec // the operator's own choice
 	if err != nil {
-		return nil, fail(exitUsage, "choose another file with --cpu-profile", "%w", err)
+		return nil, kit.Fail(kit.ExitUsage, "choose another file with --cpu-profile", "%w", err)
 	}
 	if err := pprof.StartCPUProfile(f); err != nil {
 		return nil, errors.Join(err, f.Close())

@@ -128,16 +128,16 @@ func TestKeysVerbsSayWhatIsWrong(t *testing.T) {
 		code int
 		want string
 	}{
-		{[]string{"keys", "list"}, exitOK, "no keys"},
-		{[]string{"keys", "ban", "nothing", "--yes"}, exitPending, "no issuer was seen publishing the key nothing"},
-		{[]string{"keys", "ban", unseen, "--from", "yesterday", "--yes"}, exitUsage, "--from cannot be"},
-		{[]string{"keys", "ban", unseen, "--yes"}, exitPending, "--issuer"},
-		{[]string{"keys", "ban", unseen, "--issuer", "https://a.example"}, exitRefused, "--yes"},
-		{[]string{"keys", "ban", unseen, "--issuer", "https://a.example", "--yes"}, exitOK, "banned; running workers"},
-		{[]string{"keys", "ban", unseen, "--yes"}, exitOK, "nothing to do"},
-		{[]string{"keys", "list"}, exitOK, unseen},
-		{[]string{"keys", "unban", unseen, "--yes"}, exitOK, "the ban has ended"},
-		{[]string{"keys", "unban", unseen, "--issuer", "https://a.example", "--yes"}, exitPending, "no issuer was seen"},
+		{[]string{"keys", "list"}, kit.ExitOK, "no keys"},
+		{[]string{"keys", "ban", "nothing", "--yes"}, kit.ExitPending, "no issuer was seen publishing the key nothing"},
+		{[]string{"keys", "ban", unseen, "--from", "yesterday", "--yes"}, kit.ExitUsage, "--from cannot be"},
+		{[]string{"keys", "ban", unseen, "--yes"}, kit.ExitPending, "--issuer"},
+		{[]string{"keys", "ban", unseen, "--issuer", "https://a.example"}, kit.ExitRefused, "--yes"},
+		{[]string{"keys", "ban", unseen, "--issuer", "https://a.example", "--yes"}, kit.ExitOK, "banned; running workers"},
+		{[]string{"keys", "ban", unseen, "--yes"}, kit.ExitOK, "nothing to do"},
+		{[]string{"keys", "list"}, kit.ExitOK, unseen},
+		{[]string{"keys", "unban", unseen, "--yes"}, kit.ExitOK, "the ban has ended"},
+		{[]string{"keys", "unban", unseen, "--issuer", "https://a.example", "--yes"}, kit.ExitPending, "no issuer was seen"},
 	} {
 		p := s.do("", c.args...)
 		if p.code != c.code || !strings.Contains(p.stdout+p.stderr, c.want) {

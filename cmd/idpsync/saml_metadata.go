@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/saml"
 	"github.com/idpsync/idpsync/store"
@@ -25,7 +26,7 @@ func newSAMLMetadataCommand(a *app) *cobra.Command {
 	a.addSettings(cmd, areaStore)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if source == "" {
-			return fail(exitUsage, "idpsync get sources lists them", "--source is missing")
+			return kit.Fail(kit.ExitUsage, "idpsync get sources lists them", "--source is missing")
 		}
 		return a.withStore(cmd, func(_ context.Context, _ *store.Store, d store.Directory) error {
 			id, err := tenantID(d, tenant)
@@ -39,20 +40,20 @@ func newSAMLMetadataCommand(a *app) *cobra.Command {
 				}
 				src, err := assemble.Kinds().Source(row.TenantID, row.Name, providers.KindSAML, row.Config)
 				if err != nil {
-					return fail(exitFailure, "apply the directory again", "source %s cannot be read: %w", source, err)
+					return kit.Fail(kit.ExitFailure, "apply the directory again", "source %s cannot be read: %w", source, err)
 				}
 				found = append(found, src)
 			}
 			switch len(found) {
 			case 0:
-				return fail(exitPending, "idpsync get sources lists what there is", "there is no SAML source %s", source)
+				return kit.Fail(kit.ExitPending, "idpsync get sources lists what there is", "there is no SAML source %s", source)
 			case 1:
 			default:
-				return fail(exitUsage, "name the tenant with --tenant", "several tenants have a SAML source %s", source)
+				return kit.Fail(kit.ExitUsage, "name the tenant with --tenant", "several tenants have a SAML source %s", source)
 			}
 			text, err := saml.Metadata(found[0])
 			if err != nil {
-				return fail(exitFailure, "check entity_id, acs_url and certificate_file of the source", "%w", err)
+				return kit.Fail(kit.ExitFailure, "check entity_id, acs_url and certificate_file of the source", "%w", err)
 			}
 			_, err = a.stdout.Write(text)
 			return err

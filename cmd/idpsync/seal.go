@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/providers/seal"
 )
 
@@ -55,7 +56,7 @@ file seals with its public key, which --public prints.`,
 			}
 			sealed, err := seal.Text(public, plain)
 			if err != nil {
-				return fail(exitUsage, "idpsync seal --public prints the public key where the deployment's key file is", "%w", err)
+				return kit.Fail(kit.ExitUsage, "idpsync seal --public prints the public key where the deployment's key file is", "%w", err)
 			}
 			fmt.Fprintln(a.stdout, sealed)
 			return nil
@@ -82,10 +83,10 @@ func (c config) sealKeyPath() string {
 func (c config) sealPublic() (string, error) {
 	key, err := seal.ReadFile(c.sealKeyPath())
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", fail(exitFailure, "start idpsync run once, or name the deployment's key with --data-dir, --seal-key-file or --key", "there is no seal key: %w", err)
+		return "", kit.Fail(kit.ExitFailure, "start idpsync run once, or name the deployment's key with --data-dir, --seal-key-file or --key", "there is no seal key: %w", err)
 	}
 	if err != nil {
-		return "", fail(exitFailure, "idpsync seal --key seals with the public key alone", "%w", err)
+		return "", kit.Fail(kit.ExitFailure, "idpsync seal --key seals with the public key alone", "%w", err)
 	}
 	return key.KeyID(), nil
 }
@@ -105,11 +106,11 @@ func (a *app) readSecret(prompt string) ([]byte, error) {
 	}
 	switch {
 	case err != nil:
-		return nil, fail(exitFailure, "", "standard input cannot be read: %w", err)
+		return nil, kit.Fail(kit.ExitFailure, "", "standard input cannot be read: %w", err)
 	case len(secret) == 0:
-		return nil, fail(exitUsage, "printf %s 'the password' | idpsync seal", "nothing came on standard input")
+		return nil, kit.Fail(kit.ExitUsage, "printf %s 'the password' | idpsync seal", "nothing came on standard input")
 	case len(secret) > maxSecret:
-		return nil, fail(exitUsage, "", "standard input is longer than %d bytes", maxSecret)
+		return nil, kit.Fail(kit.ExitUsage, "", "standard input is longer than %d bytes", maxSecret)
 	}
 	return secret, nil
 }

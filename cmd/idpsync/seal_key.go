@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker/assemble"
 )
@@ -41,7 +42,7 @@ From now on the deployment would seal with %s.
 		return err
 	}
 	if now != key.KeyID() {
-		return fail(exitRefused, "start again to see how it stands", "somebody else replaced the key at the same time, by %s", now)
+		return kit.Fail(kit.ExitRefused, "start again to see how it stands", "somebody else replaced the key at the same time, by %s", now)
 	}
 	detail, err := json.Marshal(map[string]string{"lost": shared, "new": now})
 	if err != nil {

@@ -5,6 +5,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 )
 
 func TestEscapedTextMovesNoCursor(t *testing.T) {
@@ -67,10 +69,10 @@ func TestUnsealShowsAnEventAsItWasSent(t *testing.T) {
 	s := embeddedSite(t)
 	s.worker()
 	const body = "{\"id_token\":\"\x1b[31mred\u202e\"}"
-	if p := s.do(body, "send", "login", "--tenant", acme, "--source", "okta", "--wait", "-"); p.code != exitFailure {
+	if p := s.do(body, "send", "login", "--tenant", acme, "--source", "okta", "--wait", "-"); p.code != kit.ExitFailure {
 		t.Fatalf("a login of no token is sent with exit code %d:\n%s%s", p.code, p.stdout, p.stderr)
 	}
-	if p := s.do("", "dlq", "show", "1", "--unseal", "--why", "a test"); p.code != exitOK || !strings.Contains(p.stdout, body) {
+	if p := s.do("", "dlq", "show", "1", "--unseal", "--why", "a test"); p.code != kit.ExitOK || !strings.Contains(p.stdout, body) {
 		t.Errorf("in a pipe the event is shown with exit code %d as\n%q", p.code, p.stdout)
 	}
 	var shown unsealed

@@ -106,10 +106,10 @@ func loginEvent(data []byte, nonce, request string) ([]byte, error) {
 	event := map[string]string{}
 	switch {
 	case len(data) == 0:
-		return nil, fail(exitUsage, "name the file of an ID token or a SAML response", "there is nothing to send")
+		return nil, kit.Fail(kit.ExitUsage, "name the file of an ID token or a SAML response", "there is nothing to send")
 	case data[0] == '{':
 		if nonce != "" || request != "" {
-			return nil, fail(exitUsage, "put them into the event", "--nonce and --request-id do not go with a whole event")
+			return nil, kit.Fail(kit.ExitUsage, "put them into the event", "--nonce and --request-id do not go with a whole event")
 		}
 		return data, nil
 	case data[0] == '<':
@@ -120,7 +120,7 @@ func loginEvent(data []byte, nonce, request string) ([]byte, error) {
 		event["saml_response"] = string(bytes.Join(bytes.Fields(data), nil))
 	}
 	if _, ok := event["id_token"]; ok != (nonce != "") && nonce != "" || ok && request != "" {
-		return nil, fail(exitUsage, "--nonce goes with an ID token, --request-id with a SAML response", "a flag does not go with this login")
+		return nil, kit.Fail(kit.ExitUsage, "--nonce goes with an ID token, --request-id with a SAML response", "a flag does not go with this login")
 	}
 	if nonce != "" {
 		event["nonce"] = nonce
@@ -142,10 +142,10 @@ them is seen from its members. The file of --token-file holds what idpsync crede
 		Args:    oneFile,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if s.token == "" {
-				return fail(exitUsage, "idpsync credential create makes a token", "--token-file is missing")
+				return kit.Fail(kit.ExitUsage, "idpsync credential create makes a token", "--token-file is missing")
 			}
 			if args[0] == "-" && s.token == "-" {
-				return fail(exitUsage, "name a file for one of them", "standard input cannot hold both the token and the body")
+				return kit.Fail(kit.ExitUsage, "name a file for one of them", "standard input cannot hold both the token and the body")
 			}
 			var err error
 			if s.body, err = a.readInput(args[0]); err != nil {
@@ -193,7 +193,7 @@ func (s *sending) run(cmd *cobra.Command) error {
 		return err
 	}
 	if s.door == doorStream && c.DurablePasswords != "accept" && holdsPassword(s.body) {
-		return fail(exitUsage, "put what idpsync seal prints in its place, or send the command with --via rpc or --via http",
+		return kit.Fail(kit.ExitUsage, "put what idpsync seal prints in its place, or send the command with --via rpc or --via http",
 			"the broker would store the password of this event in the clear; nothing was sent")
 	}
 	if s.token != "" {
@@ -238,7 +238,7 @@ func holdsPassword(body []byte) bool {
 func oneFile(cmd *cobra.Command, args []string) error {
 	if len(args) == 2 {
 		if _, err := time.ParseDuration(args[0]); err == nil && cmd.Flags().Changed("wait") {
-			return fail(exitUsage, "write --wait="+args[0], "the duration of --wait stands after =")
+			return kit.Fail(kit.ExitUsage, "write --wait="+args[0], "the duration of --wait stands after =")
 		}
 	}
 	return cobra.ExactArgs(1)(cmd, args)
@@ -257,7 +257,7 @@ const (
 func (s *sending) address() error {
 	tenant, ok := providers.ParseUUID(s.tenant)
 	if !ok {
-		return fail(exitUsage, "idpsync get tenants lists the ids", "--tenant %q is not the id of a tenant", s.tenant)
+		return kit.Fail(kit.ExitUsage, "idpsync get tenants lists the ids", "--tenant %q is not the id of a tenant", s.tenant)
 	}
 	s.tenant = tenant
 	a := record.Address{Action: record.ActionCreate, Shape: s.shape, Tenant: tenant, Source: s.source, Door: providers.DoorStream}
@@ -268,15 +268,15 @@ func (s *sending) address() error {
 	case "http":
 		s.door = doorHTTP
 	default:
-		return fail(exitUsage, "one of stream, rpc, http", "--via cannot be %q", s.via)
+		return kit.Fail(kit.ExitUsage, "one of stream, rpc, http", "--via cannot be %q", s.via)
 	}
 	if s.subject = record.EventSubject(a); s.subject == "" {
-		return fail(exitUsage, "idpsync get sources lists them", "--source %q is not the name of a source", s.source)
+		return kit.Fail(kit.ExitUsage, "idpsync get sources lists them", "--source %q is not the name of a source", s.source)
 	}
 	if s.id == "" {
 		id, err := uuid.NewV7FromReader(s.app.random)
 		if err != nil {
-			return fail(exitFailure, "", "no event id can be made: %w", err)
+			return kit.Fail(kit.ExitFailure, "", "no event id can be made: %w", err)
 		}
 		s.id = id.String()
 	}
@@ -294,7 +294,7 @@ func (s *sending) publish(ctx context.Context, c config, out *sent) error {
 	since := s.app.now().Add(-time.Minute) // the two clocks may differ
 	sequence, err := stream.PublishEvent(ctx, conn, record.Outgoing{Subject: s.subject, Header: s.header, Data: s.body})
 	if err != nil {
-		return fail(exitFailure, "the event was not stored; run idpsync migrate if the streams do not exist", "%w", err)
+		return kit.Fail(kit.ExitFailure, "the event was not stored; run idpsync migrate if the streams do not exist", "%w", err)
 	}
 	out.Sequence = sequence
 	if s.wait <= 0 {
@@ -308,15 +308,15 @@ func (s *sending) publish(ctx context.Context, c config, out *sent) error {
 	}
 	for m, err := range stream.Tail(ctx, conn, stream.Filter{Tenant: s.tenant, Source: source, Since: since}) {
 		if err != nil {
-			return fail(exitFailure, "the event is stored; idpsync tail shows results as they come", "%w", err)
+			return kit.Fail(kit.ExitFailure, "the event is stored; idpsync tail shows results as they come", "%w", err)
 		}
-		r, err := record.ReadResult(record.Stored(m))
+		r, err := record.ReadResult(m)
 		if err == nil && r.Event.EventID == s.id && s.mayHaveSent(r.Credential) { // what cannot be read is no worker's
 			out.answered(r.Reply, r.Body)
 			return nil
 		}
 	}
-	return fail(exitPending, "the event is stored as sequence "+fmt.Sprint(sequence)+"; idpsync tail shows results as they come", "no result within %v", s.wait)
+	return kit.Fail(kit.ExitPending, "the event is stored as sequence "+fmt.Sprint(sequence)+"; idpsync tail shows results as they come", "no result within %v", s.wait)
 }
 
 // mayHaveSent reports whether a result that names this credential, or none, can be that of the event: other senders may
@@ -338,7 +338,7 @@ func (s *sending) call(ctx context.Context, c config, out *sent) error {
 	defer cancel()
 	header, data, err := stream.Call(ctx, conn, stream.Request{Subject: s.subject, Header: s.header, Data: s.body})
 	if err != nil {
-		return fail(exitFailure, "send it again under the same id, --id "+s.id, "%w", err)
+		return kit.Fail(kit.ExitFailure, "send it again under the same id, --id "+s.id, "%w", err)
 	}
 	out.answered(record.ReadReply(header), data)
 	return nil
@@ -377,7 +377,7 @@ func (s *sending) print(o sent) error {
 		}
 	}
 	if o.Status >= "400" {
-		return silentError{exitFailure}
+		return silentError{kit.ExitFailure}
 	}
 	return nil
 }
@@ -387,7 +387,7 @@ func (a *app) readInput(name string) ([]byte, error) {
 	if name != "-" {
 		data, err := strictyaml.ReadFile(name, maxSent)
 		if err != nil {
-			return nil, fail(exitUsage, "name a file that can be read, or - for standard input", "%w", err)
+			return nil, kit.Fail(kit.ExitUsage, "name a file that can be read, or - for standard input", "%w", err)
 		}
 		return data, nil
 	}
@@ -396,7 +396,7 @@ func (a *app) readInput(name string) ([]byte, error) {
 	}
 	data, err := io.ReadAll(io.LimitReader(a.stdin, maxSent))
 	if err != nil {
-		return nil, fail(exitFailure, "", "standard input cannot be read: %w", err)
+		return nil, kit.Fail(kit.ExitFailure, "", "standard input cannot be read: %w", err)
 	}
 	return data, nil
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/seal"
 )
@@ -66,7 +67,7 @@ func TestSealPrintsWhatOnlyTheKeyOpens(t *testing.T) {
 		"another file": runProgram(t, "correct horse", "seal", "--seal-key-file", filepath.Join(folder, "seal.key"), "--data-dir", "nowhere"),
 	} {
 		plain, err := key.OpenText(strings.TrimSpace(p.stdout))
-		if p.code != exitOK || err != nil || string(plain) != "correct horse" {
+		if p.code != kit.ExitOK || err != nil || string(plain) != "correct horse" {
 			t.Errorf("%s: what was sealed opens to %q with the error %v, exit %d and %s, want the password", name, plain, err, p.code, p.stderr)
 		}
 	}
@@ -78,10 +79,10 @@ func TestSealPrintsWhatOnlyTheKeyOpens(t *testing.T) {
 		code int
 		hint string
 	}{
-		"no key file": {runProgram(t, "correct horse", "seal", "--data-dir", filepath.Join(folder, "nowhere")), exitFailure, "--key"},
-		"no public":   {runProgram(t, "correct horse", "seal", "--key", "XABC"), exitUsage, "--public"},
-		"no input":    {runProgram(t, "", "seal", "--data-dir", folder), exitUsage, "printf"},
-		"too long":    {runProgram(t, strings.Repeat("x", maxSecret+1), "seal", "--data-dir", folder), exitUsage, ""},
+		"no key file": {runProgram(t, "correct horse", "seal", "--data-dir", filepath.Join(folder, "nowhere")), kit.ExitFailure, "--key"},
+		"no public":   {runProgram(t, "correct horse", "seal", "--key", "XABC"), kit.ExitUsage, "--public"},
+		"no input":    {runProgram(t, "", "seal", "--data-dir", folder), kit.ExitUsage, "printf"},
+		"too long":    {runProgram(t, strings.Repeat("x", maxSecret+1), "seal", "--data-dir", folder), kit.ExitUsage, ""},
 	} {
 		if c.p.code != c.code || c.p.stdout != "" || !strings.Contains(c.p.stderr, c.hint) || strings.Contains(c.p.stderr, "correct horse") {
 			t.Errorf("%s: seal ends with exit %d and %s%s, want %d with the hint %q, no output and no secret", name, c.p.code, c.p.stdout, c.p.stderr, c.code, c.hint)
@@ -114,8 +115,8 @@ func TestSendOverHTTP(t *testing.T) {
 		`not JSON, which the server is to say of it, too`: "/v1/users",
 	} {
 		p := send(body)
-		if p.code != exitOK || p.stdout != "{\n  \"id\": \"1\"\n}\n" || !strings.Contains(p.stderr, "201 created") {
-			t.Errorf("%s: send ends with exit %d, %s and %s, want %d, the answer and 201 created", body, p.code, p.stdout, p.stderr, exitOK)
+		if p.code != kit.ExitOK || p.stdout != "{\n  \"id\": \"1\"\n}\n" || !strings.Contains(p.stderr, "201 created") {
+			t.Errorf("%s: send ends with exit %d, %s and %s, want %d, the answer and 201 created", body, p.code, p.stdout, p.stderr, kit.ExitOK)
 		}
 		if seen.URL.Path != path || seen.Header.Get("Idempotency-Key") != "order 66" || seen.Header.Get(providers.HeaderTenant) != tenant || seen.Header.Get("Authorization") != "Bearer idpsync_secret" {
 			t.Errorf("%s: sent to %s with %v, want %s with the id, tenant and token", body, seen.URL.Path, seen.Header, path)
@@ -130,14 +131,14 @@ func TestSendOverHTTP(t *testing.T) {
 		w.WriteHeader(http.StatusConflict)
 		_, _ = w.Write([]byte(`{"code":"user_exists"}`))
 	}
-	if p := send("{}"); p.code != exitFailure || !strings.Contains(p.stdout, "user_exists") || !strings.Contains(p.stderr, "409 rejected") {
-		t.Errorf("a refused event ends with exit %d, %s and %s, want %d, user_exists and 409 rejected", p.code, p.stdout, p.stderr, exitFailure)
+	if p := send("{}"); p.code != kit.ExitFailure || !strings.Contains(p.stdout, "user_exists") || !strings.Contains(p.stderr, "409 rejected") {
+		t.Errorf("a refused event ends with exit %d, %s and %s, want %d, user_exists and 409 rejected", p.code, p.stdout, p.stderr, kit.ExitFailure)
 	}
 	answer = func(w http.ResponseWriter, _ *http.Request) {
 		http.Redirect(w, seen, "http://evil.example/", http.StatusFound)
 	}
-	if p := send("{}"); p.code != exitFailure || !strings.Contains(p.stderr, "not idpsync") {
-		t.Errorf("a redirect ends with exit %d, %s and %s, want %d and that it is not idpsync", p.code, p.stdout, p.stderr, exitFailure)
+	if p := send("{}"); p.code != kit.ExitFailure || !strings.Contains(p.stderr, "not idpsync") {
+		t.Errorf("a redirect ends with exit %d, %s and %s, want %d and that it is not idpsync", p.code, p.stdout, p.stderr, kit.ExitFailure)
 	}
 	for name, args := range map[string][]string{
 		"in the clear": {"--http-url", "http://idpsync.example"},
@@ -146,8 +147,8 @@ func TestSendOverHTTP(t *testing.T) {
 		"no tenant":    {"--tenant", "acme"},
 		"no door":      {"--via", "pigeon"},
 	} {
-		if p := send("{}", args...); p.code != exitUsage || p.stdout != "" || strings.Contains(p.stderr, "secret") {
-			t.Errorf("%s: send ends with exit %d, %s and %s, want %d, no output and no secret", name, p.code, p.stdout, p.stderr, exitUsage)
+		if p := send("{}", args...); p.code != kit.ExitUsage || p.stdout != "" || strings.Contains(p.stderr, "secret") {
+			t.Errorf("%s: send ends with exit %d, %s and %s, want %d, no output and no secret", name, p.code, p.stdout, p.stderr, kit.ExitUsage)
 		}
 	}
 }
@@ -174,22 +175,22 @@ func TestSendRefusesWhatTheBrokerMustNotKeep(t *testing.T) {
 		"by request":        {send(`{"password":"correct horse"}`, "--via", "rpc"), false},
 		"of another format": {send(`password`), false},
 	} {
-		if got := c.code == exitUsage && strings.Contains(c.stderr, "nothing was sent"); got != c.refused || strings.Contains(c.stderr, "horse") {
+		if got := c.code == kit.ExitUsage && strings.Contains(c.stderr, "nothing was sent"); got != c.refused || strings.Contains(c.stderr, "horse") {
 			t.Errorf("%s: send ends with exit %d and %s, want a refusal: %v, and no password", name, c.code, c.stderr, c.refused)
 		}
 	}
-	if p := send("{}", "--wait", "10s"); p.code != exitUsage {
-		t.Errorf("two files end with exit %d and %s, want %d", p.code, p.stderr, exitUsage)
+	if p := send("{}", "--wait", "10s"); p.code != kit.ExitUsage {
+		t.Errorf("two files end with exit %d and %s, want %d", p.code, p.stderr, kit.ExitUsage)
 	}
-	if p := runProgram(t, "", "send", "login", "--wait", "10s", "-"); p.code != exitUsage || !strings.Contains(p.stderr, "--wait=10s") {
-		t.Errorf("a duration apart from its flag ends with exit %d and %s, want %d and how to write it", p.code, p.stderr, exitUsage)
+	if p := runProgram(t, "", "send", "login", "--wait", "10s", "-"); p.code != kit.ExitUsage || !strings.Contains(p.stderr, "--wait=10s") {
+		t.Errorf("a duration apart from its flag ends with exit %d and %s, want %d and how to write it", p.code, p.stderr, kit.ExitUsage)
 	}
 }
 
 func TestChoosingWhatCannotBeIsRefused(t *testing.T) {
 	folder := t.TempDir()
-	if p := runProgram(t, "", "apply", "--data-dir", folder, "-f", "../../deploy/directory.example.yaml", "--yes"); p.code != exitOK {
-		t.Fatalf("apply ends with exit %d and %s%s, want %d", p.code, p.stdout, p.stderr, exitOK)
+	if p := runProgram(t, "", "apply", "--data-dir", folder, "-f", "../../deploy/directory.example.yaml", "--yes"); p.code != kit.ExitOK {
+		t.Fatalf("apply ends with exit %d and %s%s, want %d", p.code, p.stdout, p.stderr, kit.ExitOK)
 	}
 	for _, args := range [][]string{
 		{"tail", "--outcome", "nope"},
@@ -202,8 +203,8 @@ func TestChoosingWhatCannotBeIsRefused(t *testing.T) {
 		{"policy", "diff"},
 	} {
 		p := runProgram(t, "", append(args, "--data-dir", folder)...)
-		if p.code != exitUsage || !strings.Contains(p.stderr, "hint: ") || strings.Contains(p.stderr, "flags in the group") {
-			t.Errorf("%q ends with exit %d and %s, want %d and a hint", args, p.code, p.stderr, exitUsage)
+		if p.code != kit.ExitUsage || !strings.Contains(p.stderr, "hint: ") || strings.Contains(p.stderr, "flags in the group") {
+			t.Errorf("%q ends with exit %d and %s, want %d and a hint", args, p.code, p.stderr, kit.ExitUsage)
 		}
 	}
 }

@@ -34,7 +34,7 @@ worker wrote are passed over, and counted at the end.`,
 			switch record.Outcome(f.Word) {
 			case "", record.OutcomeCreated, record.OutcomeExists, record.OutcomeLinked, record.OutcomeUpdated, record.OutcomeRejected:
 			default:
-				return fail(exitUsage, "one of created, exists, linked, updated, rejected", "--outcome cannot be %q", f.Word)
+				return kit.Fail(kit.ExitUsage, "one of created, exists, linked, updated, rejected", "--outcome cannot be %q", f.Word)
 			}
 			c, err := a.config(cmd)
 			if err != nil {
@@ -68,19 +68,19 @@ worker wrote are passed over, and counted at the end.`,
 // checkTenant refuses what is not the id of a tenant. Verbs that only read the broker know no names.
 func checkTenant(id string) error {
 	if _, ok := parseUUID(id); !ok && id != "" {
-		return fail(exitUsage, "idpsync get tenants lists the ids", "--tenant %q is not the id of a tenant", id)
+		return kit.Fail(kit.ExitUsage, "idpsync get tenants lists the ids", "--tenant %q is not the id of a tenant", id)
 	}
 	return nil
 }
 
-func (a *app) tail(ctx context.Context, conn *stream.Conn, read func(context.Context, *stream.Conn, stream.Filter) iter.Seq2[stream.Stored, error], f stream.Filter, asJSON bool) error {
+func (a *app) tail(ctx context.Context, conn *stream.Conn, read func(context.Context, *stream.Conn, stream.Filter) iter.Seq2[record.Stored, error], f stream.Filter, asJSON bool) error {
 	colours := a.colours(a.stdout)
 	foreign := foreignCount{app: a, what: "results"}
 	defer foreign.report()
 	f.Foreign = foreign.add
 	for m, err := range read(ctx, conn, f) {
 		if err != nil {
-			return fail(exitFailure, "run idpsync migrate if the streams do not exist", "%w", err)
+			return kit.Fail(kit.ExitFailure, "run idpsync migrate if the streams do not exist", "%w", err)
 		}
 		r, err := kit.ReadResult(m)
 		if err != nil {
@@ -106,7 +106,7 @@ func line(r kit.Result, colours bool) string {
 	if colours {
 		head = "\x1b[" + colour + "m" + head + "\x1b[0m"
 	}
-	return fmt.Sprintf("%s  %s  %-10s %s", r.Time.Local().Format("15:04:05"), head, printable(r.Source), printable(why(r)))
+	return fmt.Sprintf("%s  %s  %-10s %s", r.Time.Local().Format("15:04:05"), head, kit.Printable(r.Source), kit.Printable(why(r)))
 }
 
 // why says who it is about, or what was wrong.

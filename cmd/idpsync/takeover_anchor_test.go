@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 )
 
 const (
@@ -32,8 +34,8 @@ func (s *story) says(what string, p program, words ...string) {
 // asks fails the test unless an apply was refused because an operator has to decide about identities.
 func (s *story) asks(what string, p program) {
 	s.t.Helper()
-	if p.code != exitUsage {
-		s.t.Errorf("apply of %s: got exit %d, wanted %d:\n%s%s", what, p.code, exitUsage, p.stdout, p.stderr)
+	if p.code != kit.ExitUsage {
+		s.t.Errorf("apply of %s: got exit %d, wanted %d:\n%s%s", what, p.code, kit.ExitUsage, p.stdout, p.stderr)
 	}
 	s.says("apply of "+what, p, "1 identity", "--move-identities", "--start-anew")
 }
@@ -135,7 +137,7 @@ func TestTakeoverOrLockOutWhenASourceChanges(t *testing.T) {
 		s.start()
 		login := func() reply { return s.loginAt("okta2", s.token(s.t, "after", "ida", "ida@acme.example", nil)) }
 		s.refused("Ida, before her identity is moved", login(), "409 user_exists different_identity")
-		if p := s.move("BASE/before", "okta2"); p.code != exitOK {
+		if p := s.move("BASE/before", "okta2"); p.code != kit.ExitOK {
 			s.t.Fatalf("identities move: got exit %d, wanted 0:\n%s%s", p.code, p.stdout, p.stderr)
 		}
 		s.user("Ida, after her identity was moved", login(), id, "200 exists")
@@ -202,8 +204,8 @@ func TestTakeoverOrLockOutWhenASourceChanges(t *testing.T) {
 		s.declare(okta, second)
 		id := s.made("Ida", s.oidc("okta", "ida", "ida@acme.example", asAdmin))
 		p := s.move("BASE/okta", "second")
-		if p.code != exitUsage || !strings.Contains(p.stderr, "okta") {
-			s.t.Errorf("identities move from an issuer in use: got exit %d, wanted %d with a word of okta:\n%s%s", p.code, exitUsage, p.stdout, p.stderr)
+		if p.code != kit.ExitUsage || !strings.Contains(p.stderr, "okta") {
+			s.t.Errorf("identities move from an issuer in use: got exit %d, wanted %d with a word of okta:\n%s%s", p.code, kit.ExitUsage, p.stdout, p.stderr)
 		}
 		got := s.oidc("second", "ida", "eve@acme.example", nil)
 		if eve := s.made("another person with Ida's subject at the second source", got); eve == id {

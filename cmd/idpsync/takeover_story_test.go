@@ -101,7 +101,7 @@ func (s *story) tryText(directory string, flags ...string) program {
 // declare applies a directory in which acme has these sources, and starts the worker.
 func (s *story) declare(sources ...string) {
 	s.t.Helper()
-	if p := s.try(nil, sources...); p.code != exitOK {
+	if p := s.try(nil, sources...); p.code != kit.ExitOK {
 		s.t.Fatalf("apply of an honest directory: got exit %d, wanted 0:\n%s%s", p.code, p.stdout, p.stderr)
 	}
 	s.start()
@@ -121,7 +121,7 @@ func (s *story) start() {
 // refusedApply fails the test unless an apply was refused with words that name all of these.
 func (s *story) refusedApply(what string, p program, names ...string) {
 	s.t.Helper()
-	if p.code == exitOK {
+	if p.code == kit.ExitOK {
 		s.t.Errorf("apply of %s: got exit 0, wanted it to be refused:\n%s%s", what, p.stdout, p.stderr)
 		return
 	}
@@ -138,7 +138,7 @@ func (s *story) refusedApply(what string, p program, names ...string) {
 
 func (s *story) acceptedApply(what string, p program) {
 	s.t.Helper()
-	if p.code != exitOK {
+	if p.code != kit.ExitOK {
 		s.t.Fatalf("apply of %s: got exit %d, wanted 0:\n%s%s", what, p.code, p.stdout, p.stderr)
 	}
 }

@@ -205,7 +205,7 @@ func TestTakeoverWhenAnIssuerMoves(t *testing.T) {
 		s.refused("a token of the old issuer", s.oktaOf("before", "ivan", "ivan@acme.example", nil), "401 unauthenticated")
 		s.refused("a stranger with Ida's address", s.oktaOf("after", "eve", "ida@acme.example", nil), "409 user_exists different_identity")
 		list := s.do("", "identities", "list", "--tenant", acme)
-		if list.code != exitOK || strings.Count(list.stdout, s.base+"/after") != 3 || strings.Contains(list.stdout, s.base+"/before") {
+		if list.code != kit.ExitOK || strings.Count(list.stdout, s.base+"/after") != 3 || strings.Contains(list.stdout, s.base+"/before") {
 			s.t.Errorf("identities list: got exit %d and\n%s%s\nwanted 3 identities of %s/after and none of %s/before", list.code, list.stdout, list.stderr, s.base, s.base)
 		}
 	})
@@ -224,7 +224,7 @@ func TestTakeoverWhenAnIssuerMoves(t *testing.T) {
 		s.user("Ines", s.loginAt("portal", s.token(s.t, "after", "twice", "ines@acme.example", map[string]any{"aud": "portal"})), ines, "200 exists")
 		s.same("Iris", iris, before)
 		issuer := "before" // a refused apply changes nothing
-		if p.code == exitOK {
+		if p.code == kit.ExitOK {
 			issuer = "after"
 		}
 		s.user("Ida", s.oktaOf(issuer, "ida", "ida@acme.example", nil), ida, "200 exists")
@@ -270,8 +270,8 @@ func TestTakeoverWhenAnIssuerMoves(t *testing.T) {
 		s.declare(oktaAt("before"))
 		_, ida := people(s)
 		p := s.try([]string{"--move-identities", "--dry-run"}, oktaAt("after"))
-		if p.code != exitPending || !strings.Contains(p.stdout+p.stderr, "3 identities") {
-			s.t.Errorf("a dry run of --move-identities: got exit %d and\n%s%s\nwanted exit %d and a count of 3 identities", p.code, p.stdout, p.stderr, exitPending)
+		if p.code != kit.ExitPending || !strings.Contains(p.stdout+p.stderr, "3 identities") {
+			s.t.Errorf("a dry run of --move-identities: got exit %d and\n%s%s\nwanted exit %d and a count of 3 identities", p.code, p.stdout, p.stderr, kit.ExitPending)
 		}
 		s.start()
 		s.user("Ida, after a dry run", s.oktaOf("before", "ida", "ida@acme.example", nil), ida, "200 exists")
@@ -502,7 +502,7 @@ func TestTakeoverByAnAddressOfAnotherClaim(t *testing.T) {
 			s.declare(okta, workday)
 			id := provisioned(s)
 			before := s.look(id)
-			if p := s.try(nil, okta, workday, source); p.code == exitOK {
+			if p := s.try(nil, okta, workday, source); p.code == kit.ExitOK {
 				s.start()
 				got := s.oidc("upn", "eve", "eve@acme.example", map[string]any{"preferred_username": ceo, "preferred_username_verified": false, "tid": "t-1"})
 				s.refused("the attacker", got, "403 unverified_email", "409 user_exists")
@@ -711,7 +711,7 @@ cases:
     request: {kind: saml, source: adfs, issuer: "https://adfs.acme.example/saml", email_verified: true}
     expect: {decision: allow}
 `)
-		if p := s.do("", "policy", "test", s.path("cases.yaml")); p.code != exitOK {
+		if p := s.do("", "policy", "test", s.path("cases.yaml")); p.code != kit.ExitOK {
 			t.Errorf("the built-in policy on ownership: got exit %d, wanted 0:\n%s%s", p.code, p.stdout, p.stderr)
 		}
 	})
@@ -776,7 +776,7 @@ func TestTakeoverOfNames(t *testing.T) {
 		s.declare(samlSource("trusting", trust+ofAcme+onlyUser))
 		s.refused("an address outside of the domains", s.loginAt("trusting", assertion(s.t, trusting, provider("trusting"), "eve", "eve@other.example")), "403 unverified_email")
 		s.made("a person of the domains", s.loginAt("trusting", assertion(s.t, trusting, provider("trusting"), "sam", "sam@acme.example")))
-		if apply := s.try(nil, samlSource("adfs", ofAcme+onlyUser)); apply.code == exitOK {
+		if apply := s.try(nil, samlSource("adfs", ofAcme+onlyUser)); apply.code == kit.ExitOK {
 			s.start()
 			s.refused("a source without trust_email", s.loginAt("adfs", assertion(s.t, p, provider("adfs"), "eve", address)), "403 unverified_email")
 		} else {
@@ -901,7 +901,7 @@ func TestTakeoverByACredential(t *testing.T) {
 		s.declare(okta, workday)
 		for what, purpose := range map[string]string{"a word of her own": "everything", "a feed that is not declared": "feed:payroll", "a source that is no feed": "feed:okta", "a feed as logins": "login:workday"} {
 			p := s.do("", "credential", "create", "--tenant", acme, "--name", "x", "--for", purpose)
-			if p.code == exitOK || strings.Contains(p.stderr, "unknown flag") {
+			if p.code == kit.ExitOK || strings.Contains(p.stderr, "unknown flag") {
 				s.t.Errorf("a credential for %s: got exit %d, wanted it to be refused for its purpose:\n%s", what, p.code, p.stderr)
 			}
 		}
@@ -975,7 +975,7 @@ func TestTakeoverByACredential(t *testing.T) {
 		}{"the first": {id(one), 1}, "the second": {id(two), 1}, "the feed's": {id(fed), 1}} {
 			p := s.do("", "get", "events", "--tenant", acme, "--credential", c.credential, "--json")
 			var events []map[string]any
-			if p.code != exitOK || json.Unmarshal([]byte(p.stdout), &events) != nil || len(events) != c.wanted {
+			if p.code != kit.ExitOK || json.Unmarshal([]byte(p.stdout), &events) != nil || len(events) != c.wanted {
 				s.t.Errorf("get events --credential of %s: got exit %d and %d events, wanted %d:\n%s", what, p.code, len(events), c.wanted, p.stderr)
 			}
 		}

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/providers/oidc/issuer"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/store/storetest"
@@ -138,7 +139,7 @@ type upgrade struct {
 func (u *upgrade) migrate() {
 	u.t.Helper()
 	p := u.do("", "migrate", "--only", "schema")
-	if p.code != exitOK {
+	if p.code != kit.ExitOK {
 		u.t.Fatalf("migrate: got exit %d, wanted 0:\n%s%s", p.code, p.stdout, p.stderr)
 	}
 	for what, name := range map[string]string{
@@ -156,7 +157,7 @@ func (u *upgrade) migrate() {
 			u.t.Errorf("migrate: got %s among what can't be told, wanted it to be pinned without a word:\n%s%s", name, p.stdout, p.stderr)
 		}
 	}
-	if p = u.do("", "migrate", "--only", "schema"); p.code != exitOK {
+	if p = u.do("", "migrate", "--only", "schema"); p.code != kit.ExitOK {
 		u.t.Errorf("migrate, again: got exit %d, wanted 0:\n%s%s", p.code, p.stdout, p.stderr)
 	}
 }
@@ -332,7 +333,7 @@ func (u *upgrade) moved() {
 	u.refused("Ida, before her identity is moved", enter("ida", "ida@initech.example"), "409 user_exists")
 	u.write("directory.yaml", u.declaration())
 	p := u.do("", "identities", "move", "--tenant", "initech", "--from", u.base+"/before", "--to", "login", "--yes")
-	if p.code != exitOK {
+	if p.code != kit.ExitOK {
 		u.t.Fatalf("identities move: got exit %d, wanted 0:\n%s%s", p.code, p.stdout, p.stderr)
 	}
 	if !strings.Contains(p.stdout+p.stderr, "twice") {
@@ -363,7 +364,7 @@ func (u *upgrade) withdrawn() {
 	first := u.placed(formerFile(u.t, "directory-first.yaml"))
 	begin, end := strings.Index(first, "      - name: old\n"), strings.Index(first, "      - {name: workday")
 	u.write("directory.yaml", strings.Replace(u.declaration(), "      - {name: workday", first[begin:end]+"      - {name: workday", 1))
-	if p := u.do("", "apply", "-f", u.path("directory.yaml"), "--yes"); p.code != exitOK {
+	if p := u.do("", "apply", "-f", u.path("directory.yaml"), "--yes"); p.code != kit.ExitOK {
 		u.t.Fatalf("apply of a source that was withdrawn: got exit %d, wanted 0:\n%s%s", p.code, p.stdout, p.stderr)
 	}
 	u.must("migrate", "--only", "schema") // which may pin her identity only now

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/store"
 )
 
@@ -53,7 +54,7 @@ type ownerChange struct {
 func (v *userOwnerVerb) run(ctx context.Context, st *store.Store, d store.Directory, args []string) error {
 	a := v.app
 	if v.tenant == "" || v.none == (len(args) == 1) {
-		return fail(exitUsage, "idpsync user owner --tenant acme USER-ID, or --none in place of the id", "a tenant is needed, and either the id of a user or --none")
+		return kit.Fail(kit.ExitUsage, "idpsync user owner --tenant acme USER-ID, or --none in place of the id", "a tenant is needed, and either the id of a user or --none")
 	}
 	t, err := resolveTenant(d, v.tenant)
 	if err != nil {
@@ -63,22 +64,22 @@ func (v *userOwnerVerb) run(ctx context.Context, st *store.Store, d store.Direct
 	if !v.none {
 		id, ok := parseUUID(args[0])
 		if !ok {
-			return fail(exitUsage, "idpsync get users --email finds it by address", "%q is not the id of a user", args[0])
+			return kit.Fail(kit.ExitUsage, "idpsync get users --email finds it by address", "%q is not the id of a user", args[0])
 		}
 		u, err := st.User(ctx, t.ID, id)
 		if errors.Is(err, store.ErrNotFound) {
-			return fail(exitPending, "idpsync get users --tenant "+t.Name+" lists them", "tenant %s has no user %s", t.Name, id)
+			return kit.Fail(kit.ExitPending, "idpsync get users --tenant "+t.Name+" lists them", "tenant %s has no user %s", t.Name, id)
 		}
 		if err != nil {
-			return fail(exitFailure, "check that the database is reachable", "the user cannot be read: %w", err)
+			return kit.Fail(kit.ExitFailure, "check that the database is reachable", "the user cannot be read: %w", err)
 		}
-		r.Owner, question = u.ID, fmt.Sprintf("Make %s (%s) the owner of tenant %s?", printable(u.Email), u.ID, t.Name)
+		r.Owner, question = u.ID, fmt.Sprintf("Make %s (%s) the owner of tenant %s?", kit.Printable(u.Email), u.ID, t.Name)
 	}
 	if err := a.confirm(v.yes, question); err != nil {
 		return err
 	}
 	if r.Before, err = st.SetOwner(ctx, t.ID, r.Owner, operator(), a.now()); err != nil {
-		return fail(exitFailure, "nothing was written; try again", "the owner cannot be changed: %w", err)
+		return kit.Fail(kit.ExitFailure, "nothing was written; try again", "the owner cannot be changed: %w", err)
 	}
 	if v.json {
 		return printJSON(a.stdout, r)

@@ -304,7 +304,7 @@ func readTrails(ctx context.Context, w *world) (trails, error) {
 		if err != nil {
 			return nil, err
 		}
-		r, err := record.ReadResult(record.Stored(m))
+		r, err := record.ReadResult(m)
 		if err != nil {
 			return nil, err
 		}

@@ -25,6 +25,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers/oidc/issuer"
 	"github.com/idpsync/idpsync/providers/seal"
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -212,7 +213,7 @@ func (w *world) setAckWait(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, lane := range []string{stream.LaneLogins, stream.LaneFeeds} {
+	for _, lane := range []string{record.LaneLogins, record.LaneFeeds} {
 		c, err := js.Consumer(ctx, stream.StreamEvents, lane)
 		if err != nil {
 			return err

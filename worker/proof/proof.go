@@ -63,21 +63,11 @@ func (s streams) Stranded(ctx context.Context) ([]uint64, error) {
 }
 
 func (s streams) Results(ctx context.Context, since time.Time, foreign func()) iter.Seq2[record.Stored, error] {
-	return stored(stream.Results(ctx, s.conn, stream.Filter{Since: since, Foreign: func(stream.Stored) { foreign() }}))
+	return stream.Results(ctx, s.conn, stream.Filter{Since: since, Foreign: func(record.Stored) { foreign() }})
 }
 
 func (s streams) DeadLetters(ctx context.Context, since time.Time, foreign func()) iter.Seq2[record.Stored, error] {
-	return stored(stream.DeadLetters(ctx, s.conn, stream.Filter{Since: since, Foreign: func(stream.Stored) { foreign() }}))
-}
-
-func stored(messages iter.Seq2[stream.Stored, error]) iter.Seq2[record.Stored, error] {
-	return func(yield func(record.Stored, error) bool) {
-		for m, err := range messages {
-			if !yield(record.Stored(m), err) {
-				return
-			}
-		}
-	}
+	return stream.DeadLetters(ctx, s.conn, stream.Filter{Since: since, Foreign: func(record.Stored) { foreign() }})
 }
 
 // secondLook lets what is under way arrive before it is looked at again.

@@ -45,7 +45,7 @@ func BenchmarkConsume(b *testing.B) {
 			c := dial(b, p.credentials().Options())
 			migrate(b, c)
 			const n = 20000
-			l := consume(b, c, stream.LaneFeeds, batch)
+			l := consume(b, c, record.LaneFeeds, batch)
 			var spent time.Duration
 			rounds := 0
 			for ; b.Loop(); rounds++ {

@@ -24,7 +24,7 @@ func (b broker) DeadLetter(ctx context.Context, sequence uint64) (record.Stored,
 	case errors.Is(err, ErrForeign):
 		err = fmt.Errorf("%w: %w", record.ErrRecord, err)
 	}
-	return record.Stored(m), err
+	return m, err
 }
 
 // Clock returns the broker's time, by which it stamps what it stores.
@@ -46,11 +46,7 @@ func (b broker) Stranded(ctx context.Context, limit int) ([]record.Stored, time.
 	if err != nil {
 		return nil, time.Time{}, wrap("read state of "+StreamEvents, err)
 	}
-	out := make([]record.Stored, len(found))
-	for i, m := range found {
-		out[i] = record.Stored(m)
-	}
-	return out, s.CachedInfo().Created, nil
+	return found, s.CachedInfo().Created, nil
 }
 
 // Remove implements [worker.Broker].

@@ -152,12 +152,12 @@ func (r *cursor) next(ctx context.Context) (jetstream.Msg, *jetstream.MsgMetadat
 
 // read iterates over a limits stream with a consumer that keeps no state at the broker which would outlive it. Messages that
 // are not ours are passed over; nil takes all.
-func read(ctx context.Context, c *Conn, name, subject string, f Filter, follow bool, ours func(record.Stored) bool) iter.Seq2[Stored, error] {
+func read(ctx context.Context, c *Conn, name, subject string, f Filter, follow bool, ours func(record.Stored) bool) iter.Seq2[record.Stored, error] {
 	op := "read " + name
-	return func(yield func(Stored, error) bool) {
+	return func(yield func(record.Stored, error) bool) {
 		r, err := c.open(ctx, name, subject, start{after: f.After, since: f.Since, fresh: follow})
 		if err != nil {
-			yield(Stored{}, wrap(op, err))
+			yield(record.Stored{}, wrap(op, err))
 			return
 		}
 		defer func() { r.close() }()
@@ -170,7 +170,7 @@ func read(ctx context.Context, c *Conn, name, subject string, f Filter, follow b
 				if err != nil {
 					r.close = func() {}
 					if !follow || ctx.Err() == nil {
-						yield(Stored{}, wrap(op, err))
+						yield(record.Stored{}, wrap(op, err))
 					}
 					return
 				}
@@ -179,18 +179,18 @@ func read(ctx context.Context, c *Conn, name, subject string, f Filter, follow b
 			}
 			if err != nil {
 				if !follow || ctx.Err() == nil {
-					yield(Stored{}, wrap(op, err))
+					yield(record.Stored{}, wrap(op, err))
 				}
 				return
 			}
 			left--
-			stored := Stored{
+			stored := record.Stored{
 				Stream: name, Sequence: meta.Sequence.Stream, Subject: m.Subject(),
 				Header: providers.Header(m.Headers()), Data: m.Data(), StoredAt: meta.Timestamp,
 			}
 			switch {
 			case meta.Timestamp.Before(f.Since):
-			case ours != nil && !ours(record.Stored(stored)):
+			case ours != nil && !ours(stored):
 				if f.Foreign != nil {
 					f.Foreign(stored)
 				}

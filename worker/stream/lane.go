@@ -13,6 +13,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 const (
@@ -36,7 +37,7 @@ const (
 func Consumer(ctx context.Context, c *Conn, lane string, batch int) (worker.Consumer, error) {
 	row, ok := laneOf(lane)
 	if !ok {
-		return nil, &Error{Op: "consume " + lane, Class: ErrOptions, Hint: "lanes are " + LaneLogins + ", " + LaneFeeds + " and " + LaneReplays}
+		return nil, &Error{Op: "consume " + lane, Class: ErrOptions, Hint: "lanes are " + record.LaneLogins + ", " + record.LaneFeeds + " and " + record.LaneReplays}
 	}
 	if batch < 1 || batch > MaxBatch {
 		return nil, &Error{

@@ -63,7 +63,7 @@ func TestLaneHandsOutWhatItsFilterCovers(t *testing.T) {
 	others[0].Subject, others[1].Subject = "idpsync.command."+tenantA+".users.create", "idpsync.login.too.deep.a.b"
 	publish(t, c, others)
 	ctx := within(t, time.Minute)
-	want := map[string][]string{stream.LaneLogins: {"l-0", "l-1", "l-2", "o-0", "o-1"}, stream.LaneFeeds: {"f-0", "f-1"}}
+	want := map[string][]string{record.LaneLogins: {"l-0", "l-1", "l-2", "o-0", "o-1"}, record.LaneFeeds: {"f-0", "f-1"}}
 	for lane, ids := range want {
 		l := consume(t, c, lane, 10)
 		var last worker.Message
@@ -101,7 +101,7 @@ func TestLaneHandsOutWhatItsFilterCovers(t *testing.T) {
 func TestNakTermAndInProgress(t *testing.T) {
 	c := migrated(t)
 	publish(t, c, events(2, "feed", "f"))
-	l := consume(t, c, stream.LaneFeeds, 1)
+	l := consume(t, c, record.LaneFeeds, 1)
 	ctx := within(t, time.Minute)
 	m := next(t, ctx, l)
 	if err := m.InProgress(); err != nil {
@@ -128,7 +128,7 @@ func TestNakTermAndInProgress(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if a.Kind == stream.AdvisoryTerminated && a.Consumer == stream.LaneFeeds && a.Stream == stream.StreamEvents {
+			if a.Kind == stream.AdvisoryTerminated && a.Consumer == record.LaneFeeds && a.Stream == stream.StreamEvents {
 				reasons = append(reasons, a.Reason)
 			}
 		}
@@ -151,7 +151,7 @@ func TestDrainHandsOutWhatWasPrefetched(t *testing.T) {
 	c := migrated(t)
 	publish(t, c, events(500, "feed", "f"))
 	before := c.Received()
-	l := consume(t, c, stream.LaneFeeds, 50) // prefetches 100
+	l := consume(t, c, record.LaneFeeds, 50) // prefetches 100
 	ctx := within(t, time.Minute)
 	next(t, ctx, l)
 	// Binding the consumer takes two answers; the prefetched messages follow.
@@ -182,13 +182,13 @@ func TestDrainHandsOutWhatWasPrefetched(t *testing.T) {
 
 func TestDrainWakesWhoWaits(t *testing.T) {
 	c := migrated(t)
-	l := consume(t, c, stream.LaneLogins, 1)
+	l := consume(t, c, record.LaneLogins, 1)
 	got := make(chan error, 1)
 	go func() {
 		_, err := l.Next(t.Context())
 		got <- err
 	}()
-	waitFor(t, within(t, time.Minute), func() bool { return laneState(t, c, stream.LaneLogins).Waiting == 1 })
+	waitFor(t, within(t, time.Minute), func() bool { return laneState(t, c, record.LaneLogins).Waiting == 1 })
 	l.Drain()
 	if err := <-got; !errors.Is(err, worker.ErrConsumerClosed) {
 		t.Fatalf("waiting ends with %v, want %v", err, worker.ErrConsumerClosed)
@@ -197,7 +197,7 @@ func TestDrainWakesWhoWaits(t *testing.T) {
 
 func TestNextEndsWithItsContextAndGoesOn(t *testing.T) {
 	c := migrated(t)
-	l := consume(t, c, stream.LaneLogins, 4)
+	l := consume(t, c, record.LaneLogins, 4)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
 	if _, err := l.Next(ctx); !errors.Is(err, context.DeadlineExceeded) {
@@ -255,7 +255,7 @@ func TestLaneSurvivesKillsOfTheBroker(t *testing.T) {
 		}
 	}
 	put("first")
-	l := consume(t, c, stream.LaneFeeds, 100)
+	l := consume(t, c, record.LaneFeeds, 100)
 	seen := map[string]int{}
 	take := func(until int) {
 		for len(seen) < until {
@@ -306,7 +306,7 @@ func TestPrefetchedMessagesOutliveTheBroker(t *testing.T) {
 	migrate(t, c)
 	publish(t, c, events(30, "feed", "f"))
 	before := c.Received()
-	l := consume(t, c, stream.LaneFeeds, 10)
+	l := consume(t, c, record.LaneFeeds, 10)
 	next(t, ctx, l)
 	waitFor(t, ctx, func() bool { return c.Received()-before >= 2+20 }) // two answers, and what is prefetched
 	p.kill()
@@ -326,14 +326,14 @@ func TestLaneBindsAgainAfterItsConsumerWasRemoved(t *testing.T) {
 	s := broker(t)
 	c := dial(t, s.Credentials().Options())
 	migrate(t, c)
-	l := consume(t, c, stream.LaneFeeds, 10)
+	l := consume(t, c, record.LaneFeeds, 10)
 	ctx := within(t, time.Minute)
 	publish(t, c, events(1, "feed", "a"))
 	if err := next(t, ctx, l).AckSync(ctx); err != nil {
 		t.Fatal(err)
 	}
 	js := plain(t, s)
-	if err := js.DeleteConsumer(ctx, stream.StreamEvents, stream.LaneFeeds); err != nil {
+	if err := js.DeleteConsumer(ctx, stream.StreamEvents, record.LaneFeeds); err != nil {
 		t.Fatal(err)
 	}
 	// The server may still be removing the files of the old consumer, and then fails to make the new one.
@@ -357,7 +357,7 @@ func TestLaneSeesThatItsStreamWasRecreated(t *testing.T) {
 	s := broker(t)
 	c := dial(t, s.Credentials().Options())
 	migrate(t, c)
-	l := consume(t, c, stream.LaneFeeds, 10)
+	l := consume(t, c, record.LaneFeeds, 10)
 	ctx := within(t, time.Minute)
 	publish(t, c, events(1, "feed", "a"))
 	first := next(t, ctx, l)
@@ -391,19 +391,19 @@ func plain(t testing.TB, s *stream.Server) jetstream.JetStream {
 
 func TestConsumerRefusesWhatCannotWork(t *testing.T) {
 	c := dial(t, broker(t).Credentials().Options())
-	if _, err := stream.Consumer(t.Context(), c, stream.LaneFeeds, 10); !errors.Is(err, stream.ErrNotMigrated) {
+	if _, err := stream.Consumer(t.Context(), c, record.LaneFeeds, 10); !errors.Is(err, stream.ErrNotMigrated) {
 		t.Errorf("without streams the error is %v, want %v", err, stream.ErrNotMigrated)
 	}
 	migrate(t, c)
 	for _, batch := range []int{0, -1, stream.MaxBatch + 1} {
-		if _, err := stream.Consumer(t.Context(), c, stream.LaneFeeds, batch); !errors.Is(err, stream.ErrOptions) {
+		if _, err := stream.Consumer(t.Context(), c, record.LaneFeeds, batch); !errors.Is(err, stream.ErrOptions) {
 			t.Errorf("a batch of %d gives the error %v, want %v", batch, err, stream.ErrOptions)
 		}
 	}
 	if _, err := stream.Consumer(t.Context(), c, "other", 1); !errors.Is(err, stream.ErrOptions) {
 		t.Errorf("an unknown lane gives the error %v, want %v", err, stream.ErrOptions)
 	}
-	l := consume(t, c, stream.LaneFeeds, stream.MaxBatch)
+	l := consume(t, c, record.LaneFeeds, stream.MaxBatch)
 	publish(t, c, events(1, "feed", "f"))
 	next(t, within(t, time.Minute), l)
 }
@@ -416,7 +416,7 @@ func TestDrainWithoutTheBroker(t *testing.T) {
 	migrate(t, c)
 	publish(t, c, events(30, "feed", "f"))
 	before := c.Received()
-	l := consume(t, c, stream.LaneFeeds, 10)
+	l := consume(t, c, record.LaneFeeds, 10)
 	next(t, ctx, l)
 	waitFor(t, ctx, func() bool { return c.Received()-before >= 2+20 }) // two answers, and what is prefetched
 	p.kill()

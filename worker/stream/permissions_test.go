@@ -158,11 +158,11 @@ func TestDeployedBrokerGrantsWhatEachRoleNeeds(t *testing.T) {
 	if d, err := stream.Compare(ctx, w); err != nil || len(d) != 0 {
 		t.Fatalf("the worker sees the differences %v with the error %v, want none", d, err)
 	}
-	for lane, n := range map[string]int{stream.LaneLogins: 6 + 2*len(commands()), stream.LaneFeeds: 2} {
+	for lane, n := range map[string]int{record.LaneLogins: 6 + 2*len(commands()), record.LaneFeeds: 2} {
 		l := consume(t, w, lane, 10)
 		for i := range n {
 			m := next(t, ctx, l)
-			if lane == stream.LaneLogins && i == 0 {
+			if lane == record.LaneLogins && i == 0 {
 				if err := m.Term("malformed"); err != nil {
 					t.Fatal(err)
 				}
@@ -225,7 +225,7 @@ func TestDeployedBrokerGrantsWhatEachRoleNeeds(t *testing.T) {
 	}
 	var service struct{ Name string }
 	ask(t, s.plain("alice"), "$SRV.PING."+stream.ServiceName, &service)
-	l := consume(t, w, stream.LaneReplays, 1)
+	l := consume(t, w, record.LaneReplays, 1)
 	if err := next(t, ctx, l).AckSync(ctx); err != nil {
 		t.Error(err)
 	}

@@ -15,16 +15,6 @@ import (
 	"github.com/idpsync/idpsync/worker/record"
 )
 
-// Stored is a message as a stream holds it.
-type Stored struct {
-	Stream   string
-	Sequence uint64
-	Subject  string
-	Header   providers.Header
-	Data     []byte
-	StoredAt time.Time
-}
-
 // Filter chooses messages of a stream. The zero value chooses all.
 type Filter struct {
 	Tenant string    // UUID in any case
@@ -35,7 +25,7 @@ type Filter struct {
 	Limit  int       // at most so many; 0 for all
 
 	// Foreign is told of the messages that no worker wrote, which are passed over; nil tells no one.
-	Foreign func(Stored)
+	Foreign func(record.Stored)
 }
 
 // subject returns the filter as a subject of a branch.
@@ -59,30 +49,30 @@ func (f Filter) subject(branch record.Branch) string {
 
 // DeadLetters returns the dead letters that f chooses, oldest first, and ends with the last one that was there when it
 // began. An error ends it too and comes last.
-func DeadLetters(ctx context.Context, c *Conn, f Filter) iter.Seq2[Stored, error] {
+func DeadLetters(ctx context.Context, c *Conn, f Filter) iter.Seq2[record.Stored, error] {
 	return read(ctx, c, StreamDeadLetters, f.subject(record.BranchDeadLetters), f, false, record.IsDeadLetter)
 }
 
 // WatchDeadLetters is [DeadLetters] that goes on with new ones until ctx ends, which is no error.
-func WatchDeadLetters(ctx context.Context, c *Conn, f Filter) iter.Seq2[Stored, error] {
+func WatchDeadLetters(ctx context.Context, c *Conn, f Filter) iter.Seq2[record.Stored, error] {
 	return read(ctx, c, StreamDeadLetters, f.subject(record.BranchDeadLetters), f, true, record.IsDeadLetter)
 }
 
 // Results returns the results that f chooses, oldest first, and ends with the last one that was there when it began.
-func Results(ctx context.Context, c *Conn, f Filter) iter.Seq2[Stored, error] {
+func Results(ctx context.Context, c *Conn, f Filter) iter.Seq2[record.Stored, error] {
 	return read(ctx, c, StreamResults, f.subject(record.BranchResults), f, false, record.IsResult)
 }
 
 // Tail is [Results] that goes on with new ones until ctx ends, which is no error. With neither Since nor After it begins
 // with the next one.
-func Tail(ctx context.Context, c *Conn, f Filter) iter.Seq2[Stored, error] {
+func Tail(ctx context.Context, c *Conn, f Filter) iter.Seq2[record.Stored, error] {
 	return read(ctx, c, StreamResults, f.subject(record.BranchResults), f, true, record.IsResult)
 }
 
 // scan returns what s holds on the filters from one sequence to another, both included, filter by filter.
-func scan(ctx context.Context, s jetstream.Stream, filters []string, from, to uint64) iter.Seq2[Stored, error] {
+func scan(ctx context.Context, s jetstream.Stream, filters []string, from, to uint64) iter.Seq2[record.Stored, error] {
 	name := s.CachedInfo().Config.Name
-	return func(yield func(Stored, error) bool) {
+	return func(yield func(record.Stored, error) bool) {
 		for _, filter := range filters {
 			for seq := max(from, 1); seq <= to; seq++ {
 				m, err := s.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(filter))
@@ -90,7 +80,7 @@ func scan(ctx context.Context, s jetstream.Stream, filters []string, from, to ui
 					break
 				}
 				if err != nil {
-					yield(Stored{}, wrap("read "+name, err))
+					yield(record.Stored{}, wrap("read "+name, err))
 					return
 				}
 				if m.Sequence > to {
@@ -107,35 +97,35 @@ func scan(ctx context.Context, s jetstream.Stream, filters []string, from, to ui
 
 // DeadLetter returns one dead letter, or an error of class [ErrNotFound]. A message that no worker wrote is of class
 // [ErrForeign].
-func DeadLetter(ctx context.Context, c *Conn, seq uint64) (Stored, error) {
+func DeadLetter(ctx context.Context, c *Conn, seq uint64) (record.Stored, error) {
 	m, err := get(ctx, c, StreamDeadLetters, seq)
-	if err == nil && !record.IsDeadLetter(record.Stored(m)) {
-		return Stored{}, &Error{Op: fmt.Sprintf("read %s %d", StreamDeadLetters, seq), Class: ErrForeign, Hint: hints[ErrForeign]}
+	if err == nil && !record.IsDeadLetter(m) {
+		return record.Stored{}, &Error{Op: fmt.Sprintf("read %s %d", StreamDeadLetters, seq), Class: ErrForeign, Hint: hints[ErrForeign]}
 	}
 	return m, err
 }
 
 // GetEvent returns one event that is stored, whether it waits, is being worked on or is stranded; or an error of class
 // [ErrNotFound].
-func GetEvent(ctx context.Context, c *Conn, seq uint64) (Stored, error) {
+func GetEvent(ctx context.Context, c *Conn, seq uint64) (record.Stored, error) {
 	return get(ctx, c, StreamEvents, seq)
 }
 
-func get(ctx context.Context, c *Conn, name string, seq uint64) (Stored, error) {
+func get(ctx context.Context, c *Conn, name string, seq uint64) (record.Stored, error) {
 	op := "read " + name
 	s, err := c.js.Stream(ctx, name)
 	if err != nil {
-		return Stored{}, wrap(op, err)
+		return record.Stored{}, wrap(op, err)
 	}
 	m, err := s.GetMsg(ctx, seq)
 	if err != nil {
-		return Stored{}, wrap(op, err)
+		return record.Stored{}, wrap(op, err)
 	}
 	return storedOf(name, m), nil
 }
 
-func storedOf(name string, m *jetstream.RawStreamMsg) Stored {
-	return Stored{Stream: name, Sequence: m.Sequence, Subject: m.Subject, Header: providers.Header(m.Header), Data: m.Data, StoredAt: m.Time}
+func storedOf(name string, m *jetstream.RawStreamMsg) record.Stored {
+	return record.Stored{Stream: name, Sequence: m.Sequence, Subject: m.Subject, Header: providers.Header(m.Header), Data: m.Data, StoredAt: m.Time}
 }
 
 // SecureDelete removes one event from IDPSYNC_EVENTS and overwrites it. That it was not there any more is no error.

@@ -66,7 +66,7 @@ func TestReadersPassOverWhatNoWorkerWrote(t *testing.T) {
 		movedLetter, letter,
 	})
 	for name, test := range map[string]struct {
-		read          func(context.Context, *stream.Conn, stream.Filter) iter.Seq2[stream.Stored, error]
+		read          func(context.Context, *stream.Conn, stream.Filter) iter.Seq2[record.Stored, error]
 		f             stream.Filter
 		ours, foreign []uint64
 	}{
@@ -78,7 +78,7 @@ func TestReadersPassOverWhatNoWorkerWrote(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var ours, foreign []uint64
-			test.f.Foreign = func(m stream.Stored) { foreign = append(foreign, m.Sequence) }
+			test.f.Foreign = func(m record.Stored) { foreign = append(foreign, m.Sequence) }
 			for m, err := range test.read(within(t, time.Minute), c, test.f) {
 				if err != nil {
 					t.Fatal(err)
@@ -241,7 +241,7 @@ func TestStrandedEventsAreFound(t *testing.T) {
 	c := migrated(t)
 	ctx := within(t, time.Minute)
 	publish(t, c, events(3, "feed", "f"))
-	l := consume(t, c, stream.LaneFeeds, 10)
+	l := consume(t, c, record.LaneFeeds, 10)
 	for done := 0; done < 2; {
 		m := next(t, ctx, l)
 		var err error
@@ -286,7 +286,7 @@ func TestStrandedEventsAreFound(t *testing.T) {
 	if got, err := stream.StrandedSequences(ctx, c); err != nil || len(got) != 0 {
 		t.Errorf("while the other lane has not come as far, the sequences %v count as stranded, with the error %v", got, err)
 	}
-	if err := next(t, ctx, consume(t, c, stream.LaneLogins, 1)).AckSync(ctx); err != nil {
+	if err := next(t, ctx, consume(t, c, record.LaneLogins, 1)).AckSync(ctx); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := stream.StrandedSequences(ctx, c); err != nil || !slices.Equal(got, []uint64{2}) {
@@ -297,7 +297,7 @@ func TestStrandedEventsAreFound(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		found = found || a.Kind == stream.AdvisoryMaxDeliveries && a.Event == 2 && a.Consumer == stream.LaneFeeds && a.Deliveries == stream.MaxDeliver
+		found = found || a.Kind == stream.AdvisoryMaxDeliveries && a.Event == 2 && a.Consumer == record.LaneFeeds && a.Deliveries == stream.MaxDeliver
 	}
 	if !found {
 		t.Error("no advisory")
@@ -319,29 +319,29 @@ func TestStrandedEventsAreFound(t *testing.T) {
 func TestLaneStateAndPause(t *testing.T) {
 	c := migrated(t)
 	ctx := within(t, time.Minute)
-	if err := stream.Pause(ctx, c, stream.LaneFeeds, time.Now().Add(time.Hour)); err != nil {
+	if err := stream.Pause(ctx, c, record.LaneFeeds, time.Now().Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	publish(t, c, events(5, "feed", "f"))
 	// The broker counts what is pending some time after it has acknowledged the publish.
 	var s stream.LaneState
-	waitFor(t, ctx, func() bool { s = laneState(t, c, stream.LaneFeeds); return s.Pending == 5 })
+	waitFor(t, ctx, func() bool { s = laneState(t, c, record.LaneFeeds); return s.Pending == 5 })
 	if !s.Paused || s.AckPending != 0 || s.OldestAge <= 0 || s.MaxPending == 0 {
 		t.Fatalf("state of a paused lane: got %+v, want it paused, with an oldest age and a bound, and nothing unacknowledged", s)
 	}
-	l := consume(t, c, stream.LaneFeeds, 10)
+	l := consume(t, c, record.LaneFeeds, 10)
 	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer cancel()
 	if _, err := l.Next(short); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("waiting on a paused lane ends with %v, want that its context ended", err)
 	}
-	if err := stream.Pause(ctx, c, stream.LaneFeeds, time.Time{}); err != nil {
+	if err := stream.Pause(ctx, c, record.LaneFeeds, time.Time{}); err != nil {
 		t.Fatal(err)
 	}
 	for range 5 {
 		next(t, ctx, l)
 	}
-	waitFor(t, ctx, func() bool { s = laneState(t, c, stream.LaneFeeds); return s.Pending == 0 && s.AckPending == 5 })
+	waitFor(t, ctx, func() bool { s = laneState(t, c, record.LaneFeeds); return s.Pending == 0 && s.AckPending == 5 })
 	if s.Paused || s.OldestAge != 0 {
 		t.Fatalf("state of a lane that goes on: got %+v, want it not paused and without an oldest age", s)
 	}

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // StreamState is what one stream holds.
@@ -197,12 +199,12 @@ func StrandedSequences(ctx context.Context, c *Conn) ([]uint64, error) {
 // Stranded returns events that are certainly stranded: stored, but behind everything that their lane will deliver again.
 // They are what reached [MaxDeliver]. At most limit are returned, 0 for all. Several workers may call it at the same
 // time and then get the same events.
-func Stranded(ctx context.Context, c *Conn, limit int) ([]Stored, error) {
+func Stranded(ctx context.Context, c *Conn, limit int) ([]record.Stored, error) {
 	s, err := c.js.Stream(ctx, StreamEvents)
 	if err != nil {
 		return nil, wrap("look for stranded events", err)
 	}
-	var all []Stored
+	var all []record.Stored
 	for _, d := range consumers() {
 		if d.stream != StreamEvents {
 			continue
@@ -227,7 +229,7 @@ func Stranded(ctx context.Context, c *Conn, limit int) ([]Stored, error) {
 			}
 		}
 	}
-	slices.SortFunc(all, func(a, b Stored) int { return int(a.Sequence) - int(b.Sequence) }) //nolint:gosec // order only
+	slices.SortFunc(all, func(a, b record.Stored) int { return int(a.Sequence) - int(b.Sequence) }) //nolint:gosec // order only
 	return all, nil
 }
 
@@ -235,7 +237,7 @@ func Stranded(ctx context.Context, c *Conn, limit int) ([]Stored, error) {
 func Pause(ctx context.Context, c *Conn, lane string, until time.Time) error {
 	d, ok := laneOf(lane)
 	if !ok {
-		return &Error{Op: "pause " + lane, Class: ErrOptions, Hint: "lanes are " + LaneLogins + ", " + LaneFeeds + " and " + LaneReplays}
+		return &Error{Op: "pause " + lane, Class: ErrOptions, Hint: "lanes are " + record.LaneLogins + ", " + record.LaneFeeds + " and " + record.LaneReplays}
 	}
 	_, err := c.js.PauseConsumer(ctx, d.stream, lane, until)
 	return wrap("pause "+lane, err)

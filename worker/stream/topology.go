@@ -18,13 +18,6 @@ const (
 	StreamAdvisories  = "IDPSYNC_ADVISORIES"
 )
 
-// The durable consumers.
-const (
-	LaneLogins  = record.LaneLogins
-	LaneFeeds   = record.LaneFeeds
-	LaneReplays = record.LaneReplays
-)
-
 // Settings of the durable consumers.
 const (
 	// AckWait is how long a message may stay unacknowledged before another worker gets it.
@@ -177,9 +170,9 @@ func consumers() []durable {
 		}}
 	}
 	return []durable{
-		row(StreamEvents, LaneLogins, "Logins and commands: answered at once", record.Routes().Filters(LaneLogins)...),
-		row(StreamEvents, LaneFeeds, "Feeds: in bulk", record.Routes().Filters(LaneFeeds)...),
-		row(StreamReplays, LaneReplays, "Replays of dead letters, below the lanes", record.BranchReplays.All()),
+		row(StreamEvents, record.LaneLogins, "Logins and commands: answered at once", record.Routes().Filters(record.LaneLogins)...),
+		row(StreamEvents, record.LaneFeeds, "Feeds: in bulk", record.Routes().Filters(record.LaneFeeds)...),
+		row(StreamReplays, record.LaneReplays, "Replays of dead letters, below the lanes", record.BranchReplays.All()),
 	}
 }
 

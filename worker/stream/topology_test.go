@@ -86,7 +86,7 @@ func TestDriftIsReportedAndRepaired(t *testing.T) {
 	if _, err := js.UpdateStream(ctx, drifted); err != nil {
 		t.Fatal(err)
 	}
-	cons, err := js.Consumer(ctx, stream.StreamEvents, stream.LaneFeeds)
+	cons, err := js.Consumer(ctx, stream.StreamEvents, record.LaneFeeds)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,8 +156,8 @@ func TestEverySubjectHasOneLane(t *testing.T) {
 	c := dial(t, s.Credentials().Options())
 	migrate(t, c)
 	lanes := map[providers.Shape]string{
-		providers.ShapeLogin: stream.LaneLogins, providers.ShapeTenant: stream.LaneLogins,
-		providers.ShapeOrganization: stream.LaneLogins, providers.ShapeFeed: stream.LaneFeeds,
+		providers.ShapeLogin: record.LaneLogins, providers.ShapeTenant: record.LaneLogins,
+		providers.ShapeOrganization: record.LaneLogins, providers.ShapeFeed: record.LaneFeeds,
 	}
 	want := map[string]uint64{}
 	ctx := within(t, time.Minute)
@@ -165,7 +165,7 @@ func TestEverySubjectHasOneLane(t *testing.T) {
 		subject := record.EventSubject(record.Address{Shape: shape, Tenant: tenantA, Source: "hr"})
 		publish(t, c, []record.Outgoing{{Subject: subject, ID: string(shape)}})
 		want[lane]++
-		for _, l := range []string{stream.LaneLogins, stream.LaneFeeds} {
+		for _, l := range []string{record.LaneLogins, record.LaneFeeds} {
 			waitFor(t, ctx, func() bool { return laneState(t, c, l).Pending >= want[l] })
 			if got := laneState(t, c, l).Pending; got != want[l] {
 				t.Errorf("after %s: %d pending in %s, want %d", subject, got, l, want[l])

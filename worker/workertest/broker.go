@@ -7,6 +7,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -38,7 +39,7 @@ func (d *Deployment) Raw(f func(js jetstream.JetStream) error) {
 // SetAckWait changes the broker's leases on events, for tests with workers in other processes.
 func (d *Deployment) SetAckWait(wait time.Duration) {
 	d.T.Helper()
-	for _, lane := range []string{stream.LaneLogins, stream.LaneFeeds} {
+	for _, lane := range []string{record.LaneLogins, record.LaneFeeds} {
 		c, err := d.js.Consumer(d.Ctx, stream.StreamEvents, lane)
 		if err != nil {
 			d.T.Fatal(err)

@@ -27,7 +27,7 @@ type Journal struct {
 
 // A Record is a result or a dead letter, as the broker stored it.
 type Record struct {
-	stream.Stored
+	record.Stored
 	EventID string
 	Status  int            // of a result
 	Outcome record.Outcome // of a result
@@ -36,7 +36,7 @@ type Record struct {
 	Body    map[string]any // of a result
 }
 
-type follow func(ctx context.Context, c *stream.Conn, f stream.Filter) iter.Seq2[stream.Stored, error]
+type follow func(ctx context.Context, c *stream.Conn, f stream.Filter) iter.Seq2[record.Stored, error]
 
 func newJournal(d *Deployment, open follow) *Journal {
 	j := &Journal{d: d, changed: make(chan struct{})}
@@ -58,7 +58,7 @@ func newJournal(d *Deployment, open follow) *Journal {
 	return j
 }
 
-func readRecord(m stream.Stored) Record {
+func readRecord(m record.Stored) Record {
 	r := Record{Stored: m}
 	if m.Stream == stream.StreamDeadLetters {
 		r.EventID, _ = url.PathUnescape(m.Header.Get(record.DeadLetterEventID)) // what cannot be read is awaited in vain
@@ -87,7 +87,7 @@ func (j *Journal) add(r Record) {
 }
 
 // pass notes a message that no worker wrote, which is no record.
-func (j *Journal) pass(m stream.Stored) {
+func (j *Journal) pass(m record.Stored) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.foreign = m.Sequence

@@ -186,7 +186,7 @@ func (b *benchmark) round(ctx context.Context, name string, bodies [][]byte) err
 		if err != nil {
 			return err
 		}
-		r, err := record.ReadResult(record.Stored(m))
+		r, err := record.ReadResult(m)
 		if err != nil {
 			return err
 		}

@@ -129,7 +129,7 @@ func (b *benchmark) pace(ctx context.Context, name string) ([]time.Duration, err
 			return nil, err
 		}
 		at := time.Now()
-		r, err := record.ReadResult(record.Stored(m))
+		r, err := record.ReadResult(m)
 		if err != nil {
 			return nil, err
 		}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/idpsync/idpsync/worker/record"
-	"github.com/idpsync/idpsync/worker/stream"
 )
 
 // A Result is a result message as people read it.
@@ -40,8 +39,8 @@ type User struct {
 }
 
 // ReadResult reads a published result. Errors are of class [record.ErrResult].
-func ReadResult(m stream.Stored) (Result, error) {
-	published, err := record.ReadResult(record.Stored(m))
+func ReadResult(m record.Stored) (Result, error) {
+	published, err := record.ReadResult(m)
 	if err != nil {
 		return Result{}, err
 	}
