@@ -2,7 +2,7 @@ package worker
 
 import "time"
 
-// A disposition is what the transport of an event is told, for now.
+// A disposition is what the transport of an event is told when its batch is done.
 type disposition int
 
 const (

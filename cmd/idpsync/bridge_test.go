@@ -2,7 +2,6 @@ package main
 
 import (
 	"go/ast"
-	"go/token"
 	"slices"
 	"testing"
 )
@@ -15,8 +14,8 @@ var keptOfPeople = []string{"User", "UserUpdate", "RoleGrant", "OrganizationGran
 func TestOnlyTheRulesTurnProofsIntoRecords(t *testing.T) {
 	const owner = "worker/rules"
 	made := 0
-	eachProductFile(t, func(name, pkg string, files *token.FileSet, file *ast.File) {
-		ast.Inspect(file, func(n ast.Node) bool {
+	eachProductFile(t, func(f sourceFile) {
+		ast.Inspect(f.File, func(n ast.Node) bool {
 			literal, ok := n.(*ast.CompositeLit)
 			if !ok {
 				return true
@@ -28,11 +27,11 @@ func TestOnlyTheRulesTurnProofsIntoRecords(t *testing.T) {
 			if from, ok := of.X.(*ast.Ident); !ok || from.Name != "store" || !slices.Contains(keptOfPeople, of.Sel.Name) {
 				return true
 			}
-			if pkg == owner {
+			if f.pkg == owner {
 				made++
 				return true
 			}
-			t.Errorf("%s:%d makes a store.%s; want %s to be the only package that does", name, files.Position(literal.Pos()).Line, of.Sel.Name, owner)
+			t.Errorf("%s:%d makes a store.%s; want %s to be the only package that does", f.name, f.files.Position(literal.Pos()).Line, of.Sel.Name, owner)
 			return true
 		})
 	})

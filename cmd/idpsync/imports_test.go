@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
@@ -123,10 +124,17 @@ type imported struct {
 	test            bool // by a test file or a test package
 }
 
-// importsOfModule parses the imports of every Go file, whatever its build constraints.
-func importsOfModule(t *testing.T) []imported {
+// A sourceFile is one Go file of this module.
+type sourceFile struct {
+	name, pkg string // from the root of the module
+	test      bool   // a test file, or of a test package
+	files     *token.FileSet
+	*ast.File
+}
+
+// eachFile parses every Go file of the module, whatever its build constraints.
+func eachFile(t *testing.T, mode parser.Mode, see func(sourceFile)) {
 	t.Helper()
-	var all []imported
 	err := filepath.WalkDir(moduleRoot, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -140,7 +148,8 @@ func importsOfModule(t *testing.T) []imported {
 		if !strings.HasSuffix(name, ".go") {
 			return nil
 		}
-		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		files := token.NewFileSet()
+		file, err := parser.ParseFile(files, name, nil, mode)
 		if err != nil {
 			return err
 		}
@@ -150,18 +159,27 @@ func importsOfModule(t *testing.T) []imported {
 		}
 		rel = filepath.ToSlash(rel)
 		pkg := filepath.ToSlash(filepath.Dir(rel))
-		for _, spec := range file.Imports {
-			p, err := strconv.Unquote(spec.Path.Value)
-			if err != nil {
-				return err
-			}
-			all = append(all, imported{pkg: pkg, file: rel, path: p, test: strings.HasSuffix(name, "_test.go") || isTestPackage(pkg)})
-		}
+		see(sourceFile{name: rel, pkg: pkg, test: strings.HasSuffix(name, "_test.go") || isTestPackage(pkg), files: files, File: file})
 		return nil
 	})
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("read the files of the module: %v", err)
 	}
+}
+
+// importsOfModule returns the imports of every file.
+func importsOfModule(t *testing.T) []imported {
+	t.Helper()
+	var all []imported
+	eachFile(t, parser.ImportsOnly, func(f sourceFile) {
+		for _, spec := range f.Imports {
+			p, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				t.Fatalf("%s imports %s: %v", f.name, spec.Path.Value, err)
+			}
+			all = append(all, imported{pkg: f.pkg, file: f.name, path: p, test: f.test})
+		}
+	})
 	if len(all) == 0 {
 		t.Fatal("no imports found: the test looks in the wrong place")
 	}

@@ -4,8 +4,6 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"io/fs"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,39 +15,14 @@ var namesLikeSubjects = map[string]string{
 	"idpsync.cedarschema": "the file of the policies' schema",
 }
 
-// eachProductFile parses every Go file of the product, whatever its build constraints.
-func eachProductFile(t *testing.T, see func(name, pkg string, files *token.FileSet, file *ast.File)) {
+// eachProductFile parses every Go file of the product.
+func eachProductFile(t *testing.T, see func(sourceFile)) {
 	t.Helper()
-	err := filepath.WalkDir(moduleRoot, func(name string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
+	eachFile(t, parser.SkipObjectResolution, func(f sourceFile) {
+		if !f.test {
+			see(f)
 		}
-		if d.IsDir() {
-			if base := d.Name(); base == "testdata" || name != moduleRoot && strings.HasPrefix(base, ".") {
-				return filepath.SkipDir
-			}
-			return nil
-		}
-		rel, err := filepath.Rel(moduleRoot, name)
-		if err != nil {
-			return err
-		}
-		rel = filepath.ToSlash(rel)
-		pkg := filepath.ToSlash(filepath.Dir(rel))
-		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") || isTestPackage(pkg) {
-			return nil
-		}
-		files := token.NewFileSet()
-		file, err := parser.ParseFile(files, name, nil, parser.SkipObjectResolution)
-		if err != nil {
-			return err
-		}
-		see(rel, pkg, files, file)
-		return nil
 	})
-	if err != nil {
-		t.Fatalf("read the files of the product: %v", err)
-	}
 }
 
 // TestSubjectsAreWrittenInOnePackage looks for subjects that are written by hand. They come from the table of routes in
@@ -57,12 +30,12 @@ func eachProductFile(t *testing.T, see func(name, pkg string, files *token.FileS
 func TestSubjectsAreWrittenInOnePackage(t *testing.T) {
 	const owner = "worker/record"
 	own, used := 0, map[string]bool{}
-	eachProductFile(t, func(name, pkg string, files *token.FileSet, file *ast.File) {
-		if pkg == owner {
+	eachProductFile(t, func(f sourceFile) {
+		if f.pkg == owner {
 			own++
 			return
 		}
-		ast.Inspect(file, func(n ast.Node) bool {
+		ast.Inspect(f.File, func(n ast.Node) bool {
 			literal, ok := n.(*ast.BasicLit)
 			if !ok || literal.Kind != token.STRING {
 				return true
@@ -76,7 +49,7 @@ func TestSubjectsAreWrittenInOnePackage(t *testing.T) {
 				used[first] = true
 				return true
 			}
-			t.Errorf("%s:%d has the literal %q; want subjects to come from %s", name, files.Position(literal.Pos()).Line, s, owner)
+			t.Errorf("%s:%d has the literal %q; want subjects to come from %s", f.name, f.files.Position(literal.Pos()).Line, s, owner)
 			return true
 		})
 	})
