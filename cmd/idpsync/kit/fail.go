@@ -10,7 +10,7 @@ const (
 	ExitFailure = 1 // the work failed
 	ExitUsage   = 2 // wrong arguments or configuration, or warnings with --strict; nothing was done
 	ExitPending = 3 // nothing found, or a difference that a dry run did not write
-	ExitRefused = 4 // nobody confirmed, or somebody else changed the same thing at the same time
+	ExitRefused = 4 // not confirmed, or the same thing was changed at the same time
 )
 
 // An Error ends a verb. It brings the exit code, and what to do next.
