@@ -35,7 +35,7 @@ type Config struct {
 	Loops    int           // batches of one lane processed at a time; DefaultLoops
 	Parallel int           // goroutines that verify one batch; the number of processors
 	Linger   time.Duration // how long a feed batch waits to be filled; 5 ms (logins do not wait)
-	AckWait  time.Duration // of the consumers; 60 s
+	AckWait  time.Duration // of the consumers; 25 s
 
 	HashWorkers      int                                 // passwords hashed at a time, 19 MiB each; half the processors
 	HashQueue        int                                 // events that wait for it; 256
@@ -75,7 +75,7 @@ func (c Config) withDefaults() (Config, error) {
 	set(&c.HashWorkers, max(1, runtime.GOMAXPROCS(0)/2))
 	set(&c.HashQueue, 256)
 	setTime(&c.Linger, 5*time.Millisecond)
-	setTime(&c.AckWait, time.Minute)
+	setTime(&c.AckWait, 25*time.Second)
 	setTime(&c.LoginBudget, time.Hour)
 	setTime(&c.FeedBudget, 24*time.Hour)
 	setTime(&c.DrainTimeout, 20*time.Second)

@@ -52,6 +52,7 @@ type Options struct {
 type Conn struct {
 	nc  *nats.Conn
 	js  jetstream.JetStream
+	api string // prefix of the subjects of JetStream's API, with its last dot
 	log *slog.Logger
 	url string
 
@@ -59,6 +60,7 @@ type Conn struct {
 	consumers []string // names for readers; see Options
 
 	breaks atomic.Uint64 // counts the losses of the connection
+	forced atomic.Int64  // when a reconnect was last forced, in ns
 	closed chan struct{}
 
 	mu        sync.Mutex
@@ -68,9 +70,18 @@ type Conn struct {
 	pub       *publisher
 }
 
+const (
+	// pingInterval is how often the connection is tried. A link that swallows what is sent is given up when two answers are
+	// missing at the third ping: within 12 s.
+	pingInterval = 4 * time.Second
+	// forceEvery is how often a connection is given up at most, for want of heartbeats.
+	forceEvery = 15 * time.Second
+)
+
 // A listener is told of what happens on the connection. Its functions must not block.
 type listener struct {
 	disconnected func()
+	connected    func()
 	denied       func(subject string, err error) // publish permission missing
 }
 
@@ -126,10 +137,13 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 	}
 	switch {
 	case o.APIPrefix != "":
+		c.api = strings.TrimSuffix(o.APIPrefix, ".") + "."
 		c.js, err = jetstream.NewWithAPIPrefix(c.nc, o.APIPrefix)
 	case o.Domain != "":
+		c.api = "$JS." + o.Domain + ".API."
 		c.js, err = jetstream.NewWithDomain(c.nc, o.Domain)
 	default:
+		c.api = jetstream.DefaultAPIPrefix
 		c.js, err = jetstream.New(c.nc)
 	}
 	if err != nil {
@@ -148,8 +162,8 @@ func (c *Conn) natsOptions(o Options) ([]nats.Option, error) {
 		nats.ReconnectWait(250 * time.Millisecond),
 		nats.ReconnectJitter(250*time.Millisecond, time.Second),
 		nats.IgnoreAuthErrorAbort(), // a credential that is being rotated must not end the worker
-		nats.PingInterval(20 * time.Second),
-		nats.MaxPingsOutstanding(3),
+		nats.PingInterval(pingInterval),
+		nats.MaxPingsOutstanding(2),
 		nats.ReconnectBufSize(-1), // publishing while disconnected fails at once, for the caller to decide
 		nats.ErrorHandler(c.onError),
 		nats.DisconnectErrHandler(c.onDisconnect),
@@ -270,6 +284,24 @@ func (c *Conn) onDisconnect(nc *nats.Conn, err error) {
 
 func (c *Conn) onReconnect(nc *nats.Conn) {
 	c.log.Info("broker connection restored", "url", nc.ConnectedUrlRedacted())
+	for _, l := range c.all() {
+		if l.connected != nil {
+			l.connected()
+		}
+	}
+}
+
+// reconnect gives up a connection that still counts as open. It does so at most once in a while: a broker without a leader
+// for its streams is not found again by reconnecting.
+func (c *Conn) reconnect(why string) {
+	now, last := time.Now().UnixNano(), c.forced.Load()
+	if time.Duration(now-last) < forceEvery || !c.forced.CompareAndSwap(last, now) {
+		return
+	}
+	c.log.Warn("broker connection given up; connecting anew", "url", c.url, "reason", why)
+	if err := c.nc.ForceReconnect(); err != nil {
+		c.log.Warn("broker connection not given up", "error", err.Error())
+	}
 }
 
 func (c *Conn) all() []listener {

@@ -9,28 +9,29 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/record"
 )
 
 const (
-	pullExpiry    = 30 * time.Second
-	pullHeartbeat = 5 * time.Second
-	// reopenWait is the pause between attempts to bind a consumer again that has gone; without a connection it is only
-	// looked whether there is one.
+	// reopenWait is the pause between attempts to bind a consumer that has gone, or to pull when the broker refuses;
+	// without a connection it is only looked whether there is one.
 	reopenWait             = time.Second
 	reopenWaitDisconnected = 50 * time.Millisecond
-	// emptyWait is how long an iterator that pulls no more may be silent before it counts as empty; disconnected, nothing
-	// can come but what it holds.
-	emptyWait             = 500 * time.Millisecond
-	emptyWaitDisconnected = 50 * time.Millisecond
+	// bindTimeout bounds the questions that binding takes.
+	bindTimeout = 5 * time.Second
+	// quiet is how long no message has come when pulls may be ended. The broker loses a message that it was about to send
+	// to a pull that ends, until AckWait: so a lane that drains ends its pulls between messages, if it can within endWait.
+	quiet   = 25 * time.Millisecond
+	endWait = time.Second
+	// spareStatus is the room for what the broker says beside messages.
+	spareStatus = 128
 )
 
-// Consumer binds one of the durable consumers: [LaneLogins], [LaneFeeds] or [LaneReplays]. It prefetches 2 x batch
-// messages, batch being at most [MaxBatch]. The durable must exist; its absence is an error of class [ErrNotMigrated].
+// Consumer binds one of the durable consumers: [LaneLogins], [LaneFeeds] or [LaneReplays]. It prefetches at most 2 x batch
+// messages, batch being at most [MaxBatch], and no more than a bounded number of bytes. The durable must exist; its absence
+// is an error of class [ErrNotMigrated].
 //
 // When the broker restarts, moves the consumer or loses it for a while, Next goes on waiting and the messages that were
 // prefetched stay available; what was lost on the way comes again after [AckWait].
@@ -46,39 +47,52 @@ func Consumer(ctx context.Context, c *Conn, lane string, batch int) (worker.Cons
 		}
 	}
 	l := &consumer{
-		conn: c, lane: lane, stream: row.stream, batch: batch,
-		log: c.log.With("lane", lane), draining: make(chan struct{}),
+		conn: c, lane: lane, stream: row.stream, batch: batch, log: c.log.With("lane", lane),
+		// Room for the pulls of this connection and of the one before it.
+		in:    make(chan *nats.Msg, 4*batch+spareStatus),
+		pulls: map[*nats.Subscription]*pull{}, changed: make(chan struct{}, 1), draining: make(chan struct{}),
 	}
-	if err := l.open(ctx); err != nil {
+	if err := l.bind(ctx); err != nil {
 		return nil, err
 	}
+	l.leave = c.listen(listener{disconnected: l.change, connected: l.change})
+	l.refill(time.Now())
 	return l, nil
 }
 
 // A consumer is one lane. Next and Drain may be called at the same time.
+//
+// It has two pulls at the broker, so that the next messages are on their way while the first are handed out. Pulls
+// outlive a lost connection: the broker may still answer them, on the old connection or the new one.
 type consumer struct {
-	conn   *Conn
-	lane   string
-	stream string
-	batch  int
-	log    *slog.Logger
+	conn    *Conn
+	lane    string
+	stream  string
+	batch   int
+	log     *slog.Logger
+	in      chan *nats.Msg // what the broker sends to any of the pulls
+	changed chan struct{}  // the connection was lost or is back
+	leave   func()         // ends the listening to that
 
 	// Only Next uses these, and Consumer before it.
-	breaks   uint64    // of the connection, when the durable was bound
-	retired  bool      // the iterator is drained, to be replaced
+	pulls    map[*nats.Subscription]*pull
+	bytes    int       // that one pull asks for at most
+	bound    bool      // the durable was there when it was last looked for
+	epoch    uint64    // of the connection, then
 	created  time.Time // of the stream
-	silences int       // missing heartbeats in a row
+	notUntil time.Time // the next attempt to bind or to pull
+	ending   time.Time // when the end of the pulls may wait no longer; zero while there is no need to end
 
-	mu       sync.Mutex
-	messages jetstream.MessagesContext
-	drained  bool
 	draining chan struct{} // closed by Drain
+	stop     sync.Once
 }
 
-// open binds the durable and begins to pull.
-func (l *consumer) open(ctx context.Context) error {
+// bind looks for the durable, and for what may have changed when the stream was made again.
+func (l *consumer) bind(ctx context.Context) error {
 	op := "consume " + l.stream + "/" + l.lane
-	breaks := l.conn.breaks.Load()
+	ctx, cancel := context.WithTimeout(ctx, bindTimeout)
+	defer cancel()
+	epoch := l.conn.breaks.Load()
 	s, err := l.conn.js.Stream(ctx, l.stream)
 	if err != nil {
 		return wrap(op, err)
@@ -87,207 +101,273 @@ func (l *consumer) open(ctx context.Context) error {
 	if err != nil {
 		return wrap(op, err)
 	}
-	prefetch := 2 * l.batch
-	if limit := cons.CachedInfo().Config.MaxRequestBatch; limit > 0 && prefetch > limit {
+	if limit := cons.CachedInfo().Config.MaxRequestBatch; limit > 0 && 2*l.batch > limit {
 		// The broker would answer such pulls with nothing but time-outs.
-		return &Error{Op: op, Class: ErrNotMigrated, Err: fmt.Errorf("max_batch is %d, %d are needed", limit, prefetch), Hint: hints[ErrNotMigrated]}
+		return &Error{Op: op, Class: ErrNotMigrated, Err: fmt.Errorf("max_batch is %d, %d are needed", limit, 2*l.batch), Hint: hints[ErrNotMigrated]}
 	}
-	m, err := cons.Messages(
-		jetstream.PullMaxMessages(prefetch),
-		jetstream.PullExpiry(pullExpiry),
-		jetstream.PullHeartbeat(pullHeartbeat),
-		jetstream.WithMessagesErrOnMissingHeartbeat(true),
-	)
-	if err != nil {
-		return wrap(op, err)
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.messages, l.breaks, l.retired = m, breaks, false
-	l.created = s.CachedInfo().Created // it may be another stream of the same name
-	if l.drained {
-		m.Drain()
-	}
+	info := s.CachedInfo()
+	l.bound, l.epoch, l.created = true, epoch, info.Created
+	l.bytes = pullBytes(int(info.Config.MaxMsgSize), int(l.conn.nc.MaxPayload()))
 	return nil
 }
 
 // Next implements worker.Consumer.
 func (l *consumer) Next(ctx context.Context) (worker.Message, error) {
 	for {
-		l.mu.Lock()
-		m, drained := l.messages, l.drained
-		l.mu.Unlock()
-		if m == nil {
-			if drained {
-				return nil, worker.ErrConsumerClosed
-			}
-			if err := l.reopen(ctx); err != nil {
-				return nil, err
+		select {
+		case raw := <-l.in:
+			if m := l.take(raw); m != nil {
+				return m, nil
 			}
 			continue
-		}
-		if !l.retired && l.conn.breaks.Load() != l.breaks {
-			// The iterator would pull for its whole buffer again, although that may still be full, and what does not
-			// fit would be dropped until AckWait. So it is emptied and then replaced.
-			m.Drain()
-			l.retired = true
-		}
-		raw, err := l.take(ctx, m, drained)
-		switch {
-		case err == nil:
-			l.silences = 0
-			msg, err := l.message(raw)
-			if err != nil {
-				l.log.Error("message from the broker without metadata", "subject", raw.Subject(), "error", err.Error())
-				continue
-			}
-			return msg, nil
-		case ctx.Err() != nil:
-			return nil, ctx.Err()
-		case errors.Is(err, errEmpty):
-			l.forget(m)
-		case errors.Is(err, jetstream.ErrNoHeartbeat):
-			// The library pulls anew at the next call. If the durable itself has gone, nobody says so.
-			l.silences++
-			l.log.Warn("no heartbeat from the broker", "connection", l.conn.Status())
-			if l.silences > 1 && l.conn.Connected() && l.gone(ctx) {
-				l.forget(m)
-			}
-		case errors.Is(err, jetstream.ErrMsgIteratorClosed):
-			if l.conn.nc.IsClosed() {
-				return nil, fmt.Errorf("%w: %w", worker.ErrConsumerClosed, nats.ErrConnectionClosed)
-			}
-			l.forget(m)
-		default: // consumer deleted, or a pull that the broker refuses
-			l.log.Warn("consumer lost; binding it again", "error", err.Error())
-			l.forget(m)
-		}
-	}
-}
-
-var errEmpty = errors.New("iterator empty")
-
-// take returns the next message of the iterator. One that was drained is given up as errEmpty when it stays silent: the
-// library closes it only after a round trip, for which it waits many seconds when there is no connection.
-func (l *consumer) take(ctx context.Context, m jetstream.MessagesContext, drained bool) (jetstream.Msg, error) {
-	connected := l.conn.Connected()
-	if !l.retired && (!drained || connected) {
-		return m.Next(jetstream.NextContext(ctx))
-	}
-	wait := emptyWait
-	if !connected {
-		wait = emptyWaitDisconnected
-	}
-	short, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	raw, err := m.Next(jetstream.NextContext(short))
-	if err != nil && short.Err() != nil && ctx.Err() == nil {
-		return nil, errEmpty
-	}
-	return raw, err
-}
-
-// gone reports whether the durable or its stream is missing.
-func (l *consumer) gone(ctx context.Context) bool {
-	_, err := l.conn.js.Consumer(ctx, l.stream, l.lane)
-	return errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound)
-}
-
-// forget ends an iterator that is of no use any more.
-func (l *consumer) forget(m jetstream.MessagesContext) {
-	m.Stop()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.messages == m {
-		l.messages = nil
-	}
-}
-
-// reopen binds the durable again, as soon as it can be.
-func (l *consumer) reopen(ctx context.Context) error {
-	for {
-		err := l.open(ctx)
-		if err == nil {
-			l.silences = 0
-			return nil
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
+		default:
 		}
 		if l.conn.nc.IsClosed() {
-			return fmt.Errorf("%w: %w", worker.ErrConsumerClosed, nats.ErrConnectionClosed)
+			return nil, l.closed(nats.ErrConnectionClosed)
 		}
-		wait := reopenWaitDisconnected
-		if l.conn.Connected() {
-			wait = reopenWait
-			l.log.Error("consumer cannot be bound; trying again", "error", err.Error())
+		now := time.Now()
+		var wait time.Duration
+		if l.isDraining() {
+			if len(l.pulls) == 0 && len(l.in) == 0 {
+				return nil, l.closed(nil)
+			}
+			wait = l.end(now)
+		} else {
+			l.refill(now)
+			wait = l.look(ctx, now)
 		}
-		t := time.NewTimer(wait)
-		select {
-		case <-t.C:
-		case <-l.draining:
-			t.Stop()
-			return nil
-		case <-ctx.Done():
-			t.Stop()
-			return ctx.Err()
+		raw, err := l.wait(ctx, wait)
+		if err != nil {
+			return nil, err
+		}
+		if raw != nil {
+			if m := l.take(raw); m != nil {
+				return m, nil
+			}
 		}
 	}
+}
+
+// wait returns what the broker sends next, or nothing after the given time and when there is something else to do.
+func (l *consumer) wait(ctx context.Context, d time.Duration) (*nats.Msg, error) {
+	timer := time.NewTimer(max(d, 0))
+	defer timer.Stop()
+	draining := l.draining
+	if l.isDraining() {
+		draining = nil
+	}
+	select {
+	case raw := <-l.in:
+		return raw, nil
+	case <-draining:
+	case <-l.changed:
+	case <-l.conn.closed:
+	case <-timer.C:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return nil, nil
+}
+
+// refill asks for more messages when those on their way are fewer than a batch.
+func (l *consumer) refill(now time.Time) {
+	if !l.bound || !l.conn.Connected() || l.epoch != l.conn.breaks.Load() || now.Before(l.notUntil) {
+		return
+	}
+	coming, all := 0, 0
+	for _, p := range l.pulls {
+		all += p.left
+		if p.epoch == l.epoch {
+			coming += p.left
+		}
+	}
+	for coming <= l.batch && all+l.batch+len(l.in) <= cap(l.in)-spareStatus {
+		p, err := l.pull(now)
+		if err != nil {
+			l.notUntil = now.Add(reopenWait)
+			l.log.Warn("pull not sent; trying again", "error", wrap("pull", err))
+			return
+		}
+		l.pulls[p.sub] = p
+		coming, all = coming+p.left, all+p.left
+	}
+}
+
+// look sees to the pulls that the broker no longer speaks of and to a durable that has gone, and returns when to look
+// again.
+func (l *consumer) look(ctx context.Context, now time.Time) time.Duration {
+	connected := l.conn.Connected()
+	if !connected {
+		return reopenWaitDisconnected
+	}
+	if l.epoch != l.conn.breaks.Load() {
+		l.bound = false
+	}
+	silent := false
+	for _, p := range l.pulls {
+		switch {
+		case p.epoch+1 < l.conn.breaks.Load(), !now.Before(p.ends):
+			l.retire(p)
+		case p.epoch == l.epoch && now.Sub(p.heard) >= pullSilence:
+			silent = true
+			l.retire(p)
+		}
+	}
+	if silent {
+		l.log.Warn("no heartbeat from the broker", "connection", l.conn.Status())
+		l.bound = false
+	}
+	if !l.bound && !now.Before(l.notUntil) {
+		err := l.bind(ctx)
+		switch {
+		case err == nil:
+			l.notUntil = time.Time{}
+			return 0 // there may be pulls to send
+		case ctx.Err() != nil:
+		case silent && errors.Is(err, ErrTimeout):
+			// Neither heartbeats nor answers: the connection is open for this side alone, or its server is of no use.
+			l.conn.reconnect("the broker sends neither heartbeats nor answers")
+		case l.conn.Connected():
+			l.log.Error("consumer cannot be bound; trying again", "error", err.Error())
+		}
+		l.notUntil = now.Add(reopenWait)
+	}
+	next := now.Add(pullSilence)
+	for _, p := range l.pulls {
+		next = earliest(next, p.ends, p.heard.Add(pullSilence))
+	}
+	if l.notUntil.After(now) {
+		next = earliest(next, l.notUntil)
+	}
+	return next.Sub(now)
+}
+
+// take hands out a message, or returns nil for what the broker says beside them.
+func (l *consumer) take(raw *nats.Msg) worker.Message {
+	p := l.pulls[raw.Sub]
+	now := time.Now()
+	if s, ok := statusOf(raw); ok {
+		if p != nil {
+			p.heard = now
+			l.obey(p, s, now)
+		}
+		return nil
+	}
+	created := l.created
+	if p != nil {
+		p.heard, p.got, created = now, now, p.created
+		if p.left--; p.left == 0 {
+			l.retire(p)
+		}
+	}
+	m, err := newMessage(raw, created)
+	if err != nil {
+		l.log.Error("message from the broker without metadata", "subject", raw.Subject, "error", err.Error())
+		return nil
+	}
+	return m
+}
+
+// obey acts on what the broker says of a pull.
+func (l *consumer) obey(p *pull, s status, now time.Time) {
+	if s.heartbeat() {
+		return
+	}
+	l.retire(p)
+	switch {
+	case s.ended():
+	case s.gone():
+		l.bound, l.notUntil = false, now
+		l.log.Warn("consumer lost; binding it again", "status", s.code, "description", s.text)
+	default:
+		l.notUntil = now.Add(reopenWait)
+		l.log.Warn("pull refused; trying again", "status", s.code, "description", s.text)
+	}
+}
+
+// retire forgets a pull from which nothing more is expected.
+func (l *consumer) retire(p *pull) {
+	delete(l.pulls, p.sub)
+	if err := p.sub.Unsubscribe(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) && !errors.Is(err, nats.ErrBadSubscription) {
+		l.log.Debug("pull not unsubscribed", "error", err)
+	}
+}
+
+// end ends the pulls of a lane that drains as soon as no message is on its way, and returns when to look again.
+func (l *consumer) end(now time.Time) time.Duration {
+	if len(l.pulls) == 0 {
+		return 0
+	}
+	if l.ending.IsZero() {
+		l.ending = now.Add(endWait)
+	}
+	connected := l.conn.Connected()
+	if connected && now.Before(l.ending) {
+		last := time.Time{}
+		for _, p := range l.pulls {
+			if p.got.After(last) {
+				last = p.got
+			}
+		}
+		if rest := quiet - now.Sub(last); rest > 0 {
+			return rest
+		}
+	}
+	for _, p := range l.pulls {
+		if connected {
+			_ = p.sub.Drain() // it fails without a connection, and then there is nothing to drain
+		} else {
+			_ = p.sub.Unsubscribe()
+		}
+	}
+	if connected {
+		// What the broker had sent comes before its answer.
+		_ = l.conn.nc.FlushTimeout(endWait)
+	}
+	clear(l.pulls)
+	return 0
 }
 
 // Drain implements worker.Consumer.
-func (l *consumer) Drain() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.drained {
-		return
-	}
-	l.drained = true
-	close(l.draining)
-	if l.messages != nil {
-		l.messages.Drain()
+func (l *consumer) Drain() { l.stop.Do(func() { close(l.draining) }) }
+
+func (l *consumer) isDraining() bool {
+	select {
+	case <-l.draining:
+		return true
+	default:
+		return false
 	}
 }
 
-func (l *consumer) message(raw jetstream.Msg) (*message, error) {
-	meta, err := raw.Metadata()
-	if err != nil {
-		return nil, err
+// change wakes Next.
+func (l *consumer) change() {
+	select {
+	case l.changed <- struct{}{}:
+	default:
 	}
-	return &message{
-		Msg: raw, stream: meta.Stream, created: l.created, sequence: meta.Sequence.Stream,
-		storedAt: meta.Timestamp, delivered: meta.NumDelivered,
-	}, nil
 }
 
-// A message is one delivery.
-type message struct {
-	jetstream.Msg
-	stream    string
-	created   time.Time
-	sequence  uint64
-	storedAt  time.Time
-	delivered uint64
+// closed ends the lane.
+func (l *consumer) closed(cause error) error {
+	l.leave()
+	for _, p := range l.pulls {
+		l.retire(p)
+	}
+	if cause != nil {
+		return fmt.Errorf("%w: %w", worker.ErrConsumerClosed, cause)
+	}
+	return worker.ErrConsumerClosed
 }
 
-func (m *message) Header() providers.Header { return providers.Header(m.Headers()) }
-func (m *message) Stream() string           { return m.stream }
-func (m *message) StreamCreated() time.Time { return m.created }
-func (m *message) Sequence() uint64         { return m.sequence }
-func (m *message) StoredAt() time.Time      { return m.storedAt }
-func (m *message) Delivered() uint64        { return m.delivered }
-
-func (m *message) Ack() error                        { return wrap("ack", m.Msg.Ack()) }
-func (m *message) AckSync(ctx context.Context) error { return wrap("ack", m.DoubleAck(ctx)) }
-func (m *message) NakWithDelay(delay time.Duration) error {
-	return wrap("nak", m.Msg.NakWithDelay(delay))
+func earliest(times ...time.Time) time.Time {
+	first := times[0]
+	for _, t := range times[1:] {
+		if t.Before(first) {
+			first = t
+		}
+	}
+	return first
 }
-func (m *message) InProgress() error { return wrap("keep in progress", m.Msg.InProgress()) }
 
-// Term implements worker.Message. The reason appears in the broker's advisory; line breaks would end it early.
-func (m *message) Term(reason string) error { return wrap("term", m.TermWithReason(oneLine(reason))) }
-
-var (
-	_ worker.Consumer = (*consumer)(nil)
-	_ worker.Message  = (*message)(nil)
-)
+var _ worker.Consumer = (*consumer)(nil)

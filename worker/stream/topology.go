@@ -21,7 +21,7 @@ const (
 // Settings of the durable consumers.
 const (
 	// AckWait is how long a message may stay unacknowledged before another worker gets it.
-	AckWait = 60 * time.Second
+	AckWait = 25 * time.Second
 	// MaxDeliver is a backstop far above what the worker itself allows; a message that reaches it is stranded.
 	MaxDeliver = 25
 	// MaxBatch is the largest batch that [Consumer] takes. It prefetches twice as much, in one request at most.
