@@ -39,12 +39,17 @@ func (s *Store) once(ctx context.Context, fn func(context.Context, *Tx) error, c
 			return classify(ctx, err)
 		}
 	}
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
 	tx, err := s.write.BeginTxx(ctx, nil)
 	if err != nil {
 		return classify(ctx, err)
 	}
 	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
 	if err := fn(ctx, &Tx{s: s, tx: tx}); err != nil || !commit {
+		if err != nil && tooSlow(ctx) {
+			return classify(ctx, err)
+		}
 		return err
 	}
 	return classify(ctx, tx.Commit())

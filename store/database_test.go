@@ -3,8 +3,6 @@ package store_test
 import (
 	"context"
 	"errors"
-	"io"
-	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -101,79 +99,9 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-// A link carries connections to the test server until it is cut.
-type link struct {
-	ln    net.Listener
-	wg    sync.WaitGroup
-	mu    sync.Mutex
-	down  bool
-	conns []net.Conn
-}
-
-// through returns a link to the server of o, and o with the link in the server's place.
-func through(t *testing.T, o store.Options) (*link, store.Options) {
-	t.Helper()
-	u, err := url.Parse(o.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := u.Host
-	l := &link{}
-	if l.ln, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
-		t.Fatal(err)
-	}
-	l.wg.Go(func() {
-		for {
-			near, err := l.ln.Accept()
-			if err != nil {
-				return
-			}
-			far, err := net.Dial("tcp", server)
-			if err != nil || !l.add(near, far) {
-				_ = near.Close()
-				continue
-			}
-			l.wg.Go(func() { _, _ = io.Copy(far, near); _ = far.Close() })
-			l.wg.Go(func() { _, _ = io.Copy(near, far); _ = near.Close() })
-		}
-	})
-	t.Cleanup(func() {
-		l.cut(true)
-		_ = l.ln.Close()
-		l.wg.Wait()
-	})
-	u.Host = l.ln.Addr().String()
-	o.URL = u.String()
-	return l, o
-}
-
-func (l *link) add(conns ...net.Conn) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.down {
-		for _, c := range conns {
-			_ = c.Close()
-		}
-		return false
-	}
-	l.conns = append(l.conns, conns...)
-	return true
-}
-
-// cut closes all connections, and refuses new ones while down.
-func (l *link) cut(down bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.down = down
-	for _, c := range l.conns {
-		_ = c.Close()
-	}
-	l.conns = nil
-}
-
 func TestALostServerIsUnavailableUntilItIsBack(t *testing.T) {
 	t.Parallel()
-	l, o := through(t, storetest.Migrated(t, store.Postgres))
+	l, o := storetest.Through(t, storetest.Migrated(t, store.Postgres))
 	s := storetest.OpenOptions(t, o)
 	storetest.Seed(t, s)
 
@@ -181,7 +109,7 @@ func TestALostServerIsUnavailableUntilItIsBack(t *testing.T) {
 		if _, err := tx.Find(ctx, []store.Lookup{{Tenant: storetest.Acme, EmailKey: "x"}}); err != nil {
 			t.Errorf("a look-up before the cut: got the error %v, wanted none", err)
 		}
-		l.cut(true)
+		l.Cut()
 		return tx.Write(ctx, storetest.Creates(0, 5))
 	})
 	if !errors.Is(err, store.ErrUnavailable) {
@@ -199,7 +127,7 @@ func TestALostServerIsUnavailableUntilItIsBack(t *testing.T) {
 			t.Errorf("%s while the server is gone: got the error %v, wanted that the database is unavailable", name, err)
 		}
 	}
-	l.cut(false)
+	l.Restore()
 	mustWrite(t, s, storetest.Creates(0, 5))
 	counts, err := s.Counts(t.Context())
 	if err != nil || counts.Users != 5 {

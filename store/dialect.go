@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/jmoiron/sqlx"
-	"github.com/lib/pq"
 	"modernc.org/sqlite"
 )
 
@@ -35,17 +34,21 @@ func (s *Store) openPostgres(o Options) error {
 	}
 	setDefault("application_name", "idpsync")
 	setDefault("binary_parameters", "yes") // parse and bind in one round trip
-	setDefault("connect_timeout", "10")
+	setDefault("connect_timeout", "5")
 	u.RawQuery = q.Encode()
-	c, err := pq.NewConnector(u.String())
+	c, err := newConnector(u.String(), o.Timeout)
 	if err != nil {
 		return fmt.Errorf("store: database URL: %w", err)
 	}
-	db := sqlx.NewDb(sql.OpenDB(c), "postgres")
-	db.SetMaxOpenConns(o.MaxConns)
-	db.SetMaxIdleConns(o.MaxConns)
-	db.SetConnMaxIdleTime(5 * time.Minute)
-	s.write, s.read = db, db
+	open := func(conns int) *sqlx.DB {
+		db := sqlx.NewDb(sql.OpenDB(c), "postgres")
+		db.SetMaxOpenConns(conns)
+		db.SetMaxIdleConns(conns)
+		db.SetConnMaxIdleTime(5 * time.Minute)
+		return db
+	}
+	db := open(o.MaxConns)
+	s.write, s.read, s.health, s.timeout = db, db, open(1), o.Timeout
 	return nil
 }
 
@@ -86,6 +89,10 @@ func (s *Store) openSQLite(ctx context.Context, o Options) error {
 	}
 	s.read.SetMaxOpenConns(o.MaxConns)
 	s.read.SetMaxIdleConns(o.MaxConns)
+	if s.health, err = open("&_query_only=1"); err != nil {
+		return errors.Join(err, s.write.Close(), s.read.Close())
+	}
+	s.health.SetMaxOpenConns(1)
 	return nil
 }
 

@@ -56,6 +56,9 @@ func classify(ctx context.Context, err error) error {
 			return err
 		}
 	}
+	if tooSlow(ctx) {
+		return fmt.Errorf("%w: %w: %w", ErrUnavailable, errTooSlow, err)
+	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("store: %w: %w", ctx.Err(), err)
 	}
@@ -64,6 +67,9 @@ func classify(ctx context.Context, err error) error {
 	}
 	return fmt.Errorf("store: %w", err)
 }
+
+// tooSlow reports whether a call took longer than the store allows.
+func tooSlow(ctx context.Context) bool { return errors.Is(context.Cause(ctx), errTooSlow) }
 
 func classOf(err error) error {
 	if errors.Is(err, sql.ErrNoRows) {

@@ -19,6 +19,11 @@ type Options struct {
 	Log      *slog.Logger // nil: nothing is logged
 	MaxConns int          // connections (PostgreSQL), or readers (SQLite); 0 means DefaultMaxConns
 	FullSync bool         // SQLite: synchronous=FULL, which survives a loss of power too
+
+	// Timeout bounds each call, and on the server each statement of a transaction and each pause in one, so that a lost or
+	// frozen link neither holds the caller nor leaves locks behind: a call that takes longer is [ErrUnavailable]. 0 sets no
+	// bound. SQLite has none.
+	Timeout time.Duration
 }
 
 // DefaultMaxConns is the size of the pool when Options sets none.
@@ -33,11 +38,13 @@ const (
 // A Store is a database of idpsync. Its methods are safe for concurrent use. When their context ends they return its
 // error, and nothing has been written.
 type Store struct {
-	kind  string
-	write *sqlx.DB // PostgreSQL: the pool; SQLite: the only handle that writes
-	read  *sqlx.DB // PostgreSQL: the same pool; SQLite: handles that only read
-	log   *slog.Logger
-	stmts statements
+	kind    string
+	write   *sqlx.DB // PostgreSQL: the pool; SQLite: the only handle that writes
+	read    *sqlx.DB // PostgreSQL: the same pool; SQLite: handles that only read
+	health  *sqlx.DB // one connection for Ready, so that a busy pool is not taken for an outage
+	timeout time.Duration
+	log     *slog.Logger
+	stmts   statements
 }
 
 // Open opens the database and reaches it once. It neither creates nor changes the schema, see [Store.Migrate]; a SQLite
@@ -80,10 +87,54 @@ func (s *Store) Kind() string { return s.kind }
 
 // Ping reaches the database.
 func (s *Store) Ping(ctx context.Context) error {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
 	if err := s.write.PingContext(ctx); err != nil {
 		return classify(ctx, err)
 	}
 	return classify(ctx, s.read.PingContext(ctx))
+}
+
+// Ready reports whether the database can be reached and takes writes, without writing. It does not wait for other calls.
+func (s *Store) Ready(ctx context.Context) error {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	query := `select 'off'`
+	if s.postgres() {
+		query = `select current_setting('transaction_read_only')` // also on in a standby
+	}
+	var readOnly string
+	if err := s.health.GetContext(ctx, &readOnly, query); err != nil {
+		return classify(ctx, err)
+	}
+	if readOnly == "on" {
+		return fmt.Errorf("%w: it is read-only: a standby, or default_transaction_read_only is on", ErrUnavailable)
+	}
+	return nil
+}
+
+// TryWrite writes a row, deletes it, and commits.
+func (s *Store) TryWrite(ctx context.Context) error {
+	return s.update(ctx, func(tx *sqlx.Tx) error {
+		now := time.Now() // the key, so that two workers do not wait for each other
+		if _, err := tx.ExecContext(ctx, tx.Rebind(`insert into in_flight (worker, stream, sequence, boot, tenant, source, event_id, at)
+			values ('trial', '', ?, '', '', '', '', ?)`), now.UnixNano(), at(now)); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, tx.Rebind(`delete from in_flight where worker = 'trial' and stream = '' and sequence = ?`), now.UnixNano())
+		return err
+	})
+}
+
+// errTooSlow ends the context of a call that takes longer than [Options.Timeout].
+var errTooSlow = errors.New("no answer in time: the link may be lost, or the database overloaded")
+
+// bounded bounds the context of one call.
+func (s *Store) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if s.timeout <= 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeoutCause(ctx, s.timeout, errTooSlow)
 }
 
 // Now returns the time by the database's clock, which all workers share.
@@ -106,6 +157,9 @@ func (s *Store) Close() error {
 	if s.read != s.write && s.read != nil {
 		err = errors.Join(err, s.read.Close())
 	}
+	if s.health != nil {
+		err = errors.Join(err, s.health.Close())
+	}
 	return errors.Join(err, s.write.Close())
 }
 
@@ -114,6 +168,8 @@ func (s *Store) postgres() bool { return s.kind == Postgres }
 // update runs fn in a transaction that may write, once more for each time that it is raced.
 func (s *Store) update(ctx context.Context, fn func(*sqlx.Tx) error) error {
 	return s.again(ctx, func() error {
+		ctx, cancel := s.bounded(ctx)
+		defer cancel()
 		tx, err := s.write.BeginTxx(ctx, nil)
 		if err != nil {
 			return classify(ctx, err)
@@ -132,6 +188,8 @@ func (s *Store) view(ctx context.Context, fn func(*sqlx.Tx) error) error {
 	if s.postgres() {
 		o = &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}
 	}
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
 	tx, err := s.read.BeginTxx(ctx, o)
 	if err != nil {
 		return classify(ctx, err)
@@ -142,6 +200,8 @@ func (s *Store) view(ctx context.Context, fn func(*sqlx.Tx) error) error {
 
 // exec runs one statement written with ? and returns how many rows it changed.
 func (s *Store) exec(ctx context.Context, query string, args ...any) (int64, error) {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
 	n, err := changed(s.write.ExecContext(ctx, s.write.Rebind(query), args...))
 	return n, classify(ctx, err)
 }
@@ -156,11 +216,15 @@ func changed(res sql.Result, err error) (int64, error) {
 
 // selectAll reads rows with a query written with ? into dest, a pointer to a slice of structs with db tags.
 func (s *Store) selectAll(ctx context.Context, dest any, query string, args ...any) error {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
 	return classify(ctx, s.read.SelectContext(ctx, dest, s.read.Rebind(query), args...))
 }
 
 // get reads one row into dest, or fails with ErrNotFound, which what describes.
 func (s *Store) get(ctx context.Context, dest any, what, query string, args ...any) error {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
 	err := s.read.GetContext(ctx, dest, s.read.Rebind(query), args...)
 	if errors.Is(err, sql.ErrNoRows) {
 		return fmt.Errorf("%s: %w", what, ErrNotFound)

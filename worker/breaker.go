@@ -3,46 +3,81 @@ package worker
 import (
 	"context"
 	"sync"
+	"time"
 )
 
-// A breaker stops the lanes from pulling while the database cannot serve. It is safe for concurrent use.
+// pullsEnd is the least time from when an outage is known until it is overdue: what is given back while pulls are open comes
+// through them again.
+const pullsEnd = 2 * time.Second
+
+// A breaker stops the lanes from pulling while the database cannot serve, and says when that has lasted for too long. It is safe
+// for concurrent use.
 type breaker struct {
+	patience time.Duration   // how long an outage may last until it is overdue
+	changed  func(open bool) // is told of each change, one at a time
+
 	mu     sync.Mutex
 	opened chan struct{} // closed while open
 	closed chan struct{} // closed while closed
+	late   chan struct{} // closed while open and overdue
 	isOpen bool
+	isLate bool
+	since  time.Time // when the outage began, or the last one ended
+	timer  *time.Timer
 }
 
-func newBreaker() *breaker {
-	b := &breaker{opened: make(chan struct{}), closed: make(chan struct{})}
+func newBreaker(patience time.Duration, changed func(open bool)) *breaker {
+	b := &breaker{patience: patience, changed: changed, opened: make(chan struct{}), closed: make(chan struct{}), late: make(chan struct{})}
 	close(b.closed)
 	return b
 }
 
-// trip opens the breaker and reports whether it was closed.
-func (b *breaker) trip() bool {
+// trip opens the breaker, for an outage that was met by a call that began at since, and reports whether it was closed.
+func (b *breaker) trip(since time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.isOpen {
 		return false
 	}
-	b.isOpen = true
+	if since.Before(b.since) { // that is told of an outage that is over
+		since = time.Now()
+	}
+	b.isOpen, b.since = true, since
 	close(b.opened)
 	b.closed = make(chan struct{})
+	left := max(time.Until(since.Add(b.patience)), min(b.patience, pullsEnd))
+	b.timer = time.AfterFunc(left, func() { b.lapse(since) })
+	b.changed(true)
 	return true
 }
 
-// reset closes the breaker and reports whether it was open.
-func (b *breaker) reset() bool {
+// lapse makes the outage that began at since overdue, unless it is over.
+func (b *breaker) lapse(since time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.isOpen && !b.isLate && b.since.Equal(since) {
+		b.isLate = true
+		close(b.late)
+	}
+}
+
+// reset closes the breaker. It returns how long it was open, and whether it was.
+func (b *breaker) reset() (time.Duration, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.isOpen {
-		return false
+		return 0, false
 	}
-	b.isOpen = false
+	b.timer.Stop()
+	lasted := time.Since(b.since)
+	b.isOpen, b.since = false, time.Now()
 	close(b.closed)
 	b.opened = make(chan struct{})
-	return true
+	if b.isLate {
+		b.isLate, b.late = false, make(chan struct{})
+	}
+	b.changed(false)
+	return lasted, true
 }
 
 func (b *breaker) open() bool {
@@ -56,6 +91,20 @@ func (b *breaker) tripped() <-chan struct{} {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.opened
+}
+
+// overdue returns a channel that is closed once an outage has lasted for too long.
+func (b *breaker) overdue() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.late
+}
+
+// isOverdue reports whether the breaker is open and the outage has lasted for too long.
+func (b *breaker) isOverdue() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.isLate
 }
 
 // wait blocks until the breaker is closed or ctx ends.

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -72,15 +73,16 @@ func TestBatchWithLingerWaitsUntilItIsFullOrTimeIsUp(t *testing.T) {
 
 func TestBreakerHoldsWhoeverWaitsUntilItIsReset(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBreaker()
+		var told []bool
+		b := newBreaker(time.Minute, func(open bool) { told = append(told, open) })
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		if err := b.wait(ctx); err != nil || b.open() {
 			t.Errorf("a new breaker is open: %v", err)
 		}
 		tripped := b.tripped()
-		if !b.trip() || b.trip() || !b.open() {
-			t.Error("it trips once")
+		if !b.trip(time.Now()) || b.trip(time.Now()) || !b.open() {
+			t.Error("a breaker that is tripped twice does not say that it was closed, then that it was open")
 		}
 		<-tripped
 		passed := make(chan error, 2)
@@ -97,8 +99,11 @@ func TestBreakerHoldsWhoeverWaitsUntilItIsReset(t *testing.T) {
 			t.Errorf("somebody passed an open breaker: %v", err)
 		default:
 		}
-		if !b.reset() || b.reset() || b.open() {
-			t.Error("it is reset once")
+		if lasted, was := b.reset(); lasted != time.Second || !was {
+			t.Errorf("a breaker that is reset after 1s says that it was open: %v, for %v", was, lasted)
+		}
+		if _, was := b.reset(); was || b.open() {
+			t.Error("a breaker that was reset says that it was open")
 		}
 		if err := <-passed; err != nil {
 			t.Error(err)
@@ -107,6 +112,45 @@ func TestBreakerHoldsWhoeverWaitsUntilItIsReset(t *testing.T) {
 		case <-b.tripped():
 			t.Error("a breaker that was reset is still tripped")
 		default:
+		}
+		if !slices.Equal(told, []bool{true, false}) {
+			t.Errorf("the changes told are %v, want open and then closed", told)
+		}
+	})
+}
+
+func TestBreakerSaysWhenAnOutageIsOverdue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBreaker(time.Minute, func(bool) {})
+		start := time.Now()
+		<-time.After(50 * time.Second)
+		overdue := b.overdue()
+		b.trip(start) // by a call that took 50 s
+		if b.isOverdue() {
+			t.Error("an outage of 50s is overdue, want that after 1m")
+		}
+		<-overdue
+		if lasted := time.Since(start); lasted != time.Minute || !b.isOverdue() {
+			t.Errorf("an outage is overdue after %v, want 1m", lasted)
+		}
+		b.reset()
+		select {
+		case <-b.overdue():
+			t.Error("an outage that is over is overdue")
+		default:
+		}
+		<-time.After(time.Second)
+		b.trip(start) // by a call of the outage that is over
+		<-time.After(time.Minute - time.Second)
+		synctest.Wait()
+		if b.isOverdue() {
+			t.Error("an outage of 59s is overdue, want that after 1m: it was counted from before the one that is over")
+		}
+		b.reset()
+		<-time.After(time.Hour)
+		synctest.Wait()
+		if b.isOverdue() {
+			t.Error("an outage that ended after 59s is overdue")
 		}
 	})
 }

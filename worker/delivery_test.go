@@ -148,7 +148,7 @@ func TestDatabaseAwayStopsPullingAndBurnsNoDeliveries(t *testing.T) {
 		var away atomic.Bool
 		away.Store(true)
 		all := make(chan struct{})
-		p := d.Process()
+		p := d.Process(func(c *worker.Config) { c.Patience = time.Hour }) // nothing is given back
 		p.On(fault.At(fault.BeforeStore, func(ctx context.Context, c fault.Call) error {
 			if !away.Load() {
 				return nil

@@ -20,6 +20,9 @@
 // is decided or its budget is used up. An event whose keys must be read first is set aside in memory meanwhile, so that no
 // batch waits for an issuer. Events with a password to hash leave their batch to be hashed.
 //
+// While the database is away the lanes pull nothing (breaker.go) and what is in hand waits for it; when that takes too long it
+// is given back, for workers that reach the database (outage.go).
+//
 // # The order of durable steps
 //
 //  1. commit: user, identity, grants, and the ledger row with the finished result, in one transaction

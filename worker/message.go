@@ -70,6 +70,8 @@ type Broker interface {
 
 // Store is what the worker needs of the store; *store.Store is one.
 type Store interface {
+	Ready(ctx context.Context) error    // reaches the database and finds that it takes writes
+	TryWrite(ctx context.Context) error // writes, and leaves nothing
 	Batch(ctx context.Context, fn func(context.Context, *store.Tx) error) error
 	DryRun(ctx context.Context, fn func(context.Context, *store.Tx) error) error
 	Park(ctx context.Context, rows []store.Parked) error

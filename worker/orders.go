@@ -39,7 +39,10 @@ func (w *Worker) replays(ctx, hard context.Context) {
 				}
 				break
 			}
-			if ctx.Err() != nil {
+			if w.breaker.open() {
+				consumer.Drain()
+			}
+			if ctx.Err() != nil || w.breaker.open() {
 				w.toldOrder(m, m.NakWithDelay(0))
 				continue
 			}
@@ -96,7 +99,12 @@ const maxOrderDeliveries = 15
 func (w *Worker) gather(ctx context.Context, tenant string, o record.Order, by record.Operator) (events []*event, retry bool) {
 	var foreign []uint64
 	for _, seq := range o.Sequences {
+		began := time.Now()
 		state, err := w.store.DeadLetter(ctx, seq)
+		if unavailable(err) {
+			w.away(began, err)
+			return nil, true
+		}
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			w.log.Warn("state of a dead letter not read", "dead_letter", seq, "error", err)
 			retry = true

@@ -10,15 +10,24 @@ import (
 // process takes a batch through the pipeline. Events that wait for keys, or have a password to hash, leave it and come back
 // by loops of their own.
 func (w *Worker) process(ctx context.Context, events []*event) {
+	if w.breaker.isOverdue() {
+		w.handOver(ctx, events)
+		return
+	}
 	start := time.Now()
-	w.prepareAll(ctx, events)
+	bounded, stop := w.untilOverdue(ctx)
+	w.prepareAll(bounded, events)
+	stop()
 	w.metrics.Stage("prepare", len(events), time.Since(start))
 	w.finish(ctx, w.divert(w.setAside(events)))
 }
 
 // processAgain processes events that were delivered before: together, but for those that a crash points at.
 func (w *Worker) processAgain(ctx context.Context, events []*event) {
-	together, alone := w.screen(ctx, events)
+	var together, alone []*event
+	if !w.outlast(ctx, events, func() (err error) { together, alone, err = w.screen(ctx, events); return err }) {
+		return
+	}
 	if len(together) > 0 {
 		w.process(ctx, together)
 	}
@@ -32,16 +41,19 @@ func (w *Worker) processAgain(ctx context.Context, events []*event) {
 const loneDeliveries = 3
 
 // screen parts events that were delivered before into those that may share a batch and those to be processed alone. A
-// poison message, which killed a worker that processed it alone, is rejected.
-func (w *Worker) screen(ctx context.Context, events []*event) (together, alone []*event) {
+// poison message, which killed a worker that processed it alone, is rejected. The error is of class [store.ErrUnavailable].
+func (w *Worker) screen(ctx context.Context, events []*event) (together, alone []*event, err error) {
 	origins := make([]record.Origin, len(events))
 	for i, e := range events {
 		origins[i] = e.origin
 	}
 	findings, err := w.guard.Screen(ctx, origins)
+	if unavailable(err) {
+		return nil, nil, err
+	}
 	if err != nil {
 		w.log.Warn("in-flight markers not read; events are processed alone", "error", err)
-		return nil, events
+		return nil, events, nil
 	}
 	for i, e := range events {
 		f := findings[i]
@@ -59,19 +71,28 @@ func (w *Worker) screen(ctx context.Context, events []*event) (together, alone [
 			together = append(together, e)
 		}
 	}
-	return together, alone
+	return together, alone, nil
 }
 
 // processAlone processes one event with an in-flight marker in the store that survives this process.
 func (w *Worker) processAlone(ctx context.Context, e *event) {
-	if err := w.guard.Mark(ctx, e.origin, e.env.Tenant, e.env.Source, e.env.EventID); err != nil {
-		w.log.Warn("in-flight marker not set; the event waits", "stream_seq", e.origin.Sequence, "error", err)
-		e.wait("in_flight_marker", err)
+	if !w.outlast(ctx, []*event{e}, func() error {
+		e.alone = true // from now on: the marker may stand although the call fails
+		err := w.guard.Mark(ctx, e.origin, e.env.Tenant, e.env.Source, e.env.EventID)
+		if err != nil && !unavailable(err) {
+			w.log.Warn("in-flight marker not set; the event waits", "stream_seq", e.origin.Sequence, "error", err)
+			e.wait("in_flight_marker", err)
+			err = nil
+		}
+		return err
+	}) {
+		return
 	}
-	e.alone = true
 	// It waits here for keys that have to be read: where it is set aside, its marker would point at it for longer.
 	events, start := []*event{e}, time.Now()
-	w.prepareSettled(ctx, events)
+	bounded, stop := w.untilOverdue(ctx)
+	w.prepareSettled(bounded, events)
+	stop()
 	w.metrics.Stage("prepare", 1, time.Since(start))
 	w.finish(ctx, w.divert(events))
 }
@@ -82,27 +103,8 @@ func (w *Worker) finish(ctx context.Context, events []*event) {
 		return
 	}
 	prepared := time.Now()
-	for try := 0; ; try++ {
-		err := w.decide(ctx, events)
-		if err == nil {
-			break
-		}
-		if ctx.Err() != nil {
-			w.clearMarkers(ctx, events)
-			return // the messages go back to the broker
-		}
-		if w.breaker.trip() {
-			w.metrics.Paused(true)
-			w.log.Error("database away; pulling stops until it is back", "error", err)
-		}
-		if pause(ctx, backoff(min(try, 3), 0)) != nil {
-			w.clearMarkers(ctx, events)
-			return
-		}
-	}
-	if w.breaker.reset() {
-		w.metrics.Paused(false)
-		w.log.Info("database back; pulling goes on")
+	if !w.outlast(ctx, events, func() error { return w.decide(ctx, events) }) {
+		return
 	}
 	committed := time.Now()
 	w.metrics.Stage("commit", len(events), committed.Sub(prepared))

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker/directory"
 	"github.com/idpsync/idpsync/worker/poison"
 	"github.com/idpsync/idpsync/worker/record"
@@ -73,6 +74,10 @@ func (w *Worker) judge(ctx context.Context, e *event) {
 	dir := w.directories.Current()
 	w.verify(ctx, dir, e)
 	if r := cmp.Or(e.rejection(), e.request.Draft.Refusal); r == nil || !r.Directory {
+		return
+	}
+	if w.breaker.open() { // nobody could tell
+		e.wait("directory_unavailable", store.ErrUnavailable)
 		return
 	}
 	// The directory may have been changed after it was read here and before the event came.

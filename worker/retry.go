@@ -37,7 +37,12 @@ func (w *Worker) relayOnce(ctx, hard context.Context) int {
 	if w.breaker.open() {
 		return 0
 	}
+	began := time.Now()
 	rows, err := w.store.ClaimParked(ctx, w.cfg.Name, min(w.cfg.Batch, maxClaim), w.now(), parkLease)
+	if unavailable(err) {
+		w.away(began, err)
+		return 0
+	}
 	if err != nil {
 		if ctx.Err() == nil {
 			w.log.Warn("parked events could not be read", "error", err)
@@ -69,6 +74,7 @@ const asideTurns = 2
 func (w *Worker) bringBack(ctx context.Context, ready <-chan struct{}) {
 	select {
 	case <-ready:
+	case <-w.breaker.overdue(): // process gives them back
 	case <-ctx.Done():
 	}
 	events := w.aside.take(ready)
@@ -106,6 +112,8 @@ func (w *Worker) hash(hard context.Context, stop <-chan struct{}) {
 }
 
 func (w *Worker) hashOne(ctx context.Context, e *event) {
-	e.hashPassword()
+	if !w.breaker.isOverdue() {
+		e.hashPassword()
+	}
 	w.finish(ctx, []*event{e})
 }

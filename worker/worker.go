@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -45,6 +46,7 @@ type Config struct {
 
 	LoginBudget   time.Duration // how long a login or command may wait for its source; 1 h
 	FeedBudget    time.Duration // the same for feeds; 24 h
+	Patience      time.Duration // how long the database may be away before the worker gives back what it holds; 15 s
 	DrainTimeout  time.Duration // how long stopping may take; 20 s
 	RelayInterval time.Duration // between looks at the parked events; 500 ms
 	Refresh       time.Duration // between looks at the directory's revision; 1 s
@@ -78,6 +80,7 @@ func (c Config) withDefaults() (Config, error) {
 	setTime(&c.AckWait, 25*time.Second)
 	setTime(&c.LoginBudget, time.Hour)
 	setTime(&c.FeedBudget, 24*time.Hour)
+	setTime(&c.Patience, 15*time.Second)
 	setTime(&c.DrainTimeout, 20*time.Second)
 	setTime(&c.RelayInterval, 500*time.Millisecond)
 	setTime(&c.Refresh, time.Second)
@@ -117,6 +120,9 @@ type Worker struct {
 	turns       chan struct{} // of bringBack
 	stopped     chan struct{}
 	orders      sparing // of the log of refused orders
+	outages     sparing // of the log of outages
+	given       atomic.Int64
+	alongside   func(f func()) // runs f beside the lanes, which wait for it; set by Run
 }
 
 // New returns a worker that is ready to Run. The store must be migrated, the streams and consumers must exist, and
@@ -133,7 +139,7 @@ func New(st Store, publisher Publisher, directories *directory.Cache, authorizer
 	w := &Worker{
 		cfg: cfg, store: st, publisher: publisher, directories: directories, authorizer: authorizer,
 		metrics: cfg.Metrics, log: cfg.Log, now: cfg.Now,
-		breaker: newBreaker(), leases: newLeases(),
+		breaker: newBreaker(cfg.Patience, cfg.Metrics.Paused), leases: newLeases(),
 		submissions: make(chan *event, cfg.Batch), hashing: make(chan *event, cfg.HashQueue), erasing: make(chan *event, eraseQueue), aside: newAside(), turns: make(chan struct{}, asideTurns),
 		stopped: make(chan struct{}),
 	}
@@ -166,6 +172,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	background.Go(func() { w.directories.RefreshKeys(beside, w.cfg.Name, w.cfg.Refresh, w.breaker.open) })
 	background.Go(func() { w.keepAlive(beside) })
 	background.Go(func() { w.sweep(beside) })
+	background.Go(func() { w.watchDatabase(beside) })
 
 	finished := make(chan struct{})
 	deadline := make(chan struct{})
@@ -186,7 +193,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	})
 
 	var running, returning, hashing sync.WaitGroup
-	w.aside.begin = func(ready <-chan struct{}) { returning.Go(func() { w.bringBack(hard, ready) }) }
+	w.alongside = func(f func()) { returning.Go(f) }
+	w.aside.begin = func(ready <-chan struct{}) { w.alongside(func() { w.bringBack(hard, ready) }) }
 	hashed := make(chan struct{})
 	for range w.cfg.HashWorkers {
 		hashing.Go(func() { w.hash(hard, hashed) })
@@ -209,20 +217,15 @@ func (w *Worker) Run(ctx context.Context) error {
 	<-deadline
 	stopBeside()
 	background.Wait()
-	return w.giveBack(hard)
+	return w.giveBackLeft(hard)
 }
 
 var errDrainTimeout = errors.New("drain timeout")
 
-// giveBack returns what was not finished to the broker, to be delivered to somebody else at once.
-func (w *Worker) giveBack(hard context.Context) error {
+// giveBackLeft returns what was not finished to the broker.
+func (w *Worker) giveBackLeft(hard context.Context) error {
 	left := w.leases.all()
-	for _, e := range left {
-		if err := e.delivery.NakWithDelay(0); err != nil {
-			w.log.Debug("message not given back; the broker delivers it again after AckWait", "stream_seq", e.origin.Sequence, "error", err)
-		}
-	}
-	w.leases.drop(left)
+	w.giveBack(left)
 	if errors.Is(context.Cause(hard), errDrainTimeout) {
 		return fmt.Errorf("stopping took longer than %v; %d events went back to the broker: %w", w.cfg.DrainTimeout, len(left), errDrainTimeout)
 	}

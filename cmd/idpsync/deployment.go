@@ -62,6 +62,7 @@ func (a *app) parts(c config, log *slog.Logger) assemble.Options {
 // running says what a worker that runs is made of. The embedded broker asks for no login if openBroker says so.
 func (a *app) running(c config, log *slog.Logger, openBroker bool) (o assemble.Options, err error) {
 	o = a.parts(c, log)
+	o.Store.Timeout = worker.DatabaseTimeout
 	if o.Around, err = a.around(); err != nil {
 		return o, err
 	}

@@ -2,6 +2,7 @@ package directory
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -136,7 +137,7 @@ func (d *Cache) Close() {
 func (d *Cache) Follow(ctx context.Context, interval time.Duration) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
-	failed := ""
+	failed, away := "", false
 	for {
 		select {
 		case <-ctx.Done():
@@ -146,11 +147,12 @@ func (d *Cache) Follow(ctx context.Context, interval time.Duration) {
 		failure := ""
 		if err := d.Reload(ctx); err != nil && ctx.Err() == nil {
 			failure = err.Error()
-			if failure != failed { // not again every interval
+			was := away
+			if away = errors.Is(err, store.ErrUnavailable); failure != failed && !(was && away) { // not again every interval
 				d.log.Warn("directory not reloaded; the last one stays in force", "error", err)
 			}
 		}
-		failed = failure
+		failed, away = failure, away && failure != ""
 	}
 }
 

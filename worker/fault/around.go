@@ -89,6 +89,10 @@ func (d *database) DryRun(ctx context.Context, fn func(context.Context, *store.T
 	return d.do(ctx, "DryRun", func() error { return d.Store.DryRun(ctx, fn) })
 }
 
+func (d *database) TryWrite(ctx context.Context) error {
+	return d.do(ctx, "TryWrite", func() error { return d.Store.TryWrite(ctx) })
+}
+
 func (d *database) Park(ctx context.Context, rows []store.Parked) error {
 	return d.do(ctx, "Park", func() error { return d.Store.Park(ctx, rows) })
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/assemble"
 	"github.com/idpsync/idpsync/worker/directory"
@@ -50,6 +51,12 @@ func Mortal(c *worker.Config) { c.DrainTimeout = 20 * time.Millisecond }
 // Process makes a worker that does not run yet.
 func (d *Deployment) Process(configure ...func(*worker.Config)) *Process {
 	d.T.Helper()
+	return d.ProcessWith(d.database, configure...)
+}
+
+// ProcessWith makes a worker that reaches the database in a way of its own.
+func (d *Deployment) ProcessWith(database store.Options, configure ...func(*worker.Config)) *Process {
+	d.T.Helper()
 	d.processes++
 	p := &Process{Name: fmt.Sprintf("worker-%d", d.processes), d: d, Metrics: newMetrics(), NakDelay: quickNak, hooks: hooks{died: make(chan struct{}), conn: d.Conn}}
 	cfg := d.config()
@@ -66,7 +73,7 @@ func (d *Deployment) Process(configure ...func(*worker.Config)) *Process {
 	points := around.Open
 	around.Open = func(open assemble.Open) assemble.Open { return points(p.recording(open)) }
 	made, err := assemble.New(d.Ctx, assemble.Options{
-		DataDir: d.folder, Store: d.database, SealKey: d.keyFile, HTTP: d.http, Who: "workertest", Worker: cfg, Kinds: d.kinds, Around: around,
+		DataDir: d.folder, Store: database, SealKey: d.keyFile, HTTP: d.http, Who: "workertest", Worker: cfg, Kinds: d.kinds, Around: around,
 		Broker: &stream.Options{InProcess: d.server, Name: p.Name, Log: log},
 	})
 	if err != nil {

@@ -105,7 +105,7 @@ func (s *service) failing(ctx, running context.Context) []string {
 	if !s.Conn.Connected() {
 		failing = append(failing, "broker")
 	}
-	if s.Store.Ping(ctx) != nil {
+	if s.Worker.DatabaseAway() {
 		failing = append(failing, "database")
 	}
 	return failing

@@ -1,0 +1,163 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/record"
+)
+
+// While the database is away nothing is pulled, and what is in hand waits for it. Once that has lasted for [Config.Patience],
+// the worker gives back what it holds, so that workers go on that still reach the database. It pulls again when it has
+// written to the database itself: if all workers are cut off, events wait at the broker and are not passed round.
+
+// DatabaseTimeout bounds each call of a worker to its database, and on its server each statement and each pause in a
+// transaction. It is shorter than the default of [Config.Patience]: what a worker leaves unfinished there is rolled back before
+// others get its events.
+const DatabaseTimeout = 10 * time.Second
+
+// How the database is watched.
+const (
+	watchInterval = time.Second
+	watchTimeout  = 5 * time.Second // of one look
+)
+
+// watchDatabase notices that the database is away, and that it is back, until ctx ends.
+func (w *Worker) watchDatabase(ctx context.Context) {
+	tick := time.NewTicker(watchInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		w.look(ctx)
+	}
+}
+
+func (w *Worker) look(ctx context.Context) {
+	look, cancel := context.WithTimeout(ctx, watchTimeout)
+	defer cancel()
+	began := time.Now()
+	if !w.breaker.open() {
+		if err := w.store.Ready(look); err != nil && ctx.Err() == nil {
+			w.away(began, err)
+		}
+		return
+	}
+	if w.store.TryWrite(look) != nil {
+		return
+	}
+	if lasted, was := w.breaker.reset(); was {
+		w.log.Info("database back; pulling goes on", "after", lasted.Round(time.Millisecond), "given_back", w.given.Swap(0))
+	}
+}
+
+// DatabaseAway reports whether the worker waits for its database. It asks nobody and answers at once.
+func (w *Worker) DatabaseAway() bool { return w.breaker.open() }
+
+// away notes that a call that began at since found the database away.
+func (w *Worker) away(since time.Time, err error) {
+	if !w.breaker.trip(since) {
+		return
+	}
+	if others, due := w.outages.due(time.Now()); due {
+		w.log.Error("database away; pulling stops until it is back", "error", err, "others_since", others)
+	}
+}
+
+// untilOverdue returns a context that ends with ctx, or once the database has been away for too long. The caller calls stop.
+func (w *Worker) untilOverdue(ctx context.Context) (bounded context.Context, stop func()) {
+	bounded, cancel := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	overdue := w.breaker.overdue()
+	watch.Go(func() {
+		select {
+		case <-overdue:
+			cancel()
+		case <-bounded.Done():
+		}
+	})
+	return bounded, func() { cancel(); watch.Wait() }
+}
+
+// outlast calls do again until the database serves it, and reports whether it did. Otherwise the events are done with: time is
+// up, or they were handed over.
+func (w *Worker) outlast(ctx context.Context, events []*event, do func() error) bool {
+	for try := 0; ; try++ {
+		if w.breaker.isOverdue() {
+			w.handOver(ctx, events)
+			return false
+		}
+		began := time.Now()
+		err := do()
+		if err == nil {
+			return true
+		}
+		if ctx.Err() != nil {
+			w.clearMarkers(ctx, events)
+			return false // the messages go back to the broker
+		}
+		w.away(began, err)
+		timer := time.NewTimer(backoff(min(try, 3), 0))
+		select {
+		case <-timer.C:
+		case <-w.breaker.overdue():
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+}
+
+// handOver gives up events for workers that reach the database. What came from the broker goes back to it at once, a caller is
+// told, and parked events are free when their claim ends.
+//
+// The markers of those that are processed alone cannot be cleared now, and would accuse the event wherever it is delivered
+// next. So these stay in hand until the database is back.
+func (w *Worker) handOver(ctx context.Context, events []*event) {
+	marked := slices.DeleteFunc(slices.Clone(events), func(e *event) bool { return !e.alone })
+	events = slices.DeleteFunc(slices.Clone(events), func(e *event) bool { return e.alone })
+	w.giveBack(events)
+	for _, e := range events {
+		if e.reply != nil {
+			r := record.Reject(record.CodeUnavailable, "database", unreachable)
+			a := record.Rejected(r, w.now())
+			a.CameIn = e.cameIn()
+			e.reply <- *a
+		}
+	}
+	if len(marked) == 0 {
+		return
+	}
+	w.alongside(func() {
+		if w.breaker.wait(ctx) == nil {
+			w.clearMarkers(ctx, marked)
+			w.giveBack(marked)
+		}
+	})
+}
+
+// giveBack returns messages to the broker, to be delivered to somebody else at once.
+func (w *Worker) giveBack(events []*event) {
+	given := 0
+	for _, e := range events {
+		if e.delivery == nil {
+			continue
+		}
+		if err := e.delivery.NakWithDelay(0); err != nil {
+			w.log.Debug("message not given back; the broker delivers it again after AckWait", "stream_seq", e.origin.Sequence, "error", err)
+			continue
+		}
+		given++
+	}
+	w.leases.drop(events)
+	w.given.Add(int64(given))
+}
+
+// unavailable reports whether an error is that of a database that is away.
+func unavailable(err error) bool { return errors.Is(err, store.ErrUnavailable) }
