@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -111,6 +112,7 @@ type site struct {
 	issuer  *issuer.Issuer
 	idp     *idp.IdP
 	data    store.Options // of PostgreSQL
+	broker  *exec.Cmd     // the nats-server
 }
 
 // embeddedSite is a site with nothing but a data directory.
@@ -238,6 +240,7 @@ func (s *site) natsServer(args ...string) string {
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
+	s.broker = cmd
 	s.t.Cleanup(func() {
 		_ = cmd.Process.Signal(os.Interrupt) // one that has ended needs none
 		_ = cmd.Wait()
@@ -245,6 +248,14 @@ func (s *site) natsServer(args ...string) string {
 	address := log.await(s.t, s.ctx, `Listening for client connections on (\S+)`)[1]
 	log.await(s.t, s.ctx, `Server is ready`)
 	return "nats://" + address
+}
+
+// reloadNATS has the nats-server read its configuration again.
+func (s *site) reloadNATS() {
+	s.t.Helper()
+	if err := s.broker.Process.Signal(syscall.SIGHUP); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 // nats connects a plain client.

@@ -59,9 +59,10 @@ type Conn struct {
 	inbox     string   // prefix of our inboxes, when it is our own
 	consumers []string // names for readers; see Options
 
-	breaks atomic.Uint64 // counts the losses of the connection
-	forced atomic.Int64  // when a reconnect was last forced, in ns
-	closed chan struct{}
+	breaks   atomic.Uint64 // counts the losses of the connection
+	forced   atomic.Int64  // when a reconnect was last forced, in ns
+	troubles troubles
+	closed   chan struct{}
 
 	mu        sync.Mutex
 	listeners map[int]listener
@@ -251,6 +252,7 @@ func (c *Conn) onError(_ *nats.Conn, sub *nats.Subscription, err error) {
 	switch {
 	case errors.Is(err, nats.ErrPermissionViolation):
 		c.log.Error("broker permission missing", append(attrs, "hint", hints[ErrPermission])...)
+		c.troubles.deny(err)
 		if m := denied.FindStringSubmatch(err.Error()); m != nil {
 			for _, l := range c.all() {
 				if l.denied != nil {
@@ -284,6 +286,7 @@ func (c *Conn) onDisconnect(nc *nats.Conn, err error) {
 
 func (c *Conn) onReconnect(nc *nats.Conn) {
 	c.log.Info("broker connection restored", "url", nc.ConnectedUrlRedacted())
+	c.troubles.forgive()
 	for _, l := range c.all() {
 		if l.connected != nil {
 			l.connected()

@@ -77,6 +77,7 @@ func newPublisher(c *Conn) *publisher {
 type batch struct {
 	id       uint64
 	subjects []string
+	sizes    []int         // of the bodies
 	keep     bool          // keep the acknowledgements
 	slots    chan struct{} // the publisher's
 	progress chan struct{} // signalled, with room for one, at each answer
@@ -152,20 +153,23 @@ func (p *publisher) Publish(ctx context.Context, msgs []record.Outgoing) []error
 // send returns the finished batch, on which nothing works any more.
 func (p *publisher) send(ctx context.Context, msgs []record.Outgoing, keep bool) *batch {
 	b := &batch{
-		subjects: make([]string, len(msgs)), keep: keep, slots: p.slots, progress: make(chan struct{}, 1),
+		subjects: make([]string, len(msgs)), sizes: make([]int, len(msgs)), keep: keep, slots: p.slots, progress: make(chan struct{}, 1),
 		state: make([]messageState, len(msgs)), errs: make([]error, len(msgs)),
 	}
 	if keep {
 		b.acks = make([]jetstream.PubAck, len(msgs))
 	}
 	for i := range msgs {
-		b.subjects[i] = msgs[i].Subject
+		b.subjects[i], b.sizes[i] = msgs[i].Subject, len(msgs[i].Data)
 	}
 	if err := p.register(b); err != nil {
 		b.fail(err)
 		return b
 	}
-	defer p.forget(b)
+	defer func() {
+		p.forget(b)
+		p.conn.troubles.published(b)
+	}()
 	for try := 1; ; try++ {
 		again, err := p.round(ctx, b, msgs)
 		switch {

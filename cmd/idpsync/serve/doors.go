@@ -21,13 +21,12 @@ func (d *doors) close() error {
 	return err
 }
 
-// openDoors opens the front doors and the admin listener. Readiness ends with ctx.
-func (s *service) openDoors(ctx context.Context) (*doors, error) {
-	opened := &doors{failed: make(chan error, 4), addresses: map[string]string{}}
-	for _, open := range []func(context.Context, *doors) error{s.openAdmin, s.openRPC, s.openHTTP} {
-		if err := open(ctx, opened); err != nil {
-			return nil, errors.Join(err, opened.close())
+// openDoors opens the front doors.
+func (s *Service) openDoors(ctx context.Context) error {
+	for _, open := range []func(context.Context, *doors) error{s.openRPC, s.openHTTP} {
+		if err := open(ctx, s.doors); err != nil {
+			return err
 		}
 	}
-	return opened, nil
+	return nil
 }

@@ -32,11 +32,10 @@ const (
 	idleTimeout   = 2 * time.Minute
 	closeTimeout  = 10 * time.Second // for requests that were let in
 	maxHeader     = 16 << 10
-	probeTimeout  = 2 * time.Second // of the checks behind /readyz
 )
 
 // openHTTP opens the HTTP API, unless it is off.
-func (s *service) openHTTP(ctx context.Context, doors *doors) error {
+func (s *Service) openHTTP(ctx context.Context, doors *doors) error {
 	if s.HTTPListen == kit.Off {
 		return nil
 	}
@@ -61,12 +60,12 @@ func (s *service) openHTTP(ctx context.Context, doors *doors) error {
 	return err
 }
 
-// openAdmin opens /healthz, /readyz and /metrics, unless they are off. Readiness ends with ctx, before anything closes.
-func (s *service) openAdmin(ctx context.Context, doors *doors) error {
+// openAdmin opens /healthz, /readyz and /metrics, unless they are off.
+func (s *Service) openAdmin(ctx context.Context, doors *doors) error {
 	if s.AdminListen == kit.Off {
 		return nil
 	}
-	at, err := doors.listen(ctx, "--admin-listen", s.AdminListen, s.adminHandler(ctx, s.Metrics), nil, s.Log)
+	at, err := doors.listen(ctx, "--admin-listen", s.AdminListen, s.adminHandler(), nil, s.Log)
 	if err == nil {
 		s.Log.Info("admin listens", "address", at, "paths", "/healthz /readyz /metrics")
 	}
@@ -74,16 +73,22 @@ func (s *service) openAdmin(ctx context.Context, doors *doors) error {
 }
 
 // adminHandler serves what orchestrators and monitoring ask. It shows no data of any tenant.
-func (s *service) adminHandler(running context.Context, m *Metrics) http.Handler {
+func (s *Service) adminHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		if conn := s.conn.Load(); conn != nil && conn.Closed() { // it reconnects for ever, so that this is no misfortune
+			w.WriteHeader(http.StatusServiceUnavailable)
+			fmt.Fprintln(w, "the connection to the broker has ended for good")
+			return
+		}
 		fmt.Fprintln(w, "ok")
 	})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), probeTimeout)
-		defer cancel()
-		failing := s.failing(ctx, running)
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		failing := s.health.failing()
+		if s.running.Err() != nil {
+			failing = append(failing, failure{"draining", "the worker was stopped", "it leaves within drain_timeout"})
+		}
 		status := http.StatusOK
 		if len(failing) > 0 {
 			status = http.StatusServiceUnavailable
@@ -92,27 +97,12 @@ func (s *service) adminHandler(running context.Context, m *Metrics) http.Handler
 		w.WriteHeader(status)
 		_ = json.NewEncoder(w).Encode(map[string]any{"ready": len(failing) == 0, "failing": failing}) // whoever asked is gone
 	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(m.Gatherer(), promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.Metrics.Gatherer(), promhttp.HandlerOpts{}))
 	return mux
 }
 
-// failing names what keeps the worker from taking events.
-func (s *service) failing(ctx, running context.Context) []string {
-	failing := []string{}
-	if running.Err() != nil {
-		failing = append(failing, "draining")
-	}
-	if !s.Conn.Connected() {
-		failing = append(failing, "broker")
-	}
-	if s.Worker.DatabaseAway() {
-		failing = append(failing, "database")
-	}
-	return failing
-}
-
 // openRPC answers the commands that come by request-reply.
-func (s *service) openRPC(ctx context.Context, doors *doors) error {
+func (s *Service) openRPC(ctx context.Context, doors *doors) error {
 	service, err := stream.Serve(context.WithoutCancel(ctx), s.Conn, s.answerRPC, stream.ServeOptions{
 		Version: s.Version, Inboxes: s.ReplyInboxes, Refused: s.Metrics.replyRefused, Now: s.Now, Log: s.Log,
 	})
@@ -128,7 +118,7 @@ func (s *service) openRPC(ctx context.Context, doors *doors) error {
 }
 
 // answerRPC takes one request through the pipeline.
-func (s *service) answerRPC(ctx context.Context, r stream.Request) stream.Response {
+func (s *Service) answerRPC(ctx context.Context, r stream.Request) stream.Response {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	a, h := s.Worker.Submit(ctx, worker.Submission{

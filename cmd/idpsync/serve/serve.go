@@ -6,9 +6,12 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/idpsync/idpsync/worker/assemble"
+	"github.com/idpsync/idpsync/worker/stream"
 )
 
 // Options say how a worker is reached. Addresses are host:port, or [kit.Off] for no listener.
@@ -29,48 +32,82 @@ type Options struct {
 	Opened func(addresses map[string]string)
 }
 
-// A service is a worker with its options.
-type service struct {
-	*assemble.Deployment
+// A Service is a worker with its front doors. From [Open] on its admin listener answers, so that whoever supervises the
+// process can tell one that waits from one that hangs.
+type Service struct {
 	Options
+	*assemble.Deployment // nil until it runs
+
+	conn    atomic.Pointer[stream.Conn] // of the deployment
+	health  *health
+	running context.Context // readiness ends with it
+	doors   *doors
 }
 
 // credentialsInterval is how soon a revocation holds in every worker.
 const credentialsInterval = time.Second
 
-// Run serves the front doors and the worker until ctx ends. The doors close first, so that nobody waits for an answer that
-// will not come.
+// Open opens the admin listener. Run the service, or close it. ctx is that of Run.
+func Open(ctx context.Context, o Options) (*Service, error) {
+	s := &Service{
+		Options: o, health: newHealth(o.Now, o.Log), running: ctx,
+		doors: &doors{failed: make(chan error, 4), addresses: map[string]string{}},
+	}
+	if err := s.openAdmin(ctx, s.doors); err != nil {
+		return nil, errors.Join(err, s.doors.close())
+	}
+	return s, nil
+}
+
+// Waits tells /readyz what the start waits for.
+func (s *Service) Waits(name, what, hint string) { s.health.waits(failure{name, what, hint}) }
+
+// Close ends a service that never ran.
+func (s *Service) Close() error { return s.doors.close() }
+
+// Run opens the service, and runs it.
 func Run(ctx context.Context, d *assemble.Deployment, o Options) error {
-	s := &service{d, o}
-	doors, err := s.openDoors(ctx)
+	s, err := Open(ctx, o)
 	if err != nil {
 		return err
 	}
-	if o.Opened != nil {
-		o.Opened(doors.addresses)
+	return s.Run(ctx, d)
+}
+
+// Run serves the other front doors and the worker until ctx ends. The doors close first, so that nobody waits for an answer
+// that will not come.
+func (s *Service) Run(ctx context.Context, d *assemble.Deployment) error {
+	s.Deployment = d
+	s.conn.Store(d.Conn)
+	if err := s.openDoors(ctx); err != nil {
+		return errors.Join(err, s.doors.close())
 	}
-	o.Log.Info("worker ready", "worker", o.Name, "version", o.Version, "database", d.Store.Kind(), "directory", d.Directories.Current().Revision)
+	if s.Opened != nil {
+		s.Opened(s.doors.addresses)
+	}
+	s.Log.Info("worker ready", "worker", s.Name, "version", s.Version, "database", d.Store.Kind(), "directory", d.Directories.Current().Revision)
 	stopped := make(chan error, 1)
 	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWorking()
 	go func() { stopped <- d.Worker.Run(working) }()
-	following := make(chan struct{})
-	go func() {
-		defer close(following)
-		d.Credentials.Follow(working, credentialsInterval)
-	}()
+	var beside sync.WaitGroup
+	beside.Go(func() { d.Credentials.Follow(working, credentialsInterval) })
+	beside.Go(func() { s.health.follow(working, d.Checks()) })
 
+	var err error
 	select {
 	case <-ctx.Done():
 	case err = <-stopped: // cannot happen before stopWorking, but must not be waited for twice
-		return errors.Join(err, doors.close())
-	case err = <-doors.failed:
+		stopWorking()
+		beside.Wait()
+		return errors.Join(err, s.doors.close())
+	case err = <-s.doors.failed:
 	}
-	o.Log.Info("draining; a second signal ends the process at once")
-	err = errors.Join(err, doors.close())
+	s.Log.Info("draining; a second signal ends the process at once")
+	err = errors.Join(err, s.doors.close())
 	stopWorking()
 	err = errors.Join(err, <-stopped)
-	<-following
-	o.Log.Info("worker stopped")
+	beside.Wait()
+	s.Log.Info("worker stopped")
 	return err
 }

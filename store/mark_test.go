@@ -1,0 +1,68 @@
+package store_test
+
+import (
+	"errors"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/store/storetest"
+)
+
+func TestMarksNeverGoBack(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, open func() *store.Store) {
+		s := open()
+		created := storetest.Time
+		mark := func(stream string, created time.Time, last uint64) store.Mark {
+			return store.Mark{Stream: stream, Created: created, Last: last}
+		}
+		for _, marks := range [][]store.Mark{
+			nil,
+			{mark("A", created, 5), mark("B", created, 1)},
+			{mark("A", created, 4), mark("B", created, 2)}, // A was read earlier, and is written later
+			{mark("B", created.Add(time.Second), 9)},       // another stream of that name
+		} {
+			if err := s.Mark(t.Context(), marks); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := s.Marks(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range got {
+			if got[i].SeenAt.IsZero() {
+				t.Errorf("the mark of %s says nothing of when it was seen, want the database's time", got[i].Stream)
+			}
+			got[i].SeenAt = time.Time{}
+		}
+		if want := []store.Mark{mark("A", created, 5), mark("B", created, 2)}; !slices.Equal(got, want) {
+			t.Errorf("the marks are %v, want %v", got, want)
+		}
+	})
+}
+
+// A health check writes marks: what takes no writes must not look healthy.
+func TestMarkingFailsWhereNothingCanBeWritten(t *testing.T) {
+	t.Parallel()
+	o := storetest.Migrated(t, store.Postgres)
+	u, err := url.Parse(o.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := u.Query()
+	q.Set("default_transaction_read_only", "on")
+	u.RawQuery = q.Encode()
+	o.URL = u.String()
+	err = storetest.OpenOptions(t, o).Mark(t.Context(), []store.Mark{{Stream: "A", Created: storetest.Time, Last: 1}})
+	if !errors.Is(err, store.ErrUnavailable) {
+		t.Fatalf("marking ends with %v, want %v", err, store.ErrUnavailable)
+	}
+	if what, hint := store.Explain(err); what != "takes no writes" || !strings.Contains(hint, "standby") {
+		t.Errorf("it is explained by %q and %q, want that it takes no writes and that it may be a standby", what, hint)
+	}
+}
