@@ -86,7 +86,7 @@ func (s *Store) Counts(ctx context.Context) (Counts, error) {
 	var oldest stamp
 	err := s.read.QueryRowContext(ctx, `select (select count(*) from tenants where removed_at is null), (select count(*) from users),
 		(select count(*) from identities), (select count(*) from events), (select count(*) from used_ids),
-		(select count(*) from outbox), (select count(*) from parked), (select count(*) from in_flight),
+		(select count(*) from outbox), (select count(*) from parked), (select count(*) from in_flight_events),
 		(select count(*) from dead_letters where state = 'open'), (select min(at) from outbox)`).Scan(&c.Tenants, &c.Users,
 		&c.Identities, &c.Events, &c.UsedIDs, &c.Outbox, &c.Parked, &c.InFlight, &c.OpenDeadLetters, &oldest)
 	c.OldestOutbox = oldest.Time

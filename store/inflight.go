@@ -1,53 +1,105 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"time"
+
+	"github.com/jmoiron/sqlx"
 )
 
-// An InFlight is an in-flight marker: the event that a worker processes. One that outlives its worker names the event that
-// killed it.
+// An InFlight is an in-flight marker: one run of a worker has a stored message in hand. One that outlives its run is evidence
+// that the event may have killed it.
 type InFlight struct {
-	Worker   string // stable over restarts
-	Boot     string // id of the worker's run
-	Stream   string
-	Sequence uint64
-	Tenant   string
-	Source   string
-	EventID  string
-	At       time.Time
+	Event   string // names the stored message; with Run the key of the marker
+	Run     string // id of the worker's run
+	Worker  string // name of the worker
+	Alone   bool   // the run processed this event and no other
+	Died    bool   // the run is known to have died with the event in hand
+	Tenant  string
+	Source  string
+	EventID string
+	At      time.Time // when the run was last heard of
 }
 
-// SetInFlight sets a marker, in place of an earlier one of the same worker, stream and sequence.
-func (s *Store) SetInFlight(ctx context.Context, b InFlight) error {
-	_, err := s.exec(ctx, `insert into in_flight (worker, stream, sequence, boot, tenant, source, event_id, at)
-		values (?, ?, ?, ?, ?, ?, ?, ?) on conflict (worker, stream, sequence) do update set boot = excluded.boot,
-		tenant = excluded.tenant, source = excluded.source, event_id = excluded.event_id, at = excluded.at`,
-		b.Worker, b.Stream, int64(b.Sequence), b.Boot, b.Tenant, b.Source, b.EventID, at(b.At))
+// MarkInFlight sets markers, of which no two have the same event and run. A marker that is there already takes the new At,
+// and keeps that it was Alone or Died.
+func (s *Store) MarkInFlight(ctx context.Context, markers []InFlight) error {
+	var c checker
+	for i := range markers {
+		c.key("InFlight", i, "Event", markers[i].Event)
+		c.text("InFlight", i, "EventID", markers[i].Run, markers[i].Worker, markers[i].Tenant, markers[i].Source, markers[i].EventID)
+	}
+	if c.err != nil || len(markers) == 0 {
+		return c.err
+	}
+	rows := sorted(markers, func(a, b *InFlight) int { return cmp.Or(cmp.Compare(a.Event, b.Event), cmp.Compare(a.Run, b.Run)) })
+	cols := newColumns(len(rows))
+	cols.text("event", func(i int) string { return rows[i].Event })
+	cols.text("run", func(i int) string { return rows[i].Run })
+	cols.text("worker", func(i int) string { return rows[i].Worker })
+	cols.bool("alone", func(i int) bool { return rows[i].Alone })
+	cols.bool("died", func(i int) bool { return rows[i].Died })
+	cols.text("tenant", func(i int) string { return rows[i].Tenant })
+	cols.text("source", func(i int) string { return rows[i].Source })
+	cols.text("event_id", func(i int) string { return rows[i].EventID })
+	cols.time("at", func(i int) time.Time { return rows[i].At })
+	return s.insertAll(ctx, insertion{"in_flight_events", ` on conflict (event, run) do update set at = excluded.at,
+		alone = in_flight_events.alone or excluded.alone, died = in_flight_events.died or excluded.died`, cols})
+}
+
+// inFlightChunk bounds the parameters of one statement.
+const inFlightChunk = 500
+
+// ClearInFlight clears the markers of events: those of one run, or of all when run is "". That there are none is no error.
+func (s *Store) ClearInFlight(ctx context.Context, events []string, run string) error {
+	for start := 0; start < len(events); start += inFlightChunk {
+		query, args, err := sqlx.In(`delete from in_flight_events where event in (?) and (run = ? or ? = '')`,
+			events[start:min(start+inFlightChunk, len(events))], run, run)
+		if err != nil {
+			return classify(ctx, err)
+		}
+		if _, err := s.exec(ctx, query, args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// KeepInFlight notes on the markers of a run that it was heard of at a time.
+func (s *Store) KeepInFlight(ctx context.Context, run string, now time.Time) error {
+	_, err := s.exec(ctx, `update in_flight_events set at = ? where run = ?`, at(now), run)
 	return err
 }
 
-// ClearInFlight clears a marker; that there is none is no error.
-func (s *Store) ClearInFlight(ctx context.Context, worker, stream string, sequence uint64) error {
-	_, err := s.exec(ctx, `delete from in_flight where worker = ? and stream = ? and sequence = ?`, worker, stream, int64(sequence))
-	return err
+// PruneInFlight deletes the markers of runs that were last heard of before a time, and returns how many there were.
+func (s *Store) PruneInFlight(ctx context.Context, before time.Time) (int64, error) {
+	return s.exec(ctx, `delete from in_flight_events where at < ?`, at(before))
 }
 
-// InFlight lists the markers of a worker, or of all when worker is "".
-func (s *Store) InFlight(ctx context.Context, worker string) ([]InFlight, error) {
-	var w where
-	w.eq("worker", worker)
-	var rows []struct {
-		Worker, Stream, Boot, Tenant, Source string
-		Sequence                             int64
-		EventID                              string `db:"event_id"`
-		At                                   stamp
+// InFlight lists the markers of the given events; those of all events when none is given.
+func (s *Store) InFlight(ctx context.Context, events ...string) ([]InFlight, error) {
+	var all []InFlight
+	for start := 0; start == 0 || start < len(events); start += inFlightChunk {
+		query, args := `select event, run, worker, alone, died, tenant, source, event_id, at from in_flight_events`, []any(nil)
+		if len(events) > 0 {
+			var err error
+			if query, args, err = sqlx.In(query+` where event in (?)`, events[start:min(start+inFlightChunk, len(events))]); err != nil {
+				return nil, classify(ctx, err)
+			}
+		}
+		var rows []struct {
+			Event, Run, Worker, Tenant, Source string
+			Alone, Died                        bool
+			EventID                            string `db:"event_id"`
+			At                                 stamp
+		}
+		if err := s.selectAll(ctx, &rows, query+` order by event, run`, args...); err != nil {
+			return nil, err
+		}
+		for _, r := range rows {
+			all = append(all, InFlight{r.Event, r.Run, r.Worker, r.Alone, r.Died, r.Tenant, r.Source, r.EventID, r.At.Time})
+		}
 	}
-	err := s.selectAll(ctx, &rows, `select worker, stream, sequence, boot, tenant, source, event_id, at from in_flight`+w.String()+
-		` order by worker, stream, sequence`, w.args...)
-	all := make([]InFlight, len(rows))
-	for i, r := range rows {
-		all[i] = InFlight{r.Worker, r.Boot, r.Stream, uint64(r.Sequence), r.Tenant, r.Source, r.EventID, r.At.Time}
-	}
-	return all, err
+	return all, nil
 }

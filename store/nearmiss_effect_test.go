@@ -251,7 +251,7 @@ func TestWhatWaitsIsClaimedAndEndedWithoutNearRows(t *testing.T) {
 	lettersLeft := list(func(ctx context.Context, s *store.Store) ([]store.DeadLetter, error) {
 		return s.DeadLetters(ctx, store.DeadLetterFilter{})
 	}, func(d store.DeadLetter) string { return d.State })
-	inFlightLeft := list(func(ctx context.Context, s *store.Store) ([]store.InFlight, error) { return s.InFlight(ctx, "") }, func(f store.InFlight) string { return "in flight" })
+	inFlightLeft := list(func(ctx context.Context, s *store.Store) ([]store.InFlight, error) { return s.InFlight(ctx) }, func(f store.InFlight) string { return "in flight" })
 	leased := miss{column: "claimed_until", value: now.Add(time.Microsecond)}
 	runNearMisses(t, []nearMiss{
 		{
@@ -299,8 +299,36 @@ func TestWhatWaitsIsClaimedAndEndedWithoutNearRows(t *testing.T) {
 		},
 		{
 			lookup: "the in-flight marker that is cleared", row: nearInFlight(), none: "in flight",
-			misses: slices.Concat(around("worker", "l", "n"), around("stream", "l", "n"), around("sequence", 4, 6)),
-			look:   effect(func(ctx context.Context, s *store.Store) error { return s.ClearInFlight(ctx, "m", "m", 5) }, inFlightLeft),
+			misses: slices.Concat(around("event", "l", "n"), around("run", "l", "n")),
+			look:   effect(func(ctx context.Context, s *store.Store) error { return s.ClearInFlight(ctx, []string{"m"}, "m") }, inFlightLeft),
+		},
+		{
+			lookup: "the in-flight markers that are cleared, whatever their run", row: nearInFlight(), none: "in flight",
+			misses: around("event", "l", "n"),
+			look:   effect(func(ctx context.Context, s *store.Store) error { return s.ClearInFlight(ctx, []string{"m"}, "") }, inFlightLeft),
+		},
+		{
+			lookup: "the in-flight markers that are kept", row: nearInFlight().with("at", before(now)), want: "kept", none: "as before",
+			misses: around("run", "l", "n"),
+			look: func(ctx context.Context, s *store.Store) (string, error) {
+				if err := s.KeepInFlight(ctx, "m", now); err != nil {
+					return "", err
+				}
+				rows, err := s.InFlight(ctx)
+				for _, r := range rows {
+					if r.At.Equal(now) {
+						return "kept", err
+					}
+				}
+				return "as before", err
+			},
+		},
+		{
+			lookup: "the in-flight markers that are pruned", row: nearInFlight().with("at", before(now)), want: "1 pruned", none: "0 pruned", misses: []miss{{column: "at", value: now}},
+			look: func(ctx context.Context, s *store.Store) (string, error) {
+				n, err := s.PruneInFlight(ctx, now)
+				return fmt.Sprint(n, " pruned"), err
+			},
 		},
 		{
 			lookup: "the used ids that are pruned", row: nearUsedID().with("until", before(now)), want: "1 pruned", none: "0 pruned", misses: []miss{{column: "until", value: now}},

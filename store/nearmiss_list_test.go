@@ -162,7 +162,7 @@ func TestListsMissNearRows(t *testing.T) {
 			look: letters(store.DeadLetterFilter{Tenant: "m", Source: "m", Code: "m", Fingerprint: "m", State: store.DeadLetterOpen, Campaign: "m", After: 4}),
 		},
 		{
-			lookup: "InFlight of a worker", row: nearInFlight(), want: "m", misses: around("worker", "l", "n"),
+			lookup: "InFlight of an event", row: nearInFlight(), want: "m", misses: around("event", "l", "n"),
 			look: list(func(ctx context.Context, s *store.Store) ([]store.InFlight, error) { return s.InFlight(ctx, "m") }, func(f store.InFlight) string { return f.Worker }),
 		},
 		{

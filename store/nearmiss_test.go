@@ -175,8 +175,8 @@ func nearDeadLetter() row {
 }
 
 func nearInFlight() row {
-	return row{"in_flight", map[string]any{
-		"worker": "m", "stream": "m", "sequence": 5, "boot": "m", "tenant": "m", "source": "m", "event_id": "m", "at": storetest.Time,
+	return row{"in_flight_events", map[string]any{
+		"event": "m", "run": "m", "worker": "m", "alone": true, "died": true, "tenant": "m", "source": "m", "event_id": "m", "at": storetest.Time,
 	}}
 }
 
@@ -191,7 +191,7 @@ func nearAudit() row {
 // tablesOfRows are the tables that rows are put into.
 var tablesOfRows = []string{
 	"user_roles", "user_organizations", "identities", "users", "roles", "organizations", "sources", "source_keys", "key_histories", "key_bans", "credentials", "events",
-	"used_ids", "outbox", "parked", "in_flight", "dead_letters", "audit", "repeats",
+	"used_ids", "outbox", "parked", "in_flight_events", "dead_letters", "audit", "repeats",
 }
 
 // stage replaces all rows by the given ones. Foreign keys are not checked, so that a row may differ from another one in a

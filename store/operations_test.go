@@ -149,23 +149,36 @@ func TestInFlightMarkersOutliveTheirWorker(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, open func() *store.Store) {
 		s, ctx := open(), t.Context()
-		a := store.InFlight{Worker: "a", Boot: "b1", Stream: "IDPSYNC_EVENTS", Sequence: 1 << 60, Tenant: storetest.Acme, Source: "okta", EventID: "e", At: storetest.Time}
-		again, other := a, a
-		again.Boot, again.At = "b2", storetest.Time.Add(time.Second)
-		other.Worker, other.Sequence = "b", 2
-		for _, b := range []store.InFlight{a, other, again} {
-			if err := s.SetInFlight(ctx, b); err != nil {
-				t.Fatal(err)
-			}
-		}
-		got, err := s.InFlight(ctx, "a")
+		later := storetest.Time.Add(time.Second)
+		a := store.InFlight{Event: "IDPSYNC_EVENTS/1/7", Run: "r1", Worker: "a", Alone: true, Tenant: storetest.Acme, Source: "okta", EventID: "e", At: storetest.Time}
+		second, other := a, a
+		second.Run, second.Alone = "r2", false
+		other.Event = "IDPSYNC_EVENTS/1/8"
+		equal(t, "error of MarkInFlight", s.MarkInFlight(ctx, []store.InFlight{other, second, a}), nil)
+		equal(t, "error of MarkInFlight of none", s.MarkInFlight(ctx, nil), nil)
+		died := store.InFlight{Event: a.Event, Run: a.Run, Died: true, At: later}
+		equal(t, "error of MarkInFlight of one that is there", s.MarkInFlight(ctx, []store.InFlight{died}), nil)
+		a.Died, a.At = true, later
+		got, err := s.InFlight(ctx)
 		equal(t, "error of InFlight", err, nil)
-		equal(t, "in-flight markers of one worker", got, []store.InFlight{again})
-		equal(t, "error of ClearInFlight", s.ClearInFlight(ctx, "a", a.Stream, a.Sequence), nil)
-		equal(t, "error of clearing what is not there", s.ClearInFlight(ctx, "a", a.Stream, a.Sequence), nil)
-		got, err = s.InFlight(ctx, "")
+		equal(t, "all in-flight markers", got, []store.InFlight{a, second, other})
+		got, err = s.InFlight(ctx, a.Event, "another")
 		equal(t, "error of InFlight", err, nil)
-		equal(t, "in-flight markers of all workers", got, []store.InFlight{other})
+		equal(t, "in-flight markers of one event", got, []store.InFlight{a, second})
+
+		equal(t, "error of KeepInFlight", s.KeepInFlight(ctx, "r2", later), nil)
+		second.At = later
+		n, err := s.PruneInFlight(ctx, later)
+		equal(t, "error of PruneInFlight", err, nil)
+		equal(t, "markers that were pruned", n, int64(1))
+		equal(t, "error of ClearInFlight of a run", s.ClearInFlight(ctx, []string{a.Event}, "r1"), nil)
+		got, err = s.InFlight(ctx)
+		equal(t, "error of InFlight", err, nil)
+		equal(t, "in-flight markers that are left", got, []store.InFlight{second})
+		equal(t, "error of ClearInFlight of all runs", s.ClearInFlight(ctx, []string{"another", a.Event}, ""), nil)
+		got, err = s.InFlight(ctx)
+		equal(t, "error of InFlight", err, nil)
+		equal(t, "in-flight markers at the end", len(got), 0)
 	})
 }
 

@@ -9,8 +9,7 @@ import (
 	"github.com/idpsync/idpsync/worker/workertest"
 )
 
-// An event that was given back several times is processed alone without any suspicion. That its worker dies meanwhile may
-// be chance: only a second death makes it the culprit.
+// That a worker dies while it has an event in hand may be chance: only a second death makes it the culprit.
 func TestOneDeathIsChance(t *testing.T) {
 	workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
 		const lease = time.Second

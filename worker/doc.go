@@ -63,7 +63,7 @@
 //	outbox       results of the front doors that may not be published yet
 //	parked       stored by the worker until what an event needs can be reached
 //	set aside    held in memory until keys were read
-//	marker       an in-flight marker: a row that says which worker processes an event alone
+//	marker       an in-flight marker: a row that says which run of a worker has an event in hand that was delivered before
 //	poison       a message that kills the worker which processes it
 //	stranded     stored, and not delivered again by the broker
 //	sealer       seals and signs what the broker and the database store of an event

@@ -53,10 +53,11 @@ type event struct {
 	renewed  int       // how often it was verified again because the directory had changed
 	asides   int       // how often it was set aside
 
-	alone   bool   // it has an in-flight marker
-	killed  string // the worker that it killed
-	told    bool   // everyone was told what became of it
-	erasing bool   // its stored message is being overwritten, beside the lanes
+	alone   bool // it is processed alone, as a crash points at it
+	marked  bool // it has in-flight markers
+	killed  bool // it is a poison message
+	told    bool // everyone was told what became of it
+	erasing bool // its stored message is being overwritten, beside the lanes
 }
 
 // asOf is the time whose directory the event is to be judged by, at least, by the clock of this process: the broker's may
@@ -66,6 +67,15 @@ func (e *event) asOf() time.Time {
 		return e.env.StoredAt
 	}
 	return e.due
+}
+
+// origins are where the events were stored.
+func origins(events []*event) []record.Origin {
+	all := make([]record.Origin, len(events))
+	for i, e := range events {
+		all[i] = e.origin
+	}
+	return all
 }
 
 // storedAs names the stored message that the event came in; "" when it came by another door.

@@ -8,6 +8,7 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker/directory"
+	"github.com/idpsync/idpsync/worker/poison"
 	"github.com/idpsync/idpsync/worker/record"
 )
 
@@ -83,9 +84,7 @@ type Store interface {
 	DeleteOutbox(ctx context.Context, ids []string) error
 	PruneUsedIDs(ctx context.Context, now time.Time) (int64, error)
 	Find(ctx context.Context, lookups []store.Lookup) ([]store.Found, error)
-	SetInFlight(ctx context.Context, b store.InFlight) error
-	ClearInFlight(ctx context.Context, worker, stream string, sequence uint64) error
-	InFlight(ctx context.Context, worker string) ([]store.InFlight, error)
+	poison.Store
 	DeadLetterState
 }
 

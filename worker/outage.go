@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"time"
 
@@ -100,7 +99,7 @@ func (w *Worker) outlast(ctx context.Context, events []*event, do func() error) 
 			return true
 		}
 		if ctx.Err() != nil {
-			w.clearMarkers(ctx, events)
+			w.giveUp(ctx, events)
 			return false // the messages go back to the broker
 		}
 		w.away(began, err)
@@ -117,11 +116,10 @@ func (w *Worker) outlast(ctx context.Context, events []*event, do func() error) 
 // handOver gives up events for workers that reach the database. What came from the broker goes back to it at once, a caller is
 // told, and parked events are free when their claim ends.
 //
-// The markers of those that are processed alone cannot be cleared now, and would accuse the event wherever it is delivered
-// next. So these stay in hand until the database is back.
+// Their markers cannot be cleared now, and are once the database is back. Until then an event that is processed alone waits
+// wherever it is delivered.
 func (w *Worker) handOver(ctx context.Context, events []*event) {
-	marked := slices.DeleteFunc(slices.Clone(events), func(e *event) bool { return !e.alone })
-	events = slices.DeleteFunc(slices.Clone(events), func(e *event) bool { return e.alone })
+	w.giveUp(ctx, events)
 	w.giveBack(events)
 	for _, e := range events {
 		if e.reply != nil {
@@ -131,15 +129,6 @@ func (w *Worker) handOver(ctx context.Context, events []*event) {
 			e.reply <- *a
 		}
 	}
-	if len(marked) == 0 {
-		return
-	}
-	w.alongside(func() {
-		if w.breaker.wait(ctx) == nil {
-			w.clearMarkers(ctx, marked)
-			w.giveBack(marked)
-		}
-	})
 }
 
 // giveBack returns messages to the broker, to be delivered to somebody else at once.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/idpsync/idpsync/worker/poison"
 	"github.com/idpsync/idpsync/worker/record"
 )
 
@@ -29,6 +30,9 @@ func (w *Worker) processAgain(ctx context.Context, events []*event) {
 		return
 	}
 	if len(together) > 0 {
+		if err := w.mark(ctx, false, undecided(together)); err != nil {
+			w.log.Warn("in-flight markers not set; a crash would leave less evidence", "error", err)
+		}
 		w.process(ctx, together)
 	}
 	for _, e := range alone {
@@ -36,36 +40,39 @@ func (w *Worker) processAgain(ctx context.Context, events []*event) {
 	}
 }
 
-// loneDeliveries is after how many deliveries an event is processed alone without any evidence, as when the disk with
-// the slots is gone with its host.
-const loneDeliveries = 3
+// inFlight is why an event waits that another worker may have in hand, alone, or of which that cannot be told.
+const inFlight = "in_flight"
 
 // screen parts events that were delivered before into those that may share a batch and those to be processed alone. A
-// poison message, which killed a worker that processed it alone, is rejected. The error is of class [store.ErrUnavailable].
+// poison message, which killed workers that processed it alone, is rejected; what another worker may have in hand, alone,
+// waits. The error is of class [store.ErrUnavailable].
 func (w *Worker) screen(ctx context.Context, events []*event) (together, alone []*event, err error) {
-	origins := make([]record.Origin, len(events))
-	for i, e := range events {
-		origins[i] = e.origin
-	}
-	findings, err := w.guard.Screen(ctx, origins)
+	findings, err := w.guard.Screen(ctx, origins(events))
 	if unavailable(err) {
 		return nil, nil, err
 	}
 	if err != nil {
-		w.log.Warn("in-flight markers not read; events are processed alone", "error", err)
-		return nil, events, nil
+		w.log.Warn("in-flight markers not read; events that were delivered before wait", "error", err)
+		for _, e := range events {
+			e.wait(inFlight, err)
+		}
+		return events, nil, nil
 	}
 	for i, e := range events {
 		f := findings[i]
+		e.marked = f.Marked
 		switch {
 		case f.Killed != "":
 			r := record.Reject(record.CodeInternal, "crashed_worker", "The event ended the worker that processed it.")
 			r.Hint = "Report the event to the maintainers; replay it after an upgrade."
 			e.reject(r)
-			e.alone, e.killed = true, f.Killed
+			e.killed = true
 			w.log.Error("poison message: the event kills workers; it becomes a dead letter", "stream_seq", e.origin.Sequence, "subject", e.subject, "worker", f.Killed)
 			together = append(together, e)
-		case f.Suspect, e.delivery != nil && e.delivery.Delivered() > loneDeliveries:
+		case f.Wait:
+			e.verdict = &deferred{reason: inFlight, after: maxNakDelay}
+			together = append(together, e)
+		case f.Suspect:
 			alone = append(alone, e)
 		default:
 			together = append(together, e)
@@ -74,20 +81,30 @@ func (w *Worker) screen(ctx context.Context, events []*event) (together, alone [
 	return together, alone, nil
 }
 
-// processAlone processes one event with an in-flight marker in the store that survives this process.
+// mark sets the in-flight markers of events, which survive this process.
+func (w *Worker) mark(ctx context.Context, alone bool, events []*event) error {
+	marks := make([]poison.Event, len(events))
+	for i, e := range events {
+		e.marked = true // also when it is not known whether it was set
+		marks[i] = poison.Event{Origin: e.origin, Tenant: e.env.Tenant, Source: e.env.Source, EventID: e.env.EventID}
+	}
+	return w.guard.Mark(ctx, alone, marks...)
+}
+
+// processAlone processes one event without others that could be taken for the cause of a crash.
 func (w *Worker) processAlone(ctx context.Context, e *event) {
 	if !w.outlast(ctx, []*event{e}, func() error {
-		e.alone = true // from now on: the marker may stand although the call fails
-		err := w.guard.Mark(ctx, e.origin, e.env.Tenant, e.env.Source, e.env.EventID)
+		err := w.mark(ctx, true, []*event{e})
 		if err != nil && !unavailable(err) {
 			w.log.Warn("in-flight marker not set; the event waits", "stream_seq", e.origin.Sequence, "error", err)
-			e.wait("in_flight_marker", err)
+			e.wait(inFlight, err)
 			err = nil
 		}
 		return err
 	}) {
 		return
 	}
+	e.alone = true
 	// It waits here for keys that have to be read: where it is set aside, its marker would point at it for longer.
 	events, start := []*event{e}, time.Now()
 	bounded, stop := w.untilOverdue(ctx)

@@ -43,6 +43,9 @@ func (w *Worker) sweep(ctx context.Context) {
 			if _, err := w.store.PruneUsedIDs(ctx, now); err != nil && ctx.Err() == nil {
 				w.log.Warn("used ids not pruned", "error", err)
 			}
+			if _, err := w.guard.Prune(ctx); err != nil && ctx.Err() == nil {
+				w.log.Warn("in-flight markers not pruned", "error", err)
+			}
 		}
 	}
 }

@@ -225,6 +225,7 @@ var errDrainTimeout = errors.New("drain timeout")
 // giveBackLeft returns what was not finished to the broker.
 func (w *Worker) giveBackLeft(hard context.Context) error {
 	left := w.leases.all()
+	w.giveUp(hard, left) // before another worker gets them
 	w.giveBack(left)
 	if errors.Is(context.Cause(hard), errDrainTimeout) {
 		return fmt.Errorf("stopping took longer than %v; %d events went back to the broker: %w", w.cfg.DrainTimeout, len(left), errDrainTimeout)

@@ -249,7 +249,7 @@ func (v *verdict) judgeRest(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	rows, err := w.db.QueryContext(ctx, `select worker || ' ' || boot || ' ' || stream || ' ' || sequence || ' ' || event_id || ' ' || at from in_flight`)
+	rows, err := w.db.QueryContext(ctx, `select worker || ' ' || run || ' ' || event || ' ' || event_id || ' ' || at from in_flight_events`)
 	if err != nil {
 		return err
 	}

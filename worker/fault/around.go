@@ -127,16 +127,24 @@ func (d *database) Find(ctx context.Context, lookups []store.Lookup) ([]store.Fo
 	return around(ctx, d, "Find", func() ([]store.Found, error) { return d.Store.Find(ctx, lookups) })
 }
 
-func (d *database) SetInFlight(ctx context.Context, b store.InFlight) error {
-	return d.do(ctx, "SetInFlight", func() error { return d.Store.SetInFlight(ctx, b) })
+func (d *database) MarkInFlight(ctx context.Context, markers []store.InFlight) error {
+	return d.do(ctx, "MarkInFlight", func() error { return d.Store.MarkInFlight(ctx, markers) })
 }
 
-func (d *database) ClearInFlight(ctx context.Context, worker, stream string, sequence uint64) error {
-	return d.do(ctx, "ClearInFlight", func() error { return d.Store.ClearInFlight(ctx, worker, stream, sequence) })
+func (d *database) ClearInFlight(ctx context.Context, events []string, run string) error {
+	return d.do(ctx, "ClearInFlight", func() error { return d.Store.ClearInFlight(ctx, events, run) })
 }
 
-func (d *database) InFlight(ctx context.Context, worker string) ([]store.InFlight, error) {
-	return around(ctx, d, "InFlight", func() ([]store.InFlight, error) { return d.Store.InFlight(ctx, worker) })
+func (d *database) KeepInFlight(ctx context.Context, run string, now time.Time) error {
+	return d.do(ctx, "KeepInFlight", func() error { return d.Store.KeepInFlight(ctx, run, now) })
+}
+
+func (d *database) PruneInFlight(ctx context.Context, before time.Time) (int64, error) {
+	return around(ctx, d, "PruneInFlight", func() (int64, error) { return d.Store.PruneInFlight(ctx, before) })
+}
+
+func (d *database) InFlight(ctx context.Context, events ...string) ([]store.InFlight, error) {
+	return around(ctx, d, "InFlight", func() ([]store.InFlight, error) { return d.Store.InFlight(ctx, events...) })
 }
 
 func (d *database) DeadLetter(ctx context.Context, sequence uint64) (store.DeadLetter, error) {

@@ -1,12 +1,24 @@
 // Package poison finds poison messages: events that kill the worker that processes them.
 //
-// They are found in two steps. While events are verified, which is where hostile bytes meet parsers, each goroutine keeps
-// the origin of the one that it works on in a slot of a file. What the slots of a dead process name are the suspects of
-// its crash: a handful. Each suspect is then processed alone, with an in-flight marker in the store, and one that is
-// delivered again in spite of that is the poison message. All others go on in batches.
+// The evidence is one kind of row, an in-flight marker: a run of a worker has an event in hand. A worker marks the events that
+// were delivered before and clears their markers before it tells anybody what became of them, so that a marker that is left
+// points at an event whose run has stopped on the way: it has died, or it is slow.
 //
-// A worker may also die of something else, while an event that is processed alone waits for the database, say. So the slot
-// is kept while such an event is decided, too, and a marker whose dead process had another event in its slots, or none, is
-// cleared by the worker that finds the file. So is the marker of a first death, since one death may be chance: it stands only
-// where the event was a suspect before. Without the file, as when the disk is gone with its host, the marker stands.
+// Which of the two is told by the run itself. While events are verified, which is where hostile bytes meet parsers, each
+// goroutine keeps the origin of the one that it works on in a slot of a file, which the process locks. A worker that finds
+// the file of a dead process notes in the store of what it died: a proved death of each event in its slots, a handful; its
+// other markers are cleared. Without the file, as when the disk has gone with its host, a run is presumed dead when it has not
+// been heard of for [staleAfter], by the clock of the worker that looks.
+//
+// What the markers of other runs say of an event:
+//
+//	a proved death                                  it is a suspect, and processed alone
+//	a proved death alone, and another proved one    it is poison
+//	two presumed deaths alone                       it is poison
+//	one presumed death alone                        it is a suspect
+//	a marker alone of a run that is not known dead  it waits: the run may live, and will clear the marker
+//	markers of two runs, neither alone nor proved   it is a suspect
+//
+// One death may be chance, so it convicts nobody. An event that is decided, or has to wait for something else, has killed
+// nobody: all its markers go.
 package poison

@@ -3,6 +3,7 @@ package poison
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -10,15 +11,20 @@ import (
 	"github.com/idpsync/idpsync/worker/record"
 )
 
-// suspects is the worker under whose name the markers of suspects stand in the store. The marker of an event that is
-// processed alone stands under the name of its worker.
-const suspects = "?suspect"
+const (
+	// staleAfter is after how much silence a run is presumed dead, if nothing proves that it is.
+	staleAfter = 2 * time.Minute
+	// keepFor is after how long markers go whose events never came again.
+	keepFor = 24 * time.Hour
+)
 
 // A Store keeps in-flight markers; *store.Store is one.
 type Store interface {
-	SetInFlight(ctx context.Context, m store.InFlight) error
-	ClearInFlight(ctx context.Context, worker, stream string, sequence uint64) error
-	InFlight(ctx context.Context, worker string) ([]store.InFlight, error)
+	MarkInFlight(ctx context.Context, markers []store.InFlight) error
+	ClearInFlight(ctx context.Context, events []string, run string) error
+	KeepInFlight(ctx context.Context, run string, now time.Time) error
+	PruneInFlight(ctx context.Context, before time.Time) (int64, error)
+	InFlight(ctx context.Context, events ...string) ([]store.InFlight, error)
 }
 
 // Options are what a [Guard] is made of.
@@ -34,20 +40,27 @@ type Options struct {
 
 // A Guard keeps the evidence of crashes. Make one with New. It is safe for concurrent use.
 type Guard struct {
-	worker, boot string
-	store        Store
-	now          func() time.Time
-	log          *slog.Logger
-	slots        *slotFile // nil: none are kept
-	crashes      []crash   // of the processes that were found dead
+	worker, run string
+	store       Store
+	now         func() time.Time
+	log         *slog.Logger
+	slots       *slotFile // nil: none are kept
+	crashes     []crash   // of the processes that were found dead
 
-	mu   sync.Mutex
-	left []store.InFlight // markers that could not be cleared, as the store was unavailable
+	mu    sync.Mutex
+	left  map[string]string // runs, or "" for all, whose markers of an event could not be cleared
+	heard map[key]sign
 }
+
+// A key names a marker.
+type key struct{ event, run string }
+
+// A sign is when a run was heard of, by its clock and by ours.
+type sign struct{ at, seen time.Time }
 
 // New returns the guard of a worker, and reads what dead workers of this host left behind.
 func New(o Options) (g *Guard, err error) {
-	g = &Guard{worker: o.Worker, boot: o.Boot, store: o.Store, now: o.Now, log: o.Log}
+	g = &Guard{worker: o.Worker, run: o.Boot, store: o.Store, now: o.Now, log: o.Log, left: map[string]string{}, heard: map[key]sign{}}
 	if o.Folder != "" {
 		g.slots, g.crashes, err = openSlots(o.Folder, o.Boot, o.Slots)
 	}
@@ -69,42 +82,36 @@ func (g *Guard) Slot() Slot {
 	return Slot{g.slots, <-g.slots.free}
 }
 
-// Start makes the events that dead processes had in hand suspects, for every worker to see, and clears their markers at
-// events of which they did not die, or of which they are the first to have died: an event may have been processed alone for
-// another reason than suspicion, and one death may be chance.
+// Start notes of which events the dead processes of this host died, for every worker to see, and clears their other markers.
 func (g *Guard) Start(ctx context.Context) error {
 	if len(g.crashes) == 0 {
 		return nil
 	}
-	rows, err := g.store.InFlight(ctx, "")
+	rows, err := g.store.InFlight(ctx)
 	if err != nil {
 		return err
 	}
-	suspected := map[message]bool{}
-	for _, r := range rows {
-		if r.Worker == suspects {
-			suspected[message{r.Stream, r.Sequence}] = true
-		}
-	}
 	for _, c := range g.crashes {
-		held := map[message]bool{}
+		held := map[string]bool{}
+		var died []store.InFlight
 		for _, o := range c.origins {
-			held[of(o)] = true
-			g.log.Warn("a worker died while it processed this event; it is processed alone", "stream", o.Stream, "stream_seq", o.Sequence)
-			if err := g.store.SetInFlight(ctx, store.InFlight{Worker: suspects, Stream: o.Stream, Sequence: o.Sequence, At: g.now()}); err != nil {
-				return err
+			if name := o.String(); !held[name] {
+				held[name] = true
+				died = append(died, store.InFlight{Event: name, Run: c.boot, Died: true, At: g.now()})
+				g.log.Warn("a worker died while it processed this event; it is processed alone", "stream", o.Stream, "stream_seq", o.Sequence)
 			}
 		}
+		if err := g.store.MarkInFlight(ctx, died); err != nil {
+			return err
+		}
+		var others []string
 		for _, r := range rows {
-			if r.Boot == "" || r.Boot != c.boot {
-				continue
+			if r.Run == c.boot && !held[r.Event] {
+				others = append(others, r.Event)
 			}
-			if m := (message{r.Stream, r.Sequence}); held[m] && suspected[m] {
-				continue // the second time
-			}
-			if err := g.store.ClearInFlight(ctx, r.Worker, r.Stream, r.Sequence); err != nil {
-				return err
-			}
+		}
+		if err := g.clear(ctx, others, c.boot); err != nil {
+			return err
 		}
 		c.remove()
 	}
@@ -112,76 +119,181 @@ func (g *Guard) Start(ctx context.Context) error {
 	return nil
 }
 
-// A message is a stored message as markers name it.
-type message struct {
-	stream   string
-	sequence uint64
-}
-
-func of(o record.Origin) message { return message{o.Stream, o.Sequence} }
-
 // A Finding says what the markers tell of an event that is delivered again. The zero value is no suspicion.
 type Finding struct {
-	Suspect bool   // a worker died while it processed the event
-	Killed  string // the worker that died while it processed the event alone: the event is a poison message
+	Marked  bool   // there are markers of other runs, to be cleared when the event is decided
+	Suspect bool   // a worker may have died of the event: it has to be processed alone
+	Wait    bool   // another worker may have the event in hand, alone: it has to be tried later
+	Killed  string // name of a worker that died of the event, at which another one had died before: the event is a poison message
 }
 
 // Screen returns the findings on events, in their order.
 func (g *Guard) Screen(ctx context.Context, origins []record.Origin) ([]Finding, error) {
-	rows, err := g.store.InFlight(ctx, "")
+	names := make([]string, len(origins))
+	for i, o := range origins {
+		names[i] = o.String()
+	}
+	if len(names) == 0 {
+		return nil, nil
+	}
+	rows, err := g.store.InFlight(ctx, names...)
 	if err != nil {
 		return nil, err
 	}
-	marked := map[message]Finding{}
+	g.hear(rows, false)
+	of := map[string][]store.InFlight{}
 	for _, r := range rows {
-		m := message{r.Stream, r.Sequence}
-		f := marked[m]
-		if f.Suspect = true; r.Worker != suspects {
-			f.Killed = r.Worker
+		if r.Run != g.run { // this run lives
+			of[r.Event] = append(of[r.Event], r)
 		}
-		marked[m] = f
 	}
 	findings := make([]Finding, len(origins))
-	for i, o := range origins {
-		findings[i] = marked[of(o)]
+	for i, name := range names {
+		findings[i] = find(of[name], g.silent)
 	}
 	return findings, nil
 }
 
-// Mark sets the marker of an event that is about to be processed alone. It survives this process.
-func (g *Guard) Mark(ctx context.Context, o record.Origin, tenant, source, eventID string) error {
-	return g.store.SetInFlight(ctx, store.InFlight{
-		Worker: g.worker, Boot: g.boot, Stream: o.Stream, Sequence: o.Sequence, Tenant: tenant, Source: source, EventID: eventID, At: g.now(),
-	})
+// find is the table in the documentation of the package. The markers are those of an event by other runs.
+func find(markers []store.InFlight, silent func(store.InFlight) bool) (f Finding) {
+	var proved, provedAlone, presumedAlone, shared int
+	var killed string
+	for _, m := range markers {
+		f.Marked = true
+		switch {
+		case m.Died:
+			proved++
+			if m.Alone {
+				provedAlone++
+				killed = m.Worker
+			}
+		case m.Alone && silent(m):
+			presumedAlone++
+			killed = m.Worker
+		case m.Alone:
+			f.Wait = true
+		default:
+			shared++
+		}
+	}
+	switch {
+	case provedAlone > 0 && proved > 1, provedAlone+presumedAlone > 1:
+		return Finding{Marked: true, Killed: killed}
+	case f.Wait:
+	default:
+		f.Suspect = proved > 0 || presumedAlone > 0 || shared > 1
+	}
+	return f
 }
 
-// Clear removes the markers of an event: that of a suspect, this worker's, and that of the worker that the event killed, or
-// "". Those that cannot be removed now are tried again by Sweep: a marker that stays could have an innocent event rejected,
-// or outlive its event.
-func (g *Guard) Clear(ctx context.Context, o record.Origin, killed string) {
-	for _, name := range []string{suspects, g.worker, killed} {
-		if name != "" {
-			g.clear(ctx, store.InFlight{Worker: name, Stream: o.Stream, Sequence: o.Sequence})
+// hear notes which runs were heard of; all says that the rows are those of all events. Clocks of workers differ, so that only
+// a change of what another one wrote counts, and the time at which it was seen here.
+func (g *Guard) hear(rows []store.InFlight, all bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now, before := g.now(), g.heard
+	if all {
+		g.heard = map[key]sign{}
+	}
+	for _, r := range rows {
+		k := key{r.Event, r.Run}
+		s, known := before[k]
+		if !known || !s.at.Equal(r.At) {
+			s = sign{r.At, now}
+		}
+		g.heard[k] = s
+	}
+}
+
+// silent reports whether the run of a marker has not been heard of for long.
+func (g *Guard) silent(m store.InFlight) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.now().Sub(g.heard[key{m.Event, m.Run}].seen) >= staleAfter
+}
+
+// An Event is what a marker says of an event, beside its run.
+type Event struct {
+	Origin                  record.Origin
+	Tenant, Source, EventID string
+}
+
+// Mark sets the markers of events that are about to be processed, one of them alone or all of them together. They survive this
+// process.
+func (g *Guard) Mark(ctx context.Context, alone bool, events ...Event) error {
+	markers := make([]store.InFlight, 0, len(events))
+	seen := map[string]bool{}
+	for _, e := range events {
+		if name := e.Origin.String(); !seen[name] {
+			seen[name] = true
+			markers = append(markers, store.InFlight{
+				Event: name, Run: g.run, Worker: g.worker, Alone: alone, Tenant: e.Tenant, Source: e.Source, EventID: e.EventID, At: g.now(),
+			})
+		}
+	}
+	return g.store.MarkInFlight(ctx, markers)
+}
+
+// Clear removes all markers of events that killed nobody, or are done with. Those that cannot be removed now are tried again by
+// Sweep.
+func (g *Guard) Clear(ctx context.Context, origins []record.Origin) { g.clearOf(ctx, origins, "") }
+
+// GiveUp removes the markers of this run at events that it leaves undecided. What other runs left stays.
+func (g *Guard) GiveUp(ctx context.Context, origins []record.Origin) { g.clearOf(ctx, origins, g.run) }
+
+func (g *Guard) clearOf(ctx context.Context, origins []record.Origin, run string) {
+	names := make([]string, len(origins))
+	for i, o := range origins {
+		names[i] = o.String()
+	}
+	if err := g.clear(ctx, names, run); err != nil {
+		g.log.Warn("in-flight markers not cleared; it is tried again", "count", len(names), "error", err)
+	}
+}
+
+// clear clears markers, and keeps in mind those that could not be cleared.
+func (g *Guard) clear(ctx context.Context, events []string, run string) error {
+	err := g.store.ClearInFlight(ctx, events, run)
+	if err != nil {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		for _, name := range events {
+			if former, ok := g.left[name]; !ok || former != "" {
+				g.left[name] = run
+			}
+		}
+	}
+	return err
+}
+
+// Sweep tells the other workers that this run lives, notes which of the others do, and tries again to clear what could not be
+// cleared. Call it every few seconds.
+func (g *Guard) Sweep(ctx context.Context) {
+	g.mu.Lock()
+	left := g.left
+	g.left = map[string]string{}
+	g.mu.Unlock()
+	byRun := map[string][]string{}
+	for name, run := range left {
+		byRun[run] = append(byRun[run], name)
+	}
+	for run, names := range byRun {
+		_ = g.clear(ctx, names, run) // tried again by the next sweep
+	}
+	rows, err := g.store.InFlight(ctx)
+	if err != nil {
+		g.log.Warn("in-flight markers not read", "error", err)
+		return
+	}
+	g.hear(rows, true)
+	if slices.ContainsFunc(rows, func(r store.InFlight) bool { return r.Run == g.run }) {
+		if err := g.store.KeepInFlight(ctx, g.run, g.now()); err != nil {
+			g.log.Warn("in-flight markers not kept", "error", err)
 		}
 	}
 }
 
-func (g *Guard) clear(ctx context.Context, m store.InFlight) {
-	if err := g.store.ClearInFlight(ctx, m.Worker, m.Stream, m.Sequence); err != nil {
-		g.log.Warn("in-flight marker not cleared; it is tried again", "stream_seq", m.Sequence, "error", err)
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		g.left = append(g.left, m)
-	}
-}
-
-// Sweep tries again to clear what could not be cleared.
-func (g *Guard) Sweep(ctx context.Context) {
-	g.mu.Lock()
-	left := g.left
-	g.left = nil
-	g.mu.Unlock()
-	for _, m := range left {
-		g.clear(ctx, m)
-	}
+// Prune removes the markers of events that never came again.
+func (g *Guard) Prune(ctx context.Context) (int64, error) {
+	return g.store.PruneInFlight(ctx, g.now().Add(-keepFor))
 }
