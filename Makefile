@@ -9,6 +9,7 @@ FUZZTIME ?= 10s
 DURATION ?= 10m
 EVENTS   ?= 200000
 SEED     ?= 0
+SCALE    ?= 1
 
 .DEFAULT_GOAL := help
 
@@ -39,6 +40,10 @@ race: ## Run every test under the race detector
 .PHONY: chaos
 chaos: ## Kill workers, broker and database for DURATION (10m) under EVENTS (200000), by SEED; CHAOS adds flags
 	env -u IDPSYNC_TEST_POSTGRES .ci/postgres run go run ./worker/chaostest --duration $(DURATION) --events $(EVENTS) --seed $(SEED) $(CHAOS)
+
+.PHONY: scenes
+scenes: ## Measure what the trouble of one tenant, link or database costs the logins of another; SCALE (1), SCENES adds flags
+	env -u IDPSYNC_TEST_POSTGRES .ci/postgres run go run ./worker/chaostest scenes --scale $(SCALE) $(SCENES)
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (10s)
@@ -74,7 +79,7 @@ ci: ## Run everything that a change has to pass
 	.ci/run
 
 .PHONY: full
-full: ci chaos ## Run everything that a change has to pass, then ten minutes of chaos
+full: ci chaos scenes ## Run everything that a change has to pass, then ten minutes of chaos, then the scenes
 
 .PHONY: clean
 clean: ## Remove what was built; data stays

@@ -84,6 +84,33 @@ func TestLinkCarriesHoldsAndCuts(t *testing.T) {
 	}
 }
 
+func TestLinkSwallowsWhatThereIsAndCarriesWhatIsNew(t *testing.T) {
+	k, err := newLink(listenEcho(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := dialEcho(t, k.address())
+	old.echo("one")
+	began := time.Now()
+	if n := k.swallow(); n != 1 {
+		t.Errorf("%d connections became half open, want the one that there is", n)
+	}
+	old.send("two")
+	if _, again := k.dialed(1, began); again {
+		t.Error("a connection is said to have been made since, want none")
+	}
+	dialEcho(t, k.address()).echo("three")
+	if at, again := k.dialed(1, began); !again || at.Before(began) {
+		t.Errorf("the new connection was made at %v (%t), want that it is found, after %v", at, again, began)
+	}
+	if err := k.close(); err != nil {
+		t.Error(err)
+	}
+	if n, err := old.Read(make([]byte, 9)); err == nil {
+		t.Errorf("%d bytes came over a connection that swallows, want none", n)
+	}
+}
+
 // listenEcho sends back what it gets.
 func listenEcho(t *testing.T) string {
 	t.Helper()

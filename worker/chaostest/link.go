@@ -20,6 +20,8 @@ type link struct {
 	gate  chan struct{} // closed while bytes may pass
 	held  bool
 	cut   bool
+	deaf  map[net.Conn]bool // ends of connections that swallow what they get
+	dials []time.Time       // of connections that were accepted
 }
 
 func newLink(target string) (*link, error) {
@@ -27,7 +29,7 @@ func newLink(target string) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &link{listener: l, target: target, conns: map[net.Conn]bool{}, gate: make(chan struct{})}
+	k := &link{listener: l, target: target, conns: map[net.Conn]bool{}, deaf: map[net.Conn]bool{}, gate: make(chan struct{})}
 	close(k.gate)
 	k.pumps.Go(k.accept)
 	return k, nil
@@ -58,25 +60,31 @@ func (k *link) serve(c net.Conn) {
 		return
 	}
 	defer func() { _ = far.Close() }()
-	k.mu.Lock()
-	k.conns[c], k.conns[far] = true, true
-	k.mu.Unlock()
-	defer func() {
-		k.mu.Lock()
-		delete(k.conns, c)
-		delete(k.conns, far)
-		k.mu.Unlock()
-	}()
+	k.set(func() {
+		k.conns[c], k.conns[far] = true, true
+		k.dials = append(k.dials, time.Now())
+	})
+	defer k.set(func() {
+		for _, end := range []net.Conn{c, far} {
+			delete(k.conns, end)
+			delete(k.deaf, end)
+		}
+	})
 	var back sync.WaitGroup
 	back.Go(func() { k.pump(c, far) })
 	k.pump(far, c)
 	back.Wait()
 }
 
-// pump copies bytes until one side closes, and then closes both.
+// pump copies bytes until one side closes, and then closes both. One that swallows tells the other side nothing.
 func (k *link) pump(to, from net.Conn) {
 	defer func() {
-		_ = to.Close()
+		k.mu.Lock()
+		deaf := k.deaf[from]
+		k.mu.Unlock()
+		if !deaf {
+			_ = to.Close()
+		}
 		_ = from.Close()
 	}()
 	b := make([]byte, 64<<10)
@@ -84,8 +92,11 @@ func (k *link) pump(to, from net.Conn) {
 		n, err := from.Read(b)
 		if n > 0 {
 			k.mu.Lock()
-			gate, delay := k.gate, k.delay
+			gate, delay, deaf := k.gate, k.delay, k.deaf[from]
 			k.mu.Unlock()
+			if deaf {
+				continue
+			}
 			<-gate
 			if delay > 0 {
 				<-time.After(delay)
@@ -125,6 +136,31 @@ func (k *link) release() {
 			close(k.gate)
 		}
 	})
+}
+
+// swallow makes the connections that there are half open: both sides can write, and nothing arrives. New ones are as ever.
+// It returns how many there are.
+func (k *link) swallow() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for c := range k.conns {
+		k.deaf[c] = true
+	}
+	return len(k.deaf) / 2
+}
+
+// dialed returns when the nth connection after a time was made, and whether it was.
+func (k *link) dialed(n int, after time.Time) (time.Time, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, at := range k.dials {
+		if at.After(after) {
+			if n--; n <= 0 {
+				return at, true
+			}
+		}
+	}
+	return time.Time{}, false
 }
 
 // sever cuts all connections and refuses new ones for a while.

@@ -9,6 +9,9 @@
 // The seed, which is printed, gives the same events in the same order and the same faults at the same times again. What
 // the machine makes of them differs from run to run, so that a failure may need several.
 //
+// With scenes as its first argument it measures instead what the trouble of one tenant, link or database costs the logins of
+// another tenant, and prints a table. See --help there.
+//
 // With --sabotage the worker is broken on purpose, and the run succeeds when that is found. With --poison one
 // event ends every worker that touches it.
 //
@@ -25,7 +28,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -44,11 +46,22 @@ type options struct {
 	keep     bool
 	postgres string
 	out      io.Writer
+
+	plain     bool   // no worker has points in it
+	directory string // what is declared; "" is that of a storm
+	holes     int    // issuers that can go on without an answer
 }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if len(os.Args) > 1 && os.Args[1] == "scenes" {
+		if err := runScenes(ctx, os.Args[2:]); err != nil {
+			fmt.Fprintf(os.Stderr, "scenes: %v\n", err)
+			os.Exit(1)
+		}
+		return
+	}
 	o := options{postgres: os.Getenv("IDPSYNC_TEST_POSTGRES"), out: os.Stdout}
 	flag.DurationVar(&o.duration, "duration", 10*time.Minute, "how long events are published and faults are made")
 	flag.DurationVar(&o.drain, "drain", 6*time.Minute, "how long everything may take to be done afterwards")
@@ -70,7 +83,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, o options) (err error) {
+func run(ctx context.Context, o options) error {
 	if o.postgres == "" {
 		return errors.New("IDPSYNC_TEST_POSTGRES is not set; run make chaos")
 	}
@@ -78,18 +91,30 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	fmt.Fprintf(o.out, "seed %d, %d events in %v, %d workers%s\n", o.seed, o.events, o.duration, o.workers, o.variant())
+	return inFolder(o.out, o.keep, func(folder string) error { return o.storm(ctx, folder) })
+}
+
+// inFolder runs something in a folder of its own, which stays when it fails, or is to be kept.
+func inFolder(out io.Writer, keep bool, do func(folder string) error) error {
 	folder, err := os.MkdirTemp("", "idpsync-chaos-")
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil || o.keep {
-			fmt.Fprintf(o.out, "logs are in %s\n", folder)
-			return
-		}
-		err = os.RemoveAll(filepath.Clean(folder))
-	}()
-	w, err := newWorld(ctx, o, folder)
+	if err := do(folder); err != nil || keep {
+		fmt.Fprintf(out, "logs are in %s\n", folder)
+		return err
+	}
+	return os.RemoveAll(folder)
+}
+
+func (o options) storm(ctx context.Context, folder string) (err error) {
+	began := time.Now()
+	p, err := build(ctx, folder, "")
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(o.out, "built in %v\n", time.Since(began).Round(time.Second))
+	w, err := newWorld(ctx, o, p, folder)
 	if err != nil {
 		return errors.Join(err, w.close())
 	}
@@ -97,7 +122,7 @@ func run(ctx context.Context, o options) (err error) {
 
 	script := newScript(o, w)
 	storm := newStorm(o, w)
-	began := time.Now()
+	began = time.Now()
 	if err := w.perform(ctx, script, storm); err != nil {
 		return err
 	}

@@ -44,7 +44,7 @@ func newSlot(w *world, n int) (*slot, error) {
 		w: w, n: n, program: pointsProgram, armed: !w.o.calm && !w.o.poison,
 		rng: rand.New(rand.NewPCG(w.o.seed, uint64(100+n))), closing: make(chan struct{}), done: make(chan struct{}),
 	}
-	if n == 0 && w.o.sabotage == "" && !w.o.poison {
+	if w.o.plain || n == 0 && w.o.sabotage == "" && !w.o.poison {
 		s.program = plainProgram
 	}
 	var err error
@@ -96,7 +96,7 @@ func (s *slot) start() (*process, error) {
 		return nil, err
 	}
 	u.Host = s.database.address()
-	cmd := exec.Command(filepath.Join(s.w.folder, s.program), "run",
+	cmd := exec.Command(filepath.Join(s.w.programs, s.program), "run",
 		"--nats-url", "nats://"+s.broker.address(), "--database-url", u.String(),
 		"--data-dir", filepath.Join(s.w.folder, fmt.Sprintf("data-%d", s.n)), "--seal-key-file", s.w.sealKey(),
 		"--worker-name", fmt.Sprintf("worker-%d", s.n), "--http-listen", s.http, "--admin-listen", "off")

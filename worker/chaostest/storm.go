@@ -156,23 +156,13 @@ func (s *storm) issuerDown(ctx context.Context, length time.Duration) error {
 
 // fullLetters leaves the stream of dead letters room for a few only.
 func (s *storm) fullLetters(ctx context.Context, length time.Duration) error {
-	limit := func(ctx context.Context, change func(have uint64, c *jetstream.StreamConfig)) error {
-		js, err := jetstream.New(s.w.nc)
-		if err != nil {
-			return err
-		}
-		st, err := js.Stream(ctx, stream.StreamDeadLetters)
-		if err != nil {
-			return err
-		}
-		config := st.CachedInfo().Config
-		change(st.CachedInfo().State.Bytes, &config)
-		_, err = js.UpdateStream(ctx, config)
+	js, err := jetstream.New(s.w.nc)
+	if err != nil {
 		return err
 	}
 	var before int64
 	short, cancel := context.WithTimeout(ctx, 2*time.Second)
-	err := limit(short, func(have uint64, c *jetstream.StreamConfig) { before, c.MaxBytes = c.MaxBytes, int64(have)+16<<10 })
+	before, err = limitLetters(short, js, func(have uint64) int64 { return int64(have) + 16<<10 })
 	cancel()
 	if err != nil {
 		s.w.log.Info("dead letters not made full", "error", err)
@@ -183,7 +173,7 @@ func (s *storm) fullLetters(ctx context.Context, length time.Duration) error {
 	pause(ctx, length)
 	for { // the broker may be away
 		short, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-		err := limit(short, func(_ uint64, c *jetstream.StreamConfig) { c.MaxBytes = before })
+		_, err := limitLetters(short, js, func(uint64) int64 { return before })
 		cancel()
 		if err == nil {
 			return nil
@@ -191,6 +181,19 @@ func (s *storm) fullLetters(ctx context.Context, length time.Duration) error {
 		s.w.log.Info("dead letters not given room; trying again", "error", err)
 		<-time.After(200 * time.Millisecond)
 	}
+}
+
+// limitLetters changes how many bytes the stream of dead letters may hold, and returns the earlier number; 0 when it could not
+// be read.
+func limitLetters(ctx context.Context, js jetstream.JetStream, room func(have uint64) int64) (before int64, err error) {
+	st, err := js.Stream(ctx, stream.StreamDeadLetters)
+	if err != nil {
+		return 0, err
+	}
+	config := st.CachedInfo().Config
+	before, config.MaxBytes = config.MaxBytes, room(st.CachedInfo().State.Bytes)
+	_, err = js.UpdateStream(ctx, config)
+	return before, err
 }
 
 // blow makes the faults at their times until the last is over. A harness that can't start the broker or the database

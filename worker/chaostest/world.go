@@ -58,7 +58,8 @@ const (
 type world struct {
 	o        options
 	folder   string
-	root     string
+	programs string // folder of the programs that were built
+	root     string // of the module
 	spawner  *spawner
 	tally    *tally
 	log      *slog.Logger
@@ -67,6 +68,7 @@ type world struct {
 	workers  []*slot
 	steady   *issuer.Issuer
 	shaky    *issuer.Issuer
+	holes    []*hole
 	sites    []*http.Server
 	tokens   map[string]string // credential of each tenant for commands
 	feeds    map[string]string // and for its feed
@@ -76,21 +78,13 @@ type world struct {
 }
 
 // newWorld starts everything. What it returns is to be closed, also with an error.
-func newWorld(ctx context.Context, o options, folder string) (w *world, err error) {
-	w = &world{o: o, folder: folder, spawner: newSpawner(), tally: newTally(), tokens: map[string]string{}, feeds: map[string]string{}, database: o.postgres}
+func newWorld(ctx context.Context, o options, p programs, folder string) (w *world, err error) {
+	w = &world{o: o, folder: folder, programs: p.folder, root: p.root, spawner: newSpawner(), tally: newTally(), tokens: map[string]string{}, feeds: map[string]string{}, database: o.postgres}
 	file, err := logFile(filepath.Join(folder, "harness.log"))
 	if err != nil {
 		return w, err
 	}
 	w.log = slog.New(slog.NewTextHandler(file, nil))
-	if w.root, err = moduleRoot(); err != nil {
-		return w, err
-	}
-	began := time.Now()
-	if err := build(ctx, w.root, folder); err != nil {
-		return w, err
-	}
-	fmt.Fprintf(o.out, "built in %v\n", time.Since(began).Round(time.Second))
 	if w.broker, err = newBroker(w); err != nil {
 		return w, err
 	}
@@ -134,28 +128,55 @@ func newWorld(ctx context.Context, o options, folder string) (w *world, err erro
 
 func (w *world) sealKey() string { return filepath.Join(w.folder, "seal.key") }
 
-func (w *world) openIssuers() error {
-	for _, at := range []**issuer.Issuer{&w.steady, &w.shaky} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+func (w *world) openIssuers() (err error) {
+	itself := func(i *issuer.Issuer) http.Handler { return i }
+	if w.steady, err = w.openIssuer(itself); err != nil {
+		return err
+	}
+	if w.shaky, err = w.openIssuer(itself); err != nil {
+		return err
+	}
+	for range w.o.holes {
+		_, err := w.openIssuer(func(i *issuer.Issuer) http.Handler {
+			h := &hole{Issuer: i}
+			w.holes = append(w.holes, h)
+			return h
+		})
 		if err != nil {
 			return err
 		}
-		made, err := issuer.New(issuer.Options{Algorithms: []string{"ES256"}, URL: "http://" + l.Addr().String(), Lifetime: time.Hour})
-		if err != nil {
-			return errors.Join(err, l.Close())
-		}
-		*at = made
-		site := &http.Server{Handler: made, ReadHeaderTimeout: 5 * time.Second}
-		w.sites = append(w.sites, site)
-		go func() { _ = site.Serve(l) }() // ends with close
 	}
 	return nil
+}
+
+// openIssuer opens the site of an issuer until the end of the run.
+func (w *world) openIssuer(site func(*issuer.Issuer) http.Handler) (*issuer.Issuer, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	made, err := issuer.New(issuer.Options{Algorithms: []string{"ES256"}, URL: "http://" + l.Addr().String(), Lifetime: time.Hour})
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	server := &http.Server{Handler: site(made), ReadHeaderTimeout: 5 * time.Second}
+	w.sites = append(w.sites, server)
+	go func() { _ = server.Serve(l) }() // ends with close
+	return made, nil
 }
 
 // setUp does what an operator does with a new deployment.
 func (w *world) setUp(ctx context.Context) error {
 	file := filepath.Join(w.folder, "directory.yaml")
-	text := strings.NewReplacer("STEADY", w.steady.URL(), "SHAKY", w.shaky.URL()).Replace(directory)
+	declared := w.o.directory
+	if declared == "" {
+		declared = directory
+	}
+	names := []string{"STEADY", w.steady.URL(), "SHAKY", w.shaky.URL()}
+	for n, h := range w.holes {
+		names = append(names, fmt.Sprintf("HOLE%d", n), h.URL())
+	}
+	text := strings.NewReplacer(names...).Replace(declared)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return err
 	}
@@ -188,7 +209,7 @@ func feedOf(tenant string) string {
 // idpsync runs a verb of the plain program and returns what it printed. An exit code other than 0 is an *exec.ExitError.
 func (w *world) idpsync(ctx context.Context, args ...string) ([]byte, error) {
 	args = append(args, "--database-url", w.database, "--data-dir", filepath.Join(w.folder, "operator"), "--seal-key-file", w.sealKey())
-	cmd := exec.CommandContext(ctx, filepath.Join(w.folder, plainProgram), args...)
+	cmd := exec.CommandContext(ctx, filepath.Join(w.programs, plainProgram), args...)
 	cmd.Env = environment()
 	out, err := cmd.Output()
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
@@ -349,7 +370,7 @@ func (b *broker) start() error {
 		return err
 	}
 	defer func() { _ = log.Close() }()
-	cmd := exec.Command(filepath.Join(b.w.folder, "nats-server"), b.args...)
+	cmd := exec.Command(filepath.Join(b.w.programs, "nats-server"), b.args...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if b.cur, err = b.w.spawner.process(cmd); err != nil {
 		return err
