@@ -1,7 +1,7 @@
 package store
 
 import (
-	"encoding/hex"
+	"encoding/binary"
 	"strconv"
 	"strings"
 	"time"
@@ -224,21 +224,16 @@ func (c *column) scalar() any {
 	return nil
 }
 
-// array returns PostgreSQL's text form of the column as an array.
-func (c *column) array(n int) string {
+// array returns the column as an array of PostgreSQL: in its text form, or in its binary form when it is of bytes.
+func (c *column) array(n int) any {
+	if c.bytes != nil {
+		return c.byteArray(n)
+	}
 	var b strings.Builder
 	b.WriteByte('{')
-	var buf []byte
 	for i := range n {
 		if i > 0 {
 			b.WriteByte(',')
-		}
-		if c.bytes != nil {
-			b.WriteString(`"\\x`)
-			buf = hex.AppendEncode(buf[:0], c.bytes(i))
-			b.Write(buf)
-			b.WriteByte('"')
-			continue
 		}
 		s, ok := c.text(i)
 		if !ok {
@@ -249,6 +244,29 @@ func (c *column) array(n int) string {
 	}
 	b.WriteByte('}')
 	return b.String()
+}
+
+// byteaOID is the number of PostgreSQL's type bytea.
+const byteaOID = 17
+
+// byteArray returns the binary form of an array of bytes, as array_recv of PostgreSQL reads it: dimensions, whether there
+// are NULLs, type, number and first index of the elements; then length and bytes of each. The text form is twice as large,
+// and more while it is parsed.
+func (c *column) byteArray(n int) []byte {
+	const dimensions, nulls, first = 1, 0, 1
+	size := 20
+	for i := range n {
+		size += 4 + len(c.bytes(i))
+	}
+	b := make([]byte, 0, size)
+	for _, v := range []int{dimensions, nulls, byteaOID, n, first} {
+		b = binary.BigEndian.AppendUint32(b, uint32(v)) //nolint:gosec // rows of one statement
+	}
+	for i := range n {
+		data := c.bytes(i)
+		b = append(binary.BigEndian.AppendUint32(b, uint32(len(data))), data...) //nolint:gosec // bounded by the size of a message
+	}
+	return b
 }
 
 func quote(b *strings.Builder, s string) {

@@ -33,7 +33,7 @@ func (s *Store) openPostgres(o Options) error {
 		setDefault("sslmode", "prefer")
 	}
 	setDefault("application_name", "idpsync")
-	setDefault("binary_parameters", "yes") // parse and bind in one round trip
+	q.Set("binary_parameters", "yes") // parse and bind in one round trip; and bytes as they are, see columns.byteArray
 	setDefault("connect_timeout", "5")
 	u.RawQuery = q.Encode()
 	c, err := newConnector(u.String(), o.Timeout)

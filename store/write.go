@@ -93,6 +93,9 @@ func (tx *Tx) writeArrays(ctx context.Context, w Write) error {
 		}
 	}
 	changed := "0"
+	if former := w.former(); former.n > 0 {
+		parts = append(parts, "former as ("+fmt.Sprintf(keepFormer, former.numbered(&args))+")")
+	}
 	if len(w.Updates) > 0 {
 		changed = "(select count(*) from changed)"
 		// The row is found by index and updated by its place; if it has moved since, it was changed, and nothing matches.
@@ -135,6 +138,9 @@ func (tx *Tx) writeRows(ctx context.Context, w Write) error {
 			}
 		}
 	}
+	if err := tx.keepFormer(ctx, w.former()); err != nil {
+		return err
+	}
 	if len(w.Updates) > 0 {
 		st, err := tx.stmt(ctx, updateRow())
 		if err != nil {
@@ -172,6 +178,7 @@ func batchStatements() []string {
 	q := querier{}
 	all := []string{
 		updateRow(),
+		fmt.Sprintf(keepFormer, formerColumns(nil).single()),
 		fmt.Sprintf(findKeys, lookupColumns(nil).single()),
 		fmt.Sprintf(findUsersQuery(q), userRefColumns(nil).single()),
 	}
