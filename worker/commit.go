@@ -118,13 +118,35 @@ func (w *Worker) recall(ctx context.Context, events []*event) error {
 		if row == nil {
 			continue
 		}
-		again, err := record.ReadAnswer(row)
+		again, err := e.answerAgain(ctx, w.store.Avatar, row)
 		if err != nil {
 			return err
 		}
 		e.verdict = repeat{again}
 	}
 	return nil
+}
+
+// A findPicture finds the picture that a row of the ledger leaves out; that of a store or a transaction is its method Avatar.
+type findPicture func(ctx context.Context, tenant, userID string, revision int64) (string, error)
+
+// answerAgain is the answer of a row of the ledger, with the picture that its result or a waiting caller gets.
+func (e *event) answerAgain(ctx context.Context, find findPicture, row *store.Event) (*record.Answer, error) {
+	a, err := record.ReadAnswer(row)
+	if err != nil || !e.wantsPicture(a) {
+		return a, err
+	}
+	avatar, err := find(ctx, row.TenantID, row.UserID, a.Picture.Revision)
+	if err != nil {
+		return nil, fmt.Errorf("look for the picture of a user: %w", err)
+	}
+	a.SetPicture(avatar)
+	return a, nil
+}
+
+// wantsPicture reports whether anyone gets the picture that the ledger leaves out of an answer.
+func (e *event) wantsPicture(a *record.Answer) bool {
+	return a.Picture != nil && (e.reply != nil || !a.Picture.Omitted)
 }
 
 func undecided(events []*event) []*event {
@@ -143,9 +165,10 @@ type plan struct {
 	w        *Worker
 	events   []*event
 	at       time.Time
-	verdicts []verdict // nil for those that are deferred or stale
-	deferred []*event  // to be decided in the next transaction, when this one's rows are there
-	stale    []*event  // verified by a directory that is no longer in force
+	avatar   findPicture // in the transaction
+	verdicts []verdict   // nil for those that are deferred or stale
+	deferred []*event    // to be decided in the next transaction, when this one's rows are there
+	stale    []*event    // verified by a directory that is no longer in force
 	write    store.Write
 	batch    overlay
 }
@@ -158,6 +181,7 @@ func (w *Worker) newPlan(events []*event) *plan {
 }
 
 func (p *plan) run(ctx context.Context, tx *store.Tx) error {
+	p.avatar = tx.Avatar
 	lookups := make([]store.Lookup, len(p.events))
 	for i, e := range p.events {
 		lookups[i] = lookupOf(e)
@@ -240,7 +264,7 @@ func (p *plan) settle() {
 // the newest directory.
 func (p *plan) decide(ctx context.Context, e *event, found store.Found) (verdict, error) {
 	if row := e.earlier(&found); row != nil {
-		return p.decideAgain(e, row)
+		return p.decideAgain(ctx, e, row)
 	}
 	if u := found.Used; u != nil && u.EventID != e.env.EventID {
 		return rejected{record.Reject(record.CodeUnauthenticated, "assertion_replayed", "The token or assertion was used by another event before.")}, nil
@@ -275,21 +299,28 @@ func (p *plan) decide(ctx context.Context, e *event, found store.Found) (verdict
 	if e.env.Trace.Enabled() {
 		e.note(stepWrite, string(res.Outcome), true, writes(&e.request, effects))
 	}
-	answer := e.answer(res, grants, user)
+	answer := p.w.answer(e, res, grants, user)
 	answer.At = p.at
 	answer.Policies, answer.Notices, answer.Request = decision.Policies, decision.Notices, &asked
 	p.record(e, answer)
+	if answer.Picture != nil {
+		p.batch.pictures[e.key()] = user.Avatar
+	}
 	return effect{answer}, nil
 }
 
 // decideAgain decides an event that the ledger has.
-func (p *plan) decideAgain(e *event, row *store.Event) (verdict, error) {
+func (p *plan) decideAgain(ctx context.Context, e *event, row *store.Event) (verdict, error) {
 	if !slices.Equal(row.PayloadHash, e.hash[:]) {
 		r := record.Reject(record.CodeEventIDConflict, "", "Another event with this id and another content was processed before.")
 		r.Hint = "The sender used one event id twice; have it send the event again under an id of its own, and discard this one."
 		return rejected{r}, nil
 	}
-	again, err := record.ReadAnswer(row)
+	find := p.avatar
+	if avatar, ok := p.batch.pictures[row.Key()]; ok { // its user may not be stored yet
+		find = func(context.Context, string, string, int64) (string, error) { return avatar, nil }
+	}
+	again, err := e.answerAgain(ctx, find, row)
 	if err != nil {
 		return nil, err
 	}
@@ -298,11 +329,17 @@ func (p *plan) decideAgain(e *event, row *store.Event) (verdict, error) {
 }
 
 // answer is the answer to an event that had an effect.
-func (e *event) answer(res rules.Resolution, g rules.Grants, user *store.User) *record.Answer {
+func (w *Worker) answer(e *event, res rules.Resolution, g rules.Grants, user *store.User) *record.Answer {
 	shape := e.request.ResponseShape()
 	a := &record.Answer{
 		Outcome: res.Outcome, Status: res.Outcome.Status(), UserID: user.ID, Attempt: e.attempt, Scope: e.scope(), Credential: e.credential(),
-		Body: record.UserBody(shape, user, g.Asked()),
+	}
+	if res.Outcome == record.OutcomeExists {
+		if a.SetUnchanged(shape, user, w.cfg.ResultSize); e.wantsPicture(a) {
+			a.SetPicture(user.Avatar)
+		}
+	} else {
+		a.Body = record.UserBody(shape, user, g.Asked())
 	}
 	a.Dropped = g.Dropped
 	if shape == providers.ShapeOrganization {
@@ -352,7 +389,7 @@ func (p *plan) effects(e *event, res rules.Resolution, g rules.Grants) (*store.U
 func (p *plan) record(e *event, a *record.Answer) {
 	row := store.Event{
 		TenantID: e.env.Tenant, Source: e.env.Source, EventID: e.env.EventID, Scope: a.Scope, Credential: a.Credential, PayloadHash: e.hash[:],
-		Outcome: string(a.Outcome), Status: a.Status, UserID: a.UserID, Result: a.Body, ResultHeaders: record.Marshal(a.Decided),
+		Outcome: string(a.Outcome), Status: a.Status, UserID: a.UserID, Result: a.Kept(), ResultHeaders: record.Marshal(a.Decided),
 		Attempt: a.Attempt, Policies: a.Policies, Door: string(e.env.Door), Origin: e.storedAs(), StoredAt: e.env.StoredAt, At: a.At,
 	}
 	p.write.Events = append(p.write.Events, row)

@@ -84,6 +84,7 @@ type Store interface {
 	DeleteOutbox(ctx context.Context, ids []string) error
 	PruneUsedIDs(ctx context.Context, now time.Time) (int64, error)
 	Find(ctx context.Context, lookups []store.Lookup) ([]store.Found, error)
+	Avatar(ctx context.Context, tenant, userID string, revision int64) (string, error)
 	poison.Store
 	DeadLetterState
 }

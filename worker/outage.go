@@ -144,7 +144,7 @@ func (w *Worker) giveBack(events []*event) {
 		}
 		given++
 	}
-	w.leases.drop(events, w.now())
+	w.leases.drop(events)
 	w.given.Add(int64(given))
 }
 

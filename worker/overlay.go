@@ -18,7 +18,8 @@ type overlay struct {
 	names      map[string]*store.User
 	skeletons  map[string]*store.User
 	owners     map[string]string
-	touched    map[string]bool // ids of users that the batch creates or changes
+	touched    map[string]bool           // ids of users that the batch creates or changes
+	pictures   map[store.EventKey]string // that the rows of events leave out
 }
 
 // An overlaidIdentity is an identity that the batch knows, with its user.
@@ -31,7 +32,7 @@ func newOverlay() overlay {
 	return overlay{
 		events: map[store.EventKey]*store.Event{}, used: map[string]*store.UsedID{}, identities: map[string]overlaidIdentity{},
 		emails: map[string]*store.User{}, ownEmails: map[string]*store.User{}, waiting: map[string]bool{}, names: map[string]*store.User{}, skeletons: map[string]*store.User{},
-		owners: map[string]string{}, touched: map[string]bool{},
+		owners: map[string]string{}, touched: map[string]bool{}, pictures: map[store.EventKey]string{},
 	}
 }
 

@@ -50,6 +50,7 @@ type config struct {
 	BatchSize        int
 	Concurrency      int // 0: the number of CPUs
 	MaxPayload       int // bytes
+	ResultSize       int // bytes
 	Durability       string
 	DrainTimeout     time.Duration
 	LoginsBudget     time.Duration
@@ -113,6 +114,7 @@ func settings() []setting {
 		{areaRun, "batch_size", "500", "most events in one transaction", number(func(c *config) *int { return &c.BatchSize }, 1, 5000)},
 		{areaRun, "concurrency", "0", "events verified at the same time; 0 for the number of CPUs", number(func(c *config) *int { return &c.Concurrency }, 0, 1024)},
 		{areaRun, "max_payload", "1MiB", "largest event that is accepted", size(func(c *config) *int { return &c.MaxPayload }, 1<<10, 64<<20)},
+		{areaRun, "result_size", "64KiB", "largest published result that repeats a user's picture when nothing changed; a larger one leaves it out and says so", size(func(c *config) *int { return &c.ResultSize }, 1<<10, 64<<20)},
 		{areaRun, "durability", "process", "what acknowledged work survives: process (a crash) or power (loss of power)", oneOf(func(c *config) *string { return &c.Durability }, "process", "power")},
 		{areaRun, "drain_timeout", "20s", "longest time that stopping may take", period(func(c *config) *time.Duration { return &c.DrainTimeout })},
 		{areaRun, "logins_budget", "1h", "how long a login or command may wait for what is unreachable before it becomes a dead letter", period(func(c *config) *time.Duration { return &c.LoginsBudget })},

@@ -49,7 +49,7 @@ func (a *app) parts(c config, log *slog.Logger) assemble.Options {
 		DataDir: c.DataDir, SealKey: c.SealKeyFile, HTTP: httpClient(), Who: operator(),
 		Store: store.Options{URL: c.DatabaseURL, Log: log, FullSync: c.Durability == "power", MaxConns: 2*worker.DefaultLoops + 4},
 		Worker: worker.Config{
-			Name: c.workerName(), Version: version, Batch: c.BatchSize, Parallel: c.Concurrency, AckWait: stream.AckWait,
+			Name: c.workerName(), Version: version, Batch: c.BatchSize, Parallel: c.Concurrency, AckWait: stream.AckWait, ResultSize: c.ResultSize,
 			Slots:            filepath.Join(c.DataDir, "crumbs"),
 			DurablePasswords: c.DurablePasswords == "accept", WeakHashes: c.WeakHashes == "accept",
 			Vouches:     !c.embedded(), // the embedded broker has one user

@@ -169,6 +169,21 @@ func (s *site) Event(_ context.Context, key store.EventKey) (store.Event, error)
 	return store.Event{}, store.ErrNotFound
 }
 
+// exists is an event that changed nothing, of a user whose picture the ledger leaves out. Results larger than limit do too.
+func (s *site) exists(id, name string, limit int) *store.Event {
+	u := store.User{ID: tenant, TenantID: tenant, Name: name, Avatar: "data:image/png;base64,AAAA", Revision: 3}
+	a := record.Answer{Outcome: record.OutcomeExists, Status: 200, At: begin.Add(time.Hour)}
+	a.SetUnchanged(providers.ShapeLogin, &u, limit)
+	a.SetPicture(u.Avatar)
+	row := s.row(s.next(), id, "")
+	row.Outcome, row.Status, row.Result, row.ResultHeaders = string(a.Outcome), a.Status, a.Kept(), record.Marshal(a.Decided)
+	s.rows = append(s.rows, row)
+	out := a.Result(tenant, "okta", id)
+	out.Header["Nats-Msg-Id"] = []string{out.ID}
+	s.results = append(s.results, record.Stored{Sequence: uint64(len(s.results) + 1), Subject: out.Subject, Header: out.Header, Data: out.Data, StoredAt: a.At})
+	return &s.rows[len(s.rows)-1]
+}
+
 func (s *site) take(o proof.Options) *proof.Account {
 	s.t.Helper()
 	a, err := proof.Take(s.t.Context(), o)
@@ -422,5 +437,19 @@ func TestLimitedKeepsTheCounts(t *testing.T) {
 	a := s.take(s.options())
 	if l := a.Limited(1); len(l.Unaccounted) != 1 || l.UnaccountedCount != 3 || len(a.Unaccounted) != 3 || l.Duplicated == nil {
 		t.Errorf("limited to 1 finding, the account has %d of %d and duplicated %v; want 1 of 3 and an empty list", len(l.Unaccounted), l.UnaccountedCount, l.Duplicated)
+	}
+}
+
+// The ledger keeps no picture of events that changed nothing, and the results of some have none either.
+func TestAnswersWithoutPicturesAreTheSame(t *testing.T) {
+	s := newSite(t)
+	s.exists("whole", `Ann ,"avatar":"x"`, 1000)
+	s.exists("short", "Bob", 100)
+	s.check("whole and short", s.take(s.options()), nil, nil)
+	for _, limit := range []int{100, 1000} {
+		s := newSite(t)
+		row := s.exists("e", "Eve", limit)
+		row.Result = slices.Concat([]byte(" "), row.Result)
+		s.check("another answer", s.take(s.options()), nil, []string{tenant + "/okta/e has a result that is not the one of the ledger"})
 	}
 }

@@ -2,7 +2,6 @@ package proof
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"maps"
 	"slices"
@@ -45,7 +44,7 @@ type taking struct {
 type effect struct {
 	event   store.EventKey
 	attempt int
-	body    [sha256.Size]byte
+	body    record.BodySum
 	known   bool // the ledger has it
 }
 
@@ -263,7 +262,7 @@ func (p *taking) rejected(r record.Result) {
 
 // effect accounts for a result that is no rejection.
 func (p *taking) effect(r record.Result) {
-	sum := sha256.Sum256(r.Body)
+	sum := r.Sum()
 	switch before := p.effects[r.ID]; {
 	case before == nil:
 		p.account.Results++
@@ -368,7 +367,7 @@ func (p *taking) row(row store.Event) {
 		l.Told++
 	case published != nil:
 		l.Told++
-		if published.body != sha256.Sum256(row.Result) {
+		if !published.body.Of(&row) {
 			p.account.duplicated(key, "has a result that is not the one of the ledger")
 		}
 	case p.owed[id], p.underway(origin):

@@ -22,6 +22,7 @@ const (
 	HeaderNotices        = "Idpsync-Notices"       // their notices, as a JSON array
 	HeaderDroppedRoles   = "Idpsync-Dropped-Roles" // roles asked for and left out, as a JSON array
 	HeaderDeadLetter     = "Idpsync-Dead-Letter"   // id of the dead letter of a rejected event
+	HeaderOmitted        = "Idpsync-Omitted"       // member that the body leaves out, as the event did not change it
 	headerContentLocaton = "Content-Location"
 	headerContentType    = "Content-Type"
 	contentTypeJSON      = "application/json"
@@ -42,6 +43,7 @@ type Answer struct {
 	Scope      string // of the event id
 	Credential string // public id of the credential that sent the event, or ""
 
+	kept   []byte // with Picture: the body without it
 	Repeat bool   // the ledger had it
 	CameIn string // of a rejection: the message or request that was rejected
 }
@@ -52,6 +54,7 @@ type Decided struct {
 	Notices         []string `json:"notices,omitempty"`
 	Policies        []string `json:"policies,omitempty"`
 	Dropped         []string `json:"dropped,omitempty"`
+	Picture         *Picture `json:"picture,omitempty"` // that the kept body leaves out; nil: none
 
 	// Request is what the policies were asked, for asking others later. It is no header.
 	Request    *AuthorizationRequest `json:"request,omitempty"`
@@ -75,7 +78,7 @@ func RecordedRequest(row *store.Event) (AuthorizationRequest, bool) {
 	return *h.Request, true
 }
 
-// ReadAnswer is the answer that was given to an event of the ledger.
+// ReadAnswer is the answer that was given to an event of the ledger, without the picture that its Picture speaks of.
 func ReadAnswer(row *store.Event) (*Answer, error) {
 	a := &Answer{
 		Status: row.Status, Outcome: Outcome(row.Outcome), Body: row.Result, At: row.At, UserID: row.UserID, Attempt: row.Attempt,
@@ -85,6 +88,9 @@ func ReadAnswer(row *store.Event) (*Answer, error) {
 		if err := json.Unmarshal(row.ResultHeaders, &a.Decided); err != nil {
 			return nil, fmt.Errorf("ledger row %s/%s/%s: headers: %w", row.TenantID, row.Source, row.EventID, err)
 		}
+	}
+	if a.Picture != nil {
+		a.kept = a.Body
 	}
 	return a, nil
 }
@@ -140,6 +146,9 @@ func (a *Answer) Headers(tenant, source, eventID string) providers.Header {
 	if a.DeadLetter != "" {
 		h[HeaderDeadLetter] = []string{a.DeadLetter}
 	}
+	if a.partial() {
+		h[HeaderOmitted] = []string{pictureName}
+	}
 	return h
 }
 
@@ -157,8 +166,13 @@ func listHeader(list []string) string {
 	}
 }
 
-// Result is the result message of an event.
+// Result is the result message of an event. Unlike a reply it may leave out the picture of the user.
 func (a *Answer) Result(tenant, source, eventID string) Outgoing {
+	if a.Picture != nil && a.Picture.Omitted {
+		short := *a
+		short.Body = a.kept
+		a = &short
+	}
 	return Outgoing{
 		Subject: ResultSubject(tenant, source, a.Outcome),
 		ID:      a.id(tenant, source, eventID),

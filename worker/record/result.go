@@ -26,6 +26,7 @@ type Reply struct {
 	Notices    []string
 	Dropped    []string // roles that were asked for and left out
 	DeadLetter string   // message id of the dead letter, or ""
+	Omitted    string   // member that the body leaves out, or ""
 }
 
 // ReadReply reads what [Answer.Headers] wrote. What is missing or of another form stays empty, since a proxy, or a broker
@@ -34,6 +35,7 @@ func ReadReply(h providers.Header) Reply {
 	r := Reply{
 		Outcome: Outcome(h.Get(HeaderOutcome)), EventID: h.Get(HeaderEventID), UserID: h.Get("ce-subject"), Credential: h.Get(HeaderCredential),
 		Notices: readList(h.Get(HeaderNotices)), Dropped: readList(h.Get(HeaderDroppedRoles)), DeadLetter: h.Get(HeaderDeadLetter),
+		Omitted: h.Get(HeaderOmitted),
 	}
 	if status, err := strconv.ParseUint(h.Get(HeaderStatus), 10, 16); err == nil {
 		r.Status = int(status) //nolint:gosec // of 16 bits

@@ -74,7 +74,7 @@ func (r *Request) change(res Resolution, at time.Time) (*store.User, []Effect) {
 	u := *res.User
 	verified := true
 	patch := store.UserUpdate{TenantID: u.TenantID, UserID: u.ID, Revision: u.Revision, UpdatedAt: at, EmailVerified: &verified, EmailReserved: &verified}
-	u.EmailVerified, u.EmailReserved, u.UpdatedAt = true, true, at
+	u.EmailVerified, u.EmailReserved, u.UpdatedAt, u.Revision = true, true, at, u.Revision+1
 	if res.Owner {
 		patch.IsOwner, u.IsOwner = &verified, true
 	}

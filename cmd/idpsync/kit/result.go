@@ -19,6 +19,7 @@ type Result struct {
 	Status   string          `json:"status"`
 	Outcome  string          `json:"outcome"`
 	Policies string          `json:"policies,omitempty"`
+	Omitted  string          `json:"omitted,omitempty"` // member that the body leaves out
 	Body     json.RawMessage `json:"body"`
 
 	User  User             `json:"-"` // of a result that is no rejection
@@ -54,7 +55,7 @@ func ReadResult(m record.Stored) (Result, error) {
 func ResultOf(reply record.Reply, body []byte) Result {
 	r := Result{
 		EventID: reply.EventID, Status: strconv.Itoa(reply.Status), Outcome: string(reply.Outcome), Policies: strings.Join(reply.Policies, ","),
-		Body: json.RawMessage(body),
+		Omitted: reply.Omitted, Body: json.RawMessage(body),
 	}
 	if !json.Valid(body) {
 		r.Body = json.RawMessage("null")
