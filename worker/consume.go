@@ -6,37 +6,120 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/worker/record"
 )
 
 // A lane is one durable consumer with the loops that process what it delivers. Feeds have a lane apart from logins and commands, so
-// that a bulk feed cannot starve logins.
+// that a bulk feed cannot starve logins. What comes by the front doors, and parked events that are due, take their turns in
+// the lane of their kind.
 type lane struct {
-	w      *Worker
-	name   string
-	batch  int
-	linger time.Duration // how long an unfilled batch waits for more; zero takes what is there
-	loops  int
-	queue  chan *event
-	again  chan *event   // events that were delivered before; they never share a batch with fresh ones
-	extra  <-chan *event // submissions of the front doors; nil for none
-	log    *slog.Logger
+	w        *Worker
+	name     string
+	batch    int
+	linger   time.Duration // how long an unfilled batch waits for more; zero takes what is there
+	loops    int
+	turns    *turns
+	overflow *overflow
+	suspects chan *event // to be processed alone
+	excess   chan *event // to be parked
+	log      *slog.Logger
+	crowded  sparing // of the log of what is sent back
 }
 
-// run pulls and processes until ctx ends, then finishes what was prefetched. Work ends at once when hard does.
-func (l *lane) run(ctx, hard context.Context) {
-	var loops sync.WaitGroup
-	for range l.loops {
-		loops.Go(func() { l.loop(hard) })
+// Bounds of the events of a lane that wait to be processed alone, and to be parked.
+const (
+	suspectQueue = 64
+	excessQueue  = 256
+)
+
+func newLane(w *Worker, name string, linger time.Duration) *lane {
+	return &lane{
+		w: w, name: name, batch: w.cfg.Batch, linger: linger, loops: w.cfg.Loops, turns: newTurns(w.cfg.Loops), overflow: newOverflow(),
+		suspects: make(chan *event, suspectQueue), excess: make(chan *event, excessQueue), log: w.log.With("lane", name),
 	}
-	loops.Go(func() { l.redelivered(hard) })
-	l.feed(ctx, hard)
-	close(l.queue)
-	close(l.again)
-	loops.Wait()
 }
 
-// feed moves messages from the consumer to the loops. While the database is away it holds what was prefetched and
-// pulls nothing.
+// laneFor returns the lane of an event that no consumer delivered.
+func (w *Worker) laneFor(e *event) *lane {
+	if e.env.Shape == providers.ShapeFeed {
+		return w.feeds
+	}
+	return w.logins
+}
+
+// process takes what waits through the pipeline until the lane is closed and empty. One loop more than a tenant may have
+// batches in hand stays free for the others.
+func (l *lane) process(hard context.Context) {
+	var beside, loops sync.WaitGroup
+	beside.Go(func() {
+		for e := range l.suspects {
+			l.w.processAlone(hard, e)
+		}
+	})
+	beside.Go(func() {
+		for e := range l.excess {
+			batch := gather(e, l.excess)
+			for _, e := range batch {
+				l.w.leases.add(e, l.w.now())
+			}
+			l.w.finish(hard, batch)
+		}
+	})
+	for range l.loops + 1 {
+		loops.Go(func() {
+			for {
+				batch := l.turns.take(hard, l.batch, l.linger)
+				if len(batch) == 0 {
+					return
+				}
+				if together := l.screen(hard, batch); len(together) > 0 {
+					l.w.process(hard, together)
+				}
+				l.turns.done(batch)
+			}
+		})
+	}
+	loops.Wait()
+	close(l.suspects)
+	close(l.excess)
+	beside.Wait()
+}
+
+// gather adds to an event what its queue holds now.
+func gather(first *event, queue <-chan *event) []*event {
+	batch := []*event{first}
+	for bytes := len(first.body); bytes < maxBatchBytes; {
+		select {
+		case e, ok := <-queue:
+			if !ok {
+				return batch
+			}
+			batch, bytes = append(batch, e), bytes+len(e.body)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// screen takes the events out of a batch that have to be processed alone, and hands them to the goroutine that does so.
+func (l *lane) screen(hard context.Context, batch []*event) []*event {
+	together, alone, _ := l.w.screen(hard, batch)
+	for _, e := range alone {
+		select {
+		case l.suspects <- e:
+		default:
+			e.wait(inFlight, nil)
+			together = append(together, e)
+		}
+	}
+	return together
+}
+
+// feed moves messages from the consumer to the loops until ctx ends, and then what was prefetched. While the database is
+// away it pulls nothing.
 func (l *lane) feed(ctx, hard context.Context) {
 	for try := 0; ctx.Err() == nil; {
 		if err := l.w.breaker.wait(ctx); err != nil {
@@ -75,40 +158,78 @@ func (l *lane) feedFrom(ctx, hard context.Context, consumer Consumer) {
 	defer l.leave(hard, consumer)
 	defer watch.Wait()
 	defer close(done)
-
-	var held []*event
 	for {
-		l.w.leases.room(hard, tripped)
 		m, err := consumer.Next(hard)
 		if err != nil {
 			if !errors.Is(err, ErrConsumerClosed) && hard.Err() == nil {
 				l.log.Warn("consumer failed; it is opened again", "error", err)
 			}
-			break
-		}
-		e := openMessage(m)
-		e.due = l.w.now()
-		l.w.leases.add(e, e.due)
-		if len(held) > 0 {
-			held = append(held, e)
-			continue
-		}
-		select {
-		case l.queueOf(e) <- e:
-		case <-tripped:
-			held = append(held, e)
-		case <-hard.Done():
 			return
 		}
+		if !l.sendBack(ctx, hard, tripped, m) {
+			l.enter(l.open(m))
+		}
 	}
-	if len(held) > 0 {
-		l.log.Info("holding prefetched events until the database is back", "count", len(held))
+}
+
+// open makes a message an event of the lane.
+func (l *lane) open(m Message) *event {
+	e := openMessage(m)
+	e.lane, e.due = l.name, l.w.now()
+	return e
+}
+
+// enter has an event wait for its turn, and reports whether the lane still takes events.
+func (l *lane) enter(e *event) bool {
+	e.lane = l.name
+	l.w.leases.add(e, l.w.now())
+	if l.turns.add(e) {
+		return true
 	}
-	for _, e := range held {
+	l.w.leases.drop([]*event{e}, l.w.now())
+	return false
+}
+
+// sendBack sends a message back to the broker for a while, when its tenant has too much in the lane and others could be
+// waiting behind it. One that was sent back too often is parked, and where that is no help, it waits for room instead. It
+// reports whether the message need not be entered.
+func (l *lane) sendBack(ctx, hard context.Context, tripped <-chan struct{}, m Message) bool {
+	address, _ := record.ParseSubject(m.Subject()) // those of no tenant share one turn
+	for {
+		ok, full, freed := l.w.leases.room(l.name, address.Tenant)
+		if ok {
+			return false
+		}
+		var excess chan *event
+		var e *event
+		if full && l.w.directories.Current().Tenants() > 1 {
+			now := l.w.now()
+			held, rate := l.w.leases.load(l.name, address.Tenant)
+			delay, ok := l.overflow.put(address.Tenant, held, rate, m.Delivered(), now)
+			if ctx.Err() != nil { // another worker has room
+				delay, ok = 0, true
+			}
+			if others, due := l.crowded.due(now); ok && due {
+				l.log.Warn("tenant sends more than its share; what is too much goes back to the broker until it is its turn",
+					"tenant", address.Tenant, "source", address.Source, "held", held, "sent_back_since", others)
+			}
+			if ok {
+				if err := m.NakWithDelay(delay); err != nil {
+					l.log.Debug("message not sent back; the broker delivers it again after AckWait", "stream_seq", m.Sequence(), "error", err)
+				}
+				return true
+			}
+			excess, e = l.excess, l.open(m)
+			e.verdict = &deferred{reason: "crowded", away: true}
+		}
 		select {
-		case l.queueOf(e) <- e:
+		case excess <- e:
+			return true
+		case <-freed:
+		case <-tripped: // what was prefetched is held until the database is back
+			return false
 		case <-hard.Done():
-			return
+			return false
 		}
 	}
 }
@@ -130,94 +251,6 @@ func (l *lane) leave(hard context.Context, consumer Consumer) {
 		if err != nil {
 			return
 		}
-		l.w.leases.add(openMessage(m), l.w.now())
+		l.w.leases.add(l.open(m), l.w.now())
 	}
-}
-
-func (l *lane) queueOf(e *event) chan<- *event {
-	if e.delivery.Delivered() > 1 {
-		return l.again
-	}
-	return l.queue
-}
-
-// redelivered processes events that were delivered before, until their queue is closed.
-func (l *lane) redelivered(hard context.Context) {
-	for e := range l.again {
-		l.w.processAgain(hard, fill([]*event{e}, l.again, l.batch))
-	}
-}
-
-// maxBatchBytes ends a batch before it is full, when its events are large: a batch of the largest avatars would take
-// gigabytes on its way through the database driver.
-const maxBatchBytes = 16 << 20
-
-// fill adds to a batch what a queue holds now.
-func fill(batch []*event, queue <-chan *event, size int) []*event {
-	for n := bytesOf(batch); len(batch) < size && n < maxBatchBytes; n += len(batch[len(batch)-1].body) {
-		select {
-		case e, ok := <-queue:
-			if !ok {
-				return batch
-			}
-			batch = append(batch, e)
-		default:
-			return batch
-		}
-	}
-	return batch
-}
-
-// loop processes batches until the queue is closed.
-func (l *lane) loop(hard context.Context) {
-	for {
-		var e *event
-		var ok bool
-		select {
-		case e, ok = <-l.queue:
-			if !ok {
-				return
-			}
-		case e = <-l.extra:
-		}
-		l.w.process(hard, l.collect(e))
-	}
-}
-
-// collect fills a batch: with what is there, and with what comes within the linger.
-func (l *lane) collect(first *event) []*event {
-	batch := append(make([]*event, 0, l.batch), first)
-	var late <-chan time.Time
-	if l.linger > 0 {
-		timer := time.NewTimer(l.linger)
-		defer timer.Stop()
-		late = timer.C
-	}
-	for bytes := len(first.body); len(batch) < l.batch && bytes < maxBatchBytes; bytes += len(batch[len(batch)-1].body) {
-		select {
-		case e, ok := <-l.queue:
-			if !ok {
-				return batch
-			}
-			batch = append(batch, e)
-			continue
-		case e := <-l.extra:
-			batch = append(batch, e)
-			continue
-		default:
-		}
-		if late == nil {
-			return batch
-		}
-		select {
-		case e, ok := <-l.queue:
-			if !ok {
-				return batch
-			}
-			batch = append(batch, e)
-		case <-late:
-			return batch
-		}
-	}
-	return batch
 }

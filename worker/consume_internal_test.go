@@ -2,74 +2,11 @@ package worker
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 )
-
-func testEvents(n int) []*event {
-	out := make([]*event, n)
-	for i := range out {
-		out[i] = &event{}
-		out[i].env.EventID = fmt.Sprint(i)
-	}
-	return out
-}
-
-func TestBatchWithoutLingerTakesWhatIsThere(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := &lane{batch: 4, queue: make(chan *event, 10), extra: make(chan *event)}
-		all := testEvents(7)
-		for _, e := range all[1:3] {
-			l.queue <- e
-		}
-		start := time.Now()
-		if got := l.collect(all[0]); len(got) != 3 || time.Since(start) != 0 {
-			t.Errorf("there were %d events after %v, want 3 at once", len(got), time.Since(start))
-		}
-		for _, e := range all[1:] {
-			l.queue <- e
-		}
-		if got := l.collect(all[0]); len(got) != 4 {
-			t.Errorf("the batch has %d events, want 4 at most and at once", len(got))
-		}
-	})
-}
-
-func TestBatchWithLingerWaitsUntilItIsFullOrTimeIsUp(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		const linger = 5 * time.Millisecond
-		l := &lane{batch: 3, linger: linger, queue: make(chan *event, 10)}
-		all := testEvents(4)
-		send := func(e *event, after time.Duration) {
-			go func() {
-				<-time.After(after)
-				l.queue <- e
-			}()
-		}
-		start := time.Now()
-		send(all[1], time.Millisecond)
-		send(all[2], 2*time.Millisecond)
-		if got := l.collect(all[0]); len(got) != 3 || time.Since(start) != 2*time.Millisecond {
-			t.Errorf("a full batch has %d events after %v, want 3 after 2ms", len(got), time.Since(start))
-		}
-		start = time.Now()
-		send(all[1], time.Millisecond)
-		send(all[2], linger+time.Millisecond)
-		if got := l.collect(all[0]); len(got) != 2 || time.Since(start) != linger {
-			t.Errorf("a late batch has %d events after %v, want 2 after %v", len(got), time.Since(start), linger)
-		}
-		<-time.After(2 * time.Millisecond)
-		synctest.Wait() // the late one is in the queue
-		start = time.Now()
-		close(l.queue)
-		if got := l.collect(all[0]); len(got) != 2 || time.Since(start) != 0 {
-			t.Errorf("the batch of a closed lane has %d events after %v, want 2 at once", len(got), time.Since(start))
-		}
-	})
-}
 
 func TestBreakerHoldsWhoeverWaitsUntilItIsReset(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

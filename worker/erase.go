@@ -61,7 +61,7 @@ func (w *Worker) erase(ctx context.Context, e *event) {
 	} else {
 		w.checkDisposed(e, e.delivery.Ack())
 	}
-	w.leases.drop([]*event{e})
+	w.leases.drop([]*event{e}, w.now())
 }
 
 // termReason is what the broker is told of a delivery that ended in a dead letter.

@@ -48,6 +48,7 @@ type event struct {
 	request rules.Request // once it is verified
 	verdict verdict       // nil while it is undecided
 
+	lane     string    // in which it is processed; "" beside the lanes
 	due      time.Time // when this worker got it
 	revision int64     // of the directory that it was verified by
 	renewed  int       // how often it was verified again because the directory had changed

@@ -144,7 +144,7 @@ func (w *Worker) giveBack(events []*event) {
 		}
 		given++
 	}
-	w.leases.drop(events)
+	w.leases.drop(events, w.now())
 	w.given.Add(int64(given))
 }
 

@@ -25,14 +25,11 @@ func (w *Worker) process(ctx context.Context, events []*event) {
 
 // processAgain processes events that were delivered before: together, but for those that a crash points at.
 func (w *Worker) processAgain(ctx context.Context, events []*event) {
-	var together, alone []*event
-	if !w.outlast(ctx, events, func() (err error) { together, alone, err = w.screen(ctx, events); return err }) {
+	together, alone, ok := w.screen(ctx, events)
+	if !ok {
 		return
 	}
 	if len(together) > 0 {
-		if err := w.mark(ctx, false, undecided(together)); err != nil {
-			w.log.Warn("in-flight markers not set; a crash would leave less evidence", "error", err)
-		}
 		w.process(ctx, together)
 	}
 	for _, e := range alone {
@@ -43,10 +40,33 @@ func (w *Worker) processAgain(ctx context.Context, events []*event) {
 // inFlight is why an event waits that another worker may have in hand, alone, or of which that cannot be told.
 const inFlight = "in_flight"
 
-// screen parts events that were delivered before into those that may share a batch and those to be processed alone. A
+// screen parts events into those that may share a batch and those to be processed alone, by what is known of crashes, and
+// marks those that were delivered before. It reports false when they were handed over meanwhile.
+func (w *Worker) screen(ctx context.Context, events []*event) (together, alone []*event, ok bool) {
+	var fresh, again []*event
+	for _, e := range events {
+		if e.cameBefore() {
+			again = append(again, e)
+		} else {
+			fresh = append(fresh, e)
+		}
+	}
+	if len(again) == 0 {
+		return events, nil, true
+	}
+	if !w.outlast(ctx, events, func() (err error) { together, alone, err = w.examine(ctx, again); return err }) {
+		return nil, nil, false
+	}
+	if err := w.mark(ctx, false, undecided(together)); err != nil {
+		w.log.Warn("in-flight markers not set; a crash would leave less evidence", "error", err)
+	}
+	return append(fresh, together...), alone, true
+}
+
+// examine parts events that were delivered before into those that may share a batch and those to be processed alone. A
 // poison message, which killed workers that processed it alone, is rejected; what another worker may have in hand, alone,
 // waits. The error is of class [store.ErrUnavailable].
-func (w *Worker) screen(ctx context.Context, events []*event) (together, alone []*event, err error) {
+func (w *Worker) examine(ctx context.Context, events []*event) (together, alone []*event, err error) {
 	findings, err := w.guard.Screen(ctx, origins(events))
 	if unavailable(err) {
 		return nil, nil, err
@@ -126,7 +146,7 @@ func (w *Worker) finish(ctx context.Context, events []*event) {
 	committed := time.Now()
 	w.metrics.Stage("commit", len(events), committed.Sub(prepared))
 	w.deliver(ctx, events)
-	w.leases.drop(notErasing(events))
+	w.leases.drop(notErasing(events), w.now())
 	w.metrics.Stage("deliver", len(events), time.Since(committed))
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -34,6 +35,7 @@ func (w *Worker) prepareAll(ctx context.Context, events []*event) {
 		}()
 		for i := int(next.Add(1)) - 1; i < len(events); i = int(next.Add(1)) - 1 {
 			w.prepareIn(ctx, slot, events[i])
+			runtime.Gosched() // a batch is long; whoever has a single event to process should not wait for a time slice
 		}
 		ended = false
 	}

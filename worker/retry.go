@@ -15,41 +15,47 @@ const maxClaim = 100
 // parkLease is how long a claimed event belongs to a worker; a worker that dies frees its claims by it.
 const parkLease = 2 * time.Minute
 
-// relay brings parked events back when they are due, until ctx ends; those under way end with hard.
-func (w *Worker) relay(ctx, hard context.Context) {
+// relay has parked events take their turns in the lanes when they are due, until ctx ends.
+func (w *Worker) relay(ctx context.Context) {
 	tick := time.NewTicker(w.cfg.RelayInterval)
 	defer tick.Stop()
-	for {
+	for more := false; ctx.Err() == nil; {
+		held, freed := w.leases.claims()
+		if more && held < maxClaim/2 {
+			more = w.claim(ctx)
+			continue
+		}
+		if !more {
+			freed = nil
+		}
 		select {
 		case <-ctx.Done():
-			return
+		case <-freed:
 		case <-tick.C:
-		}
-		for w.relayOnce(ctx, hard) == min(w.cfg.Batch, maxClaim) {
-			if ctx.Err() != nil {
-				return
-			}
+			more = w.claim(ctx)
 		}
 	}
 }
 
-func (w *Worker) relayOnce(ctx, hard context.Context) int {
-	if w.breaker.open() {
-		return 0
+// claim takes as many parked events as there is room for, and reports whether there may be more.
+func (w *Worker) claim(ctx context.Context) bool {
+	held, _ := w.leases.claims()
+	limit := min(w.cfg.Batch, maxClaim) - held
+	if limit <= 0 || w.breaker.open() {
+		return limit <= 0
 	}
 	began := time.Now()
-	rows, err := w.store.ClaimParked(ctx, w.cfg.Name, min(w.cfg.Batch, maxClaim), w.now(), parkLease)
+	rows, err := w.store.ClaimParked(ctx, w.cfg.Name, limit, w.now(), parkLease)
 	if unavailable(err) {
 		w.away(began, err)
-		return 0
+		return false
 	}
 	if err != nil {
 		if ctx.Err() == nil {
 			w.log.Warn("parked events could not be read", "error", err)
 		}
-		return 0
+		return false
 	}
-	events := make([]*event, 0, len(rows))
 	for _, row := range rows {
 		e, err := w.openParked(row)
 		if err != nil {
@@ -57,13 +63,9 @@ func (w *Worker) relayOnce(ctx, hard context.Context) int {
 			continue
 		}
 		e.due = w.now()
-		events = append(events, e)
+		w.laneFor(e).enter(e)
 	}
-	if len(events) == 0 {
-		return len(rows)
-	}
-	w.processAgain(hard, events)
-	return len(rows)
+	return len(rows) == limit
 }
 
 // asideTurns is the number of batches of set-aside events that are processed at a time.

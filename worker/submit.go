@@ -46,11 +46,11 @@ func (w *Worker) Submit(ctx context.Context, s Submission) (record.Answer, provi
 	if w.breaker.open() {
 		return w.refused(e, record.Reject(record.CodeUnavailable, "database", unreachable))
 	}
-	select {
-	case w.submissions <- e:
-	case <-ctx.Done():
+	l := w.laneFor(e)
+	if ok, _, _ := w.leases.room(l.name, e.env.Tenant); !ok {
 		return w.refused(e, record.Reject(record.CodeBusy, "", "The worker has more to do than it can take; try again later."))
-	case <-w.stopped:
+	}
+	if !l.enter(e) {
 		return w.refused(e, record.Reject(record.CodeUnavailable, "stopping", "The worker is stopping; try again."))
 	}
 	select {

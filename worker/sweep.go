@@ -181,7 +181,7 @@ func (w *Worker) answerStranded(ctx context.Context, e *event, row *store.Event)
 // settleRepeat finds out whether a stranded event is an ordinary repeat, which is no matter for a dead letter: of an event
 // that another message brought, or of a user who is there. One that may have ended a worker is not tried.
 func (w *Worker) settleRepeat(ctx context.Context, e *event) (bool, error) {
-	together, _, err := w.screen(ctx, []*event{e})
+	together, _, err := w.examine(ctx, []*event{e})
 	if err != nil {
 		return false, err
 	}

@@ -19,11 +19,14 @@ import (
 	"github.com/idpsync/idpsync/worker/record"
 )
 
-// DefaultLoops is the number of batches of one lane that are processed at a time.
+// DefaultLoops is the number of batches of one tenant in one lane that are processed at a time.
 const DefaultLoops = 4
 
 // DefaultResultSize is the largest result with an unchanged picture, in bytes, when Config sets none.
 const DefaultResultSize = 64 << 10
+
+// tenantBatches is how many batches of events a worker holds of one tenant in one lane: those in hand, and as many that wait.
+const tenantBatches = 2 * DefaultLoops
 
 // Config is how a worker works. A zero value of any field but the first ones has the default beside it.
 type Config struct {
@@ -36,7 +39,7 @@ type Config struct {
 	Slots   string                                                   // folder for what this host's workers work on, as evidence of crashes; "" keeps nothing
 
 	Batch    int           // events in one transaction; 500
-	Loops    int           // batches of one lane processed at a time; DefaultLoops
+	Loops    int           // batches of one tenant processed at a time, in each lane; DefaultLoops
 	Parallel int           // goroutines that verify one batch; the number of processors
 	Linger   time.Duration // how long a feed batch waits to be filled; 5 ms (logins do not wait)
 	AckWait  time.Duration // of the consumers; 25 s
@@ -118,19 +121,20 @@ type Worker struct {
 	log         *slog.Logger
 	now         func() time.Time
 
-	guard       *poison.Guard
-	breaker     *breaker
-	leases      *leases
-	submissions chan *event
-	hashing     chan *event
-	erasing     chan *event
-	aside       *aside
-	turns       chan struct{} // of bringBack
-	stopped     chan struct{}
-	orders      sparing // of the log of refused orders
-	outages     sparing // of the log of outages
-	given       atomic.Int64
-	alongside   func(f func()) // runs f beside the lanes, which wait for it; set by Run
+	guard     *poison.Guard
+	breaker   *breaker
+	leases    *leases
+	logins    *lane
+	feeds     *lane
+	hashing   chan *event
+	erasing   chan *event
+	aside     *aside
+	turns     chan struct{} // of bringBack
+	stopped   chan struct{}
+	orders    sparing // of the log of refused orders
+	outages   sparing // of the log of outages
+	given     atomic.Int64
+	alongside func(f func()) // runs f beside the lanes, which wait for it; set by Run
 }
 
 // New returns a worker that is ready to Run. The store must be migrated, the streams and consumers must exist, and
@@ -147,16 +151,18 @@ func New(st Store, publisher Publisher, directories *directory.Cache, authorizer
 	w := &Worker{
 		cfg: cfg, store: st, publisher: publisher, directories: directories, authorizer: authorizer,
 		metrics: cfg.Metrics, log: cfg.Log, now: cfg.Now,
-		breaker: newBreaker(cfg.Patience, cfg.Metrics.Paused), leases: newLeases(),
-		submissions: make(chan *event, cfg.Batch), hashing: make(chan *event, cfg.HashQueue), erasing: make(chan *event, eraseQueue), aside: newAside(), turns: make(chan struct{}, asideTurns),
+		breaker: newBreaker(cfg.Patience, cfg.Metrics.Paused), leases: newLeases(tenantBatches * cfg.Batch),
+		hashing: make(chan *event, cfg.HashQueue), erasing: make(chan *event, eraseQueue), aside: newAside(), turns: make(chan struct{}, asideTurns),
 		stopped: make(chan struct{}),
 	}
 	w.guard, err = poison.New(poison.Options{
-		// One slot for each goroutine that can verify at a time: those of both lanes, what is redelivered to each, relay, replays
-		// and what was set aside. Any more wait for a slot.
-		Folder: cfg.Slots, Slots: (2*cfg.Loops + 4 + asideTurns) * cfg.Parallel,
+		// One slot for each goroutine that can verify at a time: those of both lanes, what each processes alone, replays and
+		// what was set aside. Any more wait for a slot.
+		Folder: cfg.Slots, Slots: (2*(cfg.Loops+2) + 1 + asideTurns) * cfg.Parallel,
 		Worker: cfg.Name, Boot: boot.String(), Store: st, Now: cfg.Now, Log: cfg.Log,
 	})
+	w.logins = newLane(w, record.LaneLogins, 0)
+	w.feeds = newLane(w, record.LaneFeeds, cfg.Linger)
 	return w, err
 }
 
@@ -169,10 +175,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err := w.guard.Start(ctx); err != nil {
 		return fmt.Errorf("note which events a dead worker had in hand: %w", err)
 	}
-	lanes := []*lane{
-		{w: w, name: record.LaneLogins, batch: w.cfg.Batch, loops: w.cfg.Loops, queue: make(chan *event, w.cfg.Batch), again: make(chan *event, w.cfg.Batch), extra: w.submissions, log: w.log.With("lane", record.LaneLogins)},
-		{w: w, name: record.LaneFeeds, batch: w.cfg.Batch, linger: w.cfg.Linger, loops: w.cfg.Loops, queue: make(chan *event, w.cfg.Batch), again: make(chan *event, w.cfg.Batch), log: w.log.With("lane", record.LaneFeeds)},
-	}
+	lanes := []*lane{w.logins, w.feeds}
 	var background sync.WaitGroup
 	beside, stopBeside := context.WithCancel(hard)
 	background.Go(func() { w.directories.Follow(beside, w.cfg.Refresh) })
@@ -200,7 +203,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		}
 	})
 
-	var running, returning, hashing sync.WaitGroup
+	var feeding, running, returning, hashing sync.WaitGroup
 	w.alongside = func(f func()) { returning.Go(f) }
 	w.aside.begin = func(ready <-chan struct{}) { w.alongside(func() { w.bringBack(hard, ready) }) }
 	hashed := make(chan struct{})
@@ -210,10 +213,15 @@ func (w *Worker) Run(ctx context.Context) error {
 	var erasing sync.WaitGroup
 	erasing.Go(func() { w.eraseAll(hard) })
 	for _, l := range lanes {
-		running.Go(func() { l.run(ctx, hard) })
+		feeding.Go(func() { l.feed(ctx, hard) })
+		running.Go(func() { l.process(hard) })
 	}
-	running.Go(func() { w.relay(ctx, hard) })
+	feeding.Go(func() { w.relay(ctx) })
 	running.Go(func() { w.replays(ctx, hard) })
+	feeding.Wait()
+	for _, l := range lanes {
+		l.turns.close()
+	}
 	running.Wait()
 	returning.Wait()
 	close(hashed)
@@ -232,7 +240,7 @@ var errDrainTimeout = errors.New("drain timeout")
 
 // giveBackLeft returns what was not finished to the broker.
 func (w *Worker) giveBackLeft(hard context.Context) error {
-	left := w.leases.all()
+	left := w.leases.deliveries()
 	w.giveUp(hard, left) // before another worker gets them
 	w.giveBack(left)
 	if errors.Is(context.Cause(hard), errDrainTimeout) {

@@ -19,6 +19,9 @@ type Directory struct {
 // Tenant returns the tenant of the lower-case UUID id, or nil.
 func (d *Directory) Tenant(id string) *Tenant { return d.tenants[id] }
 
+// Tenants returns how many tenants there are.
+func (d *Directory) Tenants() int { return len(d.tenants) }
+
 // A Tenant is a tenant with all that belongs to it.
 type Tenant struct {
 	rules.Tenant

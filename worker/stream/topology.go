@@ -30,8 +30,9 @@ const (
 	maxRequestBatch   = 2 * MaxBatch
 	maxRequestExpires = 60 * time.Second
 	maxWaiting        = 1024
-	// maxAckPending lets 16 workers prefetch and work on batches of the largest size, or 128 of 256.
-	maxAckPending = 16 * 2 * MaxBatch
+	// maxAckPending lets 7 workers have sent back as much as they may, beside what they work on. A lane that reaches it
+	// stands still.
+	maxAckPending = 256 << 10
 )
 
 // Topology holds what may differ between deployments. Zero means: keep what is there, or the default when the stream is
