@@ -45,6 +45,11 @@ type Difference struct {
 	Hint    string `json:"hint,omitempty"`
 }
 
+// Missing reports whether the whole object is not there.
+func (d Difference) Missing() bool { return d.Have == missing }
+
+const missing = "missing"
+
 // String returns the difference in one line.
 func (d Difference) String() string {
 	s := d.Object + ": " + d.Setting + " is " + d.Have + ", must be " + d.Want
@@ -218,7 +223,7 @@ func Compare(ctx context.Context, c *Conn) ([]Difference, error) {
 	for _, want := range (Topology{}).streams(c.MaxPayload()) {
 		s, err := c.js.Stream(ctx, want.Name)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			all = append(all, Difference{Object: want.Name, Setting: "stream", Have: "missing", Want: "present"})
+			all = append(all, Difference{Object: want.Name, Setting: "stream", Have: missing, Want: "present"})
 			continue
 		}
 		if err != nil {
@@ -231,7 +236,7 @@ func Compare(ctx context.Context, c *Conn) ([]Difference, error) {
 		object := want.stream + "/" + want.config.Durable
 		cons, err := c.js.Consumer(ctx, want.stream, want.config.Durable)
 		if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
-			all = append(all, Difference{Object: object, Setting: "consumer", Have: "missing", Want: "present"})
+			all = append(all, Difference{Object: object, Setting: "consumer", Have: missing, Want: "present"})
 			continue
 		}
 		if err != nil {
