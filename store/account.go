@@ -21,10 +21,11 @@ func (s *Store) ParkedAfter(ctx context.Context, id int64, n int) ([]Waiting, er
 	return rows, err
 }
 
-// IsParked reports whether an event is parked, by its key.
-func (s *Store) IsParked(ctx context.Context, key string) (bool, error) {
+// IsParked reports whether an event is parked, by its key; or by the key that it had in an earlier version, and the time at which it
+// was stored, as that key may be another event's too.
+func (s *Store) IsParked(ctx context.Context, key, former string, stored time.Time) (bool, error) {
 	var found []string
-	err := s.selectAll(ctx, &found, `select key from parked where key = ?`, key)
+	err := s.selectAll(ctx, &found, `select key from parked where key = ? or (key = ? and stored_at = ?)`, key, former, at(stored))
 	return len(found) > 0, err
 }
 

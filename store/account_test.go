@@ -62,7 +62,7 @@ func TestWhatIsOwedAndRepeatedIsListedPageByPage(t *testing.T) {
 			t.Fatalf("parked events, page by page: got %d, wanted 5: %+v", len(waiting), waiting)
 		}
 		for key, want := range map[string]bool{"IDPSYNC_EVENTS/2/3": true, "IDPSYNC_EVENTS/2/5": false} {
-			if got, err := s.IsParked(t.Context(), key); err != nil || got != want {
+			if got, err := s.IsParked(t.Context(), key, "another", storetest.Time); err != nil || got != want {
 				t.Errorf("the event %s is parked: got %v and the error %v, wanted %v", key, got, err, want)
 			}
 		}

@@ -18,7 +18,7 @@ type Event struct {
 	Attempt       int
 	Policies      []string // ids of the policies that decided
 	Door          string
-	Origin        string    // the stored message that it came in: stream, creation time and sequence; "" when it came by another door
+	Origin        string    // the stored message that it came in: stream, creation time, sequence and stored time; "" when it came by another door
 	StoredAt      time.Time // when the broker stored the event, or a front door received it
 	At            time.Time // when it was processed
 }

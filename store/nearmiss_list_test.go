@@ -122,7 +122,14 @@ func TestListsMissNearRows(t *testing.T) {
 		{
 			lookup: "IsParked", row: nearParked(), want: "parked", misses: around("key", "l", "n"),
 			look: func(ctx context.Context, s *store.Store) (string, error) {
-				is, err := s.IsParked(ctx, "m")
+				is, err := s.IsParked(ctx, "m", "another", storetest.Time)
+				return map[bool]string{true: "parked"}[is], err
+			},
+		},
+		{
+			lookup: "IsParked by a former key", row: nearParked(), want: "parked", misses: slices.Concat(around("key", "l", "n"), around("stored_at", before(storetest.Time), after(storetest.Time))),
+			look: func(ctx context.Context, s *store.Store) (string, error) {
+				is, err := s.IsParked(ctx, "another", "m", storetest.Time)
 				return map[bool]string{true: "parked"}[is], err
 			},
 		},

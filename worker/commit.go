@@ -421,33 +421,40 @@ func (w *Worker) newUserID() (string, error) {
 	return id.String(), nil
 }
 
-// keepFormerIDs gives events that had their effect before they had this id the one that they had it under. An event that was
-// stored before an upgrade may be delivered again after it.
+// keepFormerIDs gives events that an earlier version processed the id that they had then, and has them named by their origin
+// as it was written then. An event that was stored before an upgrade may be delivered again after it. An origin without the
+// stored time may be another message's, so that the row has to tell the same time.
 func (w *Worker) keepFormerIDs(ctx context.Context, events []*event) error {
-	if len(events) == 0 {
-		return nil
+	var lookups []store.Lookup
+	var of []*event
+	for _, e := range events {
+		for _, id := range []string{e.env.EventID, e.former} {
+			if id != "" && (id == e.former || !e.origin.At.IsZero()) { // else it is found as it is
+				lookups = append(lookups, store.Lookup{Tenant: e.env.Tenant, Source: e.env.Source, EventID: id, Origin: e.origin.Former().String()})
+				of = append(of, e)
+			}
+		}
 	}
-	lookups := make([]store.Lookup, len(events))
-	for i, e := range events {
-		lookups[i] = store.Lookup{Tenant: e.env.Tenant, Source: e.env.Source, EventID: e.former, Origin: e.storedAs()}
+	if len(lookups) == 0 {
+		return nil
 	}
 	found, err := w.store.Find(ctx, lookups)
 	if err != nil {
 		return fmt.Errorf("look for effects under former ids: %w", err)
 	}
-	for i, e := range events {
-		if found[i].Brought != nil {
-			e.message.env.EventID, e.message.former = e.former, ""
+	for i, e := range of {
+		if row := found[i].Brought; row != nil && row.StoredAt.Equal(e.env.StoredAt.Truncate(time.Microsecond)) {
+			e.message.env.EventID, e.message.former, e.message.formerly = lookups[i].EventID, "", true
 		}
 	}
 	return nil
 }
 
-// formerlyNamed returns the events that may have had their effect under another id.
+// formerlyNamed returns the events that an earlier version may have processed.
 func formerlyNamed(events []*event) []*event {
 	var named []*event
 	for _, e := range events {
-		if e.former != "" && e.cameBefore() && e.env.Tenant != "" && e.env.Source != "" {
+		if e.cameBefore() && !e.formerly && e.env.Tenant != "" && e.env.Source != "" {
 			named = append(named, e)
 		}
 	}

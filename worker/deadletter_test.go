@@ -39,7 +39,8 @@ func TestDeadLetterRecord(t *testing.T) {
 			return "TIME"
 		case record.DeadLetterOrigin, "Nats-Msg-Id":
 			parts := strings.Split(value, "/")
-			parts[len(parts)-2-strings.Count(name, "Nats")] = "CREATED"
+			at := len(parts) - 3 - strings.Count(name, "Nats")
+			parts[at], parts[at+2] = "CREATED", "STORED"
 			return strings.Join(parts, "/")
 		case record.DeadLetterPrefix + "Key-Id":
 			if value != d.Key.KeyID() {

@@ -67,6 +67,6 @@
 //	poison       a message that kills the worker which processes it
 //	stranded     stored, and not delivered again by the broker
 //	sealer       seals and signs what the broker and the database store of an event
-//	origin       stream, its creation time, and sequence: where an event was stored first
+//	origin       stream, its creation time, sequence, and stored time: where an event was stored first
 //	unaccounted  an event of which proof finds no end; duplicated: one with two
 package worker

@@ -21,15 +21,16 @@ const maxEventID = 256
 // A message is an event as it came: what its sender wrote, where it was stored, and who is to be told of its end. It does
 // not change once it is opened, but keepFormerIDs corrects its id and hashPassword its hash.
 type message struct {
-	env     providers.Envelope
-	address record.Address
-	origin  record.Origin
-	subject string            // the original one
-	header  providers.Header  // as the sender wrote them
-	body    []byte            // byte for byte
-	hash    [sha256.Size]byte // of the payload
-	former  string            // the id that the event had before [senderID] looked beyond Nats-Msg-Id; "" for the same
-	attempt int               // replay count, part of the result's id
+	env      providers.Envelope
+	address  record.Address
+	origin   record.Origin
+	subject  string            // the original one
+	header   providers.Header  // as the sender wrote them
+	body     []byte            // byte for byte
+	hash     [sha256.Size]byte // of the payload
+	former   string            // the id that the event had in earlier versions; "" for the same
+	formerly bool              // an earlier version processed it, and wrote its origin without the stored time
+	attempt  int               // replay count, part of the result's id
 	transport
 }
 
@@ -84,6 +85,9 @@ func (e *event) storedAs() string {
 	if e.origin.Sequence == 0 {
 		return ""
 	}
+	if e.formerly {
+		return e.origin.Former().String()
+	}
 	return e.origin.String()
 }
 
@@ -103,7 +107,7 @@ func (e *event) cameBefore() bool {
 // openMessage reads the outside of a message: where it was sent, which event it is, what the broker says of it. What is
 // wrong with it ends up as the event's rejection, so that every message has a way to the dead letters.
 func openMessage(m Message) *event {
-	e := storedEvent(m.Subject(), record.Origin{Stream: m.Stream(), Created: m.StreamCreated(), Sequence: m.Sequence()}, m.StoredAt())
+	e := storedEvent(m.Subject(), record.Origin{Stream: m.Stream(), Created: m.StreamCreated(), Sequence: m.Sequence(), At: m.StoredAt()}, m.StoredAt())
 	e.delivery = m
 	e.open(m.Header(), m.Data())
 	return e
@@ -145,6 +149,9 @@ func (m *message) open(header providers.Header, payload []byte) (refusal *record
 	}
 	id := senderID(ce.ID, header)
 	if id == "" {
+		if former := m.formerID(); former != m.env.EventID {
+			m.former = former
+		}
 		return refusal
 	}
 	if err := checkEventID(id); err != nil {
@@ -153,7 +160,7 @@ func (m *message) open(header providers.Header, payload []byte) (refusal *record
 	if ce.ID == "" {
 		former := header.Get(headerMsgID)
 		if former == "" {
-			former = m.env.EventID
+			former = m.formerID()
 		}
 		if former != id && checkEventID(former) == nil {
 			m.former = former
@@ -161,6 +168,14 @@ func (m *message) open(header providers.Header, payload []byte) (refusal *record
 	}
 	m.env.EventID = id
 	return refusal
+}
+
+// formerID is the id of an event without one of its sender's as earlier versions made it, without the stored time.
+func (m *message) formerID() string {
+	if !m.origin.Stored() || m.origin.At.IsZero() {
+		return m.env.EventID
+	}
+	return m.origin.Former().EventID()
 }
 
 // extensionTenant is X-Tenant-ID as the name of a CloudEvents attribute, which has letters and digits only.

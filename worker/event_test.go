@@ -77,10 +77,13 @@ func TestSenderNamesTheEventAlikeAtEveryDoor(t *testing.T) {
 func TestEventThatWasStoredBeforeAnUpgradeKeepsItsID(t *testing.T) {
 	for name, test := range map[string]struct {
 		header providers.Header
+		now    string // its id in this version
 		former func(seq uint64, created time.Time) string
 	}{
-		"named by its message id":          {providers.Header{"Idpsync-Event-Id": {"new"}, "Nats-Msg-Id": {"old"}}, func(uint64, time.Time) string { return "old" }},
-		"named by its place in the stream": {providers.Header{"Idempotency-Key": {"new"}}, func(seq uint64, created time.Time) string { return fmt.Sprintf("%d-%d", created.Unix(), seq) }},
+		"named by its sender":              {providers.Header{"Idpsync-Event-Id": {"new"}}, "new", func(uint64, time.Time) string { return "new" }},
+		"named by its message id":          {providers.Header{"Idpsync-Event-Id": {"new"}, "Nats-Msg-Id": {"old"}}, "new", func(uint64, time.Time) string { return "old" }},
+		"named by its place in the stream": {providers.Header{"Idempotency-Key": {"new"}}, "new", func(seq uint64, created time.Time) string { return fmt.Sprintf("%d-%d", created.Unix(), seq) }},
+		"without any name":                 {nil, "", func(seq uint64, created time.Time) string { return fmt.Sprintf("%d-%d", created.Unix(), seq) }},
 	} {
 		for _, stranded := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, stranded %v", name, stranded), func(t *testing.T) {
@@ -96,7 +99,7 @@ func TestEventThatWasStoredBeforeAnUpgradeKeepsItsID(t *testing.T) {
 					t.Fatal(err)
 				}
 				old := test.former(seq, held.Created)
-				rename(t, d.Database(), "new", old)
+				rename(t, d.Database(), test.now, old, record.Origin{Stream: stream.StreamEvents, Created: held.Created, Sequence: seq}.String())
 				if stranded {
 					d.Eventually("for the broker to give up", func() bool {
 						if d.State().Stranded == 0 {
@@ -117,8 +120,8 @@ func TestEventThatWasStoredBeforeAnUpgradeKeepsItsID(t *testing.T) {
 	}
 }
 
-// rename gives a row of the ledger another event id.
-func rename(t *testing.T, o store.Options, from, to string) {
+// rename gives a row of the ledger another event id, and the origin that earlier versions wrote.
+func rename(t *testing.T, o store.Options, from, to, origin string) {
 	t.Helper()
 	db, err := sql.Open("sqlite", o.Path)
 	if err != nil {
@@ -128,7 +131,7 @@ func rename(t *testing.T, o store.Options, from, to string) {
 	if _, err := db.Exec("pragma busy_timeout = 10000"); err != nil {
 		t.Fatal(err)
 	}
-	res, err := db.Exec("update events set event_id = ? where event_id = ?", to, from)
+	res, err := db.Exec("update events set event_id = ?, origin = ? where event_id = ? or (? = '' and event_id like '1%-%-1%')", to, origin, from, from)
 	if err != nil {
 		t.Fatal(err)
 	}

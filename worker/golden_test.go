@@ -55,14 +55,14 @@ func headers(subject string, h providers.Header, replace func(name, value string
 var (
 	uuids = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}`)
 	times = regexp.MustCompile(`20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z`)
-	stamp = regexp.MustCompile(`IDPSYNC_EVENTS/\d+/`)
+	stamp = regexp.MustCompile(`IDPSYNC_EVENTS/\d+/(\d+)/\d+`)
 )
 
 // message writes a result with its headers and its body, byte for byte but for what differs between runs.
 func message(r workertest.Record) string {
 	mask := func(s string) string {
 		s = uuids.ReplaceAllString(s, "USER-ID")
-		return stamp.ReplaceAllString(times.ReplaceAllString(s, "2026-01-02T03:04:05.678901Z"), "IDPSYNC_EVENTS/CREATED/")
+		return stamp.ReplaceAllString(times.ReplaceAllString(s, "2026-01-02T03:04:05.678901Z"), "IDPSYNC_EVENTS/CREATED/$1/STORED")
 	}
 	return headers(r.Subject, r.Header, func(name, v string) string {
 		if name == record.HeaderCredential {

@@ -79,7 +79,7 @@ type Store interface {
 	Repark(ctx context.Context, rows []store.Parked) error
 	ClaimParked(ctx context.Context, worker string, limit int, now time.Time, lease time.Duration) ([]store.Parked, error)
 	DeleteParked(ctx context.Context, ids []int64) error
-	IsParked(ctx context.Context, key string) (bool, error)
+	IsParked(ctx context.Context, key, former string, stored time.Time) (bool, error)
 	ClaimOutbox(ctx context.Context, worker string, olderThan time.Time, limit int, now time.Time, lease time.Duration) ([]store.Outbox, error)
 	DeleteOutbox(ctx context.Context, ids []string) error
 	PruneUsedIDs(ctx context.Context, now time.Time) (int64, error)

@@ -408,7 +408,7 @@ func stored(sequence uint64) record.Origin {
 // redelivered is the event e1 as it comes in a message that was delivered before.
 func redelivered(sequence uint64) *event {
 	e := &event{message: message{origin: stored(sequence), transport: transport{delivery: delivery{delivered: 2}}}}
-	e.env = providers.Envelope{Tenant: storetest.Acme, Source: storetest.SourceLogins, EventID: "e1", Shape: providers.ShapeLogin}
+	e.env = providers.Envelope{Tenant: storetest.Acme, Source: storetest.SourceLogins, EventID: "e1", Shape: providers.ShapeLogin, StoredAt: storetest.Time}
 	return e
 }
 
@@ -434,14 +434,19 @@ func TestARefusedMessageRecallsItsOwnEffectAlone(t *testing.T) {
 func TestAFormerIdIsKeptForItsOwnMessageAlone(t *testing.T) {
 	t.Parallel()
 	s := ledger(t)
-	for sequence, want := range map[uint64]string{1: "e1", 2: "new"} {
-		e := redelivered(sequence)
+	for _, c := range []struct {
+		sequence uint64
+		at       time.Time
+		want     string
+	}{{1, storetest.Time, "e1"}, {2, storetest.Time, "new"}, {1, storetest.Time.Add(time.Second), "new"}} {
+		e := redelivered(c.sequence)
 		e.message.env.EventID, e.message.former = "new", "e1"
+		e.message.env.StoredAt, e.message.origin.At = c.at, c.at
 		if err := (&Worker{store: s}).keepFormerIDs(t.Context(), formerlyNamed([]*event{e})); err != nil {
 			t.Fatalf("look for former ids: %v", err)
 		}
-		if e.env.EventID != want {
-			t.Errorf("message %d is the event %q, wanted %q", sequence, e.env.EventID, want)
+		if e.env.EventID != c.want {
+			t.Errorf("message %d of %v is the event %q, wanted %q", c.sequence, c.at, e.env.EventID, c.want)
 		}
 	}
 }

@@ -100,7 +100,7 @@ func (w *Worker) sweepStranded(ctx context.Context, before map[string]bool) map[
 	}
 	events := make([]*event, 0, len(stored))
 	for _, m := range stored {
-		e := storedEvent(m.Subject, record.Origin{Stream: m.Stream, Created: created, Sequence: m.Sequence}, m.StoredAt)
+		e := storedEvent(m.Subject, record.Origin{Stream: m.Stream, Created: created, Sequence: m.Sequence, At: m.StoredAt}, m.StoredAt)
 		if seen[e.origin.String()] = true; !before[e.origin.String()] {
 			continue
 		}
@@ -133,10 +133,8 @@ func (w *Worker) settleStranded(ctx context.Context, e *event) error {
 	if e.env.Tenant == "" || e.env.Source == "" { // it can't have had an effect
 		return nil
 	}
-	if e.former != "" {
-		if err := w.keepFormerIDs(ctx, []*event{e}); err != nil {
-			return err
-		}
+	if err := w.keepFormerIDs(ctx, []*event{e}); err != nil {
+		return err
 	}
 	found, err := w.store.Find(ctx, []store.Lookup{e.broughtBy()})
 	if err != nil {
@@ -152,7 +150,7 @@ func (w *Worker) settleStranded(ctx context.Context, e *event) error {
 	if row := found[0].Event; row != nil && e.env.Shape == providers.ShapeLogin && slices.Equal(row.PayloadHash, e.hash[:]) {
 		return w.answerStranded(ctx, e, row)
 	}
-	if e.told, err = w.store.IsParked(ctx, e.origin.String()); err != nil || e.told {
+	if e.told, err = w.store.IsParked(ctx, e.origin.String(), e.origin.Former().String(), e.env.StoredAt); err != nil || e.told {
 		return err
 	}
 	if done, err := w.settleRepeat(ctx, e); err != nil || done {

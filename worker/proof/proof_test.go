@@ -290,6 +290,16 @@ func TestWhatDoesNotAddUpIsFound(t *testing.T) {
 			nil,
 			[]string{name + "x is the second event that the message IDPSYNC_EVENTS/1793491200/1 brought"},
 		},
+		"a sequence that was given out twice": {
+			func(s *site) {
+				s.effect("x", "")
+				again := s.origin(1)
+				again.At = begin.Add(time.Second)
+				s.rows[1].Origin = again.String()
+				s.last--
+			},
+			nil, nil,
+		},
 		"another result than the ledger's": {
 			func(s *site) { s.rows[0].Result = []byte(`{"id":1}`) },
 			nil,

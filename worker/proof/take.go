@@ -32,6 +32,7 @@ type taking struct {
 	expected map[string]bool    // by event name, true once found
 	traces   map[uint64]uint8   // by sequence
 	parked   map[string]bool    // by origin
+	brought  map[string]bool    // by origin: the ledger has an effect; a sequence may be given out twice
 	owed     map[string]bool    // ids of results in the outbox
 	effects  map[string]*effect // by id of the result
 	last     map[string]string  // event name -> id of its result that is no rejection
@@ -73,7 +74,7 @@ func Take(ctx context.Context, o Options) (*Account, error) {
 func newTaking(o Options) *taking {
 	p := &taking{
 		Options: o, account: &Account{Stream: stream.StreamEvents, Since: o.Since, Unaccounted: []Finding{}, Duplicated: []Finding{}},
-		traces: map[uint64]uint8{}, parked: map[string]bool{}, owed: map[string]bool{}, effects: map[string]*effect{},
+		traces: map[uint64]uint8{}, parked: map[string]bool{}, brought: map[string]bool{}, owed: map[string]bool{}, effects: map[string]*effect{},
 		last: map[string]string{}, refused: map[string]bool{}, lettered: map[string]bool{}, promised: map[string]string{},
 	}
 	if o.Expected != nil {
@@ -348,9 +349,10 @@ func (p *taking) row(row store.Event) {
 	l, key, origin := &p.account.Ledger, record.EventName(row.Key()), record.ParseOrigin(row.Origin)
 	id := record.ResultID(row.Key(), row.Attempt)
 	if row.Origin != "" {
-		if p.ours(origin) && p.traces[origin.Sequence]&traceEffect != 0 {
+		if p.brought[row.Origin] {
 			p.account.duplicated(key, "is the second event that the message %s brought", row.Origin)
 		}
+		p.brought[row.Origin] = true
 		p.trace(origin, traceEffect)
 		p.begin(origin, row.StoredAt)
 		if p.lettered[record.AttemptName(origin, row.Attempt)] {

@@ -18,7 +18,7 @@ const (
 	DeadLetterOriginalPrefix = "Idpsync-Dl-H-" // before the name of an original header, so that none acts again
 	DeadLetterStream         = DeadLetterPrefix + "Stream"
 	DeadLetterSequence       = DeadLetterPrefix + "Seq"
-	DeadLetterOrigin         = DeadLetterPrefix + "Origin" // stream, its creation time, and sequence
+	DeadLetterOrigin         = DeadLetterPrefix + "Origin" // stream, its creation time, sequence, and stored time
 	DeadLetterTime           = DeadLetterPrefix + "Time"   // when the broker stored the original
 	DeadLetterSubjectHeader  = DeadLetterPrefix + "Subject"
 	DeadLetterEventID        = DeadLetterPrefix + "Event-Id"

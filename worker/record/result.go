@@ -133,10 +133,21 @@ func (r *Result) readCameIn(id string) (rest string, ok bool) {
 		r.ReceivedAt = time.Unix(0, int64(number)).UTC() //nolint:gosec // of 63 bits
 		return head, true
 	}
-	head, stream, ok := cutLast(head)
-	created, err := strconv.ParseInt(middle, 10, 64)
-	r.Origin = Origin{Stream: stream, Created: time.Unix(created, 0).UTC(), Sequence: number}
-	return head, ok && err == nil && r.Origin.Stored()
+	// Without the stored time, of an earlier version, the name of the stream stands where the stream's creation does otherwise.
+	text := middle + "/" + last
+	for range 2 {
+		var part string
+		if head, part, ok = cutLast(head); !ok {
+			return "", false
+		}
+		text = part + "/" + text
+		if _, err := strconv.ParseInt(part, 10, 64); err != nil {
+			break
+		}
+	}
+	r.Origin = ParseOrigin(text)
+	_, err = strconv.ParseInt(strings.Split(text, "/")[1], 10, 64)
+	return head, err == nil && r.Origin.Stored()
 }
 
 // cutLast cuts the last part off an id.

@@ -21,6 +21,8 @@ func storedResult(a record.Answer, tenant, source, eventID string) record.Stored
 func TestReadResultReadsWhatWasWritten(t *testing.T) {
 	at := time.Date(2026, 11, 28, 1, 2, 3, 4000, time.UTC)
 	origin := record.Origin{Stream: "IDPSYNC_EVENTS", Created: time.Unix(1_700_000_000, 0).UTC(), Sequence: 9}
+	exact := origin
+	exact.At = time.Unix(1_700_000_009, 123_456_789).UTC()
 	received := time.Unix(0, 1_800_000_000_123_456_789).UTC()
 	for name, test := range map[string]struct {
 		answer                 record.Answer
@@ -37,6 +39,8 @@ func TestReadResultReadsWhatWasWritten(t *testing.T) {
 		"a scope":                        {tenant: lower, source: "admin", id: "order/1", scope: "jwt/okta/a b@ü", credential: "c1"},
 		"a replay":                       {answer: record.Answer{Attempt: 12}, tenant: lower, source: "okta", id: "login-1"},
 		"rejected":                       {tenant: lower, source: "okta", id: "login-1", origin: origin},
+		"rejected, named in full":        {tenant: lower, source: "okta", id: "login-1", origin: exact},
+		"rejected in full, with slashes": {tenant: lower, source: "okta", id: "x/1/2/3", origin: exact},
 		"rejected, an id with slashes":   {answer: record.Answer{Attempt: 3}, tenant: lower, source: "okta", id: "x/y/0/received/7", origin: origin, scope: "credential/hr"},
 		"rejected, by a front door":      {tenant: lower, source: "admin", id: "IDPSYNC_EVENTS/1/2", received: received},
 		"rejected, of nobody known":      {id: "1700000000-9", origin: origin},

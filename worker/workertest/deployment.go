@@ -196,6 +196,20 @@ func (d *Deployment) openIssuers() {
 
 func (d *Deployment) openBroker(topology stream.Topology) {
 	d.T.Helper()
+	d.startBroker()
+	d.Migrate(topology)
+	d.follow()
+}
+
+// follow makes the journals.
+func (d *Deployment) follow() {
+	d.T.Helper()
+	d.Results = newJournal(d, stream.Tail)
+	d.Letters = newJournal(d, stream.WatchDeadLetters)
+}
+
+func (d *Deployment) startBroker() {
+	d.T.Helper()
 	var err error
 	d.server, err = stream.Embedded(d.Ctx, stream.EmbeddedOptions{DataDir: filepath.Join(d.folder, "broker"), Listen: "127.0.0.1:0", Open: true, Log: d.log})
 	if err != nil {
@@ -205,9 +219,28 @@ func (d *Deployment) openBroker(topology stream.Topology) {
 	d.openPlain()
 	d.Conn = d.connect("test")
 	d.T.Cleanup(d.Conn.Close)
-	d.Migrate(topology)
-	d.Results = newJournal(d, stream.Tail)
-	d.Letters = newJournal(d, stream.WatchDeadLetters)
+}
+
+// WhileBrokerIsDown stops the broker, calls f with the folder in which it keeps the stream of events, and starts it again. No
+// process may be running.
+func (d *Deployment) WhileBrokerIsDown(f func(events string) error) {
+	d.T.Helper()
+	d.Results.stop()
+	d.Letters.stop()
+	d.Conn.Close()
+	d.server.Shutdown()
+	found, err := filepath.Glob(filepath.Join(d.folder, "broker", "jetstream", "*", "streams", stream.StreamEvents))
+	if err == nil && len(found) != 1 {
+		err = fmt.Errorf("the broker keeps the stream of events in %q, want one folder", found)
+	}
+	if err == nil {
+		err = f(found[0])
+	}
+	if err != nil {
+		d.T.Fatal(err)
+	}
+	d.startBroker()
+	d.follow()
 }
 
 func (d *Deployment) connect(name string) *stream.Conn {

@@ -19,6 +19,7 @@ import (
 // A Journal follows one stream from its beginning.
 type Journal struct {
 	d       *Deployment
+	stop    func() // ends it, and waits
 	mu      sync.Mutex
 	all     []Record
 	foreign uint64        // sequence of the last message that no worker wrote
@@ -54,7 +55,8 @@ func newJournal(d *Deployment, open follow) *Journal {
 			j.add(readRecord(m))
 		}
 	}()
-	d.T.Cleanup(func() { cancel(); <-done })
+	j.stop = func() { cancel(); <-done }
+	d.T.Cleanup(j.stop)
 	return j
 }
 
