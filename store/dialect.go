@@ -3,12 +3,13 @@ package store
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,11 +20,10 @@ import (
 // busyTimeout is how long SQLite waits for another process that writes, in milliseconds.
 const busyTimeout = 10_000
 
-// connectorOf returns a connector with what idpsync wants of every connection, unless the URL says otherwise.
-func connectorOf(text string, timeout time.Duration) (*connector, error) {
-	u, err := url.Parse(text)
+func (s *Store) openPostgres(o Options) error {
+	u, err := url.Parse(o.URL)
 	if err != nil {
-		return nil, errors.New("store: the database URL cannot be parsed; percent-encode special characters in user and password")
+		return errors.New("store: the database URL cannot be parsed; percent-encode special characters in user and password")
 	}
 	q := u.Query()
 	setDefault := func(name, value string) {
@@ -38,21 +38,9 @@ func connectorOf(text string, timeout time.Duration) (*connector, error) {
 	q.Set("binary_parameters", "yes") // parse and bind in one round trip; and bytes as they are, see columns.byteArray
 	setDefault("connect_timeout", "5")
 	u.RawQuery = q.Encode()
-	c, err := newConnector(u.String(), timeout)
+	c, err := newConnector(u.String(), o.Timeout)
 	if err != nil {
-		return nil, fmt.Errorf("store: database URL: %w", err)
-	}
-	return c, nil
-}
-
-func (s *Store) openPostgres(o Options) error {
-	made, err := connectorOf(o.URL, o.Timeout)
-	if err != nil {
-		return err
-	}
-	var c driver.Connector = made
-	if o.URLFile != "" {
-		c = &rotating{file: o.URLFile, timeout: o.Timeout, log: s.log, url: o.URL, current: made}
+		return fmt.Errorf("store: database URL: %w", err)
 	}
 	open := func(conns int) *sqlx.DB {
 		db := sqlx.NewDb(sql.OpenDB(c), "postgres")
@@ -78,6 +66,9 @@ func (s *Store) openSQLite(ctx context.Context, o Options) error {
 	}
 	if err := f.Close(); err != nil {
 		return fmt.Errorf("store: %w", err)
+	}
+	if journal, err := os.Stat(path + "-wal"); err == nil && journal.Size() > 0 {
+		s.unclean = o.Check // whoever closes it last removes the journal
 	}
 	sync := "NORMAL"
 	if o.FullSync {
@@ -107,6 +98,19 @@ func (s *Store) openSQLite(ctx context.Context, o Options) error {
 		return errors.Join(err, s.write.Close(), s.read.Close())
 	}
 	s.health.SetMaxOpenConns(1)
+	return nil
+}
+
+// quickCheck reads the whole of a SQLite database. One that is damaged is of class [ErrUnavailable].
+func (s *Store) quickCheck(ctx context.Context) error {
+	s.log.WarnContext(ctx, "the database was not closed when it was used last; it is checked now")
+	var found []string
+	if err := s.read.SelectContext(ctx, &found, `pragma quick_check(5)`); err != nil {
+		return classify(ctx, err)
+	}
+	if !slices.Equal(found, []string{"ok"}) {
+		return &classified{ErrUnavailable, fmt.Errorf("its check found: %s", strings.Join(found, "; ")), faultDamaged}
+	}
 	return nil
 }
 

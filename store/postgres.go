@@ -57,7 +57,9 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	}}
 	own := *c.pq
 	own.Dialer(l)
+	stop := context.AfterFunc(ctx, func() { l.deadline(time.Now()) }) // lib/pq heeds it until the network is connected
 	made, err := own.Connect(ctx)
+	stop()
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"time"
 
@@ -15,11 +16,13 @@ import (
 // Options says which database to open and how.
 type Options struct {
 	URL      string       // postgres://… or sqlite:///path; "" means Path
-	URLFile  string       // file that URL was read from; it is read again for each new connection
 	Path     string       // file of the SQLite database; its folder must exist
 	Log      *slog.Logger // nil: nothing is logged
 	MaxConns int          // connections (PostgreSQL), or readers (SQLite); 0 means DefaultMaxConns
 	FullSync bool         // SQLite: synchronous=FULL, which survives a loss of power too
+
+	// Check has a SQLite database checked that was not closed when its last process ended. That reads all of it.
+	Check bool
 
 	// Timeout bounds each call, and on the server each statement of a transaction and each pause in one, so that a lost or
 	// frozen link neither holds the caller nor leaves locks behind: a call that takes longer is [ErrUnavailable]. 0 sets no
@@ -44,6 +47,7 @@ type Store struct {
 	read    *sqlx.DB // PostgreSQL: the same pool; SQLite: handles that only read
 	health  *sqlx.DB // one connection for Ready, so that a busy pool is not taken for an outage
 	timeout time.Duration
+	unclean bool // SQLite: it was not closed, and is to be checked
 	log     *slog.Logger
 	stmts   statements
 }
@@ -77,7 +81,11 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Ping(ctx); err != nil {
+	err = s.Ping(ctx)
+	if err == nil && s.unclean {
+		err = s.quickCheck(ctx)
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
@@ -109,7 +117,7 @@ func (s *Store) Ready(ctx context.Context) error {
 		return classify(ctx, err)
 	}
 	if readOnly == "on" {
-		return fmt.Errorf("%w: it is read-only: a standby, or default_transaction_read_only is on", ErrUnavailable)
+		return &classified{ErrUnavailable, errors.New("it is a standby, or default_transaction_read_only is on"), faultReadOnly}
 	}
 	return nil
 }
@@ -117,12 +125,13 @@ func (s *Store) Ready(ctx context.Context) error {
 // TryWrite writes a row, deletes it, and commits.
 func (s *Store) TryWrite(ctx context.Context) error {
 	return s.update(ctx, func(tx *sqlx.Tx) error {
-		now := time.Now() // the key, so that two workers do not wait for each other
-		if _, err := tx.ExecContext(ctx, tx.Rebind(`insert into in_flight (worker, stream, sequence, boot, tenant, source, event_id, at)
-			values ('trial', '', ?, '', '', '', '', ?)`), now.UnixNano(), at(now)); err != nil {
+		now := time.Now()
+		run := strconv.FormatInt(now.UnixNano(), 10) // in the key, so that two workers do not wait for each other
+		if _, err := tx.ExecContext(ctx, tx.Rebind(`insert into in_flight_events (event, run, worker, alone, died, tenant, source, event_id, at)
+			values ('trial', ?, '', false, false, '', '', '', ?)`), run, at(now)); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, tx.Rebind(`delete from in_flight where worker = 'trial' and stream = '' and sequence = ?`), now.UnixNano())
+		_, err := tx.ExecContext(ctx, tx.Rebind(`delete from in_flight_events where event = 'trial' and run = ?`), run)
 		return err
 	})
 }

@@ -1,10 +1,14 @@
 package worker_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -52,6 +56,21 @@ func oneEach(t *testing.T, d *workertest.Deployment, n int) {
 	}
 }
 
+// holdUntilClosed has the workers verify nothing until the channel is closed, so that they hold what they pull.
+func holdUntilClosed(workers ...*workertest.Process) chan struct{} {
+	held := make(chan struct{})
+	for _, p := range workers {
+		p.On(fault.At(fault.BeforeVerify, func(ctx context.Context, _ fault.Call) error {
+			select {
+			case <-held:
+			case <-ctx.Done():
+			}
+			return nil
+		}))
+	}
+	return held
+}
+
 // The ways in which a worker loses its database.
 var cuts = map[string]func(*storetest.Link){
 	"refused": (*storetest.Link).Cut,
@@ -64,30 +83,27 @@ func TestWorkerThatIsCutOffHandsOver(t *testing.T) {
 	for name, cut := range cuts {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			const held, late = 150, 20
+			const held, late = 40, 20
 			d := workertest.New(t, workertest.Options{Kind: store.Postgres})
 			link, a := cutOff(t, d)
 			a.Run()
 			loginsFrom(d, "warm", 1)
 			d.Await("warm0") // keys are known and connections made
-			cut(link)
+			isCut := holdUntilClosed(a)
 			loginsFrom(d, "held", held)
-			a.AwaitDeliveries(1 + 1)
+			a.AwaitDeliveries(1 + held)
+			cut(link)
+			close(isCut)
 			a.AwaitPaused(true)
 			if !a.DatabaseAway() {
 				t.Error("a worker that is paused does not say that its database is away")
 			}
 			b := d.Start()
 			d.Results.Await(1+held, "while one worker is cut off", func(workertest.Record) bool { return true })
-			given := 0
 			for _, one := range a.Deliveries()[1:] {
 				if !slices.Equal(one.Told, []string{"nak"}) {
 					t.Errorf("the worker that is cut off told %v of message %d, want one nak", one.Told, one.Sequence)
 				}
-				given++
-			}
-			if given == 0 {
-				t.Error("the worker that is cut off held nothing: the test shows nothing")
 			}
 			if err := b.Stop(); err != nil {
 				t.Errorf("stopping the healthy worker: %v", err)
@@ -149,16 +165,7 @@ func TestEventsWaitAtTheBrokerWhileAllWorkersAreCutOff(t *testing.T) {
 	}
 	loginsFrom(d, "warm", 1)
 	d.Await("warm0")
-	isCut := make(chan struct{})
-	for _, p := range workers {
-		p.On(fault.At(fault.BeforeVerify, func(ctx context.Context, _ fault.Call) error {
-			select {
-			case <-isCut:
-			case <-ctx.Done():
-			}
-			return nil
-		}))
-	}
+	isCut := holdUntilClosed(workers...)
 	loginsFrom(d, "e", n)
 	deliveries := func() []workertest.Delivery { return append(workers[0].Deliveries(), workers[1].Deliveries()...) }
 	d.Eventually("for the workers to have all events", func() bool { return len(deliveries()) == 1+n })
@@ -183,5 +190,55 @@ func TestEventsWaitAtTheBrokerWhileAllWorkersAreCutOff(t *testing.T) {
 				t.Errorf("message %d was delivered %d times, want 3 at most: once by each worker that gave it back", one.Sequence, one.Delivered)
 			}
 		}
+	}
+}
+
+// A database that became read-only is away: a worker waits for it, says so without flooding its log, and goes on by itself.
+func TestReadOnlyDatabaseIsAway(t *testing.T) {
+	t.Parallel()
+	const n = 100
+	d := workertest.New(t, workertest.Options{Kind: store.Postgres})
+	admin := storetest.Database(t, d.Database())
+	set := func(value string) {
+		t.Helper()
+		for _, query := range []string{ // what is set holds for new sessions
+			`do $$ begin execute format('alter database %I set default_transaction_read_only = ` + value + `', current_database()); end $$`,
+			`select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`,
+		} {
+			if _, err := admin.ExecContext(d.Ctx, `begin; set transaction read write; `+query+`; commit`); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var written bytes.Buffer
+	p := d.Process(func(c *worker.Config) {
+		c.Log = slog.New(slog.NewTextHandler(&written, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	})
+	var tries atomic.Int64
+	p.On(fault.At(fault.BeforeStore, func(_ context.Context, c fault.Call) error {
+		if c.Method == "TryWrite" {
+			tries.Add(1)
+		}
+		return nil
+	}))
+	p.Run()
+	loginsFrom(d, "warm", 1)
+	d.Await("warm0")
+	set("on")
+	loginsFrom(d, "e", n)
+	p.AwaitPaused(true)
+	d.Eventually("for five looks at the database", func() bool { return tries.Load() >= 5 })
+	if results := len(d.Results.All()); results != 1 {
+		t.Errorf("there are %d results, want the one from before: nothing can be written", results)
+	}
+	set("off")
+	p.AwaitPaused(false)
+	oneEach(t, d, 1+n)
+	if err := p.Stop(); err != nil {
+		t.Errorf("stopping: %v", err)
+	}
+	lines := strings.Split(strings.TrimSpace(written.String()), "\n")
+	if errs := strings.Count(written.String(), "level=ERROR"); errs != 1 || len(lines) > 12 {
+		t.Errorf("there are %d lines of errors, and %d of errors and warnings; want 1, and 12 at most:\n%s", errs, len(lines), written.String())
 	}
 }

@@ -49,7 +49,10 @@ func (w *Worker) look(ctx context.Context) {
 		}
 		return
 	}
-	if w.store.TryWrite(look) != nil {
+	if err := w.store.TryWrite(look); err != nil {
+		if ctx.Err() == nil {
+			w.tellOutage("database still away", err)
+		}
 		return
 	}
 	if lasted, was := w.breaker.reset(); was {
@@ -65,9 +68,17 @@ func (w *Worker) away(since time.Time, err error) {
 	if !w.breaker.trip(since) {
 		return
 	}
-	if others, due := w.outages.due(time.Now()); due {
-		w.log.Error("database away; pulling stops until it is back", "error", err, "others_since", others)
+	w.tellOutage("database away; pulling stops until it is back", err)
+}
+
+// tellOutage logs an outage once in a while.
+func (w *Worker) tellOutage(text string, err error) {
+	others, due := w.outages.due(time.Now())
+	if !due {
+		return
 	}
+	what, hint := store.Explain(err)
+	w.log.Error(text, "error", err, "what", what, "hint", hint, "others_since", others)
 }
 
 // untilOverdue returns a context that ends with ctx, or once the database has been away for too long. The caller calls stop.

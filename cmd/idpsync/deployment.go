@@ -47,7 +47,7 @@ func issuerReader(ctx context.Context) func(providers.Source) (string, error) {
 func (a *app) parts(c config, log *slog.Logger) assemble.Options {
 	return assemble.Options{
 		DataDir: c.DataDir, SealKey: c.SealKeyFile, HTTP: httpClient(), Who: operator(),
-		Store: store.Options{URL: c.DatabaseURL, URLFile: c.DatabaseURLFile, Log: log, FullSync: c.Durability == "power", MaxConns: 2*worker.DefaultLoops + 4},
+		Store: store.Options{URL: c.DatabaseURL, Log: log, FullSync: c.Durability == "power", MaxConns: 2*worker.DefaultLoops + 4},
 		Worker: worker.Config{
 			Name: c.workerName(), Version: version, Batch: c.BatchSize, Parallel: c.Concurrency, AckWait: stream.AckWait, ResultSize: c.ResultSize,
 			Slots:            filepath.Join(c.DataDir, "crumbs"),
@@ -62,7 +62,7 @@ func (a *app) parts(c config, log *slog.Logger) assemble.Options {
 // running says what a worker that runs is made of. The embedded broker asks for no login if openBroker says so.
 func (a *app) running(c config, log *slog.Logger, openBroker bool) (o assemble.Options, err error) {
 	o = a.parts(c, log)
-	o.Store.Timeout = worker.DatabaseTimeout
+	o.Store.Timeout, o.Store.Check = worker.DatabaseTimeout, true
 	if o.Around, err = a.around(); err != nil {
 		return o, err
 	}
@@ -129,6 +129,9 @@ func withRemedy(err error) error {
 		hint = "choose another folder with --data-dir"
 	case assemble.StepOpenStore:
 		hint = "check --database-url and that the database accepts connections"
+		if errors.Is(err, store.ErrUnavailable) {
+			_, hint = store.Explain(err)
+		}
 	case assemble.StepUpgrade:
 		hint = "nothing of the failed step was kept; remove the cause and run idpsync migrate again"
 	case assemble.StepReadSchema:
@@ -161,7 +164,6 @@ func (c config) brokerOptions(log *slog.Logger) (stream.Options, error) {
 		o.Name, o.Log = "idpsync", log
 		return o, nil
 	}
-	o.User, o.PasswordFile = c.NATSUser, c.NATSPassword
 	o.URL, o.Creds, o.NKey, o.Context = c.NATSURL, c.NATSCreds, c.NATSNKey, c.NATSContext
 	o.CA, o.Cert, o.Key, o.InboxPrefix, o.Consumers = c.NATSCA, c.NATSCert, c.NATSKey, c.NATSInbox, c.NATSReaders
 	return o, nil

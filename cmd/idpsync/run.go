@@ -24,10 +24,7 @@ func newRunCommand(a *app) *cobra.Command {
 a second signal ends it at once, and the broker delivers the rest again.
 
 With no --nats-url it brings its own broker, with no --database-url its own database; both lie under --data-dir.
-With both it is one of as many workers as you like on one broker and one PostgreSQL.
-
-It may be started before them: it waits for broker and database, and for idpsync migrate to have made streams and schema,
-as long as --wait says. Meanwhile /readyz names what it waits for.`,
+With both it is one of as many workers as you like on one broker and one PostgreSQL.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.config(cmd)
@@ -70,22 +67,15 @@ func (a *app) serve(ctx context.Context, c config, log *slog.Logger) error {
 	}
 	front := a.front(c, log)
 	o.Worker.Metrics = front.Metrics
-	s, err := serve.Open(ctx, front)
+	d, err := assemble.New(ctx, o)
 	if err != nil {
-		return err
-	}
-	d, err := assemble.NewWithin(ctx, o, c.Wait, func(lacks assemble.Failure, cause error) {
-		s.Waits(lacks)
-		log.Warn("the start waits", "for", lacks.Name, "what", lacks.What, "hint", lacks.Hint, "at_most", c.Wait.String(), "error", cause)
-	})
-	if err != nil {
-		return errors.Join(withRemedy(err), s.Close())
+		return withRemedy(err)
 	}
 	defer d.Close()
 	if d.Server != nil {
 		log.Info("embedded broker listens", "url", d.Server.URL(), "plain_client", d.Server.PlainClientHint())
 	}
-	return s.Run(ctx, d)
+	return serve.Run(ctx, d, front)
 }
 
 // startProfile starts a CPU profile; the function that it returns ends it. An empty name starts none.

@@ -149,3 +149,6 @@ func (l *Link) thaw() {
 		}
 	}
 }
+
+// Server is the address of the server at the other end.
+func (l *Link) Server() string { return l.server }

@@ -67,7 +67,7 @@ func (d *Deployment) ProcessWith(database store.Options, configure ...func(*work
 		cfg.Name = p.Name
 	}
 	p.Name = cfg.Name
-	log := d.log.With("worker", p.Name)
+	log := cfg.Log.With("worker", p.Name)
 	cfg.Log, cfg.Metrics = log, p.Metrics
 	around := p.hooks.around()
 	points := around.Open
