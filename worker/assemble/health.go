@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker/stream"
@@ -48,7 +49,16 @@ func (d *Deployment) Checks() []Check {
 		}},
 	}
 	if d.Server != nil {
-		all = append(all, Check{"embedded_broker", func(context.Context) []Failure { return d.Server.Health() }})
+		sick := 0
+		all = append(all, Check{"embedded_broker", func(ctx context.Context) []Failure {
+			failing := d.Server.Health()
+			if len(failing) == 0 {
+				sick = 0
+			} else if sick++; sick > 1 && ctx.Err() == nil { // not what passes by itself
+				return d.reviveServer(ctx, failing)
+			}
+			return failing
+		}})
 	}
 	return all
 }
@@ -76,4 +86,32 @@ func (m *marks) latest() []store.Mark {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.all
+}
+
+// reviveTimeout bounds how long the embedded broker may take to read its streams when it is started again.
+const reviveTimeout = 5 * time.Minute
+
+// reviveServer starts the embedded broker again when its disk was full and has space again, and returns what is failing then.
+func (d *Deployment) reviveServer(ctx context.Context, failing []Failure) []Failure {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reviveTimeout)
+	defer cancel()
+	revived, err := d.Server.Revive(ctx)
+	switch {
+	case err != nil:
+		d.log.Warn("the embedded broker is not started again", "what", failing[0].What, "error", err)
+	case revived:
+		return d.Server.Health()
+	}
+	return failing
+}
+
+// Ended says what only a restart of the process mends, or "". The connection to a broker is no such thing: it comes back by itself.
+func (d *Deployment) Ended() string {
+	switch {
+	case d.Conn.Closed():
+		return "the connection to the broker has ended for good"
+	case d.Server != nil && d.Server.Down():
+		return "the embedded broker does not start again; see the log"
+	}
+	return ""
 }

@@ -176,7 +176,7 @@ func (c *Conn) natsOptions(o Options) ([]nats.Option, error) {
 	}
 	if o.InProcess != nil {
 		c.url = o.InProcess.URL() + " (in process)"
-		opts = append(opts, nats.InProcessServer(o.InProcess.server))
+		opts = append(opts, nats.InProcessServer(o.InProcess))
 		if o.InProcess.credentials.User != "" {
 			opts = append(opts, nats.UserInfo(o.InProcess.credentials.User, o.InProcess.credentials.Password.Reveal()))
 		}

@@ -36,7 +36,14 @@ type EmbeddedOptions struct {
 
 // A Server is a broker in this process. Its methods are safe for concurrent use.
 type Server struct {
-	server      *natsserver.Server
+	mu      sync.Mutex
+	server  *natsserver.Server // the running one; see Revive
+	options *natsserver.Options
+	log     *slog.Logger
+	revived time.Time // last attempt
+	down    bool      // the last attempt has failed, or is under way
+	ended   bool      // by Shutdown
+
 	credentials Credentials
 	dataDir     string
 	unlock      func()
@@ -165,43 +172,66 @@ func (s *Server) start(ctx context.Context, o EmbeddedOptions, host string, port
 		JetStreamMaxStore:      1 << 50, // the streams' own limits bound the disk, see Server.Topology
 		DisableJetStreamBanner: true,
 	}
-	srv, err := natsserver.NewServer(opts)
+	s.options, s.log = opts, o.Log
+	srv, err := s.launch(ctx)
 	if err != nil {
-		return &Error{Op: op, Class: ErrOptions, Err: err}
+		return err
 	}
-	log := &serverLog{log: o.Log}
+	addr, ok := srv.Addr().(*net.TCPAddr)
+	if !ok {
+		return &Error{Op: op, Err: fmt.Errorf("it listens on %v", srv.Addr())}
+	}
+	opts.Port = addr.Port // of one that is started again, too
+	s.credentials.URL = "nats://" + listenAddress(srv.Addr(), host)
+	return writeCredentials(o.DataDir, s.credentials)
+}
+
+// launch starts a server with the options and waits until it takes connections.
+func (s *Server) launch(ctx context.Context) (*natsserver.Server, error) {
+	const op = "start the embedded broker"
+	srv, err := natsserver.NewServer(s.options.Clone())
+	if err != nil {
+		return nil, &Error{Op: op, Class: ErrOptions, Err: err}
+	}
+	log := &serverLog{log: s.log}
 	srv.SetLoggerV2(log, false, false, false)
+	s.mu.Lock()
 	s.server = srv
+	s.mu.Unlock()
 	started := make(chan struct{})
 	go func() {
 		defer close(started)
 		srv.Start()
 	}()
-	ready := false
-	for !ready {
-		ready = srv.ReadyForConnections(50 * time.Millisecond)
-		if ready {
-			break
-		}
+	for !srv.ReadyForConnections(50 * time.Millisecond) {
 		if fatal := log.fatal(); fatal != "" {
 			<-started
 			hint := "see the log"
 			if strings.Contains(fatal, "address already in use") {
-				hint = "another program listens on " + o.Listen + "; use --nats-listen with another port (0 picks a free one)"
+				hint = "another program listens on " + net.JoinHostPort(s.options.Host, strconv.Itoa(s.options.Port)) + "; use --nats-listen with another port (0 picks a free one)"
 			}
-			return &Error{Op: op, Hint: hint, Err: errors.New(fatal)}
+			return nil, &Error{Op: op, Hint: hint, Err: errors.New(fatal)}
 		}
 		if err := ctx.Err(); err != nil {
-			return wrap(op, err)
+			return nil, wrap(op, err)
 		}
 	}
 	<-started
 	if !srv.JetStreamEnabled() {
-		return &Error{Op: op, Hint: "check that " + filepath.Join(o.DataDir, "jetstream") + " is writable", Err: errors.New("JetStream did not start")}
+		return nil, &Error{Op: op, Hint: "check that " + filepath.Join(s.dataDir, "jetstream") + " is writable", Err: errors.New("JetStream did not start")}
 	}
-	s.credentials.URL = "nats://" + listenAddress(srv.Addr(), host)
-	return writeCredentials(o.DataDir, s.credentials)
+	return srv, nil
 }
+
+// current returns the server that runs now.
+func (s *Server) current() *natsserver.Server {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.server
+}
+
+// InProcessConn makes a connection to the server that runs now, for the client library.
+func (s *Server) InProcessConn() (net.Conn, error) { return s.current().InProcessConn() }
 
 // URL returns the address on which the broker listens, without credentials.
 func (s *Server) URL() string { return s.credentials.URL }
@@ -212,9 +242,13 @@ func (s *Server) Credentials() Credentials { return s.credentials }
 // Shutdown stops the broker and waits until it has stopped and released the data directory. It may be called again.
 func (s *Server) Shutdown() {
 	s.stop.Do(func() {
-		if s.server != nil {
-			s.server.Shutdown()
-			s.server.WaitForShutdown()
+		s.mu.Lock()
+		s.ended = true
+		srv := s.server
+		s.mu.Unlock()
+		if srv != nil {
+			srv.Shutdown()
+			srv.WaitForShutdown()
 		}
 		s.unlock()
 	})

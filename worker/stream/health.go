@@ -145,13 +145,3 @@ func look(ctx context.Context, c *Conn) *looking {
 
 // Closed reports whether the connection has ended for good, which it does by no misfortune.
 func (c *Conn) Closed() bool { return c.nc.IsClosed() }
-
-// Health says what the embedded broker itself finds wrong. That JetStream is on says little: a stream whose write failed
-// refuses every further one.
-func (s *Server) Health() []Failure {
-	status := s.server.Healthz(nil)
-	if status == nil || status.Error == "" && status.StatusCode < 400 {
-		return nil
-	}
-	return []Failure{{"embedded_broker", status.Error, "see the log; when its disk was full, make space under --data-dir"}}
-}

@@ -33,6 +33,9 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stdout, s.URL())
 		select {}
 	}
+	if dir := os.Getenv(childFullDisk); dir != "" {
+		os.Exit(fullDisk(dir))
+	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -77,10 +77,12 @@ func (s *Service) adminHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		if conn := s.conn.Load(); conn != nil && conn.Closed() { // it reconnects for ever, so that this is no misfortune
-			w.WriteHeader(http.StatusServiceUnavailable)
-			fmt.Fprintln(w, "the connection to the broker has ended for good")
-			return
+		if ended := s.ended.Load(); ended != nil {
+			if what := (*ended)(); what != "" {
+				w.WriteHeader(http.StatusServiceUnavailable)
+				fmt.Fprintln(w, what)
+				return
+			}
 		}
 		fmt.Fprintln(w, "ok")
 	})

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/idpsync/idpsync/worker/assemble"
-	"github.com/idpsync/idpsync/worker/stream"
 )
 
 // Options say how a worker is reached. Addresses are host:port, or [kit.Off] for no listener.
@@ -38,7 +37,7 @@ type Service struct {
 	Options
 	*assemble.Deployment // nil until it runs
 
-	conn    atomic.Pointer[stream.Conn] // of the deployment
+	ended   atomic.Pointer[func() string] // of the deployment
 	health  *health
 	running context.Context // readiness ends with it
 	doors   *doors
@@ -78,7 +77,8 @@ func Run(ctx context.Context, d *assemble.Deployment, o Options) error {
 // that will not come.
 func (s *Service) Run(ctx context.Context, d *assemble.Deployment) error {
 	s.Deployment = d
-	s.conn.Store(d.Conn)
+	ended := d.Ended
+	s.ended.Store(&ended)
 	if err := s.openDoors(ctx); err != nil {
 		return errors.Join(err, s.doors.close())
 	}
