@@ -123,14 +123,22 @@ func TestEventThatKillsItsProcessIsFoundAndTheInnocentsAreUntouched(t *testing.T
 	})
 }
 
-// originOf names a stored event.
-func originOf(d *workertest.Deployment, seq uint64) record.Origin {
-	for _, s := range d.State().Streams {
-		if s.Name == stream.StreamEvents {
-			return record.Origin{Stream: s.Name, Created: s.Created, Sequence: seq}
+// originOf names an event that is stored.
+func originOf(d *workertest.Deployment, seq uint64) (o record.Origin) {
+	d.T.Helper()
+	d.Raw(func(js jetstream.JetStream) error {
+		s, err := js.Stream(d.Ctx, stream.StreamEvents)
+		if err != nil {
+			return err
 		}
-	}
-	panic("there is no stream of events")
+		m, err := s.GetMsg(d.Ctx, seq)
+		if err != nil {
+			return err
+		}
+		o = record.Origin{Stream: stream.StreamEvents, Created: s.CachedInfo().Created, Sequence: seq, At: m.Time}
+		return nil
+	})
+	return o
 }
 
 // The workers die with their disks, so that nothing proves of what.
