@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net/url"
@@ -20,10 +21,11 @@ import (
 // busyTimeout is how long SQLite waits for another process that writes, in milliseconds.
 const busyTimeout = 10_000
 
-func (s *Store) openPostgres(o Options) error {
-	u, err := url.Parse(o.URL)
+// connectorOf returns a connector with what idpsync wants of every connection, unless the URL says otherwise.
+func connectorOf(text string, timeout time.Duration) (*connector, error) {
+	u, err := url.Parse(text)
 	if err != nil {
-		return errors.New("store: the database URL cannot be parsed; percent-encode special characters in user and password")
+		return nil, errors.New("store: the database URL cannot be parsed; percent-encode special characters in user and password")
 	}
 	q := u.Query()
 	setDefault := func(name, value string) {
@@ -38,9 +40,21 @@ func (s *Store) openPostgres(o Options) error {
 	q.Set("binary_parameters", "yes") // parse and bind in one round trip; and bytes as they are, see columns.byteArray
 	setDefault("connect_timeout", "5")
 	u.RawQuery = q.Encode()
-	c, err := newConnector(u.String(), o.Timeout)
+	c, err := newConnector(u.String(), timeout)
 	if err != nil {
-		return fmt.Errorf("store: database URL: %w", err)
+		return nil, fmt.Errorf("store: database URL: %w", err)
+	}
+	return c, nil
+}
+
+func (s *Store) openPostgres(o Options) error {
+	made, err := connectorOf(o.URL, o.Timeout)
+	if err != nil {
+		return err
+	}
+	var c driver.Connector = made
+	if o.URLFile != "" {
+		c = &rotating{file: o.URLFile, timeout: o.Timeout, log: s.log, url: o.URL, current: made}
 	}
 	open := func(conns int) *sqlx.DB {
 		db := sqlx.NewDb(sql.OpenDB(c), "postgres")

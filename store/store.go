@@ -16,6 +16,7 @@ import (
 // Options says which database to open and how.
 type Options struct {
 	URL      string       // postgres://… or sqlite:///path; "" means Path
+	URLFile  string       // file that URL was read from; it is read again for each new connection
 	Path     string       // file of the SQLite database; its folder must exist
 	Log      *slog.Logger // nil: nothing is logged
 	MaxConns int          // connections (PostgreSQL), or readers (SQLite); 0 means DefaultMaxConns

@@ -19,17 +19,19 @@ import (
 type config struct {
 	DataDir string
 
-	NATSURL     string // "": the embedded broker
-	NATSCreds   string
-	NATSNKey    string
-	NATSContext string
-	NATSCA      string
-	NATSCert    string
-	NATSKey     string
-	NATSListen  string
-	NATSInbox   string   // "": the client's own
-	NATSReaders []string // names of consumers; none: random ones
-	Operator    string   // "": the name of the system's user
+	NATSURL      string // "": the embedded broker
+	NATSUser     string
+	NATSPassword string // path of a file
+	NATSCreds    string
+	NATSNKey     string
+	NATSContext  string
+	NATSCA       string
+	NATSCert     string
+	NATSKey      string
+	NATSListen   string
+	NATSInbox    string   // "": the client's own
+	NATSReaders  []string // names of consumers; none: random ones
+	Operator     string   // "": the name of the system's user
 
 	DatabaseURL     string // "": SQLite under DataDir; resolved from DatabaseURLFile when that is set
 	DatabaseURLFile string
@@ -52,6 +54,7 @@ type config struct {
 	MaxPayload       int // bytes
 	ResultSize       int // bytes
 	Durability       string
+	Wait             time.Duration
 	DrainTimeout     time.Duration
 	LoginsBudget     time.Duration
 	FeedsBudget      time.Duration
@@ -89,11 +92,13 @@ func settings() []setting {
 
 		{areaStore, "data_dir", "./idpsync-data", "folder of the embedded database and broker", path(func(c *config) *string { return &c.DataDir })},
 		{areaStore, "database_url", "", "PostgreSQL in place of the embedded database: postgres://…", databaseURL(func(c *config) *string { return &c.DatabaseURL })},
-		{areaStore, "database_url_file", "", "file that holds the database URL, for one with a password", path(func(c *config) *string { return &c.DatabaseURLFile })},
+		{areaStore, "database_url_file", "", "file that holds the database URL, for one with a password; it is read again for each new connection", path(func(c *config) *string { return &c.DatabaseURLFile })},
 
 		{areaStore, "seal_key_file", "", "key that opens sealed passwords and dead letters, the same for all workers; default seal.key in the data directory", path(func(c *config) *string { return &c.SealKeyFile })},
 
 		{areaBroker, "nats_url", "", "NATS servers in place of the embedded broker: nats://host:4222,…", natsURL(func(c *config) *string { return &c.NATSURL })},
+		{areaBroker, "nats_user", "", "NATS user, with nats_password_file", text(func(c *config) *string { return &c.NATSUser })},
+		{areaBroker, "nats_password_file", "", "file that holds the NATS user's password", path(func(c *config) *string { return &c.NATSPassword })},
 		{areaBroker, "nats_creds", "", "NATS credentials file (.creds)", path(func(c *config) *string { return &c.NATSCreds })},
 		{areaBroker, "nats_nkey", "", "file of a NATS nkey seed", path(func(c *config) *string { return &c.NATSNKey })},
 		{areaBroker, "nats_context", "", "name of a saved context of the nats tool", text(func(c *config) *string { return &c.NATSContext })},
@@ -116,6 +121,7 @@ func settings() []setting {
 		{areaRun, "max_payload", "1MiB", "largest event that is accepted", size(func(c *config) *int { return &c.MaxPayload }, 1<<10, 64<<20)},
 		{areaRun, "result_size", "64KiB", "largest published result that repeats a user's picture when nothing changed; a larger one leaves it out and says so", size(func(c *config) *int { return &c.ResultSize }, 1<<10, 64<<20)},
 		{areaRun, "durability", "process", "what acknowledged work survives: process (a crash) or power (loss of power)", oneOf(func(c *config) *string { return &c.Durability }, "process", "power")},
+		{areaRun, "wait", "2m", "how long the start waits for a broker, a database and their migration; 0 fails at once", periodOrNone(func(c *config) *time.Duration { return &c.Wait })},
 		{areaRun, "drain_timeout", "20s", "longest time that stopping may take", period(func(c *config) *time.Duration { return &c.DrainTimeout })},
 		{areaRun, "logins_budget", "1h", "how long a login or command may wait for what is unreachable before it becomes a dead letter", period(func(c *config) *time.Duration { return &c.LoginsBudget })},
 		{areaRun, "feeds_budget", "24h", "the same for a feed event", period(func(c *config) *time.Duration { return &c.FeedsBudget })},
@@ -227,7 +233,7 @@ func (a *app) fileSettings(cmd *cobra.Command) (map[string]origin, []configFault
 		line, column := v.Position()
 		text := v.Scalar()
 		if s.key == "database_url" && urlPassword(text) || s.key == "nats_url" && urlPassword(text) {
-			v.Fail("secrets are files: use database_url_file, nats_creds or nats_nkey", "%s holds a password", s.key)
+			v.Fail("secrets are files: use database_url_file, nats_password_file, nats_creds or nats_nkey", "%s holds a password", s.key)
 			continue
 		}
 		values[s.key] = origin{text, fmt.Sprintf("%s:%d:%d", name, line, column), line, column}
@@ -287,8 +293,15 @@ func (c *config) together(from map[string]origin) []configFault {
 	}
 	pair(c.HTTPCert, "http_cert", c.HTTPKey, "http_key")
 	pair(c.NATSCert, "nats_cert", c.NATSKey, "nats_key")
-	if c.NATSContext != "" && (c.NATSURL != "" || c.NATSCreds != "" || c.NATSNKey != "") {
-		bad("nats_context", "use one of the two", "nats_context brings its own URL and credentials; nats_url, nats_creds and nats_nkey are set too")
+	pair(c.NATSUser, "nats_user", c.NATSPassword, "nats_password_file")
+	if c.NATSContext != "" && (c.NATSURL != "" || c.NATSUser != "" || c.NATSCreds != "" || c.NATSNKey != "") {
+		bad("nats_context", "use one of the two", "nats_context brings its own URL and credentials; nats_url, nats_user, nats_creds or nats_nkey is set too")
+	}
+	if c.NATSUser != "" && (c.NATSCreds != "" || c.NATSNKey != "") {
+		bad("nats_user", "use one of the two", "nats_user is set beside nats_creds or nats_nkey")
+	}
+	if c.NATSUser != "" && urlUser(c.NATSURL) {
+		bad("nats_url", "take the user out of the URL", "nats_url names a user, and nats_user another")
 	}
 	if c.NATSCreds != "" && c.NATSNKey != "" {
 		bad("nats_nkey", "use one of the two", "nats_creds and nats_nkey are both set")

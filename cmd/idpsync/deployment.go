@@ -47,7 +47,7 @@ func issuerReader(ctx context.Context) func(providers.Source) (string, error) {
 func (a *app) parts(c config, log *slog.Logger) assemble.Options {
 	return assemble.Options{
 		DataDir: c.DataDir, SealKey: c.SealKeyFile, HTTP: httpClient(), Who: operator(),
-		Store: store.Options{URL: c.DatabaseURL, Log: log, FullSync: c.Durability == "power", MaxConns: 2*worker.DefaultLoops + 4},
+		Store: store.Options{URL: c.DatabaseURL, URLFile: c.DatabaseURLFile, Log: log, FullSync: c.Durability == "power", MaxConns: 2*worker.DefaultLoops + 4},
 		Worker: worker.Config{
 			Name: c.workerName(), Version: version, Batch: c.BatchSize, Parallel: c.Concurrency, AckWait: stream.AckWait, ResultSize: c.ResultSize,
 			Slots:            filepath.Join(c.DataDir, "crumbs"),
@@ -164,6 +164,7 @@ func (c config) brokerOptions(log *slog.Logger) (stream.Options, error) {
 		o.Name, o.Log = "idpsync", log
 		return o, nil
 	}
+	o.User, o.PasswordFile = c.NATSUser, c.NATSPassword
 	o.URL, o.Creds, o.NKey, o.Context = c.NATSURL, c.NATSCreds, c.NATSNKey, c.NATSContext
 	o.CA, o.Cert, o.Key, o.InboxPrefix, o.Consumers = c.NATSCA, c.NATSCert, c.NATSKey, c.NATSInbox, c.NATSReaders
 	return o, nil

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -13,6 +14,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
+	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/store/storetest"
 	"github.com/idpsync/idpsync/worker/stream"
 )
@@ -204,6 +207,39 @@ func TestReadinessNamesADatabaseThatTakesNoWrites(t *testing.T) {
 	readOnly("on")
 	r.fails(c, "database", "takes no writes", "primary")
 	readOnly("off")
+	r.isReady(c)
+}
+
+// A supervisor starts a worker before or after what it needs, in any order.
+func TestStartWaitsForDatabaseSchemaBrokerAndStreams(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.cluster = true
+	address := freeAddress(t)
+	s.environ["IDPSYNC_DATABASE_URL"], s.environ["IDPSYNC_NATS_URL"] = storetest.Empty(t, store.Postgres).URL, "nats://"+address
+	if p := s.do("", "run", "--wait", "0", "--http-listen", "off", "--admin-listen", "off"); p.code != kit.ExitFailure || !strings.Contains(p.stderr, "idpsync migrate") {
+		t.Errorf("without waiting, run ends with exit %d and %s, want %d and a hint at idpsync migrate", p.code, p.stderr, kit.ExitFailure)
+	}
+	if p := s.do("", "run", "--wait", "1s", "--http-listen", "off", "--admin-listen", "off"); p.code != kit.ExitFailure || strings.Count(p.stderr, "the start waits") != 1 {
+		t.Errorf("with little patience, run ends with exit %d and %s, want %d and one line that says what it waits for", p.code, p.stderr, kit.ExitFailure)
+	}
+
+	r, c := s.started("--wait", "1h"), client(t)
+	r.admin = "http://" + r.stderr.await(t, s.ctx, `"msg":"admin listens","address":"([^"]+)"`)[1]
+	r.fails(c, "database", "no schema", "idpsync migrate")
+	if got := s.healthz(c, r); got != "200 ok\n" {
+		t.Errorf("healthz answers %q while the start waits, want 200 and ok", got)
+	}
+	s.must("migrate", "--only", "schema")
+	r.fails(c, "broker", "does not answer", "--nats-url")
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.natsServer("--port", port, "--jetstream", "--store_dir", s.path("broker"))
+	r.fails(c, "streams", "missing", "idpsync migrate")
+	s.must("migrate", "--only", "streams")
+	r.ready()
 	r.isReady(c)
 }
 

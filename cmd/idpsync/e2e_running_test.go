@@ -72,6 +72,14 @@ type running struct {
 // worker starts idpsync run in this process and waits until it is ready.
 func (s *site) worker(args ...string) *running {
 	s.t.Helper()
+	r := s.started(args...)
+	r.ready()
+	return r
+}
+
+// started starts idpsync run in this process.
+func (s *site) started(args ...string) *running {
+	s.t.Helper()
 	r, args := s.prepare(args)
 	ctx, cancel := context.WithCancel(s.ctx)
 	r.cancel = cancel
@@ -80,7 +88,6 @@ func (s *site) worker(args ...string) *running {
 		environ = append(environ, "IDPSYNC_DATA_DIR="+s.workerFolder())
 	}
 	go func() { r.finished <- run(ctx, args, environ, strings.NewReader(""), r.stdout, r.stderr) }()
-	r.ready()
 	return r
 }
 

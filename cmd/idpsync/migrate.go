@@ -27,6 +27,7 @@ type migrateVerb struct {
 	only   string
 
 	replicas                               int
+	perSubject                             int64
 	events, results, deadLetters, maxEvent string
 	resultsAge, deadLettersAge             string
 	topology                               stream.Topology
@@ -58,6 +59,7 @@ A limit that is not given stays as it is.`,
 	f.StringVar(&v.only, "only", "", "only one of schema and streams")
 	f.IntVar(&v.replicas, "replicas", 0, "replicas of every stream (default 1)")
 	f.StringVar(&v.events, "events-bytes", "", "limit of the stream of events (default 8GiB)")
+	f.Int64Var(&v.perSubject, "events-per-subject", 0, "events of one source that may wait (default 500000)")
 	f.StringVar(&v.results, "results-bytes", "", "limit of the stream of results (default 4GiB)")
 	f.StringVar(&v.deadLetters, "dead-letters-bytes", "", "limit of the stream of dead letters (default 4GiB)")
 	f.StringVar(&v.maxEvent, "max-event-size", "", "largest event with its headers (default 7/8 of the broker's max_payload)")
@@ -154,6 +156,9 @@ func (v *migrateVerb) limits() error {
 			faults = append(faults, fmt.Sprintf("--max-event-size %q is not a size from 1KiB to 64MiB", v.maxEvent))
 		}
 		t.MaxMsgSize = int32(min(n, 64<<20)) //nolint:gosec // bounded
+	}
+	if t.PerSubject = v.perSubject; t.PerSubject < 0 {
+		faults = append(faults, "--events-per-subject is a number above 0")
 	}
 	if v.replicas < 0 || v.replicas > 5 {
 		faults = append(faults, "--replicas is a number from 1 to 5")

@@ -24,7 +24,10 @@ func newRunCommand(a *app) *cobra.Command {
 a second signal ends it at once, and the broker delivers the rest again.
 
 With no --nats-url it brings its own broker, with no --database-url its own database; both lie under --data-dir.
-With both it is one of as many workers as you like on one broker and one PostgreSQL.`,
+With both it is one of as many workers as you like on one broker and one PostgreSQL.
+
+It may be started before them: it waits for broker and database, and for idpsync migrate to have made streams and schema,
+as long as --wait says. Meanwhile /readyz names what it waits for.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.config(cmd)
@@ -67,15 +70,22 @@ func (a *app) serve(ctx context.Context, c config, log *slog.Logger) error {
 	}
 	front := a.front(c, log)
 	o.Worker.Metrics = front.Metrics
-	d, err := assemble.New(ctx, o)
+	s, err := serve.Open(ctx, front)
 	if err != nil {
-		return withRemedy(err)
+		return err
+	}
+	d, err := assemble.NewWithin(ctx, o, c.Wait, func(lacks assemble.Failure, cause error) {
+		s.Waits(lacks)
+		log.Warn("the start waits", "for", lacks.Name, "what", lacks.What, "hint", lacks.Hint, "at_most", c.Wait.String(), "error", cause)
+	})
+	if err != nil {
+		return errors.Join(withRemedy(err), s.Close())
 	}
 	defer d.Close()
 	if d.Server != nil {
 		log.Info("embedded broker listens", "url", d.Server.URL(), "plain_client", d.Server.PlainClientHint())
 	}
-	return serve.Run(ctx, d, front)
+	return s.Run(ctx, d)
 }
 
 // startProfile starts a CPU profile; the function that it returns ends it. An empty name starts none.

@@ -91,6 +91,17 @@ func period(to field[time.Duration]) setter {
 	}
 }
 
+// periodOrNone is a period that may be none.
+func periodOrNone(to field[time.Duration]) setter {
+	return func(c *config, s string) error {
+		if s == "0" || s == "0s" {
+			*to(c) = 0
+			return nil
+		}
+		return period(to)(c, s)
+	}
+}
+
 func address(to field[string]) setter {
 	return func(c *config, s string) error {
 		if s == off {
@@ -188,4 +199,12 @@ func urlPassword(s string) bool {
 		}
 	}
 	return false
+}
+
+// urlUser reports whether one of the URLs in s names a user.
+func urlUser(s string) bool {
+	return slices.ContainsFunc(strings.Split(s, ","), func(one string) bool {
+		u, err := url.Parse(strings.TrimSpace(one))
+		return err == nil && u.User != nil
+	})
 }

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
@@ -125,8 +126,16 @@ func (d *Deployment) compareStreams(ctx context.Context) error {
 	if err != nil {
 		return stop(StepStreams, "the broker's streams are not as they must be: %w", err)
 	}
+	var missing []string
 	for _, diff := range differences {
+		if diff.Missing() {
+			missing = append(missing, diff.Object)
+			continue
+		}
 		d.log.Warn("broker differs from what this version would set up; idpsync migrate changes it", "object", diff.Object, "setting", diff.Setting, "have", diff.Have, "want", diff.Want)
+	}
+	if len(missing) > 0 {
+		return stop(StepStreams, "%w: %s", stream.ErrNotMigrated, strings.Join(missing, ", "))
 	}
 	return nil
 }

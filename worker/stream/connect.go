@@ -24,12 +24,15 @@ type Options struct {
 	URL      string // one or several, with commas; default nats://127.0.0.1:4222
 	User     string
 	Password providers.Secret
-	Token    providers.Secret
-	Creds    string // path of a .creds file
-	NKey     string // path of a file with an nkey seed
-	CA       string // paths of PEM files
-	Cert     string
-	Key      string
+	// PasswordFile is the path of a file that holds the user's password. It is read again at each connection, as are Creds, NKey
+	// and a login that comes from Context.
+	PasswordFile string
+	Token        providers.Secret
+	Creds        string // path of a .creds file
+	NKey         string // path of a file with an nkey seed
+	CA           string // paths of PEM files
+	Cert         string
+	Key          string
 
 	Context    string // name of a context saved by the nats client; optional
 	ContextDir string // where contexts are saved; default the nats client's own
@@ -41,6 +44,8 @@ type Options struct {
 	Domain    string // JetStream domain; optional
 	APIPrefix string // JetStream API prefix; optional, excludes Domain
 
+	savedLogin bool // user, password and token are those of Context
+
 	InProcess *Server // the embedded broker of this process; nothing above is needed then
 
 	Name    string        // of this connection, as the broker's operator sees it
@@ -50,11 +55,13 @@ type Options struct {
 
 // A Conn is a connection to the broker. It reconnects for ever; its methods are safe for concurrent use.
 type Conn struct {
-	nc  *nats.Conn
-	js  jetstream.JetStream
-	api string // prefix of the subjects of JetStream's API, with its last dot
-	log *slog.Logger
-	url string
+	nc *nats.Conn
+	// live is nc for the callbacks, which may be called before nc is there.
+	live atomic.Pointer[nats.Conn]
+	js   jetstream.JetStream
+	api  string // prefix of the subjects of JetStream's API, with its last dot
+	log  *slog.Logger
+	url  string
 
 	inbox     string   // prefix of our inboxes, when it is our own
 	consumers []string // names for readers; see Options
@@ -103,6 +110,7 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 		if err != nil {
 			return nil, err
 		}
+		o.savedLogin = !o.ownLogin()
 		o = saved.under(o)
 	}
 	if o.URL == "" {
@@ -129,6 +137,7 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 			return nil, c.explain(op, d.err)
 		}
 		c.nc = d.nc
+		c.live.Store(d.nc)
 	case <-ctx.Done():
 		// nats.Connect knows no context; its own time-out ends it, and what it made is closed.
 		if d := <-done; d.nc != nil {
@@ -182,25 +191,11 @@ func (c *Conn) natsOptions(o Options) ([]nats.Option, error) {
 		}
 		return opts, nil
 	}
-	switch {
-	case o.User != "":
-		opts = append(opts, nats.UserInfo(o.User, o.Password.Reveal()))
-	case o.Token != "":
-		opts = append(opts, nats.Token(o.Token.Reveal()))
+	login, err := c.login(o)
+	if err != nil {
+		return nil, err
 	}
-	if o.Creds != "" {
-		if _, err := os.Stat(o.Creds); err != nil {
-			return nil, &Error{Op: "read NATS credentials", Class: ErrOptions, Hint: "check --nats-creds", Err: err}
-		}
-		opts = append(opts, nats.UserCredentials(o.Creds))
-	}
-	if o.NKey != "" {
-		opt, err := nats.NkeyOptionFromSeed(o.NKey)
-		if err != nil {
-			return nil, &Error{Op: "read nkey seed", Class: ErrOptions, Hint: "check --nats-nkey", Err: err}
-		}
-		opts = append(opts, opt)
-	}
+	opts = append(opts, login...)
 	if (o.Cert == "") != (o.Key == "") {
 		return nil, &Error{Op: "read TLS files", Class: ErrOptions, Hint: "a client certificate needs its key, and the other way round"}
 	}

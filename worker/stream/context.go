@@ -104,7 +104,7 @@ func (s savedContext) under(o Options) Options {
 		}
 	}
 	def(&o.URL, s.URL)
-	if o.User == "" && o.Token == "" && o.Creds == "" && o.NKey == "" {
+	if !o.ownLogin() {
 		o.User, o.Password, o.Token = s.User, providers.Secret(s.RawPassword), providers.Secret(s.RawToken)
 		o.Creds, o.NKey = s.Creds, s.NKey
 	}

@@ -20,6 +20,7 @@ var (
 	ErrPermission   = errors.New("broker permission missing")
 	ErrNoStream     = errors.New("no stream stores the subject")
 	ErrStreamFull   = errors.New("stream full")
+	ErrSubjectFull  = errors.New("too many events wait on the subject") // while the stream may have room for others
 	ErrTooLarge     = errors.New("message too large")
 	ErrNotMigrated  = errors.New("streams or consumers missing")
 	ErrNotFound     = errors.New("message not found")
@@ -70,7 +71,7 @@ func (e *Error) Unwrap() []error {
 // Transient reports whether the same call may succeed later without anybody changing the configuration.
 func Transient(err error) bool {
 	return errors.Is(err, ErrUnreachable) || errors.Is(err, ErrDisconnected) || errors.Is(err, ErrTimeout) ||
-		errors.Is(err, ErrStreamFull) || errors.Is(err, context.DeadlineExceeded)
+		errors.Is(err, ErrStreamFull) || errors.Is(err, ErrSubjectFull) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // hints says what to do about each class.
@@ -82,6 +83,7 @@ var hints = map[error]string{
 	ErrPermission:   "grant it in the broker's configuration (deploy/nats-server.conf has the permissions of every role)",
 	ErrNoStream:     "run `idpsync migrate`",
 	ErrStreamFull:   "let the workers drain it, or raise its limit with `idpsync migrate`",
+	ErrSubjectFull:  "send again when the workers have drained some of them; `idpsync migrate --events-per-subject` raises the limit",
 	ErrTooLarge:     "send less, or raise max_payload of the broker and the stream's limit with `idpsync migrate`",
 	ErrNotMigrated:  "run `idpsync migrate`",
 	ErrNotFound:     "it may have been processed, expired or deleted",
@@ -120,7 +122,12 @@ func classOf(err error) error {
 	var api *jetstream.APIError
 	if errors.As(err, &api) {
 		switch api.ErrorCode {
-		case codeStreamFull, codeStorageExceeded, codeResourcesExceeded, codeAccountResources:
+		case codeStreamFull:
+			if strings.Contains(api.Description, "per subject") { // the code is the same
+				return ErrSubjectFull
+			}
+			return ErrStreamFull
+		case codeStorageExceeded, codeResourcesExceeded, codeAccountResources:
 			return ErrStreamFull
 		case codeMessageTooLarge:
 			return ErrTooLarge

@@ -45,6 +45,11 @@ type Difference struct {
 	Hint    string `json:"hint,omitempty"`
 }
 
+// Missing reports whether the whole object is not there.
+func (d Difference) Missing() bool { return d.Have == missing }
+
+const missing = "missing"
+
 // String returns the difference in one line.
 func (d Difference) String() string {
 	s := d.Object + ": " + d.Setting + " is " + d.Have + ", must be " + d.Want
@@ -113,6 +118,9 @@ func migrateStream(ctx context.Context, js jetstream.JetStream, want jetstream.S
 				Hint: "let the workers drain it first, or choose a larger limit",
 			}
 		}
+		if err := fitsPerSubject(ctx, s, info.Config, next); err != nil {
+			return change, err
+		}
 		change.Action = ActionUpdated
 		if t.DryRun {
 			return change, nil
@@ -123,6 +131,32 @@ func migrateStream(ctx context.Context, js jetstream.JetStream, want jetstream.S
 		return change, err
 	}
 	return change, err
+}
+
+// fitsPerSubject refuses a lower bound for each subject that a subject is near to. The broker would delete what is beyond it,
+// without a word; and events go on coming while it is set.
+func fitsPerSubject(ctx context.Context, s jetstream.Stream, have, next jetstream.StreamConfig) error {
+	if next.MaxMsgsPerSubject <= 0 || have.MaxMsgsPerSubject > 0 && have.MaxMsgsPerSubject <= next.MaxMsgsPerSubject {
+		return nil
+	}
+	info, err := s.Info(ctx, jetstream.WithSubjectFilter(">"))
+	if err != nil {
+		return err
+	}
+	fullest, most := "", uint64(0)
+	for subject, n := range info.State.Subjects {
+		if n > most {
+			fullest, most = subject, n
+		}
+	}
+	if 2*most <= uint64(next.MaxMsgsPerSubject) {
+		return nil
+	}
+	return &Error{
+		Op: "migrate stream " + next.Name, Class: ErrBelowFill,
+		Err:  fmt.Errorf("%d events wait on %s, the limit for each subject would be %d, which is less than twice as many", most, fullest, next.MaxMsgsPerSubject),
+		Hint: "let the workers drain it first, or choose a larger limit: the broker deletes what is beyond it",
+	}
 }
 
 // overlayStream returns have with all that the table demands, and with those limits that t sets explicitly.
@@ -138,6 +172,12 @@ func overlayStream(have, want jetstream.StreamConfig, t Topology) jetstream.Stre
 	next.Retention = want.Retention
 	next.AllowRollup, next.AllowMsgTTL, next.AllowMsgSchedules = false, false, false
 	next.MaxMsgs, next.MaxMsgsPerSubject, next.DiscardNewPerSubject = have.MaxMsgs, have.MaxMsgsPerSubject, have.DiscardNewPerSubject
+	if want.Name == StreamEvents {
+		next.DiscardNewPerSubject = true
+		if t.PerSubject > 0 || have.MaxMsgsPerSubject <= 0 {
+			next.MaxMsgsPerSubject = want.MaxMsgsPerSubject
+		}
+	}
 	next.NoAck = false
 	if t.Replicas > 0 {
 		next.Replicas = t.Replicas
@@ -218,7 +258,7 @@ func Compare(ctx context.Context, c *Conn) ([]Difference, error) {
 	for _, want := range (Topology{}).streams(c.MaxPayload()) {
 		s, err := c.js.Stream(ctx, want.Name)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			all = append(all, Difference{Object: want.Name, Setting: "stream", Have: "missing", Want: "present"})
+			all = append(all, Difference{Object: want.Name, Setting: "stream", Have: missing, Want: "present"})
 			continue
 		}
 		if err != nil {
@@ -231,7 +271,7 @@ func Compare(ctx context.Context, c *Conn) ([]Difference, error) {
 		object := want.stream + "/" + want.config.Durable
 		cons, err := c.js.Consumer(ctx, want.stream, want.config.Durable)
 		if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
-			all = append(all, Difference{Object: object, Setting: "consumer", Have: "missing", Want: "present"})
+			all = append(all, Difference{Object: object, Setting: "consumer", Have: missing, Want: "present"})
 			continue
 		}
 		if err != nil {
@@ -284,6 +324,8 @@ func streamDifferences(have, want jetstream.StreamConfig) []Difference {
 	d.add("allow_msg_schedules", have.AllowMsgSchedules, want.AllowMsgSchedules)
 	d.add("no_ack", have.NoAck, want.NoAck)
 	d.add("max_bytes", have.MaxBytes, want.MaxBytes)
+	d.add("max_msgs_per_subject", have.MaxMsgsPerSubject, want.MaxMsgsPerSubject)
+	d.add("discard_new_per_subject", have.DiscardNewPerSubject, want.DiscardNewPerSubject)
 	d.add("max_age", have.MaxAge, want.MaxAge)
 	d.add("max_msg_size", int64(have.MaxMsgSize), int64(want.MaxMsgSize))
 	d.add("num_replicas", have.Replicas, want.Replicas)

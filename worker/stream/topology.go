@@ -40,6 +40,7 @@ const (
 type Topology struct {
 	Replicas       int           // of every stream; default 1
 	EventsBytes    int64         // limit of IDPSYNC_EVENTS; default 8 GiB
+	PerSubject     int64         // events of one source, or one command of a tenant, that may wait there; default 500,000
 	ResultsBytes   int64         // limit of IDPSYNC_RESULTS; default 4 GiB
 	DeadLetters    int64         // limit of IDPSYNC_DEADLETTERS in bytes; default 4 GiB
 	ResultsAge     time.Duration // default 7 days
@@ -52,6 +53,7 @@ type Topology struct {
 // Defaults of [Topology].
 const (
 	defaultEventsBytes    = 8 << 30
+	defaultPerSubject     = 500_000
 	defaultResultsBytes   = 4 << 30
 	defaultDeadLetters    = 4 << 30
 	defaultReplaysBytes   = 64 << 20
@@ -121,6 +123,8 @@ func (t Topology) streams(maxPayload int64) []jetstream.StreamConfig {
 			Subjects:    record.Routes().Filters(""),
 			Retention:   jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew, DenyPurge: true,
 			MaxBytes: def(t.EventsBytes, defaultEventsBytes), MaxMsgSize: size,
+			// The flood of one source is refused to that source, while the stream still has room for the others.
+			MaxMsgsPerSubject: def(t.PerSubject, defaultPerSubject), DiscardNewPerSubject: true,
 			Duplicates: noDuplicates,
 			Storage:    jetstream.FileStorage, Replicas: replicas,
 		},

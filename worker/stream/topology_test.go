@@ -82,6 +82,7 @@ func TestDriftIsReportedAndRepaired(t *testing.T) {
 	drifted.Subjects = []string{"idpsync.login.>", "idpsync.command.>", "idpsync.feed.*.*"}
 	drifted.Duplicates = 2 * time.Minute
 	drifted.MaxMsgsPerSubject = 1000 // somebody's own choice
+	drifted.DiscardNewPerSubject = false
 	drifted.Metadata = map[string]string{"owner": "us"}
 	if _, err := js.UpdateStream(ctx, drifted); err != nil {
 		t.Fatal(err)
@@ -108,7 +109,7 @@ func TestDriftIsReportedAndRepaired(t *testing.T) {
 		}
 	}
 	for _, want := range []string{
-		"IDPSYNC_EVENTS subjects", "IDPSYNC_EVENTS duplicate_window",
+		"IDPSYNC_EVENTS subjects", "IDPSYNC_EVENTS duplicate_window", "IDPSYNC_EVENTS discard_new_per_subject",
 		"IDPSYNC_EVENTS/feeds max_deliver", "IDPSYNC_EVENTS/feeds backoff", "IDPSYNC_EVENTS/feeds ack_wait",
 	} {
 		if !found[want] {
@@ -147,6 +148,34 @@ func TestMigrateRefusesALimitBelowTheFill(t *testing.T) {
 	}
 	if _, err := stream.Migrate(t.Context(), c, stream.Topology{EventsBytes: 256 << 10}); err != nil {
 		t.Fatal("above the fill:", err)
+	}
+}
+
+// The flood of one source is refused at its own door, and a lower bound never deletes what waits.
+func TestEachSourceHasItsOwnBound(t *testing.T) {
+	c := dial(t, broker(t).Credentials().Options())
+	if _, err := stream.Migrate(t.Context(), c, stream.Topology{PerSubject: 20}); err != nil {
+		t.Fatal(err)
+	}
+	for i, err := range stream.Publisher(c).Publish(within(t, time.Minute), events(25, "feed", "f")) {
+		if want := i >= 20; errors.Is(err, stream.ErrSubjectFull) != want || stream.Transient(err) != want {
+			t.Errorf("event %d of a source that may have 20 is answered with %v, want %v: %t", i, err, stream.ErrSubjectFull, want)
+		}
+	}
+	publish(t, c, events(1, "login", "another source"))
+	for _, tt := range []struct {
+		bound int64
+		want  error
+	}{{100, nil}, {39, stream.ErrBelowFill}, {1, stream.ErrBelowFill}, {40, nil}, {0, nil}, {41, nil}} {
+		if _, err := stream.Migrate(t.Context(), c, stream.Topology{PerSubject: tt.bound}); !errors.Is(err, tt.want) {
+			t.Errorf("a bound of %d gives the error %v while 20 events wait, want %v", tt.bound, err, tt.want)
+		}
+	}
+	if n := count(t, c, stream.StreamEvents); n != 21 {
+		t.Errorf("%d events are left, want all 21", n)
+	}
+	if d, err := stream.Compare(t.Context(), c); err != nil || len(d) != 0 {
+		t.Errorf("the differences are %v with the error %v, want none: the bound is the deployment's own choice", d, err)
 	}
 }
 

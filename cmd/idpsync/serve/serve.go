@@ -59,7 +59,7 @@ func Open(ctx context.Context, o Options) (*Service, error) {
 }
 
 // Waits tells /readyz what the start waits for.
-func (s *Service) Waits(name, what, hint string) { s.health.waits(failure{name, what, hint}) }
+func (s *Service) Waits(f assemble.Failure) { s.health.waits(failure(f)) }
 
 // Close ends a service that never ran.
 func (s *Service) Close() error { return s.doors.close() }
