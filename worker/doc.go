@@ -6,15 +6,19 @@
 //
 // # The path of one event
 //
-//	submit.go ── consume.go ─┐                ┌ prepare.go    verify (provider), validate and check roles (rules)
-//	             retry.go   ─┼─ pipeline.go ──┼ commit.go     look up, decide (rules, policy), write in one transaction a batch
-//	             orders.go  ─┘                └ deliver.go    dead letters, results, disposition
+//	submit.go ─ consume.go ─┐                ┌ prepare.go    verify (provider), validate and check roles (rules)
+//	            retry.go   ─┼─ pipeline.go ──┼ commit.go     look up, decide (rules, policy), write in one transaction a batch
+//	            orders.go  ─┘                └ deliver.go    dead letters, results, disposition
 //	             sweep.go   ─────────────────── deliver.go    what was stranded, and results of the outbox
 //
 // Calls run from left to right and never back; within the last column, commit has an event prepared again when the directory
 // has changed meanwhile. An [event] is a message, which does not change, beside the request that was
 // verified from it and the verdict. The verdict is an effect, a repeat, a rejection or a deferral, and nothing else; the
 // table from verdict to what the broker is told is in disposition.go.
+//
+// In a lane tenants take turns (turns.go): what a consumer delivers, what comes by the front doors, and parked events that are
+// due. What a tenant sends beyond its share goes back to the broker for a while (overflow.go), or is parked, so that the
+// events behind it are delivered.
 //
 // An event that must wait is parked: it moves into the store with its own time and id and comes back by retry.go, until it
 // is decided or its budget is used up. An event whose keys must be read first is set aside in memory meanwhile, so that no
@@ -57,6 +61,8 @@
 //	door         how an event came: stream, rpc (request-reply) or http
 //	front door   rpc or http, where a caller waits for the answer
 //	lane         a durable consumer with the loops that process what it delivers
+//	turn         when events of a tenant go into the next batch of a lane
+//	send back    nak with a delay, as a tenant has too much in the lane
 //	verdict      what was decided of an event
 //	disposition  what its transport is told of it: ack, term, nak with a delay, overwrite, remove from the parked ones
 //	ledger       the table of events that had their effect, with their results

@@ -334,7 +334,7 @@ func TestAnEventOlderThanItsSourceAllowsIsNotProcessed(t *testing.T) {
 		e.address.Action = record.ActionCreate
 		c.change(e)
 		w := &Worker{now: func() time.Time { return storetest.Time.Add(c.age) }}
-		w.verify(t.Context(), dir, e)
+		e.verdict = w.verify(t.Context(), dir, e)
 		r := e.rejection()
 		if got := r != nil && r.Reason == "event_too_old"; got != c.refused {
 			t.Errorf("%s: the event is refused for its age: %v, wanted %v", name, got, c.refused)

@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,70 +73,71 @@ func (w *Worker) prepare(ctx context.Context, e *event) {
 // judge verifies an event by the directory in memory, and by a newer one before it is refused for what that one lacks.
 func (w *Worker) judge(ctx context.Context, e *event) {
 	dir := w.directories.Current()
-	w.verify(ctx, dir, e)
-	if r := cmp.Or(e.rejection(), e.request.Draft.Refusal); r == nil || !r.Directory {
+	e.verdict = w.verify(ctx, dir, e)
+	if !e.lacksDirectory() {
 		return
 	}
 	if w.breaker.open() { // nobody could tell
-		e.wait("directory_unavailable", store.ErrUnavailable)
+		e.verdict = &deferred{reason: "directory_unavailable", cause: store.ErrUnavailable}
 		return
 	}
 	// The directory may have been changed after it was read here and before the event came.
 	fresh, err := w.directories.Fresh(ctx, e.asOf())
-	if err != nil {
-		e.wait("directory_unavailable", err)
-		return
-	}
-	if fresh != dir {
-		e.verdict = nil
-		w.verify(ctx, fresh, e)
+	switch {
+	case err != nil:
+		e.verdict = &deferred{reason: "directory_unavailable", cause: err}
+	case fresh != dir:
+		e.verdict = w.verify(ctx, fresh, e)
 	}
 }
 
-// verify takes an event through verification, validation and role checks by the given directory.
-func (w *Worker) verify(ctx context.Context, dir *directory.Directory, e *event) {
+// lacksDirectory reports whether the event is refused, or would be if its user were not there, for what the directory lacks.
+func (e *event) lacksDirectory() bool {
+	r := e.request.Draft.Refusal
+	if v, ok := e.verdict.(rejected); ok {
+		r = v.Rejection
+	}
+	return r != nil && r.Directory
+}
+
+// verify takes an event through verification, validation and role checks by the given directory. It returns nil for one that
+// is to be decided.
+func (w *Worker) verify(ctx context.Context, dir *directory.Directory, e *event) verdict {
 	e.revision = dir.Revision
 	e.request = rules.Request{}
 	tenant := dir.Tenant(e.env.Tenant)
 	if tenant == nil {
-		w.refuseUnknownTenant(ctx, e)
-		return
+		return w.refuseUnknownTenant(ctx, e.env)
 	}
 	src := tenant.Source(e.env.Source)
 	if src == nil || !src.Carries(e.env.Shape) {
-		r := fromDirectory(record.Reject(record.CodeUnknownSource, "", "There is no such source in this tenant for events of this kind."))
-		r.Hint = "Declare the source with idpsync apply, then replay."
-		e.reject(r)
-		return
+		return fromDirectory(record.CodeUnknownSource, "There is no such source in this tenant for events of this kind.",
+			"Declare the source with idpsync apply, then replay.")
 	}
 	e.request = rules.Request{Action: e.address.Action, Tenant: &tenant.Tenant, Source: &src.Source, Event: &e.env}
-	e.note(stepReceive, "source", true, string(src.Kind)+" source "+src.Name+" of tenant "+tenant.Name)
+	e.env.Trace.Add(providers.Check{Step: stepReceive, Name: "source", OK: true, Detail: string(src.Kind) + " source " + src.Name + " of tenant " + tenant.Name})
 	if src.Err != nil {
-		e.wait("source_misconfigured", src.Err)
-		return
+		return &deferred{reason: "source_misconfigured", cause: src.Err}
 	}
 	if age := w.now().Sub(e.env.StoredAt); age > src.MaxAge() && !e.env.Replayed && (e.parked == nil || e.parked.Attempts == 0) {
 		r := record.Reject(record.CodeUnauthenticated, "event_too_old", "The event waited longer than its source allows before it was first processed.")
 		r.Hint = "Raise max_event_age of the source if events may wait that long; a replay is not bounded by it."
-		e.reject(r)
-		return
+		return rejected{r}
 	}
 	req, err := src.Provider.Verify(ctx, e.env)
 	if err != nil {
-		e.refuse(err)
-		return
+		return refusalOf(err)
 	}
 	e.request.Asked = req
 	if r := e.checkScope(); r != nil {
-		e.reject(r)
-		return
+		return rejected{r}
 	}
 	faults, refusal := e.request.Check(w.passwords())
-	e.traceData(faults)
-	e.traceRoles(refusal)
+	e.traceRequest(faults, refusal)
 	if req.Identity == nil && refusal != nil {
-		e.reject(refusal)
+		return rejected{refusal}
 	}
+	return nil
 }
 
 // passwords is how this worker takes passwords.
@@ -148,35 +148,33 @@ func (w *Worker) passwords() rules.Passwords {
 // refuseUnknownTenant rejects an event of a tenant that the directory does not have. Only who proves a right to know learns
 // that: a command is verified as if the tenant were there, so that an outsider finds no difference. Logins and feeds
 // come through the broker alone, whose permissions name the tenant.
-func (w *Worker) refuseUnknownTenant(ctx context.Context, e *event) {
-	if err := w.directories.VerifyUnknownTenant(ctx, e.env); err != nil {
-		e.refuse(err)
-		if r := e.rejection(); r != nil {
-			r.Directory = true
-		}
-		return
+func (w *Worker) refuseUnknownTenant(ctx context.Context, env providers.Envelope) verdict {
+	err := w.directories.VerifyUnknownTenant(ctx, env)
+	if err == nil {
+		return fromDirectory(record.CodeUnknownTenant, "There is no such tenant.", "Declare the tenant with idpsync apply, then replay.")
 	}
-	r := fromDirectory(record.Reject(record.CodeUnknownTenant, "", "There is no such tenant."))
-	r.Hint = "Declare the tenant with idpsync apply, then replay."
-	e.reject(r)
+	v := refusalOf(err)
+	if r, ok := v.(rejected); ok {
+		r.Directory = true
+	}
+	return v
 }
 
-// fromDirectory marks a rejection that another directory might not make.
-func fromDirectory(r *record.Rejection) *record.Rejection {
-	r.Directory = true
-	return r
+// fromDirectory is a rejection that another directory might not make.
+func fromDirectory(code record.Code, message, hint string) verdict {
+	r := record.Reject(code, "", message)
+	r.Hint, r.Directory = hint, true
+	return rejected{r}
 }
 
-// refuse turns a provider's error into the event's rejection or wait.
-func (e *event) refuse(err error) {
+// refusalOf turns a provider's error into a rejection, or a wait.
+func refusalOf(err error) verdict {
 	var pe *providers.Error
 	if errors.As(err, &pe) && errors.Is(pe.Class, providers.ErrUnavailable) {
-		e.verdict = &deferred{reason: pe.Reason, after: pe.RetryAfter, cause: err, ready: pe.Ready, away: pe.Away}
-		return
+		return &deferred{reason: pe.Reason, after: pe.RetryAfter, cause: err, ready: pe.Ready, away: pe.Away}
 	}
 	if pe == nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
-		e.wait("interrupted", err)
-		return
+		return &deferred{reason: "interrupted", cause: err}
 	}
-	e.reject(record.RejectionOf(err))
+	return rejected{record.RejectionOf(err)}
 }

@@ -25,12 +25,17 @@ func (e *event) note(step, name string, ok bool, detail string) {
 	e.env.Trace.Add(providers.Check{Step: step, Name: name, OK: ok, Detail: detail})
 }
 
-// traceData records what validation made of the request.
-func (e *event) traceData(faults []providers.Fault) {
-	d := &e.request.Draft
+// traceRequest records what validation and the role checks made of the request.
+func (e *event) traceRequest(faults []providers.Fault, refusal *record.Rejection) {
 	if !e.env.Trace.Enabled() {
 		return
 	}
+	e.traceData(faults)
+	e.traceRoles(refusal)
+}
+
+func (e *event) traceData(faults []providers.Fault) {
+	d := &e.request.Draft
 	for _, f := range faults {
 		e.note(stepValidate, f.Field, false, f.Message)
 	}
@@ -46,12 +51,8 @@ func (e *event) traceData(faults []providers.Fault) {
 	e.note(stepValidate, "identity_name", true, d.IdentityName)
 }
 
-// traceRoles records the outcome of the role checks.
 func (e *event) traceRoles(r *record.Rejection) {
 	d := &e.request.Draft
-	if !e.env.Trace.Enabled() {
-		return
-	}
 	for _, role := range d.Roles {
 		e.note(stepRoles, role.Name, true, "in the directory, and among the grants")
 	}
