@@ -38,7 +38,7 @@ race: ## Run every test under the race detector
 	.ci/postgres run --no-fsync go test -race ./...
 
 .PHONY: chaos
-chaos: ## Kill workers, broker and database for DURATION (10m) under EVENTS (200000), by SEED; CHAOS adds flags
+chaos: ## Kill, stop and cut off 3 workers, 3 broker nodes and the database for DURATION (10m) under EVENTS (200000), by SEED; CHAOS adds flags
 	env -u IDPSYNC_TEST_POSTGRES .ci/postgres run go run ./worker/chaostest --duration $(DURATION) --events $(EVENTS) --seed $(SEED) $(CHAOS)
 
 .PHONY: scenes

@@ -61,11 +61,12 @@ func (a *app) parts(c config, log *slog.Logger) assemble.Options {
 
 // running says what a worker that runs is made of. The embedded broker asks for no login if openBroker says so.
 func (a *app) running(c config, log *slog.Logger, openBroker bool) (o assemble.Options, err error) {
-	o = a.parts(c, log)
-	o.Store.Timeout, o.Store.Check = worker.DatabaseTimeout, true
-	if o.Around, err = a.around(); err != nil {
+	around, err := a.around() // first: it may change the clock
+	if err != nil {
 		return o, err
 	}
+	o = a.parts(c, log)
+	o.Around, o.Store.Timeout, o.Store.Check = around, worker.DatabaseTimeout, true
 	if c.embedded() {
 		o.Embedded = &stream.EmbeddedOptions{
 			DataDir: c.DataDir, Listen: c.NATSListen, Open: openBroker, SyncAlways: c.Durability == "power",

@@ -42,12 +42,12 @@ func TestSeedGivesTheSameScriptAndStorm(t *testing.T) {
 	}
 	play := func(seed uint64) (sends []string, faults string) {
 		o := options{seed: seed, events: 5000, duration: 10 * time.Minute, workers: 3, out: io.Discard}
-		w := &world{o: o, steady: made, shaky: made, workers: []*slot{{}, {}, {}}, tokens: map[string]string{}}
+		w := &world{o: o, steady: made, shaky: made, holes: []*hole{{}}, workers: []*slot{{}, {}, {}}, tokens: map[string]string{}}
 		s := newScript(o, w)
 		for _, e := range s.sends {
 			sends = append(sends, e.key()+" "+e.subject)
 		}
-		return sends, newStorm(o, w).String()
+		return sends, newStorm(o, w, s).String()
 	}
 	sends, faults := play(7)
 	again, sameFaults := play(7)
@@ -72,11 +72,11 @@ func TestLinkCarriesHoldsAndCuts(t *testing.T) {
 	c.echo("one")
 	k.set(func() { k.delay = time.Millisecond })
 	c.echo("two")
-	k.set(func() { k.held, k.gate = true, make(chan struct{}) })
+	k.hold()
 	c.send("three")
 	k.release()
 	c.receive("three")
-	k.sever(t.Context(), 0)
+	k.sever()
 	c.ended()
 	dialEcho(t, k.address()).echo("four")
 	if err := k.close(); err != nil {
@@ -96,11 +96,11 @@ func TestLinkSwallowsWhatThereIsAndCarriesWhatIsNew(t *testing.T) {
 		t.Errorf("%d connections became half open, want the one that there is", n)
 	}
 	old.send("two")
-	if _, again := k.dialed(1, began); again {
+	if _, again := (links{k}).dialed(1, began); again {
 		t.Error("a connection is said to have been made since, want none")
 	}
 	dialEcho(t, k.address()).echo("three")
-	if at, again := k.dialed(1, began); !again || at.Before(began) {
+	if at, again := (links{k}).dialed(1, began); !again || at.Before(began) {
 		t.Errorf("the new connection was made at %v (%t), want that it is found, after %v", at, again, began)
 	}
 	if err := k.close(); err != nil {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -111,22 +113,12 @@ func (k *link) pump(to, from net.Conn) {
 	}
 }
 
-// slow delays everything that passes for a while.
-func (k *link) slow(ctx context.Context, delay, length time.Duration) {
-	k.set(func() { k.delay = delay })
-	pause(ctx, length)
-	k.set(func() { k.delay = 0 })
-}
-
-// hold lets nothing pass for a while; the connections stay.
-func (k *link) hold(ctx context.Context, length time.Duration) {
+func (k *link) hold() {
 	k.set(func() {
 		if !k.held {
 			k.held, k.gate = true, make(chan struct{})
 		}
 	})
-	pause(ctx, length)
-	k.release()
 }
 
 func (k *link) release() {
@@ -149,24 +141,9 @@ func (k *link) swallow() int {
 	return len(k.deaf) / 2
 }
 
-// dialed returns when the nth connection after a time was made, and whether it was.
-func (k *link) dialed(n int, after time.Time) (time.Time, bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, at := range k.dials {
-		if at.After(after) {
-			if n--; n <= 0 {
-				return at, true
-			}
-		}
-	}
-	return time.Time{}, false
-}
-
-// sever cuts all connections and refuses new ones for a while.
-func (k *link) sever(ctx context.Context, length time.Duration) {
+// sever resets all connections.
+func (k *link) sever() {
 	k.set(func() {
-		k.cut = true
 		for c := range k.conns {
 			if t, ok := c.(*net.TCPConn); ok {
 				_ = t.SetLinger(0) // a reset, not a farewell
@@ -174,8 +151,6 @@ func (k *link) sever(ctx context.Context, length time.Duration) {
 			_ = c.Close()
 		}
 	})
-	pause(ctx, length)
-	k.set(func() { k.cut = false })
 }
 
 func (k *link) set(change func()) {
@@ -187,12 +162,86 @@ func (k *link) set(change func()) {
 func (k *link) close() error {
 	err := k.listener.Close()
 	k.release()
-	k.sever(context.Background(), 0)
+	k.sever()
 	k.pumps.Wait()
 	if errors.Is(err, net.ErrClosed) {
 		return nil
 	}
 	return err
+}
+
+// Links are all ways from one worker to one service.
+type links []*link
+
+// url is what a worker is told.
+func (ks links) url() string {
+	urls := make([]string, len(ks))
+	for i, k := range ks {
+		urls[i] = "nats://" + k.address()
+	}
+	return strings.Join(urls, ",")
+}
+
+func (ks links) each(do func(*link)) {
+	for _, k := range ks {
+		do(k)
+	}
+}
+
+// slow delays everything that passes for a while.
+func (ks links) slow(ctx context.Context, delay, length time.Duration) {
+	ks.each(func(k *link) { k.set(func() { k.delay = delay }) })
+	pause(ctx, length)
+	ks.each(func(k *link) { k.set(func() { k.delay = 0 }) })
+}
+
+// hold lets nothing pass for a while; the connections stay.
+func (ks links) hold(ctx context.Context, length time.Duration) {
+	ks.each((*link).hold)
+	pause(ctx, length)
+	ks.each((*link).release)
+}
+
+// sever cuts all connections and refuses new ones for a while.
+func (ks links) sever(ctx context.Context, length time.Duration) {
+	ks.each(func(k *link) {
+		k.set(func() { k.cut = true })
+		k.sever()
+	})
+	pause(ctx, length)
+	ks.each(func(k *link) { k.set(func() { k.cut = false }) })
+}
+
+// swallow makes the connections that there are half open, and returns how many there are.
+func (ks links) swallow() int {
+	n := 0
+	ks.each(func(k *link) { n += k.swallow() })
+	return n
+}
+
+// dialed returns when the nth connection after a time was made, and whether it was.
+func (ks links) dialed(n int, after time.Time) (time.Time, bool) {
+	var made []time.Time
+	ks.each(func(k *link) {
+		k.set(func() {
+			for _, at := range k.dials {
+				if at.After(after) {
+					made = append(made, at)
+				}
+			}
+		})
+	})
+	if n < 1 || len(made) < n {
+		return time.Time{}, false
+	}
+	slices.SortFunc(made, time.Time.Compare)
+	return made[n-1], true
+}
+
+func (ks links) close() error {
+	var errs []error
+	ks.each(func(k *link) { errs = append(errs, k.close()) })
+	return errors.Join(errs...)
 }
 
 // pause waits, or returns early when ctx ends.

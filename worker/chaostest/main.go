@@ -1,7 +1,7 @@
 // Command chaostest proves by trial that idpsync loses nothing and duplicates nothing.
 //
-// It runs several workers as processes on a real broker and a real PostgreSQL, publishes events of every sort, and ends,
-// stops, starts and cuts off whatever it can meanwhile. When all is quiet again it compares what it published with what
+// It runs several workers as processes on a cluster of three brokers and a real PostgreSQL, sends events of every sort by every
+// door, has dead letters replayed, and ends, stops, starts and cuts off whatever it can meanwhile. When all is quiet again it compares what it published with what
 // is there: in the tables, in the streams, and by the library of idpsync prove. Nothing of the worker's own word is believed.
 //
 //	go run ./worker/chaostest --duration 10m --events 200000 --seed 7
@@ -39,6 +39,8 @@ type options struct {
 	events   int
 	seed     uint64
 	workers  int
+	nodes    int
+	skew     time.Duration
 	ackWait  time.Duration
 	sabotage string
 	poison   bool
@@ -68,6 +70,8 @@ func main() {
 	flag.IntVar(&o.events, "events", 200_000, "events to publish")
 	flag.Uint64Var(&o.seed, "seed", 0, "seed of events and faults; 0 chooses one")
 	flag.IntVar(&o.workers, "workers", 3, "worker processes; the first has no points in it")
+	flag.IntVar(&o.nodes, "nodes", 3, "nodes of the broker; every stream is replicated to all of them")
+	flag.DurationVar(&o.skew, "skew", 0, "how far the clocks of some workers are ahead or behind")
 	flag.DurationVar(&o.ackWait, "ack-wait", 0, "change AckWait of the consumers, so that what a dead worker held comes back sooner; 0 leaves it")
 	flag.StringVar(&o.sabotage, "sabotage", "", "break the worker on purpose: one of "+strings.Join(sabotages(), ", "))
 	flag.BoolVar(&o.poison, "poison", false, "one event ends every worker that touches it; no other faults")
@@ -90,7 +94,7 @@ func run(ctx context.Context, o options) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	fmt.Fprintf(o.out, "seed %d, %d events in %v, %d workers%s\n", o.seed, o.events, o.duration, o.workers, o.variant())
+	fmt.Fprintf(o.out, "seed %d, %d events in %v, %d workers on %d nodes of the broker%s\n", o.seed, o.events, o.duration, o.workers, o.nodes, o.variant())
 	return inFolder(o.out, o.keep, func(folder string) error { return o.storm(ctx, folder) })
 }
 
@@ -121,7 +125,7 @@ func (o options) storm(ctx context.Context, folder string) (err error) {
 	defer func() { err = errors.Join(err, w.close()) }()
 
 	script := newScript(o, w)
-	storm := newStorm(o, w)
+	storm := newStorm(o, w, script)
 	began = time.Now()
 	if err := w.perform(ctx, script, storm); err != nil {
 		return err
@@ -129,6 +133,9 @@ func (o options) storm(ctx context.Context, folder string) (err error) {
 	published := time.Since(began)
 	fmt.Fprintf(o.out, "published in %v; faults: %s\n", published.Round(time.Second), w.tally)
 	drained := w.drained(ctx, o.drain)
+	if drained == nil {
+		drained = w.replayLast(ctx, o.drain)
+	}
 	fmt.Fprintf(o.out, "drained after %v\n", (time.Since(began) - published).Round(time.Second))
 	stopped := w.stopWorkers(ctx)
 

@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/idpsync/idpsync/providers/seal"
 	"github.com/idpsync/idpsync/store"
@@ -39,6 +42,7 @@ func (w *world) perform(ctx context.Context, s *script, storm *storm) error {
 	})
 	watching, stopWatching := context.WithCancel(ctx)
 	running.Go(func() { w.proveLive(watching) })
+	running.Go(func() { w.replay(watching) })
 	queue := make(chan *event)
 	var sending sync.WaitGroup
 	for range producers {
@@ -84,9 +88,12 @@ func (w *world) send(ctx context.Context, client *http.Client, e *event) error {
 	defer cancel()
 	for {
 		seq := uint64(0)
-		if e.subject == "" {
+		switch {
+		case e.subject == "":
 			err = w.post(ctx, client, e, body)
-		} else {
+		case e.request:
+			err = w.request(ctx, e, body)
+		default:
 			short, cancel := context.WithTimeout(ctx, 3*time.Second)
 			seq, err = stream.PublishEvent(short, w.conn, record.Outgoing{Subject: e.subject, Header: e.header, Data: body})
 			cancel()
@@ -127,13 +134,56 @@ func (w *world) post(ctx context.Context, client *http.Client, e *event, body []
 	switch {
 	case err != nil:
 		return err
-	case resp.StatusCode == http.StatusCreated, resp.StatusCode == http.StatusConflict && w.o.sabotage == "no-ledger":
+	case resp.StatusCode == http.StatusCreated, resp.StatusCode == http.StatusConflict && w.o.sabotage == noLedger:
 		return nil
 	case resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode >= 500:
 		return fmt.Errorf("status %d", resp.StatusCode)
 	default:
 		return fmt.Errorf("%w: %d %s", errAnswer, resp.StatusCode, answer)
 	}
+}
+
+// request sends a command as a request to whichever worker takes it.
+func (w *world) request(ctx context.Context, e *event, body []byte) error {
+	m := nats.NewMsg(e.subject)
+	maps.Copy(m.Header, nats.Header(e.header))
+	m.Data = body
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	answer, err := w.nc.RequestMsgWithContext(ctx, m)
+	if err != nil {
+		return err
+	}
+	switch status := answer.Header.Get(record.HeaderStatus); {
+	case status == "201", status == "409" && w.o.sabotage == noLedger:
+		return nil
+	case status == "", status == "429", status >= "500":
+		return fmt.Errorf("status %q", status)
+	default:
+		return fmt.Errorf("%w: %s %s", errAnswer, status, answer.Data)
+	}
+}
+
+// floodSize is how many bad logins come at once.
+const floodSize = 250
+
+// flood sends bad logins of one tenant all at once.
+func (w *world) flood(ctx context.Context, s *script) error {
+	s.mu.Lock()
+	n := min(floodSize, len(s.floods))
+	events := s.floods[:n]
+	s.floods = s.floods[n:]
+	s.mu.Unlock()
+	if n == 0 {
+		return errMissed
+	}
+	var sending sync.WaitGroup
+	errs := make([]error, n)
+	for i, e := range events {
+		sending.Go(func() { errs[i] = w.send(ctx, nil, e) })
+	}
+	sending.Wait()
+	return errors.Join(errs...)
 }
 
 // prove proves by the library that idpsync prove is made of, on connections of its own. That it finds something is no error.

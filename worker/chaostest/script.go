@@ -21,6 +21,7 @@ const (
 	taken                       // it has its effect, or somebody was earlier: an ordinary rejection
 	rejected                    // a dead letter
 	poisoned                    // the dead letter of one that ends workers
+	replayed                    // it has its effect, perhaps after a dead letter that was replayed
 )
 
 // poisonID is the event that ends workers.
@@ -37,6 +38,7 @@ type person struct {
 type event struct {
 	tenant, source, id string
 	subject            string // "" goes by HTTP
+	request            bool   // it is a request, and not stored
 	person             *person
 	want               expectation
 	code               string // of a rejection
@@ -95,6 +97,8 @@ type script struct {
 	known  []*person // who may log in again
 	hired  []*person // who came by a feed first
 	serial int
+	mu     sync.Mutex
+	floods []*event // bad logins that are sent all at once, some at a time
 	later  map[int][]*event
 }
 
@@ -123,7 +127,17 @@ func newScript(o options, w *world) *script {
 		}
 		s.next(at)
 	}
+	for range o.events / 20 {
+		e := s.bad(s.newcomerOf(acme, "okta", s.w.steady))
+		e.left++
+		s.floods = append(s.floods, e)
+	}
 	return s
+}
+
+// bad is a login whose signature does not hold.
+func (s *script) bad(p *person) *event {
+	return s.login(p, func(p *person, c map[string]any) (string, error) { return p.issuer.SignedByAnotherKey(c) }, rejected, "unauthenticated")
 }
 
 func (s *script) send(e *event) {
@@ -140,6 +154,10 @@ func (s *script) again(e *event, from int) {
 // next adds one event of some sort.
 func (s *script) next(at int) {
 	switch n := s.rng.IntN(100); {
+	case n < 4:
+		s.maybeAgain(s.assertion(s.newcomerOf(acme, "adfs", nil)), at)
+	case n < 6 && at < s.w.o.events/2: // its source is declared later, and its dead letter replayed then
+		s.send(s.login(s.newcomerOf(acme, lateSource, s.w.steady), nil, replayed, ""))
 	case n < 42:
 		p := s.newcomer(nil)
 		s.known = append(s.known, p)
@@ -156,7 +174,7 @@ func (s *script) next(at int) {
 		s.send(a)
 		s.again(b, at)
 	case n < 69:
-		s.maybeAgain(s.login(s.newcomer(nil), func(p *person, c map[string]any) (string, error) { return p.issuer.SignedByAnotherKey(c) }, rejected, "unauthenticated"), at)
+		s.maybeAgain(s.bad(s.newcomer(nil)), at)
 	case n < 73:
 		s.maybeAgain(s.login(s.newcomer(nil), func(p *person, c map[string]any) (string, error) {
 			now := time.Now()
@@ -187,11 +205,17 @@ func (s *script) next(at int) {
 		s.maybeAgain(s.feed(p, taken, ""), at)
 	case n < 93 && len(s.hired) > 0:
 		s.send(s.feed(s.hired[s.rng.IntN(len(s.hired))], taken, ""))
-	case n < 98:
+	case n < 96:
 		p := s.newcomer(nil)
 		e := s.command(p)
 		e.subject = subject(providers.ShapeTenant, p.tenant, "")
 		s.maybeAgain(e, at)
+	case n < 98:
+		p := s.newcomer(nil)
+		e := s.command(p)
+		e.request = true
+		e.subject = record.EventSubject(record.Address{Shape: providers.ShapeTenant, Door: providers.DoorRPC, Tenant: p.tenant})
+		s.send(e)
 	default:
 		s.send(s.command(s.newcomer(nil)))
 	}
@@ -241,13 +265,17 @@ func (s *script) login(p *person, sign signer, f expectation, code string) *even
 	if sign == nil {
 		sign = func(p *person, c map[string]any) (string, error) { return p.issuer.Sign(c) }
 	}
-	if f == effect {
+	if f == effect || f == replayed {
 		p.login = true
 	}
 	e := s.event(p, f, code)
 	e.source, e.subject = p.source, subject(providers.ShapeLogin, p.tenant, p.source)
 	e.make = func() ([]byte, error) {
-		claims := p.issuer.Claims(p.email, audience)
+		to := audience
+		if p.source == lateSource { // of one issuer, sources are told apart by their audiences
+			to = lateSource
+		}
+		claims := p.issuer.Claims(p.email, to)
 		claims["email"], claims["email_verified"], claims["name"] = p.email, true, "Person "+p.email
 		token, err := sign(p, claims)
 		if err != nil {

@@ -23,8 +23,8 @@ type slot struct {
 	w        *world
 	n        int
 	program  string
-	database *link
-	broker   *link
+	database links  // only one
+	broker   links  // one to each node
 	http     string // address of its API
 	rng      *rand.Rand
 	closing  chan struct{}
@@ -47,12 +47,17 @@ func newSlot(w *world, n int) (*slot, error) {
 	if w.o.plain || n == 0 && w.o.sabotage == "" && !w.o.poison {
 		s.program = plainProgram
 	}
-	var err error
-	if s.database, err = newLink(w.databaseHost()); err != nil {
+	database, err := newLink(w.databaseHost())
+	if err != nil {
 		return nil, err
 	}
-	if s.broker, err = newLink(w.broker.addr); err != nil {
-		return nil, err
+	s.database = links{database}
+	for _, node := range w.broker.nodes {
+		k, err := newLink(node.addr)
+		if err != nil {
+			return nil, err
+		}
+		s.broker = append(s.broker, k)
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -95,9 +100,9 @@ func (s *slot) start() (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	u.Host = s.database.address()
+	u.Host = s.database[0].address()
 	cmd := exec.Command(filepath.Join(s.w.programs, s.program), "run",
-		"--nats-url", "nats://"+s.broker.address(), "--database-url", u.String(),
+		"--nats-url", s.broker.url(), "--database-url", u.String(),
 		"--data-dir", filepath.Join(s.w.folder, fmt.Sprintf("data-%d", s.n)), "--seal-key-file", s.w.sealKey(),
 		"--worker-name", fmt.Sprintf("worker-%d", s.n), "--http-listen", s.http, "--admin-listen", "off")
 	s.mu.Lock()
@@ -119,6 +124,10 @@ func (s *slot) start() (*process, error) {
 		}
 		more = append(more, fmt.Sprintf("%s=%s:%d", fault.CrashVariable, s.point, passes))
 	}
+	if skew := s.skew(); skew != 0 {
+		more = append(more, fmt.Sprintf("%s=%v", fault.SkewVariable, skew))
+		s.w.tally.add("worker with a wrong clock")
+	}
 	if s.w.o.poison {
 		more = append(more, fault.PoisonVariable+"="+poisonID)
 	}
@@ -129,6 +138,14 @@ func (s *slot) start() (*process, error) {
 	p, err := s.w.spawner.process(cmd)
 	s.cur = p
 	return p, err
+}
+
+// skew chooses how wrong the clock of the next process is: of every third one it is ahead, and of another third behind.
+func (s *slot) skew() time.Duration {
+	if s.program == plainProgram || s.w.o.calm || s.w.o.poison {
+		return 0
+	}
+	return s.w.o.skew * time.Duration(s.rng.IntN(3)-1)
 }
 
 // crash chooses where the next process dies.

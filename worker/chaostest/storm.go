@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -29,13 +30,14 @@ type storm struct {
 	w      *world
 	faults []misfortune
 	sole   map[string]*sync.Mutex // what only one fault at a time can happen to
+	flood  func(context.Context) error
 }
 
 // faultEvery is the mean time between two faults.
 const faultEvery = 2500 * time.Millisecond
 
-func newStorm(o options, w *world) *storm {
-	s := &storm{w: w, sole: map[string]*sync.Mutex{"broker": {}, "database": {}, "issuer": {}, "full": {}}}
+func newStorm(o options, w *world, script *script) *storm {
+	s := &storm{w: w, flood: func(ctx context.Context) error { return w.flood(ctx, script) }, sole: map[string]*sync.Mutex{"broker": {}, "database": {}, "issuer": {}, "full": {}}}
 	if o.calm || o.poison {
 		return s
 	}
@@ -63,8 +65,11 @@ func newStorm(o options, w *world) *storm {
 		{24, "kill worker", 1, 2},
 		{10, "terminate worker", 1, 2},
 		{8, "stop worker", 300 * time.Millisecond, 6 * time.Second},
-		{12, "kill broker", 50 * time.Millisecond, 4 * time.Second},
+		{8, "kill broker", 50 * time.Millisecond, 4 * time.Second},
+		{6, "kill leading broker", 50 * time.Millisecond, 4 * time.Second},
+		{2, "kill two brokers", 50 * time.Millisecond, 4 * time.Second},
 		{4, "stop broker", 300 * time.Millisecond, 4 * time.Second},
+		{3, "stop leading broker", 300 * time.Millisecond, 8 * time.Second},
 		{12, "kill database", 50 * time.Millisecond, 4 * time.Second},
 		{5, "slow database link", time.Second, 6 * time.Second},
 		{5, "slow broker link", time.Second, 6 * time.Second},
@@ -72,7 +77,11 @@ func newStorm(o options, w *world) *storm {
 		{5, "cut broker link", 50 * time.Millisecond, 5 * time.Second},
 		{4, "hold database link", 500 * time.Millisecond, 10 * time.Second},
 		{4, "hold broker link", 500 * time.Millisecond, 10 * time.Second},
-		{6, "issuer down", 2 * time.Second, 15 * time.Second},
+		{3, "half-open broker link", 1, 2},
+		{2, "cut off from database", 18 * time.Second, 30 * time.Second},
+		{4, "issuer down", 2 * time.Second, 15 * time.Second},
+		{4, "issuer hangs", 2 * time.Second, 15 * time.Second},
+		{4, "flood", 1, 2},
 		{3, "dead letters full", 2 * time.Second, 6 * time.Second},
 	}
 	total := 0
@@ -96,21 +105,28 @@ func (s *storm) add(f misfortune) {
 	w := s.w
 	slow := min(f.length/20, 100*time.Millisecond)
 	f.strike = map[string]func(ctx context.Context) error{
-		"kill worker":         func(context.Context) error { return s.signal(f.slot, syscall.SIGKILL) },
-		"terminate worker":    func(context.Context) error { return s.signal(f.slot, syscall.SIGTERM) },
-		"stop worker":         func(ctx context.Context) error { return s.freeze(ctx, f) },
-		"stop beyond AckWait": func(ctx context.Context) error { return s.freeze(ctx, f) },
-		"kill broker":         s.alone("broker", func(ctx context.Context) error { return w.broker.crash(ctx, f.length) }),
-		"stop broker":         s.alone("broker", func(ctx context.Context) error { w.broker.freeze(ctx, f.length); return nil }),
-		"kill database":       s.alone("database", func(ctx context.Context) error { return w.crashDatabase(ctx, f.length) }),
-		"slow database link":  func(ctx context.Context) error { w.workers[f.slot].database.slow(ctx, slow, f.length); return nil },
-		"slow broker link":    func(ctx context.Context) error { w.workers[f.slot].broker.slow(ctx, slow, f.length); return nil },
-		"cut database link":   func(ctx context.Context) error { w.workers[f.slot].database.sever(ctx, f.length); return nil },
-		"cut broker link":     func(ctx context.Context) error { w.workers[f.slot].broker.sever(ctx, f.length); return nil },
-		"hold database link":  func(ctx context.Context) error { w.workers[f.slot].database.hold(ctx, f.length); return nil },
-		"hold broker link":    func(ctx context.Context) error { w.workers[f.slot].broker.hold(ctx, f.length); return nil },
-		"issuer down":         s.alone("issuer", func(ctx context.Context) error { return s.issuerDown(ctx, f.length) }),
-		"dead letters full":   s.alone("full", func(ctx context.Context) error { return s.fullLetters(ctx, f.length) }),
+		"kill worker":           func(context.Context) error { return s.signal(f.slot, syscall.SIGKILL) },
+		"terminate worker":      func(context.Context) error { return s.signal(f.slot, syscall.SIGTERM) },
+		"stop worker":           func(ctx context.Context) error { return s.freeze(ctx, f) },
+		"stop beyond AckWait":   func(ctx context.Context) error { return s.freeze(ctx, f) },
+		"kill broker":           s.alone("broker", func(ctx context.Context) error { return s.node(f).crash(ctx, f.length) }),
+		"kill leading broker":   s.alone("broker", func(ctx context.Context) error { return w.broker.leader(ctx).crash(ctx, f.length) }),
+		"kill two brokers":      s.alone("broker", func(ctx context.Context) error { return s.killTwo(ctx, f) }),
+		"stop broker":           s.alone("broker", func(ctx context.Context) error { return s.node(f).freeze(ctx, f.length) }),
+		"stop leading broker":   s.alone("broker", func(ctx context.Context) error { return w.broker.leader(ctx).freeze(ctx, f.length) }),
+		"kill database":         s.alone("database", func(ctx context.Context) error { return w.crashDatabase(ctx, f.length) }),
+		"slow database link":    func(ctx context.Context) error { w.workers[f.slot].database.slow(ctx, slow, f.length); return nil },
+		"slow broker link":      func(ctx context.Context) error { w.workers[f.slot].broker.slow(ctx, slow, f.length); return nil },
+		"cut database link":     func(ctx context.Context) error { w.workers[f.slot].database.sever(ctx, f.length); return nil },
+		"cut broker link":       func(ctx context.Context) error { w.workers[f.slot].broker.sever(ctx, f.length); return nil },
+		"hold database link":    func(ctx context.Context) error { w.workers[f.slot].database.hold(ctx, f.length); return nil },
+		"hold broker link":      func(ctx context.Context) error { w.workers[f.slot].broker.hold(ctx, f.length); return nil },
+		"half-open broker link": func(context.Context) error { w.workers[f.slot].broker.swallow(); return nil },
+		"cut off from database": func(ctx context.Context) error { w.workers[f.slot].database.hold(ctx, f.length); return nil },
+		"issuer down":           s.alone("issuer", func(ctx context.Context) error { return s.issuerAway(ctx, f.length, w.shaky.SetDown) }),
+		"issuer hangs":          s.alone("issuer", func(ctx context.Context) error { return s.issuerAway(ctx, f.length, w.holes[0].black.Store) }),
+		"flood":                 func(ctx context.Context) error { return s.flood(ctx) },
+		"dead letters full":     s.alone("full", func(ctx context.Context) error { return s.fullLetters(ctx, f.length) }),
 	}[f.name]
 	s.faults = append(s.faults, f)
 }
@@ -143,10 +159,26 @@ func (s *storm) alone(what string, strike func(context.Context) error) func(cont
 	}
 }
 
-// issuerDown rotates the keys of an issuer that then cannot be asked for them.
-func (s *storm) issuerDown(ctx context.Context, length time.Duration) error {
-	s.w.shaky.SetDown(true)
-	defer s.w.shaky.SetDown(false)
+func (s *storm) node(f misfortune) *node {
+	return s.w.broker.nodes[f.slot%len(s.w.broker.nodes)]
+}
+
+// killTwo leaves the cluster without a majority for a while.
+func (s *storm) killTwo(ctx context.Context, f misfortune) error {
+	nodes := s.w.broker.nodes
+	if len(nodes) < 3 {
+		return errMissed
+	}
+	other := nodes[(f.slot+1)%len(nodes)]
+	done := make(chan error, 1)
+	go func() { done <- other.crash(ctx, f.length/2) }()
+	return errors.Join(s.node(f).crash(ctx, f.length), <-done)
+}
+
+// issuerAway rotates the keys of an issuer that then cannot be asked for them.
+func (s *storm) issuerAway(ctx context.Context, length time.Duration, away func(bool)) error {
+	away(true)
+	defer away(false)
 	if err := s.w.shaky.Rotate(true); err != nil {
 		return err
 	}
@@ -212,7 +244,7 @@ func (s *storm) blow(ctx context.Context) error {
 			err := f.strike(ctx)
 			s.w.log.Info("fault", "at", f.at.Round(time.Millisecond), "name", f.name, "slot", f.slot, "length", f.length.Round(time.Millisecond), "error", err)
 			switch {
-			case err == errMissed:
+			case errors.Is(err, errMissed):
 			case err != nil:
 				mu.Lock()
 				failed = fmt.Errorf("%s: %w", f.name, err)

@@ -22,6 +22,7 @@ type verdict struct {
 	out         io.Writer
 	unaccounted []string // events that are lost, in whole or in part
 	duplicated  []string // events with two effects, or with an effect and a dead letter
+	accused     []string // events that are said to have ended a worker, and did not
 	other       []string // whatever else is not as it must be
 	counts      map[string]int
 	proof       *proof.Account
@@ -34,6 +35,9 @@ func (v *verdict) note(what string, err error) {
 		v.other = append(v.other, fmt.Sprintf("%s: %v", what, err))
 	}
 }
+
+// crashedWorker is the reason of a dead letter of an event that ended workers.
+const crashedWorker = "crashed_worker"
 
 // A trail is what one event left behind, as tables and streams have it.
 type trail struct {
@@ -137,6 +141,11 @@ func (v *verdict) judgeEvent(key string, all []*event, t *trail, want, first map
 	}
 	v.counts["dead letters"] += len(t.letters)
 	e := all[0]
+	for _, l := range t.letters {
+		if l.reason == crashedWorker && e.want != poisoned {
+			v.accused = append(v.accused, fmt.Sprintf("%s: %v", key, l))
+		}
+	}
 	if len(all) > 1 {
 		v.judgeConflict(all, t, lost, doubled)
 		return
@@ -148,6 +157,13 @@ func (v *verdict) judgeEvent(key string, all []*event, t *trail, want, first map
 		}
 		if t.hash != "" && len(t.refusals)+len(t.letters) > 0 {
 			doubled("an effect, %d rejections and dead letters %v", len(t.refusals), t.letters)
+		}
+	case replayed:
+		if t.hash == "" {
+			lost("neither it nor its replay had an effect; dead letters %v", t.letters)
+		}
+		if len(t.letters) > 0 {
+			v.counts["replays"]++
 		}
 	case taken:
 		if t.hash == "" && len(t.refusals) == 0 {
@@ -170,7 +186,7 @@ func (v *verdict) judgeEvent(key string, all []*event, t *trail, want, first map
 			lost("it was stored %d times and has %d dead letters, %d rejections", len(e.seqs), n, len(t.refusals))
 		}
 		for _, l := range t.letters {
-			if e.code != "" && l.code != e.code || e.want == poisoned && l.reason != "crashed_worker" {
+			if e.code != "" && l.code != e.code || e.want == poisoned && l.reason != crashedWorker {
 				v.other = append(v.other, fmt.Sprintf("%s: dead letter of code %s (%s), want %s", key, l.code, l.reason, e.code))
 			}
 		}
@@ -378,15 +394,15 @@ func (v *verdict) prove(ctx context.Context, w *world, s *script) error {
 // judge prints the verdict, and is an error unless it is what the run was to show.
 func (v *verdict) judge(o options, w *world) error {
 	e := v.proof.Events
-	fmt.Fprintf(v.out, "messages sent %d, events %d, effects %d, users %d, dead letters %d, ordinary rejections %d, conflicts %d\n",
+	fmt.Fprintf(v.out, "messages sent %d, events %d, effects %d, users %d, dead letters %d, ordinary rejections %d, conflicts %d, replayed %d\n",
 		v.counts["published"], v.counts["events"], v.counts["effects"], v.counts["users"], v.counts["dead letters"],
-		v.counts["ordinary rejections"], v.counts["conflicts"])
+		v.counts["ordinary rejections"], v.counts["conflicts"], v.counts["replays"])
 	fmt.Fprintf(v.out, "prove: stored %d = waiting %d + parked %d + effects %d + dead letters %d + repeats %d + sent again %d + untraced %d; expected %d, found %d\n",
 		e.Stored, e.Waiting, e.Parked, e.Effects, e.DeadLetters, e.Refused, e.SentAgain, e.Untraced, v.proof.Expected.Events, v.proof.Expected.Found)
 	for _, part := range []struct {
 		name string
 		all  []string
-	}{{"unaccounted", v.unaccounted}, {"duplicated", v.duplicated}, {"otherwise wrong", v.other}} {
+	}{{"unaccounted", v.unaccounted}, {"duplicated", v.duplicated}, {"accused", v.accused}, {"otherwise wrong", v.other}} {
 		fmt.Fprintf(v.out, "%s %d\n", part.name, len(part.all))
 		slices.Sort(part.all)
 		for i, line := range part.all {
@@ -415,6 +431,8 @@ func (v *verdict) judge(o options, w *world) error {
 		return nil
 	case byCheck || byProve:
 		return errors.New("events were lost or duplicated")
+	case len(v.accused) > 0:
+		return errors.New("events were accused of a crash that they did not cause")
 	case len(v.other) > 0:
 		return errors.New("something is not as it must be")
 	case o.poison && w.tally.counts["kill poison"] > 2:

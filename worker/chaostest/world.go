@@ -15,8 +15,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	_ "github.com/lib/pq" // the driver
@@ -24,6 +24,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/idpsync/idpsync/providers/oidc/issuer"
+	"github.com/idpsync/idpsync/providers/saml/idp"
 	"github.com/idpsync/idpsync/providers/seal"
 	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
@@ -43,6 +44,7 @@ const (
     sources:
       - {name: okta, kind: oidc, issuer: STEADY, audiences: [idpsync], algorithms: [ES256], domains: [corp.example], grants: [user, admin], mapping: {email: claims.email, email_verified: claims.email_verified, name: claims.name, roles: claims.groups}}
       - {name: ping, kind: oidc, issuer: SHAKY, audiences: [idpsync], algorithms: [ES256], domains: [corp.example], grants: [user], mapping: {email: claims.email, email_verified: claims.email_verified, name: claims.name}}
+      - {name: adfs, kind: saml, metadata_file: METADATA, entity_id: "https://sp.corp.example", acs_url: "https://sp.corp.example/acs", trust_email: true, domains: [corp.example], grants: [user], mapping: {email: 'attributes["mail"][0]', name: 'attributes["name"][0]'}}
       - {name: workday, kind: feed, format: user, trust_email: true, domains: [corp.example], grants: [user]}
   - id: 3489E9AD-2EE2-8E00-8EC9-32D5F69181C0
     name: globex
@@ -64,11 +66,12 @@ type world struct {
 	tally    *tally
 	log      *slog.Logger
 	database string // URL
-	broker   *broker
+	broker   *cluster
 	workers  []*slot
 	steady   *issuer.Issuer
-	shaky    *issuer.Issuer
+	shaky    *issuer.Issuer // the first of the holes
 	holes    []*hole
+	saml     *idp.IdP
 	sites    []*http.Server
 	tokens   map[string]string // credential of each tenant for commands
 	feeds    map[string]string // and for its feed
@@ -85,7 +88,7 @@ func newWorld(ctx context.Context, o options, p programs, folder string) (w *wor
 		return w, err
 	}
 	w.log = slog.New(slog.NewTextHandler(file, nil))
-	if w.broker, err = newBroker(w); err != nil {
+	if w.broker, err = newCluster(ctx, w, max(o.nodes, 1)); err != nil {
 		return w, err
 	}
 	if err := w.openIssuers(); err != nil {
@@ -133,10 +136,7 @@ func (w *world) openIssuers() (err error) {
 	if w.steady, err = w.openIssuer(itself); err != nil {
 		return err
 	}
-	if w.shaky, err = w.openIssuer(itself); err != nil {
-		return err
-	}
-	for range w.o.holes {
+	for range max(w.o.holes, 1) {
 		_, err := w.openIssuer(func(i *issuer.Issuer) http.Handler {
 			h := &hole{Issuer: i}
 			w.holes = append(w.holes, h)
@@ -146,7 +146,9 @@ func (w *world) openIssuers() (err error) {
 			return err
 		}
 	}
-	return nil
+	w.shaky = w.holes[0].Issuer
+	w.saml, err = newSAML()
+	return err
 }
 
 // openIssuer opens the site of an issuer until the end of the run.
@@ -167,23 +169,14 @@ func (w *world) openIssuer(site func(*issuer.Issuer) http.Handler) (*issuer.Issu
 
 // setUp does what an operator does with a new deployment.
 func (w *world) setUp(ctx context.Context) error {
-	file := filepath.Join(w.folder, "directory.yaml")
+	if _, err := w.idpsync(ctx, "migrate", "--nats-url", w.broker.url(), "--replicas", strconv.Itoa(len(w.broker.nodes))); err != nil {
+		return err
+	}
 	declared := w.o.directory
 	if declared == "" {
 		declared = directory
 	}
-	names := []string{"STEADY", w.steady.URL(), "SHAKY", w.shaky.URL()}
-	for n, h := range w.holes {
-		names = append(names, fmt.Sprintf("HOLE%d", n), h.URL())
-	}
-	text := strings.NewReplacer(names...).Replace(declared)
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		return err
-	}
-	if _, err := w.idpsync(ctx, "migrate", "--nats-url", w.broker.url()); err != nil {
-		return err
-	}
-	if _, err := w.idpsync(ctx, "apply", "-f", file, "--yes"); err != nil {
+	if err := w.apply(ctx, declared); err != nil {
 		return err
 	}
 	for _, tenant := range []string{acme, globex} {
@@ -196,6 +189,23 @@ func (w *world) setUp(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// apply declares a directory.
+func (w *world) apply(ctx context.Context, declared string) error {
+	file, metadata := filepath.Join(w.folder, "directory.yaml"), filepath.Join(w.folder, "idp.xml")
+	if err := os.WriteFile(metadata, w.saml.Metadata(), 0o600); err != nil {
+		return err
+	}
+	names := []string{"STEADY", w.steady.URL(), "SHAKY", w.shaky.URL(), "METADATA", metadata}
+	for n, h := range w.holes {
+		names = append(names, fmt.Sprintf("HOLE%d", n), h.URL())
+	}
+	if err := os.WriteFile(file, []byte(strings.NewReplacer(names...).Replace(declared)), 0o600); err != nil {
+		return err
+	}
+	_, err := w.idpsync(ctx, "apply", "-f", file, "--yes")
+	return err
 }
 
 // feedOf is the feed of a tenant.
@@ -334,81 +344,6 @@ func (w *world) close() error {
 	}
 	w.spawner.close()
 	return errors.Join(errs...)
-}
-
-// A broker is nats-server, which comes back on the same port and folder.
-type broker struct {
-	w    *world
-	addr string
-	args []string
-	cur  *process
-}
-
-func newBroker(w *world) (*broker, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	b := &broker{w: w, addr: l.Addr().String()}
-	if err := l.Close(); err != nil {
-		return nil, err
-	}
-	config := filepath.Join(w.folder, "nats.conf")
-	b.args = []string{"-c", config}
-	text := fmt.Sprintf("listen: %q\njetstream { store_dir: %q }\n", b.addr, filepath.Join(w.folder, "jetstream"))
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		return nil, err
-	}
-	return b, b.start()
-}
-
-func (b *broker) url() string { return "nats://" + b.addr }
-
-func (b *broker) start() error {
-	log, err := logFile(filepath.Join(b.w.folder, "nats.log"))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = log.Close() }()
-	cmd := exec.Command(filepath.Join(b.w.programs, "nats-server"), b.args...)
-	cmd.Stdout, cmd.Stderr = log, log
-	if b.cur, err = b.w.spawner.process(cmd); err != nil {
-		return err
-	}
-	deadline := time.Now().Add(30 * time.Second)
-	for time.Now().Before(deadline) {
-		if c, err := net.DialTimeout("tcp", b.addr, time.Second); err == nil {
-			return c.Close()
-		}
-		select {
-		case <-b.cur.done:
-			return fmt.Errorf("the broker ended: %w", b.cur.err)
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-	return errors.New("the broker did not start")
-}
-
-// crash is kill -9 and a new start after a while.
-func (b *broker) crash(ctx context.Context, length time.Duration) error {
-	b.cur.signal(syscall.SIGKILL)
-	<-b.cur.done
-	pause(ctx, length)
-	return b.start()
-}
-
-func (b *broker) freeze(ctx context.Context, length time.Duration) {
-	b.cur.signal(syscall.SIGSTOP)
-	pause(ctx, length)
-	b.cur.signal(syscall.SIGCONT)
-}
-
-func (b *broker) close() {
-	if b.cur == nil {
-		return
-	}
-	b.cur.signal(syscall.SIGKILL)
-	<-b.cur.done
 }
 
 var anyPort = regexp.MustCompile(`:\d{4,5}\b`)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/idpsync/idpsync/worker/assemble"
 	"github.com/idpsync/idpsync/worker/record"
@@ -22,6 +23,8 @@ const (
 	PoisonVariable = "CHAOS_POISON"
 	// SabotageVariable is the name of a [Sabotage].
 	SabotageVariable = "CHAOS_SABOTAGE"
+	// SkewVariable is how far the process's clock is ahead, as in "1h" or "-1h".
+	SkewVariable = "CHAOS_SKEW"
 )
 
 // A Crash is a place at which a process ends as by kill -9: some of the passages of one point.
@@ -94,6 +97,19 @@ func FromEnvironment(environ map[string]string) (assemble.Around, error) {
 		around = s.outside(around)
 	}
 	return around, nil
+}
+
+// Clock returns the clock of a process by the variables of its environment: the one given, or one that is ahead or behind.
+func Clock(environ map[string]string, now func() time.Time) (func() time.Time, error) {
+	text := environ[SkewVariable]
+	if text == "" {
+		return now, nil
+	}
+	skew, err := time.ParseDuration(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s is %q, want a duration, as in 1h or -1h", SkewVariable, text)
+	}
+	return func() time.Time { return now().Add(skew) }, nil
 }
 
 // A killer is a hook that ends the process.

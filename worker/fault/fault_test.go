@@ -2,6 +2,7 @@ package fault
 
 import (
 	"testing"
+	"time"
 )
 
 func TestCrashesHaveNamesAndSentencesOfTheirOwn(t *testing.T) {
@@ -29,6 +30,22 @@ func TestEnvironmentThatCannotBeFollowedIsAnError(t *testing.T) {
 	}
 	if _, err := FromEnvironment(map[string]string{CrashVariable: "after-commit:17", SabotageVariable: "ack-first"}); err != nil {
 		t.Errorf("got error %v for a crash and a sabotage that there are, want none", err)
+	}
+}
+
+func TestClockIsAheadOrBehind(t *testing.T) {
+	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	now := func() time.Time { return at }
+	for text, want := range map[string]time.Time{"": at, "1h": at.Add(time.Hour), "-1h": at.Add(-time.Hour)} {
+		clock, err := Clock(map[string]string{SkewVariable: text}, now)
+		if err != nil {
+			t.Errorf("got error %v for the skew %q, want none", err, text)
+		} else if got := clock(); !got.Equal(want) {
+			t.Errorf("with the skew %q it is %v, want %v", text, got, want)
+		}
+	}
+	if _, err := Clock(map[string]string{SkewVariable: "a bit"}, now); err == nil {
+		t.Error("got no error for a skew that is no duration, want one")
 	}
 }
 
