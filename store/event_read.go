@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"fmt"
 	"strings"
-	"time"
 )
 
 // eventColumns are the columns of a ledger row e.
@@ -91,9 +90,4 @@ func (s *Store) Counts(ctx context.Context) (Counts, error) {
 		&c.Identities, &c.Events, &c.UsedIDs, &c.Outbox, &c.Parked, &c.InFlight, &c.OpenDeadLetters, &oldest)
 	c.OldestOutbox = oldest.Time
 	return c, classify(ctx, err)
-}
-
-// PruneUsedIDs deletes the used ids whose time has passed and returns how many there were.
-func (s *Store) PruneUsedIDs(ctx context.Context, now time.Time) (int64, error) {
-	return s.exec(ctx, `delete from used_ids where until < ?`, at(now))
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 )
@@ -40,8 +41,9 @@ type Found struct {
 	ByIdentityName *User
 	BySkeleton     *User
 	Used           *UsedID
-	OwnerID        string // id of the tenant's owner, or ""
-	Revision       int64  // of the directory, as of the look-up
+	OwnerID        string    // id of the tenant's owner, or ""
+	Revision       int64     // of the directory, as of the look-up
+	HistoryFrom    time.Time // from which on the ledger is whole, as of the look-up; zero: it always was
 }
 
 // A FoundIdentity says whose an identity is.
@@ -138,7 +140,7 @@ func (q querier) rows(ctx context.Context, query string, args []any, scan func(*
 
 // Each key is a subquery of its own: that makes it an index probe whatever the planner believes of the tables' sizes. That of
 // the event asks whether its id is known in any scope, which it hardly ever is.
-const findKeys = `select i.n, (select revision from directory),
+const findKeys = `select i.n, (select revision from directory), (select history_from from retention),
   (select 1 from events e where e.tenant_id = i.tenant and e.source = i.source and e.event_id = i.event limit 1),
   (select cast(d.user_id as text) || d.kind || '/' || d.source from identities d where d.tenant_id = i.tenant and d.issuer = i.issuer and d.subject = i.subject),
   (select u.id from users u where u.tenant_id = i.tenant and u.email_key = i.email and u.email_reserved),
@@ -262,10 +264,11 @@ func findHits(ctx context.Context, q querier, lookups []Lookup, found []Found) (
 	err := q.each(ctx, findKeys, lookupColumns(lookups), func(rows *sql.Rows) error {
 		var h hit
 		var revision int64
-		if err := rows.Scan(&h.n, &revision, &h.event, &h.identity, &h.email, &h.ownEmail, &h.waiting, &h.name, &h.skeleton, &h.owner, &h.used); err != nil {
+		var from stamp
+		if err := rows.Scan(&h.n, &revision, &from, &h.event, &h.identity, &h.email, &h.ownEmail, &h.waiting, &h.name, &h.skeleton, &h.owner, &h.used); err != nil {
 			return err
 		}
-		found[h.n].Revision = revision
+		found[h.n].Revision, found[h.n].HistoryFrom = revision, from.Time
 		if h.event.Valid || h.used.Valid || h.identity.Valid || h.email.Valid || h.ownEmail.Valid || h.waiting.Valid || h.name.Valid || h.skeleton.Valid || h.owner.Valid {
 			hits = append(hits, h)
 		}

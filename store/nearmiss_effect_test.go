@@ -333,7 +333,7 @@ func TestWhatWaitsIsClaimedAndEndedWithoutNearRows(t *testing.T) {
 		{
 			lookup: "the used ids that are pruned", row: nearUsedID().with("until", before(now)), want: "1 pruned", none: "0 pruned", misses: []miss{{column: "until", value: now}},
 			look: func(ctx context.Context, s *store.Store) (string, error) {
-				n, err := s.PruneUsedIDs(ctx, now)
+				n, err := s.Prune(ctx, store.PruneUsedIDs, now, 10)
 				return fmt.Sprint(n, " pruned"), err
 			},
 		},

@@ -394,8 +394,8 @@ func TestUsedIDsArePruned(t *testing.T) {
 			return store.UsedID{TenantID: storetest.Acme, Source: "adfs", ID: id, EventID: "e", Until: until}
 		}
 		mustWrite(t, s, store.Write{UsedIDs: []store.UsedID{used("old", storetest.Time), used("new", storetest.Time.Add(time.Hour))}})
-		n, err := s.PruneUsedIDs(t.Context(), storetest.Time.Add(time.Minute))
-		equal(t, "error of PruneUsedIDs", err, nil)
+		n, err := s.Prune(t.Context(), store.PruneUsedIDs, storetest.Time.Add(time.Minute), 10)
+		equal(t, "error of Prune", err, nil)
 		equal(t, "number of pruned used ids", n, int64(1))
 		found := find(t, s, store.Lookup{Tenant: storetest.Acme, Source: "adfs", UsedID: "old"}, store.Lookup{Tenant: storetest.Acme, Source: "adfs", UsedID: "new"})
 		equal(t, "the used id that is over is gone", found[0].Used == nil, true)

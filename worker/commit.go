@@ -269,6 +269,9 @@ func (p *plan) decide(ctx context.Context, e *event, found store.Found) (verdict
 	if u := found.Used; u != nil && u.EventID != e.env.EventID {
 		return rejected{record.Reject(record.CodeUnauthenticated, "assertion_replayed", "The token or assertion was used by another event before.")}, nil
 	}
+	if e.env.StoredAt.Before(found.HistoryFrom) && !e.env.Replayed {
+		return rejected{beforeHistory()}, nil
+	}
 	if found.Revision != e.revision {
 		p.stale = append(p.stale, e)
 		return nil, nil
@@ -307,6 +310,14 @@ func (p *plan) decide(ctx context.Context, e *event, found store.Found) (verdict
 		p.batch.pictures[e.key()] = user.Avatar
 	}
 	return effect{answer}, nil
+}
+
+// beforeHistory is the rejection of an event from before the ledger begins: it may have had its effect, and what was known of
+// that is deleted. An operator who replays it has decided that.
+func beforeHistory() *record.Rejection {
+	r := record.Reject(record.CodeUnauthenticated, "before_history", "The event was stored before the time that the ledger reaches back to.")
+	r.Hint = "Nothing tells any more whether it had its effect. Look for its user; then replay or discard it."
+	return r
 }
 
 // decideAgain decides an event that the ledger has.

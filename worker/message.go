@@ -67,6 +67,14 @@ type Broker interface {
 	Stranded(ctx context.Context, limit int) ([]record.Stored, time.Time, error)
 	// Remove deletes an event from its stream; that it is gone already is no error.
 	Remove(ctx context.Context, sequence uint64) error
+	// Keeps says how long the broker keeps what speaks of events that are decided.
+	Keeps(ctx context.Context) (BrokerKeeps, error)
+}
+
+// BrokerKeeps says how long the broker keeps results and dead letters. Zero is for ever.
+type BrokerKeeps struct {
+	Results, DeadLetters time.Duration
+	Now                  time.Time // by the broker's clock
 }
 
 // Store is what the worker needs of the store; *store.Store is one.
@@ -82,7 +90,11 @@ type Store interface {
 	IsParked(ctx context.Context, key, former string, stored time.Time) (bool, error)
 	ClaimOutbox(ctx context.Context, worker string, olderThan time.Time, limit int, now time.Time, lease time.Duration) ([]store.Outbox, error)
 	DeleteOutbox(ctx context.Context, ids []string) error
-	PruneUsedIDs(ctx context.Context, now time.Time) (int64, error)
+	Retention(ctx context.Context) (store.Retention, error)
+	ClaimPruning(ctx context.Context, worker string, lease time.Duration) (bool, error)
+	BeginHistory(ctx context.Context, from time.Time) error
+	Prune(ctx context.Context, p store.Prunable, before time.Time, n int) (int64, error)
+	Now(ctx context.Context) (time.Time, error)
 	Find(ctx context.Context, lookups []store.Lookup) ([]store.Found, error)
 	Avatar(ctx context.Context, tenant, userID string, revision int64) (string, error)
 	poison.Store

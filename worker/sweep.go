@@ -16,15 +16,12 @@ const (
 	sweepInterval = 5 * time.Second
 	outboxAge     = 10 * time.Second // younger rows belong to the batch that made them
 	outboxLease   = time.Minute
-	pruneInterval = time.Hour
 )
 
-// sweep publishes results that were committed and never published, and forgets used ids that no longer matter, until
-// ctx ends. Several workers may sweep at once.
+// sweep publishes results that were committed and never published, until ctx ends. Several workers may sweep at once.
 func (w *Worker) sweep(ctx context.Context) {
 	tick := time.NewTicker(sweepInterval)
 	defer tick.Stop()
-	pruned := w.now()
 	var stranded map[string]bool // at the last look
 	for {
 		select {
@@ -38,15 +35,6 @@ func (w *Worker) sweep(ctx context.Context) {
 		w.guard.Sweep(ctx)
 		w.sweepOutbox(ctx)
 		stranded = w.sweepStranded(ctx, stranded)
-		if now := w.now(); now.Sub(pruned) >= pruneInterval {
-			pruned = now
-			if _, err := w.store.PruneUsedIDs(ctx, now); err != nil && ctx.Err() == nil {
-				w.log.Warn("used ids not pruned", "error", err)
-			}
-			if _, err := w.guard.Prune(ctx); err != nil && ctx.Err() == nil {
-				w.log.Warn("in-flight markers not pruned", "error", err)
-			}
-		}
 	}
 }
 

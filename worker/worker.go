@@ -60,6 +60,7 @@ type Config struct {
 	DrainTimeout  time.Duration // how long stopping may take; 20 s
 	RelayInterval time.Duration // between looks at the parked events; 500 ms
 	Refresh       time.Duration // between looks at the directory's revision; 1 s
+	PruneInterval time.Duration // between rounds in which one worker deletes old rows; 10 min
 
 	Now     func() time.Time // time.Now
 	Rand    io.Reader        // crypto/rand
@@ -95,6 +96,7 @@ func (c Config) withDefaults() (Config, error) {
 	setTime(&c.DrainTimeout, 20*time.Second)
 	setTime(&c.RelayInterval, 500*time.Millisecond)
 	setTime(&c.Refresh, time.Second)
+	setTime(&c.PruneInterval, 10*time.Minute)
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -183,6 +185,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	background.Go(func() { w.directories.RefreshKeys(beside, w.cfg.Name, w.cfg.Refresh, w.breaker.open) })
 	background.Go(func() { w.keepAlive(beside) })
 	background.Go(func() { w.sweep(beside) })
+	background.Go(func() { w.prune(beside) })
 	background.Go(func() { w.watchDatabase(beside) })
 
 	finished := make(chan struct{})

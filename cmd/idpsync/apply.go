@@ -150,6 +150,13 @@ func (v *applyVerb) once(ctx context.Context, st *store.Store, declared manifest
 	if err != nil || len(plan.Changes) == 0 {
 		return false, err
 	}
+	keeps, err := st.Retention(ctx)
+	if err == nil {
+		err = ledgerCoversSources(keeps.Ledger, plan.Directory)
+	}
+	if err != nil {
+		return false, err
+	}
 	steps, undecided, err := v.moves(ctx, st, plan, report)
 	if err != nil {
 		return false, err

@@ -30,6 +30,7 @@ type migrateVerb struct {
 	perSubject                             int64
 	events, results, deadLetters, maxEvent string
 	resultsAge, deadLettersAge             string
+	ledgerAge, auditAge                    string
 	topology                               stream.Topology
 }
 
@@ -65,6 +66,8 @@ A limit that is not given stays as it is.`,
 	f.StringVar(&v.maxEvent, "max-event-size", "", "largest event with its headers (default 7/8 of the broker's max_payload)")
 	f.StringVar(&v.resultsAge, "results-age", "", "how long results are kept (default 7d)")
 	f.StringVar(&v.deadLettersAge, "dead-letters-age", "", "how long dead letters are kept (default 90d)")
+	f.StringVar(&v.ledgerAge, "ledger-age", "", "how long the ledger is kept, from 1d and for as long as results, dead letters and any max_event_age (default 100d)")
+	f.StringVar(&v.auditAge, "audit-age", "", "how long the audit is kept, from 30d (default 730d)")
 	jsonFlag(cmd, &v.json)
 	a.addSettings(cmd, areaStore, areaBroker)
 	return cmd
@@ -73,6 +76,7 @@ A limit that is not given stays as it is.`,
 // migrated is what migrate prints with --json.
 type migrated struct {
 	Schema *schemaReport   `json:"schema,omitempty"`
+	Keeps  *retained       `json:"retention,omitempty"`
 	Broker []stream.Change `json:"broker,omitempty"`
 	Note   string          `json:"note,omitempty"`
 }
@@ -99,10 +103,12 @@ func (v *migrateVerb) run(cmd *cobra.Command) error {
 	var r migrated
 	pending := false
 	if v.only != "streams" {
-		if r.Schema, err = v.schema(cmd.Context(), c); err != nil {
+		if r.Schema, r.Keeps, err = v.schema(cmd.Context(), c); err != nil {
 			return err
 		}
-		pending = v.dryRun && r.Schema.From != r.Schema.Version
+		pending = v.dryRun && (r.Schema.From != r.Schema.Version || r.Keeps != nil && r.Keeps.Changed)
+	} else if v.ledgerAge+v.auditAge != "" {
+		return kit.Fail(kit.ExitUsage, "leave out --only streams", "--ledger-age and --audit-age are kept in the database")
 	}
 	if v.only != "schema" {
 		changed, err := v.streams(cmd.Context(), c, &r)
@@ -169,43 +175,50 @@ func (v *migrateVerb) limits() error {
 	return nil
 }
 
-func (v *migrateVerb) schema(ctx context.Context, c config) (r *schemaReport, err error) {
+func (v *migrateVerb) schema(ctx context.Context, c config) (r *schemaReport, keeps *retained, err error) {
 	o := store.Options{URL: c.DatabaseURL, Log: v.app.logger(c), MaxConns: 2}
 	if o.URL == "" {
 		o.Path = filepath.Join(c.DataDir, sqliteFile)
 		if _, err := os.Stat(o.Path); err != nil && v.dryRun {
-			return &schemaReport{Database: store.SQLite, Applied: []string{}, Accounts: []manifest.Upgraded{}, Version: 1}, nil
+			return &schemaReport{Database: store.SQLite, Applied: []string{}, Accounts: []manifest.Upgraded{}, Version: 1}, nil, nil
 		}
 		if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
-			return nil, kit.Fail(kit.ExitFailure, "choose another folder with --data-dir", "the data directory cannot be made: %w", err)
+			return nil, nil, kit.Fail(kit.ExitFailure, "choose another folder with --data-dir", "the data directory cannot be made: %w", err)
 		}
 	}
 	st, err := store.Open(ctx, o)
 	if err != nil {
-		return nil, kit.Fail(kit.ExitFailure, "check --database-url and that the database accepts connections", "the database cannot be opened: %w", err)
+		return nil, nil, kit.Fail(kit.ExitFailure, "check --database-url and that the database accepts connections", "the database cannot be opened: %w", err)
 	}
 	defer closeStore(st, &err)
 	have, want, err := st.SchemaVersion(ctx)
 	if err != nil {
-		return nil, kit.Fail(kit.ExitFailure, "check that the database's user may read its catalogue", "the schema's version cannot be read: %w", err)
+		return nil, nil, kit.Fail(kit.ExitFailure, "check that the database's user may read its catalogue", "the schema's version cannot be read: %w", err)
 	}
 	r = &schemaReport{Database: st.Kind(), Applied: []string{}, Accounts: []manifest.Upgraded{}, From: have, Version: want}
 	switch {
 	case have > want:
 		r.Version = have
-		return r, kit.Fail(kit.ExitFailure, "use the idpsync that made it, or a newer one", "the database has schema %d and this program knows only %d", have, want)
+		return r, nil, kit.Fail(kit.ExitFailure, "use the idpsync that made it, or a newer one", "the database has schema %d and this program knows only %d", have, want)
+	case v.dryRun && have == want:
+		keeps, err = v.retention(ctx, st)
+		return r, keeps, err
 	case v.dryRun:
-		return r, nil
+		return r, nil, nil
 	}
 	done, err := st.Migrate(ctx)
 	r.Applied = append(r.Applied, done.Applied...)
 	if err != nil {
-		return r, kit.Fail(kit.ExitFailure, "nothing of the failed step was kept; remove the cause and run it again", "the schema cannot be migrated: %w", err)
+		return r, nil, kit.Fail(kit.ExitFailure, "nothing of the failed step was kept; remove the cause and run it again", "the schema cannot be migrated: %w", err)
 	}
 	r.Version = done.Version
 	report, err := v.app.upgrade(ctx, st, issuerReader(ctx))
 	r.Accounts = append(r.Accounts, report...)
-	return r, err
+	if err != nil {
+		return r, nil, err
+	}
+	keeps, err = v.retention(ctx, st)
+	return r, keeps, err
 }
 
 // upgrade does what a new schema needs of rows that an older version has written. The entityID of a SAML source's identity
@@ -238,6 +251,15 @@ func (v *migrateVerb) streams(ctx context.Context, c config, r *migrated) (chang
 		return false, err
 	}
 	defer conn.Close()
+	if r.Keeps != nil {
+		ages, err := stream.AgesWith(ctx, conn, v.topology)
+		if err != nil {
+			return false, err
+		}
+		if err := ledgerCoversStreams(r.Keeps.ledger, ages); err != nil {
+			return false, err
+		}
+	}
 	report, err := stream.Migrate(ctx, conn, v.topology)
 	r.Broker = report.Changes
 	return report.Changed(), err
@@ -265,6 +287,13 @@ func (v *migrateVerb) print(r migrated) error {
 				fmt.Fprintf(out, "    %s\n", u.Hint)
 			}
 		}
+	}
+	if k := r.Keeps; k != nil && k.Changed {
+		verb := "keeps"
+		if v.dryRun {
+			verb = "would keep"
+		}
+		fmt.Fprintf(out, "database: %s the ledger for %s and the audit for %s\n", verb, k.Ledger, k.Audit)
 	}
 	for _, change := range r.Broker {
 		action := change.Action

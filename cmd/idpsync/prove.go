@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -168,6 +169,9 @@ func printAccount(w io.Writer, r *proof.Account, limit int) error {
 			r.Ledger.Told, r.Ledger.Owed, r.Ledger.Expired, r.Ledger.Erased)},
 		{"results", fmt.Sprint(r.Results), "distinct ids"},
 		{"dead letters", fmt.Sprint(r.DeadLetters), ""},
+	}
+	if !r.HistoryFrom.IsZero() {
+		rows = append(rows, []string{"history from", r.HistoryFrom.Format(time.RFC3339), "rows of the ledger from before are deleted, so that nothing is asked of events from before"})
 	}
 	if f := r.Foreign; f.Results+f.DeadLetters > 0 {
 		where := fmt.Sprintf("no worker wrote them: %d among the results, %d among the dead letters", f.Results, f.DeadLetters)

@@ -126,6 +126,17 @@ func (d *Cache) retire(old, next *Directory) {
 	}
 }
 
+// MaxEventAge is the greatest age that an event of any source may have at first processing.
+func (d *Directory) MaxEventAge() time.Duration {
+	age := providers.DefaultMaxEventAge
+	for _, t := range d.tenants {
+		for _, s := range t.sources {
+			age = max(age, s.MaxAge())
+		}
+	}
+	return age
+}
+
 // Close closes all providers. It is called when nobody uses them any more.
 func (d *Cache) Close() {
 	d.mu.Lock()

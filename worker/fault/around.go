@@ -119,8 +119,12 @@ func (d *database) DeleteOutbox(ctx context.Context, ids []string) error {
 	return d.do(ctx, "DeleteOutbox", func() error { return d.Store.DeleteOutbox(ctx, ids) })
 }
 
-func (d *database) PruneUsedIDs(ctx context.Context, now time.Time) (int64, error) {
-	return around(ctx, d, "PruneUsedIDs", func() (int64, error) { return d.Store.PruneUsedIDs(ctx, now) })
+func (d *database) Prune(ctx context.Context, p store.Prunable, before time.Time, n int) (int64, error) {
+	return around(ctx, d, "Prune", func() (int64, error) { return d.Store.Prune(ctx, p, before, n) })
+}
+
+func (d *database) BeginHistory(ctx context.Context, from time.Time) error {
+	return d.do(ctx, "BeginHistory", func() error { return d.Store.BeginHistory(ctx, from) })
 }
 
 func (d *database) Find(ctx context.Context, lookups []store.Lookup) ([]store.Found, error) {

@@ -10,7 +10,9 @@ import (
 type Account struct {
 	Stream string    `json:"stream"`
 	Since  time.Time `json:"since,omitzero"`
-	Events struct {
+	// HistoryFrom is the time from which on the ledger is whole. Events from before are not part of the account.
+	HistoryFrom time.Time `json:"history_from,omitzero"`
+	Events      struct {
 		From        uint64 `json:"from"` // sequences, both included
 		To          uint64 `json:"to"`
 		Stored      uint64 `json:"stored"`

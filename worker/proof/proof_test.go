@@ -38,6 +38,7 @@ type site struct {
 	sealer  record.Sealer
 	failure error  // of reading results
 	looked  func() // called when results are read
+	history time.Time
 }
 
 func newSite(t *testing.T) *site {
@@ -182,6 +183,10 @@ func (s *site) exists(id, name string, limit int) *store.Event {
 	out.Header["Nats-Msg-Id"] = []string{out.ID}
 	s.results = append(s.results, record.Stored{Sequence: uint64(len(s.results) + 1), Subject: out.Subject, Header: out.Header, Data: out.Data, StoredAt: a.At})
 	return &s.rows[len(s.rows)-1]
+}
+
+func (s *site) Retention(context.Context) (store.Retention, error) {
+	return store.Retention{HistoryFrom: s.history}, nil
 }
 
 func (s *site) take(o proof.Options) *proof.Account {
@@ -462,4 +467,36 @@ func TestAnswersWithoutPicturesAreTheSame(t *testing.T) {
 		row.Result = slices.Concat([]byte(" "), row.Result)
 		s.check("another answer", s.take(s.options()), nil, []string{tenant + "/okta/e has a result that is not the one of the ledger"})
 	}
+}
+
+// Rows of the ledger from before the history begins are deleted, whether their results are there or not.
+func TestNothingIsAskedOfEventsFromBeforeTheHistory(t *testing.T) {
+	s := newSite(t)
+	for range 3 {
+		s.next() // had an effect; row and result are gone
+	}
+	s.publish(record.Answer{Outcome: record.OutcomeCreated}, "row-gone")
+	s.results[0].StoredAt = begin.Add(time.Minute)
+	s.history = begin.Add(2 * time.Minute)
+	s.effect("later", "")
+	s.rows[0].StoredAt = begin.Add(time.Hour)
+	a := s.take(s.options())
+	s.check("events from before the history", a, nil, nil)
+	if a.Events.From != 4 || a.Events.Stored != 1 || !a.HistoryFrom.Equal(s.history) {
+		t.Errorf("the account is of %d events from sequence %d and history from %v, want one from 4, and %v", a.Events.Stored, a.Events.From, a.HistoryFrom, s.history)
+	}
+	s.history = time.Time{}
+	if a := s.take(s.options()); a.Holds() {
+		t.Error("without a beginning of the history the account holds, want the events from before it found missing")
+	}
+}
+
+// Rows may be deleted while they are read; then the account is taken again.
+func TestAnAccountIsTakenAgainWhenTheHistoryMoves(t *testing.T) {
+	s := newSite(t)
+	s.next()
+	s.effect("later", "")
+	s.rows[0].StoredAt = begin.Add(time.Hour)
+	s.looked = func() { s.history = begin.Add(time.Minute) }
+	s.check("the history moved meanwhile", s.take(s.options()), nil, nil)
 }

@@ -46,6 +46,7 @@ type effect struct {
 	event   store.EventKey
 	attempt int
 	body    record.BodySum
+	at      time.Time
 	known   bool // the ledger has it
 }
 
@@ -55,11 +56,27 @@ const page = 2000
 // slack is how far the clocks of workers and of the broker may be apart.
 const slack = time.Minute
 
+// takes bounds how often an account is taken again because old rows are being deleted.
+const takes = 5
+
 // Take takes an account. It only reads. An event that is under way meanwhile may be found unaccounted for; see [Confirmed].
 func Take(ctx context.Context, o Options) (*Account, error) {
+	for n := 1; ; n++ {
+		a, err := takeOnce(ctx, o)
+		if err != nil {
+			return nil, err
+		}
+		r, err := o.Store.Retention(ctx)
+		if err != nil || r.HistoryFrom.Equal(a.HistoryFrom) || n == takes {
+			return a, err
+		}
+	}
+}
+
+func takeOnce(ctx context.Context, o Options) (*Account, error) {
 	p := newTaking(o)
 	for _, step := range []func(context.Context) error{
-		p.readStreams, p.readStranded, p.readParked, p.readOutbox, p.readResults, p.readLetters, p.readRepeats, p.readLedger, p.readUnknown,
+		p.readHistory, p.readStreams, p.readStranded, p.readParked, p.readOutbox, p.readResults, p.readLetters, p.readRepeats, p.readLedger, p.readUnknown,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err
@@ -100,6 +117,13 @@ func (p *taking) progress(label string) (add, end func()) {
 	return p.Progress(label)
 }
 
+// readHistory finds out from when on there is anything to account for.
+func (p *taking) readHistory(ctx context.Context) error {
+	r, err := p.Store.Retention(ctx)
+	p.account.HistoryFrom = r.HistoryFrom
+	return err
+}
+
 func (p *taking) readStreams(ctx context.Context) (err error) {
 	if p.events, err = p.Broker.Holding(ctx, stream.StreamEvents); err != nil {
 		return err
@@ -118,6 +142,9 @@ func (p *taking) readStreams(ctx context.Context) (err error) {
 // floor is the time from which on everything is still there to be read.
 func (p *taking) floor() time.Time {
 	floor := p.Since
+	if p.account.HistoryFrom.After(floor) {
+		floor = p.account.HistoryFrom
+	}
 	for _, h := range []stream.Holding{p.results, p.letters} {
 		if h.First > 1 && h.FirstAt.After(floor) {
 			floor = h.FirstAt
@@ -267,7 +294,7 @@ func (p *taking) effect(r record.Result) {
 	switch before := p.effects[r.ID]; {
 	case before == nil:
 		p.account.Results++
-		p.effects[r.ID] = &effect{event: r.Event, attempt: r.Attempt, body: sum}
+		p.effects[r.ID] = &effect{event: r.Event, attempt: r.Attempt, body: sum, at: r.StoredAt}
 		if other := p.last[r.Name()]; other != "" {
 			p.account.duplicated(r.Name(), "has two results: %s and %s", other, r.ID)
 		}
@@ -387,7 +414,7 @@ func (p *taking) row(row store.Event) {
 func (p *taking) readUnknown(ctx context.Context) error {
 	for _, id := range slices.Sorted(maps.Keys(p.effects)) {
 		published := p.effects[id]
-		if published.known {
+		if published.known || published.at.Before(p.account.HistoryFrom) {
 			continue
 		}
 		if !p.Since.IsZero() {

@@ -49,6 +49,20 @@ func (b broker) Stranded(ctx context.Context, limit int) ([]record.Stored, time.
 	return found, s.CachedInfo().Created, nil
 }
 
+// Keeps implements [worker.Broker].
+func (b broker) Keeps(ctx context.Context) (worker.BrokerKeeps, error) {
+	var k worker.BrokerKeeps
+	for name, age := range map[string]*time.Duration{StreamResults: &k.Results, StreamDeadLetters: &k.DeadLetters} {
+		s, err := b.conn.js.Stream(ctx, name)
+		if err != nil {
+			return k, wrap("read settings of "+name, err)
+		}
+		i := s.CachedInfo()
+		*age, k.Now = i.Config.MaxAge, i.TimeStamp
+	}
+	return k, nil
+}
+
 // Remove implements [worker.Broker].
 func (b broker) Remove(ctx context.Context, sequence uint64) error {
 	return SecureDelete(ctx, b.conn, sequence)

@@ -82,6 +82,27 @@ func Migrate(ctx context.Context, c *Conn, t Topology) (Report, error) {
 	return r, nil
 }
 
+// AgesWith returns how long streams would keep messages after [Migrate] with the topology.
+func AgesWith(ctx context.Context, c *Conn, t Topology) (Ages, error) {
+	var ages Ages
+	for _, want := range t.streams(c.MaxPayload()) {
+		have, err := c.js.Stream(ctx, want.Name)
+		switch {
+		case err == nil:
+			want = overlayStream(have.CachedInfo().Config, want, t)
+		case !errors.Is(err, jetstream.ErrStreamNotFound):
+			return ages, explainMigrate("read settings of "+want.Name, err)
+		}
+		switch want.Name {
+		case StreamResults:
+			ages.Results = want.MaxAge
+		case StreamDeadLetters:
+			ages.DeadLetters = want.MaxAge
+		}
+	}
+	return ages, nil
+}
+
 // Several migrations at once meet at most a few times; each round ends with one of them done.
 const migrateRounds = 5
 

@@ -82,6 +82,9 @@ func EmbeddedTopology(dataDir string) Topology {
 	}
 }
 
+// Ages say how long streams keep messages. Zero is for ever.
+type Ages struct{ Results, DeadLetters time.Duration }
+
 // Topology returns the limits that suit the server's disk.
 func (s *Server) Topology() Topology { return EmbeddedTopology(s.dataDir) }
 

@@ -1,0 +1,18 @@
+-- +goose Up
+-- How long rows are kept, in seconds; from when on the ledger is whole; and which worker deletes old rows.
+create table retention (
+  id            smallint primary key default 1 check (id = 1),
+  ledger        bigint not null,
+  audit         bigint not null,
+  history_from  timestamptz,
+  claimed_by    text not null default '',
+  claimed_until timestamptz
+);
+insert into retention (ledger, audit) values (100 * 86400, 730 * 86400);
+
+-- Old rows are found in their order in time, a few at a time.
+drop index events_at;
+create index events_at on events (at);
+create index repeats_at on repeats (at);
+create index dead_letters_updated_at on dead_letters (updated_at);
+create index audit_at on audit (at);
