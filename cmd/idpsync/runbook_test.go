@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"go/ast"
+	"go/parser"
 	"os"
 	"os/exec"
 	"regexp"
@@ -143,5 +145,45 @@ func TestKeysVerbsSayWhatIsWrong(t *testing.T) {
 		if p.code != c.code || !strings.Contains(p.stdout+p.stderr, c.want) {
 			t.Errorf("idpsync %s: exit %d\n%s%s; want exit %d and %q", strings.Join(c.args, " "), p.code, p.stdout, p.stderr, c.code, c.want)
 		}
+	}
+}
+
+// Each failure in the table of the runbook names the tests that show what happens then.
+func TestFailuresOfTheRunbookAreTested(t *testing.T) {
+	page, err := os.ReadFile(runbookPage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, found := strings.Cut(string(page), "## What fails, and what happens then")
+	if !found {
+		t.Fatal("the runbook has no table of failures")
+	}
+	table, _, _ = strings.Cut(table, "\n## ")
+	tests := map[string]bool{}
+	eachFile(t, parser.SkipObjectResolution, func(f sourceFile) {
+		for _, d := range f.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok && f.test {
+				tests[fn.Name.Name] = true
+			}
+		}
+	})
+	rows := 0
+	for line := range strings.Lines(table) {
+		if !strings.HasPrefix(line, "| ") || strings.HasPrefix(line, "| What fails") || strings.HasPrefix(line, "| ---") {
+			continue
+		}
+		rows++
+		named := regexp.MustCompile("`(Test\\w+)`").FindAllStringSubmatch(line, -1)
+		if len(named) == 0 {
+			t.Errorf("no test is named in the row %s", line)
+		}
+		for _, m := range named {
+			if !tests[m[1]] {
+				t.Errorf("there is no test %s, named in the row %s", m[1], line)
+			}
+		}
+	}
+	if rows < 10 {
+		t.Errorf("the table has %d rows, want at least 10", rows)
 	}
 }
