@@ -42,7 +42,7 @@ func TestNothingNeedsToBeSet(t *testing.T) {
 	}
 	want := config{
 		DataDir: "./idpsync-data", NATSListen: "127.0.0.1:4222", HTTPListen: "127.0.0.1:8080", AdminListen: "127.0.0.1:8081",
-		LogLevel: "info", LogFormat: "text", BatchSize: 500, MaxPayload: 1 << 20, ResultSize: 64 << 10, Durability: "process",
+		LogLevel: "info", LogFormat: "text", BatchSize: 500, MaxPayload: 1 << 20, ResultSize: 64 << 10, Durability: "process", Wait: 2 * time.Minute,
 		DrainTimeout: 20 * time.Second, LoginsBudget: time.Hour, FeedsBudget: 24 * time.Hour, DurablePasswords: "refuse",
 		WeakHashes: "refuse", ReplyInboxes: []string{"_INBOX"},
 	}
@@ -124,7 +124,7 @@ func TestSettingTexts(t *testing.T) {
 func TestEverySettingIsReached(t *testing.T) {
 	texts := map[string]string{
 		"log_level": "error", "log_format": "json", "database_url": "postgres://h/d", "nats_url": "nats://h", "batch_size": "9", "concurrency": "9",
-		"max_payload": "9KiB", "result_size": "9KiB", "durability": "power", "drain_timeout": "9s", "logins_budget": "9s", "feeds_budget": "9s", "durable_passwords": "accept", "weak_password_hashes": "accept",
+		"max_payload": "9KiB", "result_size": "9KiB", "durability": "power", "wait": "9s", "drain_timeout": "9s", "logins_budget": "9s", "feeds_budget": "9s", "durable_passwords": "accept", "weak_password_hashes": "accept",
 		"nats_listen": "h:9", "http_listen": "h:9", "admin_listen": "h:9",
 	}
 	// What the settings say together is another test's matter: here each stands alone.
