@@ -19,6 +19,19 @@ type Outbox struct {
 	At      time.Time
 }
 
+// Owe stores results whose stream refused them. One whose id is there stays as it is.
+func (s *Store) Owe(ctx context.Context, results []Outbox) error {
+	var c checker
+	for i := range results {
+		c.key("Outbox", i, "ID", results[i].ID)
+	}
+	if c.err != nil || len(results) == 0 {
+		return c.err
+	}
+	rows := sorted(results, func(a, b *Outbox) int { return cmp.Compare(a.ID, b.ID) })
+	return s.insertAll(ctx, insertion{"outbox", " on conflict (id) do nothing", outboxColumns(rows)})
+}
+
 // ClaimOutbox hands the oldest results from before olderThan to the worker, until its lease ends: no other gets them
 // while it lasts. They stay until [Store.DeleteOutbox].
 func (s *Store) ClaimOutbox(ctx context.Context, worker string, olderThan time.Time, limit int, now time.Time, lease time.Duration) ([]Outbox, error) {

@@ -78,25 +78,33 @@ func parkedColumns(rows []*Parked) *columns {
 	return c
 }
 
+const parkedNames = `id, key, tenant, source, subject, headers, payload, event_id, stored_at, sequence, attempts, first_failed, reason, not_before`
+
+// scanParked reads a row of [parkedNames].
+func scanParked(rows *sql.Rows) (Parked, error) {
+	var p Parked
+	var stored, first, notBefore stamp
+	var sequence int64
+	err := rows.Scan(&p.ID, &p.Key, &p.Tenant, &p.Source, &p.Subject, (*blob)(&p.Headers), (*blob)(&p.Payload), &p.EventID,
+		&stored, &sequence, &p.Attempts, &first, &p.Reason, &notBefore)
+	p.StoredAt, p.FirstFailed, p.NotBefore, p.Sequence = stored.Time, first.Time, notBefore.Time, uint64(sequence)
+	return p, err
+}
+
 // ClaimParked hands the events that are due to the worker, longest due first, until its lease ends: no other gets them
-// while it lasts, and one whose worker dies is free again afterwards. End a claim by Repark or DeleteParked.
+// while it lasts, and one whose worker dies is free again afterwards. End a claim by Repark or DeleteParked. Dead letters are
+// claimed by [Store.ClaimLetters].
 func (s *Store) ClaimParked(ctx context.Context, worker string, limit int, now time.Time, lease time.Duration) ([]Parked, error) {
 	var claimed []Parked
 	err := s.update(ctx, func(tx *sqlx.Tx) error {
 		claimed = nil
 		query := `update parked set claimed_by = ?, claimed_until = ? where id in (
-				select id from parked where not_before <= ? and (claimed_until is null or claimed_until <= ?)
+				select id from parked where reason <> '` + ParkedLetter + `' and not_before <= ? and (claimed_until is null or claimed_until <= ?)
 				order by not_before, id limit ?` + s.skipLocked() + `)
-			returning id, key, tenant, source, subject, headers, payload, event_id, stored_at, sequence, attempts,
-				first_failed, reason, not_before`
+			returning ` + parkedNames
 		args := []any{worker, at(now.Add(lease)), at(now), at(now), limit}
 		return querier{query: tx.QueryContext}.rows(ctx, tx.Rebind(query), args, func(rows *sql.Rows) error {
-			var p Parked
-			var stored, first, notBefore stamp
-			var sequence int64
-			err := rows.Scan(&p.ID, &p.Key, &p.Tenant, &p.Source, &p.Subject, (*blob)(&p.Headers), (*blob)(&p.Payload), &p.EventID,
-				&stored, &sequence, &p.Attempts, &first, &p.Reason, &notBefore)
-			p.StoredAt, p.FirstFailed, p.NotBefore, p.Sequence = stored.Time, first.Time, notBefore.Time, uint64(sequence)
+			p, err := scanParked(rows)
 			claimed = append(claimed, p)
 			return err
 		})

@@ -104,6 +104,9 @@ func (e *event) answered(now time.Time) *record.Answer {
 
 const unreachable = "What is needed to decide the request cannot be reached; try again later."
 
+// letterTimeout bounds how long a lane waits for the stream of dead letters.
+const letterTimeout = 5 * time.Second
+
 // publishDeadLetters stores the rejected events that an operator has to look at.
 func (w *Worker) publishDeadLetters(ctx context.Context, endings []*ending) {
 	var out []record.Outgoing
@@ -127,12 +130,26 @@ func (w *Worker) publishDeadLetters(ctx context.Context, endings []*ending) {
 	if len(out) == 0 {
 		return
 	}
-	for i, err := range w.publisher.Publish(ctx, out) {
-		if err != nil {
+	errs := w.letters.publish(ctx, out)
+	if letters, refused := refusedOf(ctx, out, of, errs); len(refused) > 0 {
+		w.letters.kept(len(refused))
+		w.oweLetters(ctx, letters, refused)
+	}
+}
+
+// refusedOf returns the messages that their stream refused, with their events. Those whose turn ended with ctx are not among
+// them: their events are delivered again.
+func refusedOf(ctx context.Context, out []record.Outgoing, of []*ending, errs []error) (refused []record.Outgoing, events []*ending) {
+	for i, err := range errs {
+		switch {
+		case err == nil:
+		case ctx.Err() != nil:
 			of[i].failed = err
-			w.log.Error("dead letter not stored; the event stays where it is", "stream_seq", of[i].origin.Sequence, "error", err)
+		default:
+			refused, events = append(refused, out[i]), append(events, of[i])
 		}
 	}
+	return refused, events
 }
 
 // deadLetter makes the record of an event that could not be processed.
@@ -195,22 +212,16 @@ func (w *Worker) publishResults(ctx context.Context, endings []*ending) {
 	if len(out) == 0 {
 		return
 	}
-	errs := w.publisher.Publish(ctx, out)
+	errs := w.results.publish(ctx, out)
 	var swept []string
-	lost := 0
 	for i, e := range of {
-		if errs != nil && errs[i] != nil {
-			if e.failed = errs[i]; lost == 0 {
-				w.log.Error("results not stored; they are published again, the first of them this", "event_id", e.env.EventID, "stream_seq", e.origin.Sequence, "error", errs[i])
-			}
-			lost++
-		} else if e.reply != nil {
+		if errs[i] == nil && e.reply != nil {
 			swept = append(swept, out[i].ID)
 		}
 	}
-	if lost > 1 {
-		w.log.Error("further results not stored", "count", lost-1)
-	}
+	results, refused := refusedOf(ctx, out, of, errs)
+	w.results.kept(len(refused))
+	w.oweResults(ctx, results, refused)
 	if len(swept) > 0 {
 		if err := w.store.DeleteOutbox(ctx, swept); err != nil {
 			w.log.Warn("outbox not cleared; the sweep will", "count", len(swept), "error", err)

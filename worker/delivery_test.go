@@ -226,19 +226,21 @@ func TestCommitWhoseReplyIsLostHasOneEffectAndOneResult(t *testing.T) {
 	})
 }
 
-func TestPublisherThatFailsLeavesTheEventToRedelivery(t *testing.T) {
+func TestAResultThatIsNeitherStoredNorKeptLeavesTheEventToRedelivery(t *testing.T) {
 	t.Parallel()
 	d := workertest.New(t, workertest.Options{})
-	var failures atomic.Int64
+	var unkept atomic.Int64
 	p := d.Process()
-	p.On(fault.At(fault.BeforePublish, func(context.Context, fault.Call) error {
-		if failures.Add(1) <= 3 {
+	p.On(func(_ context.Context, c fault.Call) error {
+		if c.Point == fault.BeforePublish && unkept.Load() < 3 || c.Point == fault.BeforeStore && c.Method == "Owe" && unkept.Add(1) <= 3 {
 			return errors.New("a fault of this test")
 		}
 		return nil
-	}))
+	})
 	p.Run()
 	d.LogIn("e1", d.Person("ada"))
+	d.Drained()
+	awaitOwed(d)
 	if results := d.ResultsOf("e1"); len(results) != 1 || results[0].Status != 201 {
 		t.Errorf("the results are %+v, want one with 201", results)
 	}
@@ -329,39 +331,6 @@ func TestDrainThatTakesTooLongGivesBackWhatIsNotFinished(t *testing.T) {
 	results := d.AllResults()
 	if len(results) != backlog || len(d.Users(acme)) != backlog || len(d.AllLetters()) != 0 {
 		t.Errorf("there are %d results, %d users and %d dead letters, want %d, %d and none", len(results), len(d.Users(acme)), len(d.AllLetters()), backlog, backlog)
-	}
-}
-
-func TestFullDeadLetterStreamLeavesTheOriginalWhereItIs(t *testing.T) {
-	t.Parallel()
-	small := stream.Topology{EventsBytes: 1 << 28, ResultsBytes: 1 << 28, DeadLetters: 300}
-	d := workertest.New(t, workertest.Options{Topology: small})
-	p := d.Process()
-	p.NakDelay = time.Second
-	refused := make(chan struct{})
-	var once sync.Once
-	p.On(fault.At(fault.BeforeTell, func(_ context.Context, c fault.Call) error {
-		if c.Method == "nak" {
-			once.Do(func() { close(refused) })
-		}
-		return nil
-	}))
-	p.Run()
-	seq := d.Publish(okta, "e1", d.Login(d.Person("ada").With(workertest.Claims{"aud": "payroll"})))
-	d.LogIn("e2", d.Person("grace"))
-	<-refused
-	d.Await("e2")
-	if len(d.Results.Of("e1")) != 0 || len(d.Letters.All()) != 0 {
-		t.Errorf("there are the results %+v and the dead letters %+v, want neither", d.Results.Of("e1"), d.Letters.All())
-	}
-	if m, err := stream.GetEvent(d.Ctx, d.Conn, seq); err != nil || m.Subject != okta {
-		t.Errorf("the original is %+v with the error %v, want it still stored on %s", m, err, okta)
-	}
-	small.DeadLetters = 1 << 20
-	d.Migrate(small)
-	wantRejected(t, d, "e1", record.CodeUnauthenticated, "audience")
-	if letters := d.LettersOf("e1"); len(letters) != 1 {
-		t.Errorf("there are %d dead letters, want 1", len(letters))
 	}
 }
 

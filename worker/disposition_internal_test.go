@@ -64,4 +64,10 @@ func TestDispositions(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", name, names[got], names[c.want])
 		}
 	}
+
+	e := &event{message: message{subject: login, transport: consumer}, verdict: letter, owed: true}
+	e.request.Asked.Principal.Kind = providers.PrincipalSource
+	if got := e.disposition(false); got != acked {
+		t.Errorf("a rejection whose dead letter is parked: got %s, want acked", names[got])
+	}
 }

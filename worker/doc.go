@@ -35,7 +35,8 @@
 //  4. ack, or term what was rejected; wait for the broker to have the last ack. A message that holds a lasting secret is
 //     overwritten first, beside the lanes
 //
-// What must wait is parked before 2. Killed after 1, redelivery finds the ledger row and publishes the same result under the
+// What must wait is parked before 2. What a stream refuses in 2 or 3, because it is full or cannot be reached, is owed: owed.go
+// stores it in the database under the same id, and publishes it when the stream takes it. Then 4 waits for the database instead. Killed after 1, redelivery finds the ledger row and publishes the same result under the
 // same id. Killed after 2 or 3, the same ids are published again: the broker stores them once within its duplicate window, and
 // readers compare ids after it. What was rejected leaves no ledger row, so that a replay is free to
 // succeed. An event that came by a front door is not delivered again: its result lies in the outbox from 1 on and is
@@ -66,8 +67,9 @@
 //	verdict      what was decided of an event
 //	disposition  what its transport is told of it: ack, term, nak with a delay, overwrite, remove from the parked ones
 //	ledger       the table of events that had their effect, with their results
-//	outbox       results of the front doors that may not be published yet
-//	parked       stored by the worker until what an event needs can be reached
+//	outbox       results that are not published yet: of the front doors, and those that their stream refused
+//	owed         decided and answered, but the stream of dead letters or results refuses the record of it
+//	parked       stored by the worker until what an event needs can be reached; also a dead letter that its stream refused
 //	set aside    held in memory until keys were read
 //	marker       an in-flight marker: a row that says which run of a worker has an event in hand that was delivered before
 //	poison       a message that kills the worker which processes it

@@ -56,7 +56,7 @@ func (w *Worker) erase(ctx context.Context, e *event) {
 		}
 		w.log.Warn("message with a secret not overwritten; it stays in the broker's files until they are removed", "stream_seq", e.origin.Sequence, "error", err)
 	}
-	if e.deadLettered() {
+	if e.terms() {
 		w.checkDisposed(e, e.delivery.Term(e.termReason()))
 	} else {
 		w.checkDisposed(e, e.delivery.Ack())

@@ -58,6 +58,7 @@ type event struct {
 	alone   bool // it is processed alone, as a crash points at it
 	marked  bool // it has in-flight markers
 	killed  bool // it is a poison message
+	owed    bool // its dead letter is parked, as its stream refused it
 	told    bool // everyone was told what became of it
 	erasing bool // its stored message is being overwritten, beside the lanes
 }

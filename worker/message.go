@@ -87,7 +87,11 @@ type Store interface {
 	Repark(ctx context.Context, rows []store.Parked) error
 	ClaimParked(ctx context.Context, worker string, limit int, now time.Time, lease time.Duration) ([]store.Parked, error)
 	DeleteParked(ctx context.Context, ids []int64) error
+	ParkLetters(ctx context.Context, letters []store.Parked) error
+	ClaimLetters(ctx context.Context, n int, now time.Time, lease time.Duration) ([]store.Parked, error)
+	ReleaseLetters(ctx context.Context, letters []store.Parked) error
 	IsParked(ctx context.Context, key, former string, stored time.Time) (bool, error)
+	Owe(ctx context.Context, results []store.Outbox) error
 	ClaimOutbox(ctx context.Context, worker string, olderThan time.Time, limit int, now time.Time, lease time.Duration) ([]store.Outbox, error)
 	DeleteOutbox(ctx context.Context, ids []string) error
 	Retention(ctx context.Context) (store.Retention, error)
@@ -106,7 +110,9 @@ type Metrics interface {
 	Stage(name string, events int, took time.Duration) // prepare, commit, deliver
 	Outcome(source, door, outcome, code string)
 	Parked(events int)
-	Paused(paused bool) // the database is away
+	Kept(stream string, messages int)     // "results" or "deadletters" that were kept in the store, as their stream refused them
+	Refusing(stream string, refuses bool) // whether it refuses them
+	Paused(paused bool)                   // the database is away
 	TrustExpires(ends []directory.TrustEnd)
 }
 
@@ -123,5 +129,7 @@ type noMetrics struct{}
 func (noMetrics) Stage(string, int, time.Duration)           {}
 func (noMetrics) Outcome(source, door, outcome, code string) {}
 func (noMetrics) Parked(int)                                 {}
+func (noMetrics) Kept(string, int)                           {}
+func (noMetrics) Refusing(string, bool)                      {}
 func (noMetrics) Paused(bool)                                {}
 func (noMetrics) TrustExpires([]directory.TrustEnd)          {}

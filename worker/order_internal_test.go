@@ -141,6 +141,7 @@ func TestTheScopeOfAnEventIdIsItsSenders(t *testing.T) {
 type told struct {
 	did  []string
 	lose string // begins the subjects of messages that are not stored
+	away bool   // the database cannot be reached
 }
 
 func (o *told) Publish(_ context.Context, msgs []record.Outgoing) []error {
@@ -154,6 +155,25 @@ func (o *told) Publish(_ context.Context, msgs []record.Outgoing) []error {
 		o.did = append(o.did, what)
 	}
 	return errs
+}
+
+// A keeper is a store that notes what it keeps of what a stream refused; nothing else is asked of it.
+type keeper struct {
+	Store
+	told *told
+}
+
+func (k keeper) ParkLetters(context.Context, []store.Parked) error { return k.did("deadletter kept") }
+
+func (k keeper) Owe(context.Context, []store.Outbox) error { return k.did("result kept") }
+
+func (k keeper) did(what string) error {
+	if k.told.away {
+		k.told.did = append(k.told.did, "database away")
+		return errors.New("connection refused")
+	}
+	k.told.did = append(k.told.did, what)
+	return nil
 }
 
 // A delivery is a message of a consumer; what is not overridden is not asked of it.
@@ -189,23 +209,29 @@ func newVault(t *testing.T) *sealing.Key {
 	return k
 }
 
-func TestWhatIsNotStoredIsNotAcknowledged(t *testing.T) {
+func TestWhatIsNeitherStoredNorKeptIsNotAcknowledged(t *testing.T) {
 	t.Parallel()
+	const results, letters = "idpsync.result.", "idpsync.deadletter."
 	for name, c := range map[string]struct {
 		rejected bool
 		lose     string
+		away     bool
 		want     []string
 	}{
-		"an effect":                        {false, "", []string{"result", "ack"}},
-		"an effect whose result is lost":   {false, "idpsync.result.", []string{"result lost", "nak"}},
-		"a rejection":                      {true, "", []string{"deadletter", "result", "term"}},
-		"a rejection, dead letter lost":    {true, "idpsync.deadletter.", []string{"deadletter lost", "nak"}},
-		"a rejection whose result is lost": {true, "idpsync.result.", []string{"deadletter", "result lost", "nak"}},
+		"an effect":                                {false, "", false, []string{"result", "ack"}},
+		"an effect whose result is refused":        {false, results, false, []string{"result lost", "result kept", "ack"}},
+		"an effect whose result is not kept":       {false, results, true, []string{"result lost", "database away", "nak"}},
+		"a rejection":                              {true, "", false, []string{"deadletter", "result", "term"}},
+		"a rejection whose dead letter is refused": {true, letters, false, []string{"deadletter lost", "deadletter kept", "result", "ack"}},
+		"a rejection whose letter is not kept":     {true, letters, true, []string{"deadletter lost", "database away", "nak"}},
+		"a rejection whose result is refused":      {true, results, false, []string{"deadletter", "result lost", "result kept", "term"}},
 	} {
-		o := &told{lose: c.lose}
+		o := &told{lose: c.lose, away: c.away}
+		now := func() time.Time { return storetest.Time }
 		w := &Worker{
-			cfg: Config{Name: "w", Sealer: newVault(t)}, publisher: o, metrics: noMetrics{}, log: slog.New(slog.DiscardHandler),
-			now: func() time.Time { return storetest.Time },
+			cfg: Config{Name: "w", Sealer: newVault(t)}, store: keeper{told: o}, metrics: noMetrics{}, log: slog.New(slog.DiscardHandler), now: now,
+			letters: &gate{publisher: o, now: now, log: slog.New(slog.DiscardHandler), metrics: noMetrics{}},
+			results: &gate{publisher: o, now: now, log: slog.New(slog.DiscardHandler), metrics: noMetrics{}},
 		}
 		e := storedEvent("idpsync.login."+senderTenant+".okta", stored(1), storetest.Time)
 		e.delivery = delivery{told: o}
@@ -219,7 +245,7 @@ func TestWhatIsNotStoredIsNotAcknowledged(t *testing.T) {
 		if !slices.Equal(o.did, c.want) {
 			t.Errorf("%s: the broker was told %q, wanted %q in this order", name, o.did, c.want)
 		}
-		if wantTold := c.lose == ""; e.told != wantTold {
+		if wantTold := !c.away; e.told != wantTold {
 			t.Errorf("%s: everybody was told: %v, wanted %v", name, e.told, wantTold)
 		}
 	}

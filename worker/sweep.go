@@ -39,16 +39,26 @@ func (w *Worker) sweep(ctx context.Context) {
 }
 
 func (w *Worker) sweepOutbox(ctx context.Context) {
-	now := w.now()
-	rows, err := w.store.ClaimOutbox(ctx, w.cfg.Name, now.Add(-outboxAge), w.cfg.Batch, now, outboxLease)
+	for w.results.due() && w.sweepSome(ctx) {
+		if ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// sweepSome publishes results of the outbox, and reports whether there are more and their stream takes them. While it
+// refuses, one is enough to ask it.
+func (w *Worker) sweepSome(ctx context.Context) bool {
+	n, now := 1, w.now()
+	if w.results.open() {
+		n = w.cfg.Batch
+	}
+	rows, err := w.store.ClaimOutbox(ctx, w.cfg.Name, now.Add(-outboxAge), n, now, outboxLease)
 	if err != nil {
 		if ctx.Err() == nil {
 			w.log.Warn("outbox not read", "error", err)
 		}
-		return
-	}
-	if len(rows) == 0 {
-		return
+		return false
 	}
 	out := make([]record.Outgoing, 0, len(rows))
 	for _, row := range rows {
@@ -59,16 +69,17 @@ func (w *Worker) sweepOutbox(ctx context.Context) {
 		}
 		out = append(out, record.Outgoing{Subject: row.Subject, ID: row.ID, Header: h, Data: row.Body})
 	}
-	errs := w.publisher.Publish(ctx, out)
 	var done []string
-	for i, o := range out {
-		if errs == nil || errs[i] == nil {
-			done = append(done, o.ID)
+	for i, err := range w.results.publish(ctx, out) {
+		if err == nil {
+			done = append(done, out[i].ID)
 		}
 	}
 	if err := w.store.DeleteOutbox(ctx, done); err != nil {
 		w.log.Warn("outbox not cleared; its results are published again under the same ids", "error", err)
+		return false
 	}
+	return len(rows) == n && len(done) > 0
 }
 
 // sweepStranded deals with events that the broker has stored and will never deliver again: those that were delivered as

@@ -116,7 +116,6 @@ func (c Config) withDefaults() (Config, error) {
 type Worker struct {
 	cfg         Config
 	store       Store
-	publisher   Publisher
 	directories *directory.Cache
 	authorizer  Authorizer
 	metrics     Metrics
@@ -137,6 +136,8 @@ type Worker struct {
 	outages   sparing // of the log of outages
 	given     atomic.Int64
 	alongside func(f func()) // runs f beside the lanes, which wait for it; set by Run
+	letters   *gate          // before the stream of dead letters
+	results   *gate          // before the stream of results
 }
 
 // New returns a worker that is ready to Run. The store must be migrated, the streams and consumers must exist, and
@@ -151,12 +152,14 @@ func New(st Store, publisher Publisher, directories *directory.Cache, authorizer
 		return nil, fmt.Errorf("make an id for this run: %w", err)
 	}
 	w := &Worker{
-		cfg: cfg, store: st, publisher: publisher, directories: directories, authorizer: authorizer,
+		cfg: cfg, store: st, directories: directories, authorizer: authorizer,
 		metrics: cfg.Metrics, log: cfg.Log, now: cfg.Now,
 		breaker: newBreaker(cfg.Patience, cfg.Metrics.Paused), leases: newLeases(tenantBatches * cfg.Batch),
 		hashing: make(chan *event, cfg.HashQueue), erasing: make(chan *event, eraseQueue), aside: newAside(), turns: make(chan struct{}, asideTurns),
 		stopped: make(chan struct{}),
 	}
+	w.letters = &gate{name: "deadletters", what: "dead letters", publisher: publisher, timeout: letterTimeout, now: cfg.Now, log: cfg.Log, metrics: cfg.Metrics}
+	w.results = &gate{name: "results", what: "results", publisher: publisher, now: cfg.Now, log: cfg.Log, metrics: cfg.Metrics}
 	w.guard, err = poison.New(poison.Options{
 		// One slot for each goroutine that can verify at a time: those of both lanes, what each processes alone, replays and
 		// what was set aside. Any more wait for a slot.
@@ -187,6 +190,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	background.Go(func() { w.sweep(beside) })
 	background.Go(func() { w.prune(beside) })
 	background.Go(func() { w.watchDatabase(beside) })
+	background.Go(func() { w.relayLetters(beside) })
 
 	finished := make(chan struct{})
 	deadline := make(chan struct{})

@@ -153,13 +153,21 @@ func proofKey(c config) (record.Sealer, error) {
 	return key, nil
 }
 
+// owedLetters says how many dead letters are not where they belong.
+func owedLetters(r *proof.Account) string {
+	if r.LettersOwed == 0 {
+		return ""
+	}
+	return fmt.Sprintf("and %d that are parked, as their stream refused them", r.LettersOwed)
+}
+
 // printAccount prints an account, with at most limit findings of each kind.
 func printAccount(w io.Writer, r *proof.Account, limit int) error {
 	e := r.Events
 	rows := [][]string{
 		{"stored by the broker", fmt.Sprint(e.Stored), fmt.Sprintf("%s %d to %d", r.Stream, e.From, e.To)},
 		{"  waiting", fmt.Sprint(e.Waiting), "stored still, or in a worker's hands"},
-		{"  parked", fmt.Sprint(e.Parked), "until what they need is reachable"},
+		{"  parked", fmt.Sprint(e.Parked), "until what they need is reachable, or their dead letter can be stored"},
 		{"  had an effect", fmt.Sprint(e.Effects), "a row in the ledger and its result"},
 		{"  dead letter", fmt.Sprint(e.DeadLetters), "and a rejected result"},
 		{"  ordinary repeat", fmt.Sprint(e.Refused), "a rejected result alone"},
@@ -168,7 +176,7 @@ func printAccount(w io.Writer, r *proof.Account, limit int) error {
 		{"ledger", fmt.Sprint(r.Ledger.Rows), fmt.Sprintf("%d with their result, %d whose result is owed, %d expired, %d erased",
 			r.Ledger.Told, r.Ledger.Owed, r.Ledger.Expired, r.Ledger.Erased)},
 		{"results", fmt.Sprint(r.Results), "distinct ids"},
-		{"dead letters", fmt.Sprint(r.DeadLetters), ""},
+		{"dead letters", fmt.Sprint(r.DeadLetters), owedLetters(r)},
 	}
 	if !r.HistoryFrom.IsZero() {
 		rows = append(rows, []string{"history from", r.HistoryFrom.Format(time.RFC3339), "rows of the ledger from before are deleted, so that nothing is asked of events from before"})

@@ -109,6 +109,22 @@ func (d *database) DeleteParked(ctx context.Context, ids []int64) error {
 	return d.do(ctx, "DeleteParked", func() error { return d.Store.DeleteParked(ctx, ids) })
 }
 
+func (d *database) ParkLetters(ctx context.Context, letters []store.Parked) error {
+	return d.do(ctx, "ParkLetters", func() error { return d.Store.ParkLetters(ctx, letters) })
+}
+
+func (d *database) ClaimLetters(ctx context.Context, n int, now time.Time, lease time.Duration) ([]store.Parked, error) {
+	return around(ctx, d, "ClaimLetters", func() ([]store.Parked, error) { return d.Store.ClaimLetters(ctx, n, now, lease) })
+}
+
+func (d *database) ReleaseLetters(ctx context.Context, letters []store.Parked) error {
+	return d.do(ctx, "ReleaseLetters", func() error { return d.Store.ReleaseLetters(ctx, letters) })
+}
+
+func (d *database) Owe(ctx context.Context, results []store.Outbox) error {
+	return d.do(ctx, "Owe", func() error { return d.Store.Owe(ctx, results) })
+}
+
 func (d *database) ClaimOutbox(ctx context.Context, worker string, olderThan time.Time, limit int, now time.Time, lease time.Duration) ([]store.Outbox, error) {
 	return around(ctx, d, "ClaimOutbox", func() ([]store.Outbox, error) {
 		return d.Store.ClaimOutbox(ctx, worker, olderThan, limit, now, lease)

@@ -37,6 +37,7 @@ type Account struct {
 	} `json:"foreign"` // messages that no worker wrote
 	Results          int       `json:"results"` // distinct ids
 	DeadLetters      int       `json:"dead_letters"`
+	LettersOwed      int       `json:"dead_letters_owed"` // parked until their stream takes them; counted among the parked, too
 	Parked           int       `json:"parked"`
 	Outbox           int       `json:"outbox"`
 	Stranded         int       `json:"stranded"`

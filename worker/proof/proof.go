@@ -2,7 +2,7 @@
 // any worker says.
 //
 // Every message that IDPSYNC_EVENTS ever stored must wait there still, be parked, have a row in the ledger with exactly one
-// result, have a rejected result, with its dead letter if the result names one, or have brought an event that another
+// result, have a rejected result, with its dead letter (stored or parked) if the result names one, or have brought an event that another
 // message had brought. What is none of these is unaccounted for. What had two effects, or two results that differ, is
 // duplicated. The ledger is kept for a time only: of events from before it begins nothing is asked.
 //

@@ -38,6 +38,7 @@ type taking struct {
 	last     map[string]string  // event name -> id of its result that is no rejection
 	refused  map[string]bool    // attempts that have a rejected result
 	lettered map[string]bool    // attempts that have a dead letter
+	kept     map[string]bool    // attempts whose dead letter is parked
 	promised map[string]string  // attempt whose dead letter a result names -> event name
 }
 
@@ -92,7 +93,7 @@ func newTaking(o Options) *taking {
 	p := &taking{
 		Options: o, account: &Account{Stream: stream.StreamEvents, Since: o.Since, Unaccounted: []Finding{}, Duplicated: []Finding{}},
 		traces: map[uint64]uint8{}, parked: map[string]bool{}, brought: map[string]bool{}, owed: map[string]bool{}, effects: map[string]*effect{},
-		last: map[string]string{}, refused: map[string]bool{}, lettered: map[string]bool{}, promised: map[string]string{},
+		last: map[string]string{}, refused: map[string]bool{}, lettered: map[string]bool{}, kept: map[string]bool{}, promised: map[string]string{},
 	}
 	if o.Expected != nil {
 		p.expected = map[string]bool{}
@@ -170,8 +171,14 @@ func (p *taking) readParked(ctx context.Context) error {
 		return p.Store.ParkedAfter(ctx, last.ID, page)
 	}, func(w store.Waiting) {
 		p.account.Parked++
+		origin := record.ParseOrigin(w.Key)
+		if attempt, ok := record.ParseOwedLetter(w.Key); ok {
+			p.account.LettersOwed++
+			p.kept[attempt] = true
+			origin = record.AttemptOrigin(attempt)
+		}
 		p.parked[w.Key] = true
-		p.trace(record.ParseOrigin(w.Key), traceParked)
+		p.trace(origin, traceParked)
 		p.found(store.EventKey{TenantID: w.Tenant, Source: w.Source, EventID: w.EventID})
 	})
 }
@@ -183,6 +190,10 @@ func (p *taking) readOutbox(ctx context.Context) error {
 		func(id string) {
 			p.account.Outbox++
 			p.owed[id] = true
+			if attempt, origin, ok := record.RejectedAttempt(id); ok {
+				p.refused[attempt] = true
+				p.trace(origin, traceRefused)
+			}
 		})
 }
 
@@ -382,7 +393,7 @@ func (p *taking) row(row store.Event) {
 		p.brought[row.Origin] = true
 		p.trace(origin, traceEffect)
 		p.begin(origin, row.StoredAt)
-		if p.lettered[record.AttemptName(origin, row.Attempt)] {
+		if attempt := record.AttemptName(origin, row.Attempt); p.lettered[attempt] || p.kept[attempt] {
 			p.account.duplicated(key, "had an effect and a dead letter in the same attempt")
 		}
 	}
@@ -434,7 +445,7 @@ func (p *taking) readUnknown(ctx context.Context) error {
 func (p *taking) checkLetters() {
 	erased := len(p.letters.Gaps)
 	for _, name := range slices.Sorted(maps.Keys(p.promised)) {
-		if p.lettered[name] {
+		if p.lettered[name] || p.kept[name] {
 			continue
 		}
 		if erased--; erased >= 0 {

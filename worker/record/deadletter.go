@@ -86,6 +86,17 @@ func AttemptName(o Origin, replays int) string { return o.String() + "/" + strco
 // ParseDeadLetterID returns the name of the attempt that the dead letter of the given message id is of.
 func ParseDeadLetterID(id string) string { return strings.TrimPrefix(id, deadLetterIDPrefix) }
 
+// ParseOwedLetter returns the name of the attempt whose dead letter is parked under a key; false for the key of an event.
+func ParseOwedLetter(key string) (attempt string, ok bool) {
+	return strings.CutPrefix(key, deadLetterIDPrefix)
+}
+
+// AttemptOrigin is the stored message of an attempt, by its name.
+func AttemptOrigin(name string) Origin {
+	origin, _, _ := cutLast(name)
+	return ParseOrigin(origin)
+}
+
 // Refused fills in what a rejection says.
 func (d *DeadLetter) Refused(r *Rejection) {
 	d.Code, d.Reason, d.Class, d.Hint = r.Code, r.Reason, r.Class(), r.Hint

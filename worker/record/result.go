@@ -150,6 +150,18 @@ func (r *Result) readCameIn(id string) (rest string, ok bool) {
 	return head, err == nil && r.Origin.Stored()
 }
 
+// RejectedAttempt returns the name of the attempt whose rejection is the result of the given id; false for other results.
+func RejectedAttempt(id string) (name string, origin Origin, ok bool) {
+	var r Result
+	rest, ok := r.readCameIn(id)
+	_, attempt, _ := cutLast(rest)
+	number, err := strconv.ParseUint(attempt, 10, 31)
+	if !ok || err != nil || !r.Origin.Stored() {
+		return "", Origin{}, false
+	}
+	return AttemptName(r.Origin, int(number)), r.Origin, true //nolint:gosec // of 31 bits
+}
+
 // cutLast cuts the last part off an id.
 func cutLast(id string) (head, last string, ok bool) {
 	at := strings.LastIndexByte(id, '/')

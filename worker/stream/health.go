@@ -68,7 +68,7 @@ func (h Health) add(refused map[record.Branch]unstored) Health {
 		isRefused = isRefused && (full || !errors.Is(letters.class, ErrStreamFull)) // it has room again
 	}
 	if full || isRefused && errors.Is(letters.class, ErrStreamFull) {
-		h.Failures = append(h.Failures, Failure{"dead_letters", StreamDeadLetters + " is full: events that are rejected stay in the broker", "raise its limit: idpsync migrate --dead-letters-bytes …"})
+		h.Failures = append(h.Failures, Failure{"dead_letters", StreamDeadLetters + " is full: rejected events are answered, and their dead letters kept in the database", "raise its limit: idpsync migrate --dead-letters-bytes …"})
 	} else if isRefused {
 		h.Failures = append(h.Failures, Failure{"dead_letters", StreamDeadLetters + " takes no messages: " + classText(letters.class), hintOf(letters.class)})
 	}

@@ -142,7 +142,7 @@ func (t Topology) streams(maxPayload int64) []jetstream.StreamConfig {
 		},
 		{
 			Name:        StreamDeadLetters,
-			Description: "Events that could not be processed; full means that the original stays where it is",
+			Description: "Events that could not be processed; full means that more of them are kept in the database",
 			Subjects:    []string{record.BranchDeadLetters.All()},
 			Retention:   jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, DenyPurge: true,
 			MaxBytes: def(t.DeadLetters, defaultDeadLetters), MaxAge: age(t.DeadLettersAge, defaultDeadLettersAge),

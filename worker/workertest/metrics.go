@@ -35,6 +35,12 @@ func (m *Metrics) Outcome(string, string, string, string) {}
 // Parked implements worker.Metrics.
 func (m *Metrics) Parked(int) {}
 
+// Kept implements worker.Metrics.
+func (m *Metrics) Kept(string, int) {}
+
+// Refusing implements worker.Metrics.
+func (m *Metrics) Refusing(string, bool) {}
+
 // TrustExpires implements [worker.Metrics].
 func (m *Metrics) TrustExpires([]directory.TrustEnd) {}
 

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
@@ -31,6 +32,7 @@ type Process struct {
 	conn       *stream.Conn
 	hooks      hooks
 	deliveries deliveries
+	lines      lines
 	cancel     context.CancelFunc
 	done       chan error
 	ended      bool
@@ -67,7 +69,7 @@ func (d *Deployment) ProcessWith(database store.Options, configure ...func(*work
 		cfg.Name = p.Name
 	}
 	p.Name = cfg.Name
-	log := cfg.Log.With("worker", p.Name)
+	log := slog.New(logbook{cfg.Log.Handler(), &p.lines}).With("worker", p.Name)
 	cfg.Log, cfg.Metrics = log, p.Metrics
 	around := p.hooks.around()
 	points := around.Open

@@ -22,6 +22,8 @@ type Metrics struct {
 	staged   *prometheus.CounterVec
 	events   *prometheus.CounterVec
 	parked   prometheus.Counter
+	kept     *prometheus.CounterVec
+	refusing *prometheus.GaugeVec
 	paused   prometheus.Gauge
 	refused  prometheus.Counter
 	ends     *prometheus.GaugeVec
@@ -49,6 +51,12 @@ func NewMetrics(version string) *Metrics {
 		parked: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "idpsync_parked_total", Help: "Events that were parked in the store because they had to wait.",
 		}),
+		kept: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "idpsync_kept_total", Help: "Results and dead letters that were kept in the database, as their stream refused them.",
+		}, []string{"stream"}),
+		refusing: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "idpsync_stream_refusing", Help: "1 while the stream of results or dead letters refuses what is published.",
+		}, []string{"stream"}),
 		paused: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "idpsync_paused", Help: "1 while the database is away and nothing is pulled.",
 		}),
@@ -66,7 +74,11 @@ func NewMetrics(version string) *Metrics {
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.seconds, m.staged, m.events, m.parked, m.paused, m.refused, m.ends, build,
+	for _, stream := range []string{"deadletters", "results"} { // alerts see them before anything is refused
+		m.Kept(stream, 0)
+		m.Refusing(stream, false)
+	}
+	m.registry.MustRegister(m.seconds, m.staged, m.events, m.parked, m.kept, m.refusing, m.paused, m.refused, m.ends, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -110,14 +122,27 @@ func (m *Metrics) source(name string) string {
 // Parked implements worker.Metrics.
 func (m *Metrics) Parked(events int) { m.parked.Add(float64(events)) }
 
+// Kept implements worker.Metrics.
+func (m *Metrics) Kept(stream string, messages int) {
+	m.kept.WithLabelValues(stream).Add(float64(messages))
+}
+
+// Refusing implements worker.Metrics.
+func (m *Metrics) Refusing(stream string, refuses bool) {
+	m.refusing.WithLabelValues(stream).Set(oneIf(refuses))
+}
+
 // replyRefused counts a request that was not answered.
 func (m *Metrics) replyRefused() { m.refused.Inc() }
 
 // Paused implements worker.Metrics.
 func (m *Metrics) Paused(paused bool) {
-	if paused {
-		m.paused.Set(1)
-	} else {
-		m.paused.Set(0)
+	m.paused.Set(oneIf(paused))
+}
+
+func oneIf(yes bool) float64 {
+	if yes {
+		return 1
 	}
+	return 0
 }
