@@ -44,20 +44,25 @@ func (s *Store) Park(ctx context.Context, events []Parked) error {
 
 // insertAll inserts the rows in one transaction.
 func (s *Store) insertAll(ctx context.Context, in insertion) error {
-	return s.update(ctx, func(tx *sqlx.Tx) error {
-		if s.postgres() {
-			var args []any
-			table := in.cols.numbered(&args)
-			_, err := tx.ExecContext(ctx, `insert into `+in.table+` (`+in.cols.names()+`) select `+in.cols.names()+` from `+table+` r`+in.conflict, args...)
+	return s.update(ctx, func(tx *sqlx.Tx) error { return s.insert(ctx, tx, in) })
+}
+
+func (s *Store) insert(ctx context.Context, tx *sqlx.Tx, in insertion) error {
+	if in.cols.n == 0 {
+		return nil
+	}
+	if s.postgres() {
+		var args []any
+		table := in.cols.numbered(&args)
+		_, err := tx.ExecContext(ctx, `insert into `+in.table+` (`+in.cols.names()+`) select `+in.cols.names()+` from `+table+` r`+in.conflict, args...)
+		return err
+	}
+	for i := range in.cols.n {
+		if _, err := tx.ExecContext(ctx, in.cols.insert(in.table, in.conflict), in.cols.row(i)...); err != nil {
 			return err
 		}
-		for i := range in.cols.n {
-			if _, err := tx.ExecContext(ctx, in.cols.insert(in.table, in.conflict), in.cols.row(i)...); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	}
+	return nil
 }
 
 func parkedColumns(rows []*Parked) *columns {

@@ -30,9 +30,15 @@ func (w *Worker) deliver(ctx context.Context, events []*event) {
 	}
 	w.park(ctx, endings)
 	for _, e := range endings {
-		e.answer = e.answered(w.now())
 		if e.reply != nil {
+			e.answer = e.answered(w.now())
 			e.reply <- *e.answer
+		}
+	}
+	w.countLetters(ctx, endings)
+	for _, e := range endings {
+		if e.reply == nil {
+			e.answer = e.answered(w.now())
 		}
 	}
 	w.publishDeadLetters(ctx, endings)
@@ -85,8 +91,11 @@ func (e *event) answered(now time.Time) *record.Answer {
 		a.Attempt = e.attempt
 		a.CameIn = e.cameIn()
 		a.Scope, a.Credential = e.scope(), e.credential()
-		if v.DeadLetter && e.reply == nil {
+		if e.deadLettered() && e.reply == nil {
 			a.DeadLetter = record.DeadLetterID(e.origin, e.attempt)
+		}
+		if e.counted {
+			a.DeadLetter = record.CountedLetter
 		}
 		return a
 	case *deferred:
@@ -117,7 +126,7 @@ func (w *Worker) publishDeadLetters(ctx context.Context, endings []*ending) {
 			continue
 		}
 		w.logRejection(e.event, r)
-		if r.DeadLetter && e.reply == nil {
+		if e.deadLettered() && e.reply == nil {
 			letter, err := w.deadLetter(e.event, r)
 			if err != nil {
 				e.failed = err

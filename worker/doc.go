@@ -68,6 +68,8 @@
 //	disposition  what its transport is told of it: ack, term, nak with a delay, overwrite, remove from the parked ones
 //	ledger       the table of events that had their effect, with their results
 //	outbox       results that are not published yet: of the front doors, and those that their stream refused
+//	counted      refused and answered, without a dead letter of its own, as its source has used up the quota of them
+//	summary      a dead letter that lists where counted events were stored
 //	owed         decided and answered, but the stream of dead letters or results refuses the record of it
 //	parked       stored by the worker until what an event needs can be reached; also a dead letter that its stream refused
 //	set aside    held in memory until keys were read

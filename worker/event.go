@@ -59,6 +59,7 @@ type event struct {
 	marked  bool // it has in-flight markers
 	killed  bool // it is a poison message
 	owed    bool // its dead letter is parked, as its stream refused it
+	counted bool // it has no dead letter, as there are enough of its kind; a summary lists it
 	told    bool // everyone was told what became of it
 	erasing bool // its stored message is being overwritten, beside the lanes
 }

@@ -112,7 +112,7 @@ func TestDeadWorkerWithoutItsDiskAccusesNobody(t *testing.T) {
 	})
 }
 
-// A worker gives an event back, as its dead letter could not be published, and is slow to go on.
+// A worker gives an event back, as its dead letter could be neither published nor parked, and is slow to go on.
 func TestPauseAfterNakAccusesNobody(t *testing.T) {
 	workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
 		forged := d.Person("mallory")
@@ -131,6 +131,8 @@ func TestPauseAfterNakAccusesNobody(t *testing.T) {
 				p.Shutdown()
 				<-drained // so that the broker delivers the event to the other worker
 				return errors.New("a fault of this test")
+			case c.Point == fault.BeforeStore && c.Method == "ParkLetters":
+				return errors.New("a fault of this test, too")
 			case c.Point == fault.BeforeDrain && c.Method == record.LaneLogins:
 				drain()
 			case c.Point == fault.AfterTell && c.Method == "nak":

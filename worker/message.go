@@ -63,6 +63,8 @@ type Authorizer interface {
 type Broker interface {
 	// DeadLetter returns an entry of IDPSYNC_DEADLETTERS, or ErrNoMessage.
 	DeadLetter(ctx context.Context, sequence uint64) (record.Stored, error)
+	// OldestDeadLetter returns when the oldest entry of IDPSYNC_DEADLETTERS was stored; when it is empty, when the last one was.
+	OldestDeadLetter(ctx context.Context) (time.Time, error)
 	// Stranded returns at most limit events that are stored and will never be delivered, with when their stream was made.
 	Stranded(ctx context.Context, limit int) ([]record.Stored, time.Time, error)
 	// Remove deletes an event from its stream; that it is gone already is no error.
@@ -90,6 +92,11 @@ type Store interface {
 	ParkLetters(ctx context.Context, letters []store.Parked) error
 	ClaimLetters(ctx context.Context, n int, now time.Time, lease time.Duration) ([]store.Parked, error)
 	ReleaseLetters(ctx context.Context, letters []store.Parked) error
+	CountLetters(ctx context.Context, quota store.LetterQuota, letters []store.Letter) ([]bool, error)
+	UncountLetters(ctx context.Context, ids []string) error
+	UncountLettersBefore(ctx context.Context, t time.Time, n int) (int, error)
+	ClaimCounted(ctx context.Context, n int, before, now time.Time, lease time.Duration) ([]store.Counted, error)
+	DeleteCounted(ctx context.Context, summary string) error
 	IsParked(ctx context.Context, key, former string, stored time.Time) (bool, error)
 	Owe(ctx context.Context, results []store.Outbox) error
 	ClaimOutbox(ctx context.Context, worker string, olderThan time.Time, limit int, now time.Time, lease time.Duration) ([]store.Outbox, error)
@@ -110,6 +117,7 @@ type Metrics interface {
 	Stage(name string, events int, took time.Duration) // prepare, commit, deliver
 	Outcome(source, door, outcome, code string)
 	Parked(events int)
+	Counted(events int)                   // refused events beyond their quota of dead letters
 	Kept(stream string, messages int)     // "results" or "deadletters" that were kept in the store, as their stream refused them
 	Refusing(stream string, refuses bool) // whether it refuses them
 	Paused(paused bool)                   // the database is away
@@ -128,6 +136,7 @@ type noMetrics struct{}
 
 func (noMetrics) Stage(string, int, time.Duration)           {}
 func (noMetrics) Outcome(source, door, outcome, code string) {}
+func (noMetrics) Counted(int)                                {}
 func (noMetrics) Parked(int)                                 {}
 func (noMetrics) Kept(string, int)                           {}
 func (noMetrics) Refusing(string, bool)                      {}

@@ -165,6 +165,13 @@ type keeper struct {
 
 func (k keeper) ParkLetters(context.Context, []store.Parked) error { return k.did("deadletter kept") }
 
+func (k keeper) CountLetters(_ context.Context, _ store.LetterQuota, letters []store.Letter) ([]bool, error) {
+	if k.told.away {
+		return nil, errors.New("connection refused")
+	}
+	return slices.Repeat([]bool{true}, len(letters)), nil
+}
+
 func (k keeper) Owe(context.Context, []store.Outbox) error { return k.did("result kept") }
 
 func (k keeper) did(what string) error {
@@ -230,8 +237,9 @@ func TestWhatIsNeitherStoredNorKeptIsNotAcknowledged(t *testing.T) {
 		now := func() time.Time { return storetest.Time }
 		w := &Worker{
 			cfg: Config{Name: "w", Sealer: newVault(t)}, store: keeper{told: o}, metrics: noMetrics{}, log: slog.New(slog.DiscardHandler), now: now,
-			letters: &gate{publisher: o, now: now, log: slog.New(slog.DiscardHandler), metrics: noMetrics{}},
-			results: &gate{publisher: o, now: now, log: slog.New(slog.DiscardHandler), metrics: noMetrics{}},
+			directories: directory.NewCache(nil, nil, providers.Environment{}, nil),
+			letters:     &gate{publisher: o, now: now, log: slog.New(slog.DiscardHandler), metrics: noMetrics{}},
+			results:     &gate{publisher: o, now: now, log: slog.New(slog.DiscardHandler), metrics: noMetrics{}},
 		}
 		e := storedEvent("idpsync.login."+senderTenant+".okta", stored(1), storetest.Time)
 		e.delivery = delivery{told: o}

@@ -154,6 +154,7 @@ func (w *Worker) forged(letter record.Stored) bool {
 // closeDeadLetters notes what became of the dead letters of an order, and who gave it.
 func (w *Worker) closeDeadLetters(ctx context.Context, events []*event, o record.Order, by record.Operator) error {
 	var rows []store.DeadLetter
+	var ids []string                   // of those that take no room on a quota any more
 	sequences := map[string][]uint64{} // by tenant
 	for _, e := range events {
 		if o.Action == record.OrderReplay && !e.told {
@@ -170,10 +171,13 @@ func (w *Worker) closeDeadLetters(ctx context.Context, events []*event, o record
 		} else if row.Outcome = string(e.code()); row.Outcome == "" { // a second failure is a dead letter of its own, which names this one
 			row.Outcome = string(e.answered(w.now()).Outcome)
 		}
-		rows = append(rows, row)
+		rows, ids = append(rows, row), append(ids, kept.ID())
 		sequences[e.env.Tenant] = append(sequences[e.env.Tenant], row.Sequence)
 	}
 	if err := w.store.UpsertDeadLetters(ctx, rows); err != nil {
+		return err
+	}
+	if err := w.store.UncountLetters(ctx, ids); err != nil {
 		return err
 	}
 	for tenant, list := range sequences {

@@ -22,6 +22,7 @@ const (
 func (w *Worker) sweep(ctx context.Context) {
 	tick := time.NewTicker(sweepInterval)
 	defer tick.Stop()
+	uncounted := w.now()
 	var stranded map[string]bool // at the last look
 	for {
 		select {
@@ -35,6 +36,11 @@ func (w *Worker) sweep(ctx context.Context) {
 		w.guard.Sweep(ctx)
 		w.sweepOutbox(ctx)
 		stranded = w.sweepStranded(ctx, stranded)
+		w.summarize(ctx)
+		if now := w.now(); now.Sub(uncounted) >= uncountInterval {
+			uncounted = now
+			w.uncountLetters(ctx)
+		}
 	}
 }
 

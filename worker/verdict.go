@@ -71,5 +71,5 @@ func (e *event) code() record.Code {
 // deadLettered reports whether the event becomes a dead letter.
 func (e *event) deadLettered() bool {
 	r := e.rejection()
-	return r != nil && r.DeadLetter
+	return r != nil && r.DeadLetter && !e.counted
 }

@@ -54,9 +54,12 @@ type Config struct {
 	DurablePasswords bool                                // accept passwords in the clear in what the broker stores
 	WeakHashes       bool                                // accept imported hashes below the least cost
 
-	LoginBudget   time.Duration // how long a login or command may wait for its source; 1 h
-	FeedBudget    time.Duration // the same for feeds; 24 h
-	Patience      time.Duration // how long the database may be away before the worker gives back what it holds; 15 s
+	LoginBudget      time.Duration // how long a login or command may wait for its source; 1 h
+	FeedBudget       time.Duration // the same for feeds; 24 h
+	Patience         time.Duration // how long the database may be away before the worker gives back what it holds; 15 s
+	LetterQuota      int           // dead letters of one tenant and source that are kept; 10,000
+	LetterQuotaBytes int64         // the same in bytes; 256 MiB
+
 	DrainTimeout  time.Duration // how long stopping may take; 20 s
 	RelayInterval time.Duration // between looks at the parked events; 500 ms
 	Refresh       time.Duration // between looks at the directory's revision; 1 s
@@ -88,6 +91,10 @@ func (c Config) withDefaults() (Config, error) {
 	set(&c.ResultSize, DefaultResultSize)
 	set(&c.HashWorkers, max(1, runtime.GOMAXPROCS(0)/2))
 	set(&c.HashQueue, 256)
+	set(&c.LetterQuota, 10_000)
+	if c.LetterQuotaBytes <= 0 {
+		c.LetterQuotaBytes = 256 << 20
+	}
 	setTime(&c.Linger, 5*time.Millisecond)
 	setTime(&c.AckWait, 25*time.Second)
 	setTime(&c.LoginBudget, time.Hour)

@@ -58,6 +58,8 @@ type config struct {
 	DrainTimeout     time.Duration
 	LoginsBudget     time.Duration
 	FeedsBudget      time.Duration
+	LetterQuota      int
+	LetterQuotaBytes int
 	DurablePasswords string
 	WeakHashes       string
 }
@@ -125,6 +127,8 @@ func settings() []setting {
 		{areaRun, "drain_timeout", "20s", "longest time that stopping may take", period(func(c *config) *time.Duration { return &c.DrainTimeout })},
 		{areaRun, "logins_budget", "1h", "how long a login or command may wait for what is unreachable before it becomes a dead letter", period(func(c *config) *time.Duration { return &c.LoginsBudget })},
 		{areaRun, "feeds_budget", "24h", "the same for a feed event", period(func(c *config) *time.Duration { return &c.FeedsBudget })},
+		{areaRun, "dead_letter_quota", "10000", "dead letters of one tenant and source that are kept; beyond it, events that proved nothing are answered and listed in summaries", number(func(c *config) *int { return &c.LetterQuota }, 1, 100_000_000)},
+		{areaRun, "dead_letter_quota_bytes", "256MiB", "the same in bytes", size(func(c *config) *int { return &c.LetterQuotaBytes }, 1<<20, 1<<40)},
 		{areaRun, "durable_passwords", "refuse", "bare passwords in commands that the broker stores: refuse or accept", oneOf(func(c *config) *string { return &c.DurablePasswords }, "refuse", "accept")},
 		{areaRun, "weak_password_hashes", "refuse", "imported password hashes that cost less than OWASP asks for: refuse or accept", oneOf(func(c *config) *string { return &c.WeakHashes }, "refuse", "accept")},
 	}

@@ -53,6 +53,7 @@ func (a *app) parts(c config, log *slog.Logger) assemble.Options {
 			Slots:            filepath.Join(c.DataDir, "crumbs"),
 			DurablePasswords: c.DurablePasswords == "accept", WeakHashes: c.WeakHashes == "accept",
 			Vouches:     !c.embedded(), // the embedded broker has one user
+			LetterQuota: c.LetterQuota, LetterQuotaBytes: int64(c.LetterQuotaBytes),
 			LoginBudget: c.LoginsBudget, FeedBudget: c.FeedsBudget, DrainTimeout: c.DrainTimeout,
 			Now: a.now, Rand: a.random, Log: log,
 		},

@@ -47,6 +47,7 @@ type deadLetter struct {
 	Parent      string    `json:"parent,omitempty"`
 	By          string    `json:"by,omitempty"` // who dealt with it; "said" before what the broker does not vouch for
 	Bytes       int       `json:"bytes"`
+	Counted     int       `json:"counted,omitempty"`   // of a summary: the events beyond the quota that it lists
 	OtherKey    bool      `json:"other_key,omitempty"` // signed with a key that the deployment does not have, so nothing shows who wrote it
 }
 
@@ -55,7 +56,7 @@ func shown(l replay.Letter) deadLetter {
 	d := deadLetter{
 		Sequence: l.Sequence(), Time: l.Message.StoredAt, State: l.State, Outcome: l.Outcome, By: l.By, OtherKey: l.OtherKey,
 		Tenant: l.Tenant, Source: l.Source, Code: string(l.Code), Reason: l.Reason, Class: l.Class, Fingerprint: l.Fingerprint,
-		EventID: l.EventID, Subject: l.Subject, Hint: l.Hint, Attempts: strconv.Itoa(l.Attempts), Bytes: len(l.Message.Data),
+		EventID: l.EventID, Subject: l.Subject, Hint: l.Hint, Attempts: strconv.Itoa(l.Attempts), Bytes: len(l.Message.Data), Counted: l.Counted,
 	}
 	if !l.StoredAt.IsZero() {
 		d.StoredAt = l.StoredAt.Format(time.RFC3339Nano)
@@ -73,6 +74,14 @@ func shownAll(letters []replay.Letter) []deadLetter {
 		all[i] = shown(l)
 	}
 	return all
+}
+
+// event names the event of the dead letter, or says how many there are.
+func (d deadLetter) event() string {
+	if d.Counted > 0 {
+		return fmt.Sprintf("(%d events)", d.Counted)
+	}
+	return d.EventID
 }
 
 // cause says in short what failed.
@@ -219,7 +228,7 @@ func newDLQListCommand(a *app) *cobra.Command {
 			if l.OtherKey {
 				state += " (other key)"
 			}
-			rows[i] = []string{strconv.FormatUint(l.Sequence, 10), l.Time.Local().Format("2006-01-02 15:04:05"), state, l.Tenant, l.Source, l.cause(), l.EventID, l.Fingerprint, dash(l.By)}
+			rows[i] = []string{strconv.FormatUint(l.Sequence, 10), l.Time.Local().Format("2006-01-02 15:04:05"), state, l.Tenant, l.Source, l.cause(), l.event(), l.Fingerprint, dash(l.By)}
 		}
 		return printTable(a.stdout, []string{"SEQUENCE", "TIME", "STATE", "TENANT", "SOURCE", "CAUSE", "EVENT", "FINGERPRINT", "BY"}, rows)
 	})
@@ -250,7 +259,7 @@ func groupDeadLetters(letters []replay.Letter) []dlqGroup {
 			groups = append(groups, dlqGroup{Fingerprint: l.Fingerprint, Tenant: l.Tenant, Source: l.Source, Code: l.Code, Reason: l.Reason, First: l.Time})
 		}
 		g := &groups[i]
-		g.Count++
+		g.Count += max(1, l.Counted)
 		g.Last, g.Example, g.Hint = l.Time, l.Sequence, l.Hint
 	}
 	slices.SortStableFunc(groups, func(x, y dlqGroup) int { return y.Count - x.Count })
@@ -321,7 +330,7 @@ func newDLQWatchCommand(a *app) *cobra.Command {
 			}
 			if l := shown(letter); s.selection().Matches(letter, a.now()) {
 				fmt.Fprintf(a.stdout, "%s  %d  %s  tenant %s, source %s, event %s, fingerprint %s\n", l.Time.Local().Format("15:04:05"), l.Sequence,
-					kit.Printable(l.cause()), kit.Printable(l.Tenant), kit.Printable(l.Source), kit.Printable(l.EventID), l.Fingerprint)
+					kit.Printable(l.cause()), kit.Printable(l.Tenant), kit.Printable(l.Source), kit.Printable(l.event()), l.Fingerprint)
 			}
 		}
 		return nil

@@ -74,6 +74,8 @@ so does output into a file or a pipe.`,
 		}
 		forecasts, err := d.Worker.Forecast(ctx, []worker.Preview{{Letter: &letter.Message, Explain: true}})
 		switch {
+		case errors.Is(err, record.ErrSummary):
+			shown.Now = "nothing can be replayed: " + record.ErrSummary.Error()
 		case errors.Is(err, record.ErrRecord):
 			shown.Now = "refused: " + err.Error()
 		case err != nil:
@@ -98,6 +100,13 @@ type shownDeadLetter struct {
 	Record   map[string]string `json:"record"`
 }
 
+func (d shownDeadLetter) body() string {
+	if d.Counted > 0 {
+		return fmt.Sprintf("%d bytes: where the events were stored", d.Bytes)
+	}
+	return fmt.Sprintf("%d bytes, sealed", d.Bytes)
+}
+
 func (a *app) showDeadLetter(d shownDeadLetter) error {
 	var body record.ErrorBody
 	if len(d.Error) > 0 {
@@ -116,7 +125,7 @@ func (a *app) showDeadLetter(d shownDeadLetter) error {
 		{"state", strings.TrimSpace(d.State + " " + d.Outcome)},
 		{"by", d.By},
 		{"why", d.Why},
-		{"event", d.EventID},
+		{"event", d.event()},
 		{"subject", d.Subject},
 		{"stored at", d.StoredAt},
 		{"failed", d.cause()},
@@ -127,7 +136,7 @@ func (a *app) showDeadLetter(d shownDeadLetter) error {
 		{"class", d.Class},
 		{"fingerprint", d.Fingerprint},
 		{"replay of", d.Parent},
-		{"body", fmt.Sprintf("%d bytes, sealed", d.Bytes)},
+		{"body", d.body()},
 	} {
 		if strings.TrimSpace(l[1]) != "" {
 			fmt.Fprintf(a.stdout, "%-12s %s\n", l[0], kit.Printable(l[1]))

@@ -170,6 +170,7 @@ func printAccount(w io.Writer, r *proof.Account, limit int) error {
 		{"  parked", fmt.Sprint(e.Parked), "until what they need is reachable, or their dead letter can be stored"},
 		{"  had an effect", fmt.Sprint(e.Effects), "a row in the ledger and its result"},
 		{"  dead letter", fmt.Sprint(e.DeadLetters), "and a rejected result"},
+		{"  counted", fmt.Sprint(e.Counted), "a rejected result, and a place in a summary"},
 		{"  ordinary repeat", fmt.Sprint(e.Refused), "a rejected result alone"},
 		{"  sent again", fmt.Sprint(e.SentAgain), "an event that another message had brought"},
 		{"  without a trace", fmt.Sprint(e.Untraced), ""},

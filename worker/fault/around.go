@@ -121,6 +121,26 @@ func (d *database) ReleaseLetters(ctx context.Context, letters []store.Parked) e
 	return d.do(ctx, "ReleaseLetters", func() error { return d.Store.ReleaseLetters(ctx, letters) })
 }
 
+func (d *database) CountLetters(ctx context.Context, quota store.LetterQuota, letters []store.Letter) ([]bool, error) {
+	return around(ctx, d, "CountLetters", func() ([]bool, error) { return d.Store.CountLetters(ctx, quota, letters) })
+}
+
+func (d *database) UncountLetters(ctx context.Context, ids []string) error {
+	return d.do(ctx, "UncountLetters", func() error { return d.Store.UncountLetters(ctx, ids) })
+}
+
+func (d *database) UncountLettersBefore(ctx context.Context, t time.Time, n int) (int, error) {
+	return around(ctx, d, "UncountLettersBefore", func() (int, error) { return d.Store.UncountLettersBefore(ctx, t, n) })
+}
+
+func (d *database) ClaimCounted(ctx context.Context, n int, before, now time.Time, lease time.Duration) ([]store.Counted, error) {
+	return around(ctx, d, "ClaimCounted", func() ([]store.Counted, error) { return d.Store.ClaimCounted(ctx, n, before, now, lease) })
+}
+
+func (d *database) DeleteCounted(ctx context.Context, summary string) error {
+	return d.do(ctx, "DeleteCounted", func() error { return d.Store.DeleteCounted(ctx, summary) })
+}
+
 func (d *database) Owe(ctx context.Context, results []store.Outbox) error {
 	return d.do(ctx, "Owe", func() error { return d.Store.Owe(ctx, results) })
 }

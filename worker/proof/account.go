@@ -20,6 +20,7 @@ type Account struct {
 		Parked      uint64 `json:"parked"`
 		Effects     uint64 `json:"effects"`
 		DeadLetters uint64 `json:"dead_letters"`
+		Counted     uint64 `json:"counted"` // beyond the quota of dead letters; a summary lists them, or will
 		Refused     uint64 `json:"refused"`
 		SentAgain   uint64 `json:"sent_again"`
 		Untraced    uint64 `json:"untraced"`
@@ -37,6 +38,7 @@ type Account struct {
 	} `json:"foreign"` // messages that no worker wrote
 	Results          int       `json:"results"` // distinct ids
 	DeadLetters      int       `json:"dead_letters"`
+	Summaries        int       `json:"summaries"`
 	LettersOwed      int       `json:"dead_letters_owed"` // parked until their stream takes them; counted among the parked, too
 	Parked           int       `json:"parked"`
 	Outbox           int       `json:"outbox"`

@@ -2,7 +2,7 @@
 // any worker says.
 //
 // Every message that IDPSYNC_EVENTS ever stored must wait there still, be parked, have a row in the ledger with exactly one
-// result, have a rejected result, with its dead letter (stored or parked) if the result names one, or have brought an event that another
+// result, have a rejected result, with its dead letter (stored or parked) if the result names one, or a summary, or have brought an event that another
 // message had brought. What is none of these is unaccounted for. What had two effects, or two results that differ, is
 // duplicated. The ledger is kept for a time only: of events from before it begins nothing is asked.
 //
@@ -34,6 +34,7 @@ type Options struct {
 // Store is the part of the database that a proof reads.
 type Store interface {
 	ParkedAfter(ctx context.Context, id int64, n int) ([]store.Waiting, error)
+	CountedAfter(ctx context.Context, attempt string, n int) ([]store.Counted, error)
 	OutboxAfter(ctx context.Context, id string, n int) ([]string, error)
 	RepeatsAfter(ctx context.Context, since time.Time, origin string, n int) ([]store.Repeat, error)
 	Events(ctx context.Context, f store.EventFilter) ([]store.Event, error)

@@ -33,6 +33,7 @@ type site struct {
 	erased  []uint64 // sequences of dead letters
 	parked  []store.Waiting
 	outbox  []string
+	counted []store.Counted
 	repeats []store.Repeat
 	rows    []store.Event
 	sealer  record.Sealer
@@ -147,6 +148,10 @@ func list(messages []record.Stored, err error) iter.Seq2[record.Stored, error] {
 
 func (s *site) ParkedAfter(_ context.Context, id int64, _ int) ([]store.Waiting, error) {
 	return s.parked[min(int(id), len(s.parked)):], nil
+}
+
+func (s *site) CountedAfter(_ context.Context, attempt string, _ int) ([]store.Counted, error) {
+	return s.counted[slices.IndexFunc(s.counted, func(c store.Counted) bool { return c.Attempt == attempt })+1:], nil
 }
 
 func (s *site) OutboxAfter(_ context.Context, id string, _ int) ([]string, error) {

@@ -19,6 +19,7 @@ const (
 	traceLetter
 	traceRefused
 	traceRepeat
+	traceCounted
 )
 
 // A taking is an account while it is taken.
@@ -77,7 +78,7 @@ func Take(ctx context.Context, o Options) (*Account, error) {
 func takeOnce(ctx context.Context, o Options) (*Account, error) {
 	p := newTaking(o)
 	for _, step := range []func(context.Context) error{
-		p.readHistory, p.readStreams, p.readStranded, p.readParked, p.readOutbox, p.readResults, p.readLetters, p.readRepeats, p.readLedger, p.readUnknown,
+		p.readHistory, p.readStreams, p.readStranded, p.readParked, p.readCounted, p.readOutbox, p.readResults, p.readLetters, p.readRepeats, p.readLedger, p.readUnknown,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err
@@ -181,6 +182,13 @@ func (p *taking) readParked(ctx context.Context) error {
 		p.trace(origin, traceParked)
 		p.found(store.EventKey{TenantID: w.Tenant, Source: w.Source, EventID: w.EventID})
 	})
+}
+
+// readCounted reads the events beyond the quota of dead letters that no summary lists yet.
+func (p *taking) readCounted(ctx context.Context) error {
+	return pagesOf(ctx, func(ctx context.Context, last store.Counted) ([]store.Counted, error) {
+		return p.Store.CountedAfter(ctx, last.Attempt, page)
+	}, func(c store.Counted) { p.trace(record.AttemptOrigin(c.Attempt), traceCounted) })
 }
 
 func (p *taking) readOutbox(ctx context.Context) error {
@@ -292,6 +300,7 @@ func (p *taking) rejected(r record.Result) {
 	p.trace(r.Origin, traceRefused)
 	p.found(r.Event)
 	switch {
+	case r.DeadLetter == record.CountedLetter:
 	case r.DeadLetter != "":
 		p.promised[record.ParseDeadLetterID(r.DeadLetter)] = r.Name()
 	case r.Origin.Stored() && p.last[r.Name()] != "": // the ledger would have answered, or refused another content under the same id
@@ -338,6 +347,10 @@ func (p *taking) readLetters(ctx context.Context) error {
 // letter accounts for a dead letter.
 func (p *taking) letter(m record.Stored) {
 	d, _ := record.ReadDeadLetter(m.Header) // what cannot be read of it stays empty, and leaves no trace
+	if d.Counted > 0 {
+		p.summary(m, d)
+		return
+	}
 	attempt := record.AttemptName(d.Origin, d.Replays)
 	if p.lettered[attempt] {
 		return // one that was published again after the broker's memory of ids; readers take it for the same
@@ -352,6 +365,24 @@ func (p *taking) letter(m record.Stored) {
 	}
 	if !p.refused[attempt] && !p.underway(d.Origin) && !m.StoredAt.Before(p.floor()) {
 		p.account.unaccounted(record.EventName(key), "dead letter %d has no rejected result", m.Sequence)
+	}
+}
+
+// summary accounts for the events that a summary lists.
+func (p *taking) summary(m record.Stored, d record.DeadLetter) {
+	attempts, err := record.ReadSummary(m)
+	if err != nil {
+		p.account.Foreign.DeadLetters++
+		return
+	}
+	p.account.Summaries++
+	for _, attempt := range attempts {
+		origin := record.AttemptOrigin(attempt)
+		p.trace(origin, traceCounted)
+		p.begin(origin, d.StoredAt)
+		if !p.refused[attempt] && !p.underway(origin) && !d.StoredAt.Before(p.floor()) {
+			p.account.unaccounted(attempt, "is counted in summary %d, and has no rejected result", m.Sequence)
+		}
 	}
 }
 
@@ -474,6 +505,8 @@ func (p *taking) checkSequences() {
 			e.Effects++
 		case t&traceLetter != 0:
 			e.DeadLetters++
+		case t&traceCounted != 0:
+			e.Counted++
 		case t&traceRefused != 0:
 			e.Refused++
 		case t&traceRepeat != 0:

@@ -21,7 +21,7 @@ const (
 	HeaderPolicies       = "Idpsync-Policies"      // ids of the determining policies, comma-separated
 	HeaderNotices        = "Idpsync-Notices"       // their notices, as a JSON array
 	HeaderDroppedRoles   = "Idpsync-Dropped-Roles" // roles asked for and left out, as a JSON array
-	HeaderDeadLetter     = "Idpsync-Dead-Letter"   // id of the dead letter of a rejected event
+	HeaderDeadLetter     = "Idpsync-Dead-Letter"   // id of the dead letter of a rejected event, or [CountedLetter]
 	HeaderOmitted        = "Idpsync-Omitted"       // member that the body leaves out, as the event did not change it
 	headerContentLocaton = "Content-Location"
 	headerContentType    = "Content-Type"

@@ -39,6 +39,7 @@ const (
 	DeadLetterMAC            = DeadLetterPrefix + "Payload-Mac"  // the same for the same body; nothing can be tried out against it
 	DeadLetterParent         = DeadLetterPrefix + "Parent"       // sequence of the dead letter that was replayed
 	DeadLetterReplayCount    = DeadLetterPrefix + "Replay-Count" // replays so far
+	DeadLetterCounted        = DeadLetterPrefix + "Counted"      // of a summary: how many events it lists
 )
 
 // Bounds of what a header repeats, in bytes: the error object, and the sender's traceparent.
@@ -69,6 +70,7 @@ type DeadLetter struct {
 	Trace       string // W3C traceparent of the event, or ""
 	Replays     int    // of the event so far
 	Parent      uint64 // sequence of the dead letter that was replayed, or 0
+	Counted     int    // of a [Summary]: how many events it lists; else 0
 }
 
 // ID is the message id of the dead letter. It names the attempt at the stored message, so that the same failure makes the
@@ -111,6 +113,27 @@ func (d *DeadLetter) Refused(r *Rejection) {
 // Write seals the event of the dead letter, as it was when it arrived, and signs the record. Headers that clients would not
 // read back as they were travel in the sealed body, and those that prove something sealed by themselves.
 func (d DeadLetter) Write(s Sealer, header providers.Header, body []byte) (Outgoing, error) {
+	h := d.header(s, body)
+	out := Outgoing{Subject: DeadLetterSubject(d.Tenant, d.Source, d.Code), ID: d.ID(), Header: h, Data: body}
+	secret := providers.Header{}
+	if !headersTravel(header) {
+		packed := packHeaders(header)
+		h[deadLetterCarried] = []string{strconv.Itoa(len(packed))}
+		out.Data = append(packed, body...)
+		return out, seal(s, &out, secret)
+	}
+	for name, values := range header {
+		if secretHeader(name) {
+			secret[name] = values
+		} else {
+			h[DeadLetterOriginalPrefix+name] = values
+		}
+	}
+	return out, seal(s, &out, secret)
+}
+
+// header is what the record says of itself.
+func (d DeadLetter) header(s Sealer, body []byte) providers.Header {
 	h := providers.Header{
 		DeadLetterStream:        {d.Origin.Stream},
 		DeadLetterSequence:      {strconv.FormatUint(d.Origin.Sequence, 10)},
@@ -141,28 +164,16 @@ func (d DeadLetter) Write(s Sealer, header providers.Header, body []byte) (Outgo
 	if d.Replays > 0 {
 		h[DeadLetterReplayCount] = []string{strconv.Itoa(d.Replays)}
 	}
+	if d.Counted > 0 {
+		h[DeadLetterCounted] = []string{strconv.Itoa(d.Counted)}
+	}
 	if d.Parent > 0 {
 		h[DeadLetterParent] = []string{strconv.FormatUint(d.Parent, 10)}
 	}
 	for name, values := range h {
 		h[name] = []string{onWire(values[0])} // what is signed is what will be read
 	}
-	out := Outgoing{Subject: DeadLetterSubject(d.Tenant, d.Source, d.Code), ID: d.ID(), Header: h, Data: body}
-	secret := providers.Header{}
-	if !headersTravel(header) {
-		packed := packHeaders(header)
-		h[deadLetterCarried] = []string{strconv.Itoa(len(packed))}
-		out.Data = append(packed, body...)
-		return out, seal(s, &out, secret)
-	}
-	for name, values := range header {
-		if secretHeader(name) {
-			secret[name] = values
-		} else {
-			h[DeadLetterOriginalPrefix+name] = values
-		}
-	}
-	return out, seal(s, &out, secret)
+	return h
 }
 
 // ReadDeadLetter reads the record of a dead letter from its headers. It proves nothing: see [Unseal] and [Authentic]. What
@@ -200,6 +211,7 @@ func ReadDeadLetter(h providers.Header) (DeadLetter, error) {
 	d.Attempts = int(number(DeadLetterAttempts, 31))   //nolint:gosec // of 31 bits
 	d.Replays = int(number(DeadLetterReplayCount, 31)) //nolint:gosec // of 31 bits
 	d.Parent = number(DeadLetterParent, 64)
+	d.Counted = int(number(DeadLetterCounted, 31)) //nolint:gosec // of 31 bits
 	id, cause := url.PathUnescape(h.Get(DeadLetterEventID))
 	if cause != nil {
 		id = h.Get(DeadLetterEventID)

@@ -47,9 +47,14 @@ func seal(v Sealer, out *Outgoing, secret providers.Header) error {
 		out.Header[deadLetterSealedHeaders] = []string{base64.RawURLEncoding.EncodeToString(h)}
 	}
 	out.Data = sealed
+	sign(v, out)
+	return nil
+}
+
+// sign signs the record as it is.
+func sign(v Sealer, out *Outgoing) {
 	out.Header[deadLetterKeyID] = []string{v.KeyID()}
 	out.Header[deadLetterSignature] = []string{base64.RawURLEncoding.EncodeToString(v.Sign(recordDigest(out.Header, out.Data)))}
-	return nil
 }
 
 // recordDigest is what is signed: every header of the record in a fixed order, and the body as it is stored.
@@ -86,6 +91,9 @@ func Unseal(v Sealer, header providers.Header, data []byte) (Original, error) {
 	signature, err := base64.RawURLEncoding.DecodeString(header.Get(deadLetterSignature))
 	if err != nil || !v.Verify(recordDigest(header, data), signature) {
 		return Original{}, fmt.Errorf("%w: the signature does not hold, or was made with another key than %s", ErrRecord, v.KeyID())
+	}
+	if header.Get(DeadLetterCounted) != "" {
+		return Original{}, fmt.Errorf("%w: %w", ErrRecord, ErrSummary)
 	}
 	body, err := v.Open(data)
 	if err != nil {

@@ -2,6 +2,7 @@ package replay
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/idpsync/idpsync/worker/record"
@@ -39,7 +40,11 @@ func Forecast(ctx context.Context, f Forecaster, sealer record.Sealer, letters [
 		var of []Letter
 		for _, l := range chunk {
 			if _, err := record.Unseal(sealer, l.Message.Header, l.Message.Data); err != nil {
-				p.add(l, "refused: not a record of this deployment")
+				word := "refused: not a record of this deployment"
+				if errors.Is(err, record.ErrSummary) {
+					word = "nothing: a summary of events that are not kept"
+				}
+				p.add(l, word)
 				p.Unusable++
 				continue
 			}

@@ -27,6 +27,19 @@ func (b broker) DeadLetter(ctx context.Context, sequence uint64) (record.Stored,
 	return m, err
 }
 
+// OldestDeadLetter implements [worker.Broker].
+func (b broker) OldestDeadLetter(ctx context.Context) (time.Time, error) {
+	s, err := b.conn.js.Stream(ctx, StreamDeadLetters)
+	if err != nil {
+		return time.Time{}, wrap("read the stream of dead letters", err)
+	}
+	state := s.CachedInfo().State
+	if state.Msgs == 0 {
+		return state.LastTime, nil
+	}
+	return state.FirstTime, nil
+}
+
 // Clock returns the broker's time, by which it stamps what it stores.
 func Clock(ctx context.Context, c *Conn) (time.Time, error) {
 	s, err := c.js.Stream(ctx, StreamEvents)

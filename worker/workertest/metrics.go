@@ -35,6 +35,9 @@ func (m *Metrics) Outcome(string, string, string, string) {}
 // Parked implements worker.Metrics.
 func (m *Metrics) Parked(int) {}
 
+// Counted implements worker.Metrics.
+func (m *Metrics) Counted(int) {}
+
 // Kept implements worker.Metrics.
 func (m *Metrics) Kept(string, int) {}
 

@@ -24,6 +24,7 @@ type Metrics struct {
 	parked   prometheus.Counter
 	kept     *prometheus.CounterVec
 	refusing *prometheus.GaugeVec
+	counted  prometheus.Counter
 	paused   prometheus.Gauge
 	refused  prometheus.Counter
 	ends     *prometheus.GaugeVec
@@ -57,6 +58,9 @@ func NewMetrics(version string) *Metrics {
 		refusing: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "idpsync_stream_refusing", Help: "1 while the stream of results or dead letters refuses what is published.",
 		}, []string{"stream"}),
+		counted: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "idpsync_over_quota_total", Help: "Refused events beyond the quota of dead letters of their source, which summaries list.",
+		}),
 		paused: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "idpsync_paused", Help: "1 while the database is away and nothing is pulled.",
 		}),
@@ -78,7 +82,7 @@ func NewMetrics(version string) *Metrics {
 		m.Kept(stream, 0)
 		m.Refusing(stream, false)
 	}
-	m.registry.MustRegister(m.seconds, m.staged, m.events, m.parked, m.kept, m.refusing, m.paused, m.refused, m.ends, build,
+	m.registry.MustRegister(m.seconds, m.staged, m.events, m.parked, m.counted, m.kept, m.refusing, m.paused, m.refused, m.ends, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -121,6 +125,9 @@ func (m *Metrics) source(name string) string {
 
 // Parked implements worker.Metrics.
 func (m *Metrics) Parked(events int) { m.parked.Add(float64(events)) }
+
+// Counted implements worker.Metrics.
+func (m *Metrics) Counted(events int) { m.counted.Add(float64(events)) }
 
 // Kept implements worker.Metrics.
 func (m *Metrics) Kept(stream string, messages int) {

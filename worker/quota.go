@@ -1,0 +1,140 @@
+package worker
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+	"time"
+
+	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/record"
+)
+
+// The dead letters of a tenant and source have a quota, so that whoever floods it leaves room for the others. Beyond it, events
+// that proved nothing are answered and counted, as are repeats of one failure by one sender; summaries list where they were
+// stored. What somebody proved is kept.
+
+const (
+	// letterOverhead is about what the record of a dead letter adds to the event, in bytes.
+	letterOverhead = 1536
+	// summaryAge is how long a counted event waits for others before a summary lists it.
+	summaryAge   = 10 * time.Minute
+	summaryLease = 2 * time.Minute
+	// uncountInterval is how often the dead letters that are gone are taken off the quotas.
+	uncountInterval = 5 * time.Minute
+	uncountSlack    = time.Minute // how far clocks may be apart
+	uncountChunk    = 1000
+)
+
+// countLetters counts the dead letters of refused events on their quotas. While the database can't tell, all are written.
+func (w *Worker) countLetters(ctx context.Context, endings []*ending) {
+	var letters []store.Letter
+	var of []*ending
+	for _, e := range endings {
+		if e.deadLettered() && e.reply == nil && e.replay == nil && e.origin.Stored() {
+			letters, of = append(letters, w.quotaLetter(e.event)), append(of, e)
+		}
+	}
+	if len(letters) == 0 {
+		return
+	}
+	keep, err := w.store.CountLetters(ctx, store.LetterQuota{Letters: int64(w.cfg.LetterQuota), Bytes: w.cfg.LetterQuotaBytes}, letters)
+	if err != nil {
+		w.log.Warn("dead letters not counted on their quotas; all of them are written", "count", len(letters), "error", err)
+		return
+	}
+	counted := 0
+	for i, e := range of {
+		if e.counted = !keep[i]; e.counted {
+			counted++
+		}
+	}
+	w.metrics.Counted(counted)
+}
+
+// quotaLetter is the dead letter of an event as its quota counts it.
+func (w *Worker) quotaLetter(e *event) store.Letter {
+	r := e.rejection()
+	l := store.Letter{
+		ID: record.DeadLetterID(e.origin, e.attempt), Attempt: record.AttemptName(e.origin, e.attempt),
+		Code: string(r.Code), Reason: r.Reason, Bytes: int64(len(e.body) + letterOverhead), At: w.now(),
+	}
+	for name, values := range e.header {
+		l.Bytes += int64(len(name) + len(strings.Join(values, "")))
+	}
+	if tenant := w.directories.Current().Tenant(e.env.Tenant); tenant != nil {
+		l.Tenant = e.env.Tenant
+		if tenant.Source(e.env.Source) != nil {
+			l.Source = e.env.Source
+		}
+	}
+	asked := &e.request.Asked
+	switch {
+	case r.Code == record.CodeInternal, r.Code.Transient(): // not its sender's fault, and each a matter of its own
+		l.Identity = l.ID
+	case asked.Principal.Kind != "":
+		parts := []string{string(asked.Principal.Kind), asked.Principal.Name, asked.Email, asked.IdentityName, record.Fingerprint(e.env.Tenant, e.env.Source, r)}
+		if asked.Identity != nil {
+			parts = append(parts, asked.Identity.Issuer, asked.Identity.Subject)
+		}
+		sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
+		l.Identity = hex.EncodeToString(sum[:])
+	}
+	return l
+}
+
+// summarize writes summaries of the events that were counted.
+func (w *Worker) summarize(ctx context.Context) {
+	for ctx.Err() == nil && w.letters.due() {
+		now := w.now()
+		rows, err := w.store.ClaimCounted(ctx, record.MaxSummary, now.Add(-summaryAge), now, summaryLease)
+		if err != nil && ctx.Err() == nil {
+			w.log.Warn("counted events not read", "error", err)
+		}
+		if err != nil || len(rows) == 0 {
+			return
+		}
+		out, err := w.summary(rows).Write(w.cfg.Sealer)
+		if err == nil {
+			err = w.letters.publish(ctx, []record.Outgoing{out})[0]
+		}
+		if err != nil { // the claim ends, and then the same summary is written
+			w.log.Debug("summary not stored; it is tried again", "summary", out.ID, "error", err)
+			return
+		}
+		if err := w.store.DeleteCounted(ctx, rows[0].Summary); err != nil {
+			w.log.Warn("counted events not removed; their summary is published again under the same id", "summary", out.ID, "error", err)
+			return
+		}
+	}
+}
+
+func (w *Worker) summary(rows []store.Counted) record.Summary {
+	s := record.Summary{
+		Name: rows[0].Summary, Tenant: rows[0].Tenant, Source: rows[0].Source, Code: record.Code(rows[0].Code), Reasons: map[string]int{},
+		First: rows[0].At, Last: rows[0].At, Worker: w.cfg.Name, Version: w.cfg.Version,
+	}
+	for _, row := range rows {
+		s.Attempts = append(s.Attempts, row.Attempt)
+		s.Reasons[row.Reason]++
+		if row.At.Before(s.First) {
+			s.First = row.At
+		}
+		if row.At.After(s.Last) {
+			s.Last = row.At
+		}
+	}
+	return s
+}
+
+// uncountLetters takes the dead letters off their quotas that their stream does not hold any more.
+func (w *Worker) uncountLetters(ctx context.Context) {
+	oldest, err := w.cfg.Broker.OldestDeadLetter(ctx)
+	for n := uncountChunk; err == nil && n == uncountChunk; {
+		n, err = w.store.UncountLettersBefore(ctx, oldest.Add(-uncountSlack), uncountChunk)
+	}
+	if err != nil && ctx.Err() == nil {
+		w.log.Warn("dead letters that are gone not taken off their quotas; they will be", "error", err)
+	}
+}
