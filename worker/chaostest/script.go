@@ -145,6 +145,19 @@ func (s *script) send(e *event) {
 	s.sends = append(s.sends, e)
 }
 
+// sentAll reports whether all events of an expectation have been sent.
+func (s *script) sentAll(of expectation) bool {
+	for _, e := range s.events {
+		e.mu.Lock()
+		left := e.left
+		e.mu.Unlock()
+		if e.want == of && left > 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // again sends an event once more, some time later.
 func (s *script) again(e *event, from int) {
 	at := from + 1 + s.rng.IntN(1+s.rng.IntN(3000))
@@ -156,7 +169,7 @@ func (s *script) next(at int) {
 	switch n := s.rng.IntN(100); {
 	case n < 4:
 		s.maybeAgain(s.assertion(s.newcomerOf(acme, "adfs", nil)), at)
-	case n < 6 && at < s.w.o.events/2: // its source is declared later, and its dead letter replayed then
+	case n < 6 && at < s.w.o.events/3: // its source is declared later, and its dead letter replayed then
 		s.send(s.login(s.newcomerOf(acme, lateSource, s.w.steady), nil, replayed, ""))
 	case n < 42:
 		p := s.newcomer(nil)
