@@ -36,6 +36,12 @@ type Authentication struct {
 	RequireTenant bool    // X-Tenant-ID must be there
 }
 
+// OfCommands is how the senders of commands of the given shape are proved: by front doors before the body is there, and
+// when a command is verified.
+func OfCommands(env Environment, shape Shape) Authentication {
+	return Authentication{Credentials: env.Credentials, Tokens: env.Tokens, Purpose: PurposeCommands, RequireTenant: shape == ShapeTenant}
+}
+
 // Principal makes these checks, in this order:
 //
 //  1. X-Tenant-ID names the tenant of the envelope, before anything is looked up.
@@ -182,6 +188,12 @@ func bearer(h Header) (string, error) {
 		return "", errMissing("The header Authorization must have the form Bearer <token>.")
 	}
 	return token, nil
+}
+
+// HoldsJWT reports whether the only token of the headers has the outward form of a JWT.
+func HoldsJWT(h Header) bool {
+	token, err := bearer(h)
+	return err == nil && looksLikeJWT(token)
 }
 
 func errMissing(message string) error {

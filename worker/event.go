@@ -130,7 +130,19 @@ func (e *event) open(header providers.Header, payload []byte) {
 	}
 }
 
-func (m *message) open(header providers.Header, payload []byte) (refusal *record.Rejection) {
+// openHeaders is open before the payload is there.
+func (e *event) openHeaders(header providers.Header) {
+	if r := e.message.openBy(header, nil, func() (wire.Event, error) { return wire.UnwrapHeaders(header) }); r != nil {
+		e.reject(r)
+	}
+}
+
+func (m *message) open(header providers.Header, payload []byte) *record.Rejection {
+	return m.openBy(header, payload, func() (wire.Event, error) { return wire.Unwrap(header, payload) })
+}
+
+// openBy opens a message whose CloudEvent, or what is in place of one, unwrap finds.
+func (m *message) openBy(header providers.Header, payload []byte, unwrap func() (wire.Event, error)) (refusal *record.Rejection) {
 	m.header, m.body = header, payload
 	m.env.Header, m.env.Payload = header, payload
 	m.hash = sha256.Sum256(payload)
@@ -140,7 +152,7 @@ func (m *message) open(header providers.Header, payload []byte) (refusal *record
 	if err != nil {
 		return record.Reject(record.CodeMalformed, "subject", err.Error())
 	}
-	ce, err := wire.Unwrap(header, payload)
+	ce, err := unwrap()
 	if err != nil {
 		return record.RejectionOf(err)
 	}

@@ -66,14 +66,14 @@ func (w *Worker) prepare(ctx context.Context, e *event) {
 			e.reject(r)
 		}
 	}()
-	w.judge(ctx, e)
+	w.judge(ctx, e, w.verify)
 	ended = false
 }
 
 // judge verifies an event by the directory in memory, and by a newer one before it is refused for what that one lacks.
-func (w *Worker) judge(ctx context.Context, e *event) {
+func (w *Worker) judge(ctx context.Context, e *event, verify func(context.Context, *directory.Directory, *event) verdict) {
 	dir := w.directories.Current()
-	e.verdict = w.verify(ctx, dir, e)
+	e.verdict = verify(ctx, dir, e)
 	if !e.lacksDirectory() {
 		return
 	}
@@ -87,7 +87,7 @@ func (w *Worker) judge(ctx context.Context, e *event) {
 	case err != nil:
 		e.verdict = &deferred{reason: "directory_unavailable", cause: err}
 	case fresh != dir:
-		e.verdict = w.verify(ctx, fresh, e)
+		e.verdict = verify(ctx, fresh, e)
 	}
 }
 

@@ -26,25 +26,9 @@ type Submission struct {
 // or unavailable; the command may still take effect, and sending it again under the same event id gives the true answer.
 func (w *Worker) Submit(ctx context.Context, s Submission) (record.Answer, providers.Header) {
 	reply := make(chan record.Answer, 1)
-	e := &event{message: message{subject: s.Subject, transport: transport{reply: reply}}}
-	faulty := checkEventID(s.EventID)
-	if faulty != nil { // it is repeated nowhere
-		s.EventID = ""
-	}
-	e.env = providers.Envelope{Door: s.Door, StoredAt: s.ReceivedAt, EventID: s.EventID}
-	if e.env.EventID == "" {
-		id, err := uuid.NewV7FromReader(w.cfg.Rand)
-		if err != nil {
-			return w.refused(e, record.Reject(record.CodeInternal, "random", fmt.Sprintf("No event id could be made: %v.", err)))
-		}
-		e.env.EventID = id.String()
-	}
-	e.open(s.Header, s.Payload)
-	if faulty != nil {
-		e.reject(record.Reject(record.CodeMalformed, "event_id", faulty.Error()))
-	}
-	if w.breaker.open() {
-		return w.refused(e, record.Reject(record.CodeUnavailable, "database", unreachable))
+	e, refusal := w.submitted(s, reply, func(e *event) { e.open(s.Header, s.Payload) })
+	if refusal != nil {
+		return w.refused(e, refusal)
 	}
 	l := w.laneFor(e)
 	if ok, _, _ := w.leases.room(l.name, e.env.Tenant); !ok {
@@ -66,6 +50,31 @@ func (w *Worker) Submit(ctx context.Context, s Submission) (record.Answer, provi
 			return w.refused(e, record.Reject(record.CodeUnavailable, "stopping", "The worker is stopping; send the request again under the same event id."))
 		}
 	}
+}
+
+// submitted makes the event of a submission, which open opens. A refusal means that nothing can be done for any submission now.
+func (w *Worker) submitted(s Submission, reply chan<- record.Answer, open func(*event)) (*event, *record.Rejection) {
+	e := &event{message: message{subject: s.Subject, transport: transport{reply: reply}}}
+	faulty := checkEventID(s.EventID)
+	if faulty != nil { // it is repeated nowhere
+		s.EventID = ""
+	}
+	e.env = providers.Envelope{Door: s.Door, StoredAt: s.ReceivedAt, EventID: s.EventID}
+	if e.env.EventID == "" {
+		id, err := uuid.NewV7FromReader(w.cfg.Rand)
+		if err != nil {
+			return e, record.Reject(record.CodeInternal, "random", fmt.Sprintf("No event id could be made: %v.", err))
+		}
+		e.env.EventID = id.String()
+	}
+	open(e)
+	if faulty != nil {
+		e.reject(record.Reject(record.CodeMalformed, "event_id", faulty.Error()))
+	}
+	if w.breaker.open() {
+		return e, record.Reject(record.CodeUnavailable, "database", unreachable)
+	}
+	return e, nil
 }
 
 func (w *Worker) refused(e *event, r *record.Rejection) (record.Answer, providers.Header) {

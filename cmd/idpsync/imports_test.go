@@ -32,7 +32,7 @@ type arrow struct {
 var arrows = []arrow{
 	{"cmd/idpsync", []string{"*"}, "it wires; nobody can import it"},
 	{"cmd/idpsync/kit", []string{"providers/oidc/issuer", "worker/record", "worker/stream"}, "what the verbs and the packages beside it say alike; it runs no worker"},
-	{"cmd/idpsync/serve", []string{"cmd/idpsync/kit", "providers", "worker", "worker/assemble", "worker/directory", "worker/httpapi", "worker/record", "worker/stream"}, "the front doors of a worker that was put together elsewhere"},
+	{"cmd/idpsync/serve", []string{"cmd/idpsync/kit", "providers", "worker", "worker/assemble", "worker/directory", "worker/httpapi", "worker/record", "worker/share", "worker/stream"}, "the front doors of a worker that was put together elsewhere"},
 	{"cmd/idpsync/demo", []string{
 		"cmd/idpsync/kit", "cmd/idpsync/serve", "providers", "providers/oidc/issuer", "providers/saml/idp", "providers/seal", "store",
 		"worker/assemble", "worker/directory/manifest", "worker/record", "worker/stream",
@@ -52,10 +52,11 @@ var arrows = []arrow{
 	{"worker/directory/manifest", []string{"providers", "providers/mapping", "store", "worker/directory", "worker/rules", "worker/strictyaml"}, "a declaration is checked with the code that will run it"},
 	{"worker/strictyaml", nil, "reads a format, and knows nothing of what is written in it"},
 	{"worker/policy", []string{"providers", "worker", "worker/record", "worker/strictyaml"}, "implements a contract of worker; policy cases are strict YAML"},
-	{"worker/stream", []string{"providers", "worker", "worker/record"}, "implements the contracts of worker over JetStream"},
+	{"worker/share", nil, "divides amounts, and knows nothing of what they are"},
+	{"worker/stream", []string{"providers", "worker", "worker/record", "worker/share"}, "implements the contracts of worker over JetStream"},
 	{"worker/proof", []string{"store", "worker/record", "worker/stream"}, "proves by what broker and database hold, and so must not know what a worker does"},
 	{"worker/replay", []string{"store", "worker/record"}, "sends orders and watches states; whoever carries them out may import it"},
-	{"worker/httpapi", []string{"providers", "worker", "worker/record"}, "a front door submits to worker and stores nothing itself"},
+	{"worker/httpapi", []string{"providers", "worker", "worker/record", "worker/share"}, "a front door submits to worker and stores nothing itself"},
 	{"providers", nil, "the contract of every provider; a leaf, so that nothing unverified can reach the store through it"},
 	{"providers/keyring", []string{"providers"}, "decides what is known of keys, and knows neither tokens nor assertions"},
 	{"providers/wire", []string{"providers"}, "reads documents into the words of the contract"},

@@ -29,10 +29,7 @@ func New(src providers.Source, env providers.Environment) (providers.Provider, e
 
 // Verify implements [providers.Provider]. The sender is proved before the body is looked at.
 func (p *provider) Verify(ctx context.Context, e providers.Envelope) (providers.CreateUser, error) {
-	auth := providers.Authentication{
-		Credentials: p.env.Credentials, Tokens: p.env.Tokens, Purpose: providers.PurposeCommands, RequireTenant: e.Shape == providers.ShapeTenant,
-	}
-	principal, err := auth.Principal(ctx, e)
+	principal, err := providers.OfCommands(p.env, e.Shape).Principal(ctx, e)
 	if err != nil {
 		return providers.CreateUser{}, err
 	}

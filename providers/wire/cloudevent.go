@@ -43,12 +43,10 @@ func Unwrap(header providers.Header, payload []byte) (Event, error) {
 	if err != nil {
 		return Event{}, err
 	}
-	media, _, _ := strings.Cut(contentType, ";")
-	media = strings.ToLower(strings.TrimSpace(media))
 	switch {
-	case media == "application/cloudevents", media == "application/cloudevents+json":
+	case isStructured(contentType):
 		return structured(header, payload)
-	case strings.HasPrefix(media, "application/cloudevents"):
+	case strings.HasPrefix(mediaType(contentType), "application/cloudevents"):
 		return Event{}, &providers.Error{
 			Class: providers.ErrMalformed, Reason: ReasonContentType, Field: "Content-Type",
 			Message: "only single CloudEvents in JSON format are read; send each event as its own message",
@@ -60,6 +58,25 @@ func Unwrap(header providers.Header, payload []byte) (Event, error) {
 		}
 	}
 	return Event{Data: payload, Header: header}, nil
+}
+
+// UnwrapHeaders is Unwrap before the payload is there: it finds what headers alone say of an event. The attributes of one in
+// structured mode are in the payload.
+func UnwrapHeaders(header providers.Header) (Event, error) {
+	if contentType, err := single(header, "Content-Type"); err == nil && isStructured(contentType) {
+		return Event{CloudEvent: true, Header: header}, nil
+	}
+	return Unwrap(header, nil)
+}
+
+func mediaType(contentType string) string {
+	media, _, _ := strings.Cut(contentType, ";")
+	return strings.ToLower(strings.TrimSpace(media))
+}
+
+func isStructured(contentType string) bool {
+	media := mediaType(contentType)
+	return media == "application/cloudevents" || media == "application/cloudevents+json"
 }
 
 func isAttribute(name string) bool { return len(name) > 3 && strings.EqualFold(name[:3], "ce-") }

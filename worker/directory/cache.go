@@ -62,7 +62,12 @@ func (d *Cache) Fresh(ctx context.Context, at time.Time) (*Directory, error) {
 	if d.checked.Load() > at.UnixNano() {
 		return d.Current(), nil
 	}
-	if err := d.Reload(ctx); err != nil {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.checked.Load() > at.UnixNano() { // somebody else has just asked
+		return d.Current(), nil
+	}
+	if err := d.reload(ctx); err != nil {
 		return nil, err
 	}
 	return d.Current(), nil
@@ -73,6 +78,10 @@ func (d *Cache) Fresh(ctx context.Context, at time.Time) (*Directory, error) {
 func (d *Cache) Reload(ctx context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	return d.reload(ctx)
+}
+
+func (d *Cache) reload(ctx context.Context) error {
 	started := d.now()
 	revision, err := d.store.DirectoryRevision(ctx)
 	if err != nil {
@@ -177,4 +186,11 @@ func (d *Cache) VerifyUnknownTenant(ctx context.Context, env providers.Envelope)
 		}
 	}
 	return nil
+}
+
+// ProveSender proves by the headers of a command alone who sent it, with the checks that come first when it is verified.
+// Whether the tenant is there makes no difference, but to the tokens of its sources.
+func (d *Cache) ProveSender(ctx context.Context, env providers.Envelope) error {
+	_, err := providers.OfCommands(d.env, env.Shape).Principal(ctx, env)
+	return err
 }

@@ -3,6 +3,7 @@ package directory
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -16,6 +17,7 @@ const (
 	maxCredentials   = 10_000           // entries, those of ids that are not there too
 	credentialsStale = 10 * time.Second // without word from the store, entries are not believed for longer
 	flushUsed        = 15 * time.Second
+	maxReads         = 2 // at the same time, so that made-up ids leave the store's connections to others
 )
 
 // A CredentialStore is where credentials are kept; *store.Store is one.
@@ -31,6 +33,7 @@ type Credentials struct {
 	store CredentialStore
 	now   func() time.Time
 	log   *slog.Logger
+	reads chan struct{}
 
 	mu       sync.Mutex
 	revision int64
@@ -44,7 +47,7 @@ var _ providers.Credentials = (*Credentials)(nil)
 
 // NewCredentials makes a Credentials that reads the store each time, until it follows.
 func NewCredentials(st CredentialStore, now func() time.Time, log *slog.Logger) *Credentials {
-	return &Credentials{store: st, now: now, log: log, revision: -1, entries: map[string]*providers.Credential{}, used: map[string]time.Time{}}
+	return &Credentials{store: st, now: now, log: log, reads: make(chan struct{}, maxReads), revision: -1, entries: map[string]*providers.Credential{}, used: map[string]time.Time{}}
 }
 
 // Credential implements [providers.Credentials].
@@ -55,7 +58,7 @@ func (c *Credentials) Credential(ctx context.Context, id string) (providers.Cred
 	known = known && c.now().Sub(c.checked) < credentialsStale
 	c.mu.Unlock()
 	if !known {
-		row, err := c.store.Credential(ctx, id)
+		row, err := c.read(ctx, id)
 		switch {
 		case err == nil:
 			entry = &providers.Credential{
@@ -73,6 +76,17 @@ func (c *Credentials) Credential(ctx context.Context, id string) (providers.Cred
 		return providers.Credential{}, providers.ErrNoCredential
 	}
 	return *entry, nil
+}
+
+// read reads a credential from the store, when it is its turn.
+func (c *Credentials) read(ctx context.Context, id string) (store.Credential, error) {
+	select {
+	case c.reads <- struct{}{}:
+		defer func() { <-c.reads }()
+		return c.store.Credential(ctx, id)
+	case <-ctx.Done():
+		return store.Credential{}, fmt.Errorf("wait for a turn to read a credential: %w", ctx.Err())
+	}
 }
 
 // keep remembers what was read, unless a credential changed while it was being read.

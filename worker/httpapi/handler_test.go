@@ -14,6 +14,11 @@ import (
 	"github.com/idpsync/idpsync/worker/workertest"
 )
 
+// admitAll takes every sender for proved.
+func admitAll(context.Context, worker.Submission) (record.Answer, providers.Header, bool) {
+	return record.Answer{}, nil, true
+}
+
 // A front door alone: what stands behind it is the test's.
 func TestHandler(t *testing.T) {
 	entered, release := make(chan struct{}), make(chan struct{})
@@ -29,7 +34,7 @@ func TestHandler(t *testing.T) {
 		}
 		return record.Answer{Status: 200, Body: []byte(`{"subject":"` + s.Subject + `"}`)}, providers.Header{"Content-Type": {"application/json"}}
 	}
-	h := httpapi.New(submit, func(context.Context, providers.Header) (string, error) { return workertest.Acme, nil }, httpapi.Config{MaxInFlight: 1, MaxBody: 64})
+	h := httpapi.New(admitAll, submit, func(context.Context, providers.Header) (string, error) { return workertest.Acme, nil }, httpapi.Config{MaxInFlight: 1, MaxBody: 64})
 	url, client := serve(t, h), newClient(t)
 	post := func(path, key, tenant, body string) (*http.Response, string, error) {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+path, strings.NewReader(body))

@@ -57,7 +57,7 @@ func newAPIOf(t *testing.T, o workertest.Options, configure ...func(*worker.Conf
 	}
 	return &api{
 		t: t, d: d, p: p, contract: readContract(t), admin: d.Credential(workertest.Acme, "user", "admin", "viewer"),
-		url: serve(t, httpapi.New(p.Submit, auth.Tenant, httpapi.Config{Now: d.Clock.Now})), client: newClient(t),
+		url: serve(t, httpapi.New(p.Admit, p.Submit, auth.Tenant, httpapi.Config{Now: d.Clock.Now})), client: newClient(t),
 	}
 }
 

@@ -90,8 +90,14 @@ func (r *refusal) answer(at time.Time) record.Answer {
 	return record.Answer{Status: r.status, Outcome: record.OutcomeRejected, Body: bytes.TrimSuffix(b.Bytes(), []byte("\n")), At: at}
 }
 
-// refuse answers a request that did not get as far as the pipeline.
-func (h *handler) refuse(w http.ResponseWriter, r *refusal) {
+// refuse answers a request whose body was not read whole.
+func (h *handler) refuse(w http.ResponseWriter, asked *http.Request, r *refusal) {
+	hangUp(w, asked)
+	h.answer(w, r)
+}
+
+// answer answers a request that did not get as far as the pipeline.
+func (h *handler) answer(w http.ResponseWriter, r *refusal) {
 	a := r.answer(h.cfg.Now())
 	write(w, a, providers.Header{
 		"Content-Type": {"application/json"}, record.HeaderStatus: {strconv.Itoa(a.Status)}, record.HeaderOutcome: {string(a.Outcome)},

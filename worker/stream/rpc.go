@@ -19,6 +19,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker/record"
+	"github.com/idpsync/idpsync/worker/share"
 )
 
 // ServiceName is the name under which `nats micro ls` shows the workers.
@@ -44,9 +45,8 @@ type Response struct {
 
 // ServeOptions say how [Serve] answers.
 type ServeOptions struct {
-	Version     string // of the program, as semantic version; what is not becomes 0.0.0
-	Concurrency int    // requests handled at the same time; default 32
-	Queue       int    // requests that wait for that; default 1024; beyond it the answer is busy
+	Version string // of the program, as semantic version; what is not becomes 0.0.0
+	Memory  int64  // bytes of all requests in hand, with what each costs beside its own; default 64 MiB; tenants share it, and beyond it the answer is busy
 	// Inboxes are what a reply subject has to begin with for the request to be answered; default [DefaultInbox]. A worker
 	// may publish where its requesters may not, so that any other reply subject would let them write there.
 	Inboxes []string
@@ -67,11 +67,12 @@ type Service struct {
 	refused func()
 	now     func() time.Time
 	log     *slog.Logger
+	ctx     context.Context //nolint:containedctx // of the handlers, until Stop runs out of time
 	cancel  context.CancelFunc
 	running sync.WaitGroup
+	memory  *share.Pool
 
-	mu     sync.RWMutex // held for reading while a request is queued
-	queue  chan *nats.Msg
+	mu     sync.RWMutex // held for reading while a request is let in
 	closed bool
 
 	refusedMu    sync.Mutex
@@ -97,11 +98,8 @@ type serviceStats struct {
 // [Service.Stop] runs out of time. Requests without a reply subject are dropped, as no one could learn what became of
 // them, and so are those whose reply subject is no inbox.
 func Serve(ctx context.Context, c *Conn, handler func(context.Context, Request) Response, o ServeOptions) (*Service, error) {
-	if o.Concurrency <= 0 {
-		o.Concurrency = 32
-	}
-	if o.Queue <= 0 {
-		o.Queue = 1024
+	if o.Memory <= 0 {
+		o.Memory = 64 << 20
 	}
 	if len(o.Inboxes) == 0 {
 		o.Inboxes = []string{DefaultInbox}
@@ -117,8 +115,8 @@ func Serve(ctx context.Context, c *Conn, handler func(context.Context, Request) 
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	s := &Service{
-		conn: c, handler: handler, inboxes: o.Inboxes, refused: o.Refused, now: o.Now, log: o.Log, cancel: cancel,
-		queue: make(chan *nats.Msg, o.Queue),
+		conn: c, handler: handler, inboxes: o.Inboxes, refused: o.Refused, now: o.Now, log: o.Log,
+		ctx: ctx, cancel: cancel, memory: share.NewPool(o.Memory),
 	}
 	stats := func(*micro.Endpoint) any {
 		return serviceStats{s.handled.Load(), s.failed.Load(), s.busy.Load(), s.inFlight.Load(), s.badReply.Load()}
@@ -136,10 +134,6 @@ func Serve(ctx context.Context, c *Conn, handler func(context.Context, Request) 
 		return nil, wrap("serve requests", err)
 	}
 	s.svc = svc
-	for range o.Concurrency {
-		s.running.Add(1)
-		go s.work(ctx)
-	}
 	if err := s.subscribe(ctx); err != nil {
 		stopCtx, done := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer done()
@@ -167,7 +161,10 @@ func (s *Service) subscribe(ctx context.Context) error {
 	return wrap("serve requests", s.conn.nc.FlushWithContext(ctx))
 }
 
-// accept queues one request. Micro calls it for one request at a time, so it must not handle any itself.
+// RequestCost is what a request in hand costs beside its own bytes.
+const RequestCost = 16 << 10
+
+// accept lets one request in. Micro calls it for one request at a time, so it must not handle any itself.
 func (s *Service) accept(r micro.Request) {
 	if r.Reply() == "" {
 		return
@@ -183,12 +180,18 @@ func (s *Service) accept(r micro.Request) {
 		s.reply(m, refusal(503, "unavailable", "This worker is stopping; try again."))
 		return
 	}
-	select {
-	case s.queue <- m:
-	default:
+	// The broker's permissions name the tenant of a subject.
+	address, _ := record.ParseSubject(m.Subject)
+	memory := s.memory.Hold(address.Tenant, "")
+	if !memory.Take(int64(m.Size()) + RequestCost) {
 		s.busy.Add(1)
 		s.reply(m, refusal(429, "busy", "Too many requests wait already; try again later."))
+		return
 	}
+	s.running.Go(func() {
+		defer memory.Release()
+		s.handle(m)
+	})
 }
 
 // isInbox reports whether the answer to a request may be sent to a reply subject. Where inboxes name the tenant, as in
@@ -233,16 +236,9 @@ func (s *Service) refuseReply(subject, reply string) {
 	}
 }
 
-func (s *Service) work(ctx context.Context) {
-	defer s.running.Done()
-	for m := range s.queue {
-		s.handle(ctx, m)
-	}
-}
-
-func (s *Service) handle(ctx context.Context, m *nats.Msg) {
+func (s *Service) handle(m *nats.Msg) {
 	s.inFlight.Add(1)
-	resp := s.call(ctx, m)
+	resp := s.call(s.ctx, m)
 	s.inFlight.Add(-1)
 	s.reply(m, resp)
 }
@@ -311,11 +307,7 @@ func (s *Service) Stop(ctx context.Context) error {
 		}
 	}
 	s.mu.Lock()
-	already := s.closed
 	s.closed = true
-	if !already {
-		close(s.queue)
-	}
 	s.mu.Unlock()
 
 	done := make(chan struct{})

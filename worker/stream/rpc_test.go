@@ -141,7 +141,7 @@ func TestAnswersGoToInboxesAlone(t *testing.T) {
 	c := dial(t, s.Credentials().Options())
 	migrate(t, c)
 	serve(t, c, handler, stream.ServeOptions{
-		Concurrency: 1, Inboxes: []string{"_INBOX", "answers."}, Refused: func() { mu.Lock(); defer mu.Unlock(); refused++ },
+		Inboxes: []string{"_INBOX", "answers."}, Refused: func() { mu.Lock(); defer mu.Unlock(); refused++ },
 		Now: func() time.Time { mu.Lock(); defer mu.Unlock(); return now }, Log: slog.New(slog.NewTextHandler(log, nil)),
 	})
 	nc := client(t, s)
@@ -215,26 +215,29 @@ func TestTooManyRequestsAreBusy(t *testing.T) {
 		<-release
 		return stream.Response{Status: 201}
 	}
-	serve(t, dial(t, s.Credentials().Options()), handler, stream.ServeOptions{Concurrency: 1, Queue: 1})
+	serve(t, dial(t, s.Credentials().Options()), handler, stream.ServeOptions{Memory: 5 * stream.RequestCost}) // two of the tenant leave room for two of others
 	nc := client(t, s)
 	var wg sync.WaitGroup
 	status := make(chan string, 100)
 	ask := func() {
 		wg.Go(func() { status <- request(t, nc, nats.NewMsg(createUser)).Header.Get("Idpsync-Status") })
 	}
-	ask()
-	<-entered // one is being handled
-	for range 5 {
-		ask() // one of these waits
+	for range 6 {
+		ask() // two of these are let in
 	}
 	for range 4 {
 		if got := <-status; got != "429" {
 			t.Errorf("a request too many has the status %s, want 429", got)
 		}
 	}
+	other := nats.NewMsg(strings.Replace(createUser, tenantA, tenantB, 1))
+	wg.Go(func() { status <- request(t, nc, other).Header.Get("Idpsync-Status") })
+	for range 3 {
+		<-entered // the other tenant's is let in too
+	}
 	close(release)
 	wg.Wait()
-	for range 2 {
+	for range 3 {
 		if got := <-status; got != "201" {
 			t.Errorf("a request in time has the status %s, want 201", got)
 		}
@@ -249,7 +252,7 @@ func TestStopAnswersWhatItHas(t *testing.T) {
 		<-release
 		return stream.Response{Status: 201}
 	}
-	svc := serve(t, dial(t, s.Credentials().Options()), handler, stream.ServeOptions{Concurrency: 1})
+	svc := serve(t, dial(t, s.Credentials().Options()), handler, stream.ServeOptions{})
 	nc := client(t, s)
 	inbox, err := nc.SubscribeSync(nc.NewInbox())
 	if err != nil {

@@ -26,12 +26,16 @@ import (
 // Limits of the HTTP listeners.
 const (
 	headerTimeout = 5 * time.Second
-	readTimeout   = 15 * time.Second // of a whole request
-	answerTimeout = 30 * time.Second // of the pipeline
-	writeTimeout  = readTimeout + answerTimeout + 5*time.Second
+	readTimeout   = 15 * time.Second // of a body
+	answerTimeout = 30 * time.Second // from the headers to the answer
+	writeTimeout  = answerTimeout + 5*time.Second
 	idleTimeout   = 2 * time.Minute
 	closeTimeout  = 10 * time.Second // for requests that were let in
 	maxHeader     = 16 << 10
+
+	maxConnections = 2048     // of one listener
+	maxStreams     = 64       // requests of one HTTP/2 connection
+	streamBuffer   = 64 << 10 // what an HTTP/2 connection may send before anybody reads it, in bytes; the least there can be
 )
 
 // openHTTP opens the HTTP API, unless it is off.
@@ -47,8 +51,8 @@ func (s *Service) openHTTP(ctx context.Context, doors *doors) error {
 		}
 	}
 	auth := providers.Authentication{Credentials: s.Credentials, Tokens: s.Directories, Purpose: providers.PurposeCommands}
-	handler := httpapi.New(s.Worker.Submit, auth.Tenant, httpapi.Config{
-		MaxBody: int64(s.MaxPayload), Timeout: answerTimeout, Now: s.Now, Log: s.Log,
+	handler := httpapi.New(s.Worker.Admit, s.Worker.Submit, auth.Tenant, httpapi.Config{
+		MaxBody: int64(s.MaxPayload), BodyTimeout: readTimeout, Timeout: answerTimeout, Now: s.Now, Log: s.Log,
 	})
 	at, err := doors.listen(ctx, "--http-listen", s.HTTPListen, handler, certificates, s.Log)
 	if err == nil {
@@ -144,8 +148,10 @@ func (d *doors) listen(ctx context.Context, flag, address string, handler http.H
 	if err != nil {
 		return "", kit.Fail(kit.ExitFailure, "free the address, or choose another one with "+flag+"; port 0 picks a free one", "cannot listen: %w", err)
 	}
+	socket = newBounded(socket, maxConnections)
 	server := &http.Server{
-		Handler: handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
+		Handler: handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: headerTimeout + readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
+		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReceiveBufferPerConnection: streamBuffer, MaxReceiveBufferPerStream: streamBuffer},
 		MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 	}
