@@ -20,6 +20,8 @@
 // due. What a tenant sends beyond its share goes back to the broker for a while (overflow.go), or is parked, so that the
 // events behind it are delivered.
 //
+// The HTTP door asks admit.go first, which proves the sender from the headers by the same code, before it reads a body.
+//
 // An event that must wait is parked: it moves into the store with its own time and id and comes back by retry.go, until it
 // is decided or its budget is used up. An event whose keys must be read first is set aside in memory meanwhile, so that no
 // batch waits for an issuer. Events with a password to hash leave their batch to be hashed.
