@@ -44,7 +44,7 @@ func TestNothingNeedsToBeSet(t *testing.T) {
 		DataDir: "./idpsync-data", NATSListen: "127.0.0.1:4222", HTTPListen: "127.0.0.1:8080", AdminListen: "127.0.0.1:8081",
 		LogLevel: "info", LogFormat: "text", BatchSize: 500, MaxPayload: 1 << 20, ResultSize: 64 << 10, Durability: "process", Wait: 2 * time.Minute,
 		DrainTimeout: 20 * time.Second, LoginsBudget: time.Hour, FeedsBudget: 24 * time.Hour, DurablePasswords: "refuse",
-		WeakHashes: "refuse", ReplyInboxes: []string{"_INBOX"},
+		WeakHashes: "refuse", ReplyInboxes: []string{"_INBOX"}, LetterQuota: 10_000, LetterQuotaBytes: 256 << 20,
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
@@ -97,6 +97,7 @@ func TestSettingTexts(t *testing.T) {
 	for key, texts := range map[string]struct{ good, bad []string }{
 		"http_listen":       {[]string{"127.0.0.1:0", ":8080", "[::1]:80", "localhost:65535", "off"}, []string{"8080", "host", "h:65536", "h:-1", "h:http", "h:"}},
 		"max_payload":       {[]string{"1048576", "1MiB", "64MiB", "2 KiB"}, []string{"1MB", "0", "-1", "65MiB", "MiB", "99999999999999999999", "17179869184GiB"}},
+		"dead_letter_quota": {[]string{"1", "100000000"}, []string{"0", "100000001", "many"}},
 		"result_size":       {[]string{"1KiB", "64MiB"}, []string{"1023", "65MiB"}},
 		"batch_size":        {[]string{"1", "5000"}, []string{"0", "5001", "1e3", "", " 5"}[:2]},
 		"drain_timeout":     {[]string{"20s", "1m30s", "7d"}, []string{"20", "0s", "-5s", "d", "1.5d", "forever"}},
@@ -125,7 +126,7 @@ func TestEverySettingIsReached(t *testing.T) {
 	texts := map[string]string{
 		"log_level": "error", "log_format": "json", "database_url": "postgres://h/d", "nats_url": "nats://h", "batch_size": "9", "concurrency": "9",
 		"max_payload": "9KiB", "result_size": "9KiB", "durability": "power", "wait": "9s", "drain_timeout": "9s", "logins_budget": "9s", "feeds_budget": "9s", "durable_passwords": "accept", "weak_password_hashes": "accept",
-		"nats_listen": "h:9", "http_listen": "h:9", "admin_listen": "h:9",
+		"nats_listen": "h:9", "http_listen": "h:9", "admin_listen": "h:9", "dead_letter_quota": "9", "dead_letter_quota_bytes": "9MiB",
 	}
 	// What the settings say together is another test's matter: here each stands alone.
 	alone := func(c config, err error) config {
