@@ -41,8 +41,9 @@ var arrows = []arrow{
 	{"worker", []string{"providers", "providers/wire", "store", "worker/directory", "worker/poison", "worker/record", "worker/rules"}, "the pipeline; what it decides, and in which form that is kept, is said below it"},
 	{"worker/assemble", []string{
 		"providers", "providers/command", "providers/feed", "providers/oidc", "providers/saml", "providers/seal", "store",
-		"worker", "worker/directory", "worker/directory/manifest", "worker/policy", "worker/stream",
+		"worker", "worker/clock", "worker/directory", "worker/directory/manifest", "worker/policy", "worker/stream",
 	}, "the one composition root, of the command, the tests and the chaos runs; it alone knows all kinds of providers"},
+	{"worker/clock", nil, "compares clocks, and knows nothing of whose they are"},
 	{"worker/poison", []string{"store", "worker/record"}, "evidence of crashes; what an event is and what becomes of it is the pipeline's business"},
 	{"worker/fault", []string{"providers", "store", "worker", "worker/assemble", "worker/record"}, "goes around the parts of a worker from outside, for tests and chaos runs; the binary does not hold it"},
 	{"worker/record", []string{"providers", "providers/wire", "store"}, "every format that leaves a worker is written and read by one type"},
