@@ -50,8 +50,8 @@ func (b *Breaker) Allow(now time.Time) (ok bool, wait time.Duration, cause error
 	switch {
 	case b.failures == 0:
 		return true, 0, nil
-	case now.Before(b.until):
-		return false, b.until.Sub(now), b.cause
+	case b.wait(now) > 0:
+		return false, b.wait(now), b.cause
 	case b.probing:
 		return false, time.Second, b.cause
 	}
@@ -63,7 +63,16 @@ func (b *Breaker) Allow(now time.Time) (ok bool, wait time.Duration, cause error
 func (b *Breaker) Open(now time.Time) (wait time.Duration, cause error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return max(b.until.Sub(now), 0), b.cause
+	return b.wait(now), b.cause
+}
+
+// wait is how long the breaker stays open. A time that lies farther ahead than any breaker is open is from before the clock
+// was set back.
+func (b *Breaker) wait(now time.Time) time.Duration {
+	if wait := b.until.Sub(now); wait > 0 && wait <= breakerMost {
+		return wait
+	}
+	return 0
 }
 
 // Done tells what became of a question: nil when it was answered.

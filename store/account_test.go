@@ -25,7 +25,7 @@ func TestWhatIsOwedAndRepeatedIsListedPageByPage(t *testing.T) {
 			w.Outbox = append(w.Outbox, store.Outbox{ID: fmt.Sprintf("result/%d", i), At: storetest.Time})
 			parked = append(parked, store.Parked{
 				Key: fmt.Sprintf("IDPSYNC_EVENTS/2/%d", i), Tenant: storetest.Acme, Source: "okta", EventID: fmt.Sprint(i),
-				StoredAt: storetest.Time, FirstFailed: storetest.Time, NotBefore: storetest.Time,
+				StoredAt: storetest.Time,
 			})
 		}
 		mustWrite(t, s, w)

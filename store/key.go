@@ -124,13 +124,13 @@ func (s *Store) ChangedKeyHistories(ctx context.Context, since int64) ([]KeyHist
 func (s *Store) ClaimKeyRead(ctx context.Context, id KeyHistoryID, worker string, every, lease time.Duration) (bool, error) {
 	claimed := false
 	err := s.update(ctx, func(tx *sqlx.Tx) error {
-		var now stamp
-		if err := tx.GetContext(ctx, &now, s.clock()); err != nil {
+		now, err := s.clock(ctx, tx)
+		if err != nil {
 			return err
 		}
 		n, err := changed(tx.ExecContext(ctx, tx.Rebind(`update key_histories set claimed_by = ?, claimed_until = ?
 			where tenant_id = ? and source = ? and issuer = ? and asked_at <= ? and (claimed_until is null or claimed_until <= ?)`),
-			worker, at(now.Add(lease)), strings.ToLower(id.Tenant), id.Source, id.Issuer, at(now.Add(-every)), at(now.Time)))
+			worker, at(now.Add(lease)), strings.ToLower(id.Tenant), id.Source, id.Issuer, at(now.Add(-every)), at(now)))
 		claimed = n > 0
 		return err
 	})
@@ -174,12 +174,12 @@ func (s *Store) ObserveSourceKeys(ctx context.Context, tenant, source, issuer st
 		if len(asked) > 0 {
 			last = asked[0].Time
 		}
-		var now stamp
-		if err := tx.GetContext(ctx, &now, s.clock()); err != nil {
+		now, err := s.clock(ctx, tx)
+		if err != nil {
 			return err
 		}
 		keys := sourceKeys(rows)
-		last = notAfter(now.Time, when, last, keys)
+		last = notAfter(now, when, last, keys)
 		replaced := outgrown(keys, o.Keys)
 		for _, k := range append(replaced, observe(keys, o.Keys, last, when)...) {
 			if err := putKey(ctx, tx, tenant, source, issuer, k); err != nil {

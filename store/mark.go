@@ -37,7 +37,7 @@ func (s *Store) Mark(ctx context.Context, marks []Mark) error {
 	if len(marks) == 0 {
 		return nil
 	}
-	row := `(?, ?, ?, ` + strings.TrimPrefix(s.clock(), "select ") + `)`
+	row := `(?, ?, ?, ` + s.present() + `)`
 	args := make([]any, 0, 3*len(marks))
 	for _, m := range marks {
 		args = append(args, m.Stream, at(m.Created), int64(m.Last)) //nolint:gosec // a broker does not get as far

@@ -239,19 +239,21 @@ func TestCredentialsAndSourcesAreChangedWithoutNearOnes(t *testing.T) {
 func TestWhatWaitsIsClaimedAndEndedWithoutNearRows(t *testing.T) {
 	now := storetest.Time
 	claimParked := list(func(ctx context.Context, s *store.Store) ([]store.Parked, error) {
-		return s.ClaimParked(ctx, "ann", 9, now, time.Minute)
+		return s.ClaimParked(ctx, "ann", 9, time.Minute)
 	}, func(p store.Parked) string { return p.Key })
 	claimOutbox := list(func(ctx context.Context, s *store.Store) ([]store.Outbox, error) {
-		return s.ClaimOutbox(ctx, "ann", after(now), 9, now, time.Minute)
+		return s.ClaimOutbox(ctx, "ann", time.Second, 9, time.Minute)
 	}, func(o store.Outbox) string { return o.ID })
 	parkedLeft := list(func(ctx context.Context, s *store.Store) ([]store.Parked, error) {
-		return s.ClaimParked(ctx, "ann", 9, after(now), time.Minute)
+		return s.ClaimParked(ctx, "ann", 9, time.Minute)
 	}, func(p store.Parked) string { return p.Reason })
 	outboxLeft := list(func(ctx context.Context, s *store.Store) ([]string, error) { return s.OutboxAfter(ctx, "", 9) }, func(id string) string { return id })
 	lettersLeft := list(func(ctx context.Context, s *store.Store) ([]store.DeadLetter, error) {
 		return s.DeadLetters(ctx, store.DeadLetterFilter{})
 	}, func(d store.DeadLetter) string { return d.State })
 	inFlightLeft := list(func(ctx context.Context, s *store.Store) ([]store.InFlight, error) { return s.InFlight(ctx) }, func(f store.InFlight) string { return "in flight" })
+	aged := now.Add(-time.Second)
+	owed := nearOutbox().with("at", aged)
 	leased := miss{column: "claimed_until", value: now.Add(time.Microsecond)}
 	runNearMisses(t, []nearMiss{
 		{
@@ -259,6 +261,14 @@ func TestWhatWaitsIsClaimedAndEndedWithoutNearRows(t *testing.T) {
 			misses: []miss{{column: "not_before", value: now.Add(time.Microsecond)}, leased},
 		},
 		{lookup: "the parked events that are due, claimed before", row: nearParked().with("claimed_until", now), want: "m", look: claimParked},
+		{
+			lookup: "the parked events that are due, claimed before the clock was set back", want: "m", look: claimParked,
+			row: nearParked().with("claimed_until", now.Add(2*time.Minute+time.Microsecond)), misses: []miss{{column: "claimed_until", value: now.Add(2 * time.Minute)}},
+		},
+		{
+			lookup: "the parked events that were parked before the clock was set back", want: "m", look: claimParked,
+			row: nearParked().with("not_before", now.Add(time.Hour), "parked_at", now.Add(time.Minute+time.Microsecond)), misses: []miss{{column: "parked_at", value: now.Add(time.Minute)}},
+		},
 		{
 			lookup: "the parked events that are due, without others", row: nearParked().with("id", 6, "key", "other", "not_before", after(now)), beside: []row{nearParked()}, look: claimParked,
 			want: "m", none: "m, other", misses: []miss{{column: "not_before", value: now}},
@@ -274,13 +284,18 @@ func TestWhatWaitsIsClaimedAndEndedWithoutNearRows(t *testing.T) {
 			look: effect(func(ctx context.Context, s *store.Store) error { return s.DeleteParked(ctx, []int64{5}) }, parkedLeft),
 		},
 		{
-			lookup: "the results that are owed", row: nearOutbox(), want: "m", look: claimOutbox,
-			misses: []miss{{column: "at", value: after(now)}, leased},
+			lookup: "the results that are owed", row: owed, want: "m", look: claimOutbox,
+			misses: []miss{{column: "at", value: aged.Add(time.Microsecond)}, {column: "at", value: now.Add(time.Minute)}, leased},
 		},
-		{lookup: "the results that are owed, claimed before", row: nearOutbox().with("claimed_until", now), want: "m", look: claimOutbox},
+		{lookup: "the results that are owed, from before the clock was set back", row: owed.with("at", now.Add(time.Minute+time.Microsecond)), want: "m", look: claimOutbox},
 		{
-			lookup: "the results that are owed, without others", row: nearOutbox().with("id", "other", "at", after(now)), beside: []row{nearOutbox()}, look: claimOutbox,
-			want: "m", none: "m, other", misses: []miss{{column: "at", value: now}},
+			lookup: "the results that are owed, claimed before the clock was set back", want: "m", look: claimOutbox,
+			row: owed.with("claimed_until", now.Add(2*time.Minute+time.Microsecond)), misses: []miss{{column: "claimed_until", value: now.Add(2 * time.Minute)}},
+		},
+		{lookup: "the results that are owed, claimed before", row: owed.with("claimed_until", now), want: "m", look: claimOutbox},
+		{
+			lookup: "the results that are owed, without others", row: owed.with("id", "other", "at", aged.Add(time.Microsecond)), beside: []row{owed}, look: claimOutbox,
+			want: "m", none: "m, other", misses: []miss{{column: "at", value: aged}},
 		},
 		{
 			lookup: "the result that is deleted", row: nearOutbox(), none: "kept", misses: around("id", "l", "n"),

@@ -54,7 +54,7 @@ func TestKeyHistoriesMissNearRows(t *testing.T) {
 		ok, err := s.ClaimKeyRead(ctx, store.KeyHistoryID{Tenant: nearTenant, Source: "m", Issuer: "m"}, "ann", time.Hour, time.Minute)
 		return map[bool]string{true: "claimed"}[ok], err
 	}
-	now := time.Now().UTC().Truncate(time.Microsecond)
+	now := storetest.Time
 	due := nearHistory().with("asked_at", now.Add(-2*time.Hour))
 	runNearMisses(t, []nearMiss{
 		{

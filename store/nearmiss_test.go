@@ -157,7 +157,8 @@ func nearCredential() row {
 func nearParked() row {
 	return row{"parked", map[string]any{
 		"id": 5, "key": "m", "tenant": "m", "source": "m", "subject": "m", "headers": []byte("{}"), "payload": []byte("{}"), "event_id": "m", "stored_at": storetest.Time,
-		"sequence": 1, "attempts": 1, "first_failed": storetest.Time, "reason": "m", "not_before": storetest.Time, "claimed_by": "", "claimed_until": nil,
+		"sequence": 1, "attempts": 1, "first_failed": storetest.Time, "reason": "m", "not_before": storetest.Time, "parked_at": storetest.Time.Add(-time.Second),
+		"claimed_by": "", "claimed_until": nil,
 	}}
 }
 
@@ -241,6 +242,7 @@ func runNearMisses(t *testing.T, cases []nearMiss) {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			o := storetest.Migrated(t, kind)
+			o.Clock = func(time.Time) time.Time { return storetest.Time }
 			s, db := storetest.OpenOptions(t, o), storetest.Database(t, o)
 			declare := store.Directory{Tenants: []store.Tenant{{ID: lowTenant}, {ID: nearTenant}, {ID: highTenant}}}
 			if _, err := s.ApplyDirectory(t.Context(), 0, declare, "ann", storetest.Time); err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,8 +17,39 @@ func parked(n int) store.Parked {
 	return store.Parked{
 		Key: fmt.Sprintf("stream/%d", n), Tenant: storetest.Acme, Source: storetest.SourceLogins, Subject: "idpsync.login.x.okta",
 		Headers: []byte(`{"Nats-Msg-Id":["1"]}`), Payload: []byte("{ \"id_token\":\"\xff\"}"), EventID: fmt.Sprint("e", n),
-		StoredAt: storetest.Time.Add(-time.Hour), Sequence: uint64(n), Attempts: 1, FirstFailed: storetest.Time,
-		Reason: "issuer_unreachable", NotBefore: storetest.Time.Add(time.Duration(n) * time.Second),
+		StoredAt: storetest.Time.Add(-time.Hour), Sequence: uint64(n), Attempts: 1,
+		Reason: "issuer_unreachable", Delay: time.Duration(n) * time.Second,
+	}
+}
+
+// A clock stands in for that of a database.
+type clock struct{ now atomic.Pointer[time.Time] }
+
+// openClocked opens a store by whose clock it is storetest.Time until the clock is set.
+func openClocked(t *testing.T, kind string) (*store.Store, *clock) {
+	t.Helper()
+	var c clock
+	c.set(0)
+	o := storetest.Migrated(t, kind)
+	o.Clock = func(time.Time) time.Time { return *c.now.Load() }
+	return storetest.OpenOptions(t, o), &c
+}
+
+// set sets the clock to so long after storetest.Time.
+func (c *clock) set(after time.Duration) {
+	now := storetest.Time.Add(after)
+	c.now.Store(&now)
+}
+
+// eachClocked runs test on every kind of database.
+func eachClocked(t *testing.T, test func(t *testing.T, s *store.Store, c *clock)) {
+	t.Helper()
+	for _, kind := range storetest.Kinds() {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			s, c := openClocked(t, kind)
+			test(t, s, c)
+		})
 	}
 }
 
@@ -31,11 +63,12 @@ func keys(events []store.Parked) []string {
 
 func TestParkedEventsComeBackWhenTheyAreDue(t *testing.T) {
 	t.Parallel()
-	storetest.Each(t, func(t *testing.T, open func() *store.Store) {
-		s, ctx := open(), t.Context()
+	eachClocked(t, func(t *testing.T, s *store.Store, c *clock) {
+		ctx := t.Context()
 		claim := func(worker string, after time.Duration) []store.Parked {
 			t.Helper()
-			got, err := s.ClaimParked(ctx, worker, 10, storetest.Time.Add(after), time.Minute)
+			c.set(after)
+			got, err := s.ClaimParked(ctx, worker, 10, time.Minute)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -52,29 +85,73 @@ func TestParkedEventsComeBackWhenTheyAreDue(t *testing.T) {
 		got := claim("a", 2*time.Second)
 		equal(t, "due", keys(got), []string{"stream/1", "stream/2"})
 		want := parked(1)
-		want.ID = got[0].ID
+		want.ID, want.Delay, want.FirstFailed = got[0].ID, 0, storetest.Time
+		want.NotBefore, want.Waited = storetest.Time.Add(time.Second), 2*time.Second
 		equal(t, "parked", got[0], want)
 		equal(t, "claimed by another", keys(claim("b", 3*time.Second)), []string{"stream/3"})
 		equal(t, "while the lease lasts", claim("b", 30*time.Second), []store.Parked(nil))
 		equal(t, "when it has ended", keys(claim("b", 2*time.Second+time.Minute)), []string{"stream/1", "stream/2"})
 
 		later := got[0]
-		later.NotBefore, later.Attempts, later.Reason = storetest.Time.Add(time.Hour), 2, "still_unreachable"
+		later.Delay, later.Attempts, later.Reason = time.Hour, 2, "still_unreachable"
 		equal(t, "error of Repark", s.Repark(ctx, []store.Parked{later}), nil)
 		equal(t, "error of deleting", s.DeleteParked(ctx, []int64{got[1].ID, 999}), nil)
 		equal(t, "error of deleting nothing", s.DeleteParked(ctx, nil), nil)
-		equal(t, "reparked", claim("a", time.Hour-time.Second)[0].Key, "stream/3")
-		last := claim("a", time.Hour)
+		const due = 2*time.Second + time.Minute + time.Hour
+		equal(t, "reparked", claim("a", due-time.Second)[0].Key, "stream/3")
+		last := claim("a", due)
+		later.Delay, later.NotBefore, later.Waited = 0, storetest.Time.Add(due), later.Waited+time.Hour
 		equal(t, "reparked", last, []store.Parked{later})
 		equal(t, "error of deleting the last one", s.DeleteParked(ctx, []int64{last[0].ID}), nil)
 		equal(t, "after it was deleted", keys(claim("a", 3*time.Hour)), []string{"stream/3"})
 	})
 }
 
+// What an event may wait is used up by waiting, and not by a clock that is set.
+func TestWaitsSurviveAClockThatIsSet(t *testing.T) {
+	t.Parallel()
+	eachClocked(t, func(t *testing.T, s *store.Store, c *clock) {
+		ctx := t.Context()
+		claim := func(after time.Duration) store.Parked {
+			t.Helper()
+			c.set(after)
+			got, err := s.ClaimParked(ctx, "a", 10, time.Minute)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(got) != 1 {
+				t.Fatalf("events that are due when the clock says %v after it was parked: got %d, wanted 1", after, len(got))
+			}
+			return got[0]
+		}
+		again := func(p store.Parked, delay time.Duration) {
+			t.Helper()
+			if p.Delay = delay; s.Repark(ctx, []store.Parked{p}) != nil {
+				t.Fatal("the event could not be parked again")
+			}
+		}
+		p := parked(10)
+		if err := s.Park(ctx, []store.Parked{p}); err != nil {
+			t.Fatal(err)
+		}
+		p = claim(12 * time.Second)
+		equal(t, "wait as the clock runs", p.Waited, 12*time.Second)
+		again(p, 10*time.Second)
+		p = claim(100 * 24 * time.Hour)
+		equal(t, "wait when the clock has been set forward", p.Waited, 12*time.Second+10*time.Second+time.Minute)
+		again(p, 10*time.Second)
+		waited := p.Waited
+		p = claim(time.Hour)
+		equal(t, "wait when it has been set back", p.Waited, waited)
+		again(p, 10*time.Second)
+		p = claim(time.Hour + 10*time.Second)
+		equal(t, "wait as it runs again", p.Waited, waited+10*time.Second)
+	})
+}
+
 func TestClaimsOfSeveralWorkersAreDisjoint(t *testing.T) {
 	t.Parallel()
-	storetest.Each(t, func(t *testing.T, open func() *store.Store) {
-		s := open()
+	eachClocked(t, func(t *testing.T, s *store.Store, c *clock) {
 		const n, workers = 60, 4
 		var events []store.Parked
 		w := store.Write{}
@@ -86,15 +163,15 @@ func TestClaimsOfSeveralWorkersAreDisjoint(t *testing.T) {
 			t.Fatal(err)
 		}
 		mustWrite(t, s, w)
+		c.set(time.Hour)
 		var mu sync.Mutex
 		var got []string
 		var wg sync.WaitGroup
 		for i := range workers {
 			wg.Go(func() {
 				for range n / workers / 5 {
-					now := storetest.Time.Add(time.Hour)
-					events, err := s.ClaimParked(t.Context(), fmt.Sprint("w", i), 5, now, time.Minute)
-					results, err2 := s.ClaimOutbox(t.Context(), fmt.Sprint("w", i), now, 5, now, time.Minute)
+					events, err := s.ClaimParked(t.Context(), fmt.Sprint("w", i), 5, time.Minute)
+					results, err2 := s.ClaimOutbox(t.Context(), fmt.Sprint("w", i), time.Second, 5, time.Minute)
 					if err := errors.Join(err, err2); err != nil {
 						t.Errorf("worker %d claims: got the error %v, wanted none", i, err)
 						return
@@ -121,27 +198,28 @@ func TestClaimsOfSeveralWorkersAreDisjoint(t *testing.T) {
 
 func TestTheOutboxKeepsResultsUntilTheyAreDeleted(t *testing.T) {
 	t.Parallel()
-	storetest.Each(t, func(t *testing.T, open func() *store.Store) {
-		s, ctx := open(), t.Context()
+	eachClocked(t, func(t *testing.T, s *store.Store, c *clock) {
+		ctx := t.Context()
 		first := store.Outbox{ID: "r1", Subject: "idpsync.result.a", Headers: []byte(`{"Idpsync-Status":["201"]}`), Body: []byte("{ }\n"), At: storetest.Time}
 		second := store.Outbox{ID: "r0", Subject: "idpsync.result.b", Body: []byte{0, 255}, At: storetest.Time.Add(time.Second)}
 		mustWrite(t, s, store.Write{Outbox: []store.Outbox{second, first}})
-		claim := func(olderThan, after time.Duration) []store.Outbox {
+		claim := func(after time.Duration) []store.Outbox {
 			t.Helper()
-			got, err := s.ClaimOutbox(ctx, "a", storetest.Time.Add(olderThan), 10, storetest.Time.Add(after), time.Minute)
+			c.set(after)
+			got, err := s.ClaimOutbox(ctx, "a", 10*time.Second, 10, time.Minute)
 			if err != nil {
 				t.Fatal(err)
 			}
 			return got
 		}
-		equal(t, "young ones are left to their worker", claim(0, 0), []store.Outbox(nil))
-		equal(t, "oldest first", claim(time.Hour, time.Hour), []store.Outbox{first, second})
-		equal(t, "while claimed", claim(time.Hour, time.Hour), []store.Outbox(nil))
+		equal(t, "young ones are left to their worker", claim(9*time.Second), []store.Outbox(nil))
+		equal(t, "oldest first", claim(time.Hour), []store.Outbox{first, second})
+		equal(t, "while claimed", claim(time.Hour), []store.Outbox(nil))
 		counts, err := s.Counts(ctx)
 		equal(t, "error of Counts", err, nil)
 		equal(t, "counts", counts, store.Counts{Outbox: 2, OldestOutbox: storetest.Time})
 		equal(t, "error of deleting", s.DeleteOutbox(ctx, []string{"r1", "none"}), nil)
-		equal(t, "after the lease", claim(time.Hour, 2*time.Hour), []store.Outbox{second})
+		equal(t, "after the lease", claim(2*time.Hour), []store.Outbox{second})
 	})
 }
 

@@ -32,16 +32,22 @@ func (s *Store) Owe(ctx context.Context, results []Outbox) error {
 	return s.insertAll(ctx, insertion{"outbox", " on conflict (id) do nothing", outboxColumns(rows)})
 }
 
-// ClaimOutbox hands the oldest results from before olderThan to the worker, until its lease ends: no other gets them
-// while it lasts. They stay until [Store.DeleteOutbox].
-func (s *Store) ClaimOutbox(ctx context.Context, worker string, olderThan time.Time, limit int, now time.Time, lease time.Duration) ([]Outbox, error) {
+// ClaimOutbox hands the oldest results that are at least as old as age to the worker, until its lease ends: no other gets
+// them while it lasts. They stay until [Store.DeleteOutbox]. Times are those of the database's clock; a result that lies
+// ahead of it by more than a minute counts as old.
+func (s *Store) ClaimOutbox(ctx context.Context, worker string, age time.Duration, limit int, lease time.Duration) ([]Outbox, error) {
 	var claimed []Outbox
 	err := s.update(ctx, func(tx *sqlx.Tx) error {
 		claimed = nil
+		now, err := s.clock(ctx, tx)
+		if err != nil {
+			return err
+		}
 		query := `update outbox set claimed_by = ?, claimed_until = ? where id in (
-				select id from outbox where at < ? and (claimed_until is null or claimed_until <= ?) order by at, id limit ?` + s.skipLocked() + `)
+				select id from outbox where (at <= ? or at > ?) and (claimed_until is null or claimed_until <= ? or claimed_until > ?)
+				order by at, id limit ?` + s.skipLocked() + `)
 			returning id, subject, headers, body, at`
-		args := []any{worker, at(now.Add(lease)), at(olderThan), at(now), limit}
+		args := []any{worker, at(now.Add(lease)), at(now.Add(-age)), at(now.Add(setBack)), at(now), at(now.Add(lease + setBack)), limit}
 		return querier{query: tx.QueryContext}.rows(ctx, tx.Rebind(query), args, func(rows *sql.Rows) error {
 			var o Outbox
 			var when stamp

@@ -11,11 +11,12 @@ import (
 // Dead letters that are parked are claimed apart from events that wait, and never by who asks for events.
 func TestParkedDeadLettersAreClaimedApartFromEvents(t *testing.T) {
 	t.Parallel()
-	storetest.Each(t, func(t *testing.T, open func() *store.Store) {
-		s, ctx := open(), t.Context()
+	eachClocked(t, func(t *testing.T, s *store.Store, c *clock) {
+		ctx := t.Context()
 		letter := func(n int) store.Parked {
 			p := parked(n)
-			p.Key = "dl/" + p.Key
+			p.Key, p.Delay = "dl/"+p.Key, 0
+			p.FirstFailed, p.NotBefore = storetest.Time, storetest.Time.Add(time.Duration(n)*time.Second)
 			return p
 		}
 		claim := func(n int, after time.Duration) []store.Parked {
@@ -32,7 +33,8 @@ func TestParkedDeadLettersAreClaimedApartFromEvents(t *testing.T) {
 			equal(t, "error of ParkLetters", s.ParkLetters(ctx, letters), nil)
 		}
 		equal(t, "error of Park", s.Park(ctx, []store.Parked{parked(1)}), nil)
-		events, err := s.ClaimParked(ctx, "a", 10, storetest.Time.Add(time.Hour), time.Minute)
+		c.set(time.Second)
+		events, err := s.ClaimParked(ctx, "a", 10, time.Minute)
 		equal(t, "error of ClaimParked", err, nil)
 		equal(t, "claimed events", keys(events), []string{"stream/1"})
 
@@ -67,7 +69,7 @@ func TestARefusedResultIsOwedOnce(t *testing.T) {
 		for _, rows := range [][]store.Outbox{{first}, {second}, nil} {
 			equal(t, "error of Owe", s.Owe(ctx, rows), nil)
 		}
-		got, err := s.ClaimOutbox(ctx, "a", storetest.Time.Add(time.Hour), 10, storetest.Time.Add(time.Hour), time.Minute)
+		got, err := s.ClaimOutbox(ctx, "a", time.Minute, 10, time.Minute)
 		equal(t, "error of ClaimOutbox", err, nil)
 		equal(t, "owed results", got, []store.Outbox{first})
 	})

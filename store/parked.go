@@ -23,9 +23,11 @@ type Parked struct {
 	StoredAt    time.Time // when the broker stored it
 	Sequence    uint64    // in its stream
 	Attempts    int
-	FirstFailed time.Time
 	Reason      string
-	NotBefore   time.Time // not to be tried again before
+	Delay       time.Duration // of an event from when it is stored, before it is tried again; not of what is claimed
+	FirstFailed time.Time     // when it was parked first; that of an event is given by the store, and so is all below
+	NotBefore   time.Time     // not to be tried again before
+	Waited      time.Duration // in all, until the event was claimed
 }
 
 // Park stores events so that they may leave their consumer. One whose key is parked already stays as it is.
@@ -39,7 +41,21 @@ func (s *Store) Park(ctx context.Context, events []Parked) error {
 		return c.err
 	}
 	rows := sorted(events, func(a, b *Parked) int { return cmp.Compare(a.Key, b.Key) })
-	return s.insertAll(ctx, insertion{"parked", " on conflict (key) do nothing", parkedColumns(rows)})
+	return s.update(ctx, func(tx *sqlx.Tx) error {
+		now, err := s.clock(ctx, tx)
+		if err != nil {
+			return err
+		}
+		dated := make([]*Parked, len(rows))
+		for i, p := range rows {
+			row := *p
+			row.FirstFailed, row.NotBefore = now, now.Add(p.Delay)
+			dated[i] = &row
+		}
+		cols := parkedColumns(dated)
+		cols.time("parked_at", func(int) time.Time { return now })
+		return s.insert(ctx, tx, insertion{"parked", " on conflict (key) do nothing", cols})
+	})
 }
 
 // insertAll inserts the rows in one transaction.
@@ -85,13 +101,15 @@ func parkedColumns(rows []*Parked) *columns {
 
 const parkedNames = `id, key, tenant, source, subject, headers, payload, event_id, stored_at, sequence, attempts, first_failed, reason, not_before`
 
-// scanParked reads a row of [parkedNames].
-func scanParked(rows *sql.Rows) (Parked, error) {
+// scanParked reads a row of [parkedNames], and of more columns.
+func scanParked(rows *sql.Rows, more ...any) (Parked, error) {
 	var p Parked
 	var stored, first, notBefore stamp
 	var sequence int64
-	err := rows.Scan(&p.ID, &p.Key, &p.Tenant, &p.Source, &p.Subject, (*blob)(&p.Headers), (*blob)(&p.Payload), &p.EventID,
-		&stored, &sequence, &p.Attempts, &first, &p.Reason, &notBefore)
+	err := rows.Scan(append([]any{
+		&p.ID, &p.Key, &p.Tenant, &p.Source, &p.Subject, (*blob)(&p.Headers), (*blob)(&p.Payload), &p.EventID,
+		&stored, &sequence, &p.Attempts, &first, &p.Reason, &notBefore,
+	}, more...)...)
 	p.StoredAt, p.FirstFailed, p.NotBefore, p.Sequence = stored.Time, first.Time, notBefore.Time, uint64(sequence)
 	return p, err
 }
@@ -99,17 +117,32 @@ func scanParked(rows *sql.Rows) (Parked, error) {
 // ClaimParked hands the events that are due to the worker, longest due first, until its lease ends: no other gets them
 // while it lasts, and one whose worker dies is free again afterwards. End a claim by Repark or DeleteParked. Dead letters are
 // claimed by [Store.ClaimLetters].
-func (s *Store) ClaimParked(ctx context.Context, worker string, limit int, now time.Time, lease time.Duration) ([]Parked, error) {
+//
+// Times are those of the database's clock. Of the time in which an event was due and nobody claimed it, a minute counts as
+// waited. Events that were parked more than a minute ahead of the clock are due.
+func (s *Store) ClaimParked(ctx context.Context, worker string, limit int, lease time.Duration) ([]Parked, error) {
 	var claimed []Parked
 	err := s.update(ctx, func(tx *sqlx.Tx) error {
 		claimed = nil
+		now, err := s.clock(ctx, tx)
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, tx.Rebind(`update parked set not_before = ?, parked_at = ? where parked_at > ?`), at(now), at(now), at(now.Add(setBack)))
+		if err != nil {
+			return err
+		}
 		query := `update parked set claimed_by = ?, claimed_until = ? where id in (
-				select id from parked where reason <> '` + ParkedLetter + `' and not_before <= ? and (claimed_until is null or claimed_until <= ?)
+				select id from parked where reason <> '` + ParkedLetter + `' and not_before <= ?
+					and (claimed_until is null or claimed_until <= ? or claimed_until > ?)
 				order by not_before, id limit ?` + s.skipLocked() + `)
-			returning ` + parkedNames
-		args := []any{worker, at(now.Add(lease)), at(now), at(now), limit}
+			returning ` + parkedNames + `, parked_at, waited`
+		args := []any{worker, at(now.Add(lease)), at(now), at(now), at(now.Add(lease + setBack)), limit}
 		return querier{query: tx.QueryContext}.rows(ctx, tx.Rebind(query), args, func(rows *sql.Rows) error {
-			p, err := scanParked(rows)
+			var parked stamp
+			var waited int64
+			p, err := scanParked(rows, &parked, &waited)
+			p.Waited = time.Duration(waited)*time.Microsecond + waitedSince(parked.Time, p.NotBefore, now)
 			claimed = append(claimed, p)
 			return err
 		})
@@ -121,12 +154,17 @@ func (s *Store) ClaimParked(ctx context.Context, worker string, limit int, now t
 	return claimed, nil
 }
 
-// Repark ends the claim on events, by their ID, and sets their NotBefore, Attempts and Reason anew.
+// Repark ends the claim on events, by their ID, sets their Delay, Attempts and Reason anew, and keeps what they have Waited.
 func (s *Store) Repark(ctx context.Context, events []Parked) error {
 	return s.update(ctx, func(tx *sqlx.Tx) error {
-		query := tx.Rebind(`update parked set not_before = ?, attempts = ?, reason = ?, claimed_by = '', claimed_until = null where id = ?`)
+		now, err := s.clock(ctx, tx)
+		if err != nil {
+			return err
+		}
+		query := tx.Rebind(`update parked set not_before = ?, parked_at = ?, waited = ?, attempts = ?, reason = ?, claimed_by = '', claimed_until = null
+			where id = ?`)
 		for _, p := range sorted(events, func(a, b *Parked) int { return cmp.Compare(a.ID, b.ID) }) {
-			if _, err := tx.ExecContext(ctx, query, at(p.NotBefore), p.Attempts, p.Reason, p.ID); err != nil {
+			if _, err := tx.ExecContext(ctx, query, at(now.Add(p.Delay)), at(now), p.Waited.Microseconds(), p.Attempts, p.Reason, p.ID); err != nil {
 				return err
 			}
 		}

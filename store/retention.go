@@ -77,12 +77,12 @@ func (s *Store) SetRetention(ctx context.Context, r Retention, who string, when 
 func (s *Store) ClaimPruning(ctx context.Context, worker string, lease time.Duration) (bool, error) {
 	claimed := false
 	err := s.update(ctx, func(tx *sqlx.Tx) error {
-		var now stamp
-		if err := tx.GetContext(ctx, &now, s.clock()); err != nil {
+		now, err := s.clock(ctx, tx)
+		if err != nil {
 			return err
 		}
 		n, err := changed(tx.ExecContext(ctx, tx.Rebind(`update retention set claimed_by = ?, claimed_until = ? where claimed_until is null or claimed_until <= ?`),
-			worker, at(now.Add(lease)), at(now.Time)))
+			worker, at(now.Add(lease)), at(now)))
 		claimed = n > 0
 		return err
 	})

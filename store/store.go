@@ -29,6 +29,9 @@ type Options struct {
 	// frozen link neither holds the caller nor leaves locks behind: a call that takes longer is [ErrUnavailable]. 0 sets no
 	// bound. SQLite has none.
 	Timeout time.Duration
+
+	// Clock, unless nil, changes what the database's clock says, so that tests can let time pass.
+	Clock func(database time.Time) time.Time
 }
 
 // DefaultMaxConns is the size of the pool when Options sets none.
@@ -51,6 +54,7 @@ type Store struct {
 	unclean bool // SQLite: it was not closed, and is to be checked
 	log     *slog.Logger
 	stmts   statements
+	moved   func(time.Time) time.Time // what the database's clock says; nil: as it is
 }
 
 // Open opens the database and reaches it once. It neither creates nor changes the schema, see [Store.Migrate]; a SQLite
@@ -62,7 +66,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{log: o.Log}
+	s := &Store{log: o.Log, moved: o.Clock}
 	var err error
 	switch {
 	case strings.HasPrefix(o.URL, "postgres://"), strings.HasPrefix(o.URL, "postgresql://"):
@@ -146,20 +150,6 @@ func (s *Store) bounded(ctx context.Context) (context.Context, context.CancelFun
 		return ctx, func() {}
 	}
 	return context.WithTimeoutCause(ctx, s.timeout, errTooSlow)
-}
-
-// Now returns the time by the database's clock, which all workers share.
-func (s *Store) Now(ctx context.Context) (time.Time, error) {
-	var now stamp
-	err := s.get(ctx, &now, "clock", s.clock())
-	return now.Time, err
-}
-
-func (s *Store) clock() string {
-	if s.postgres() {
-		return `select clock_timestamp()`
-	}
-	return `select cast(unixepoch('subsec') * 1000000 as integer)`
 }
 
 // Close waits for running methods and closes all connections.

@@ -289,7 +289,7 @@ func (p *plan) decide(ctx context.Context, e *event, found store.Found) (verdict
 		p.deferred = append(p.deferred, e)
 		return nil, nil
 	}
-	asked, decision := p.w.authorize(ctx, e, res, p.at)
+	asked, decision := p.w.authorize(ctx, e, res)
 	e.traceDecision(decision, res.Outcome == record.OutcomeLinked)
 	grants, refusal := e.request.Permit(res, decision)
 	if refusal != nil {
@@ -367,8 +367,8 @@ func notStored(cause error) *record.Rejection {
 }
 
 // authorize asks the policies, with all that is known of the request.
-func (w *Worker) authorize(ctx context.Context, e *event, res rules.Resolution, at time.Time) (record.AuthorizationRequest, record.Decision) {
-	asked := e.request.Authorization(res, at.Sub(e.env.StoredAt))
+func (w *Worker) authorize(ctx context.Context, e *event, res rules.Resolution) (record.AuthorizationRequest, record.Decision) {
+	asked := e.request.Authorization(res, w.age(e))
 	d := w.authorizer.Authorize(ctx, asked)
 	if d.PolicyError {
 		w.log.Error("a policy could not be evaluated; the request is denied", "tenant", e.env.Tenant, "source", e.env.Source,

@@ -49,6 +49,13 @@
 // Tokens and assertions are judged at the time at which the broker stored the event, or a front door received it: never at
 // the time of processing, and never by a header. Only max_event_age and the policies look at how long the event has waited.
 //
+// No decision goes by the clock of one worker's host. Claims, leases and the time that an event may wait go by the database's
+// clock, inside the store. All other times are the database's too, told by a [clock.Clock] that compares the host's clock
+// with it: when a front door received a request, and so whether its credential or token had run out; when a user, a result or
+// an audit entry was written. Ages of what the broker stored go by the broker's clock, and used ids are forgotten when they have
+// ended by both. Key histories have the database's time, bounded by the broker's. Durations inside a worker (breakers, caches,
+// keep-alive) bear a clock that is set.
+//
 // # What belongs where
 //
 // Formats that leave a worker are written and read in record. Rules are pure and live in rules, the only package that turns

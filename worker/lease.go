@@ -156,7 +156,7 @@ func (l *leases) stale(before, now time.Time) []*event {
 	defer l.mu.Unlock()
 	var out []*event
 	for e, t := range l.held {
-		if e.delivery != nil && t.Before(before) {
+		if e.delivery != nil && (t.Before(before) || t.After(now)) { // or the clock was set back
 			l.held[e] = now
 			out = append(out, e)
 		}

@@ -87,7 +87,7 @@ type Store interface {
 	DryRun(ctx context.Context, fn func(context.Context, *store.Tx) error) error
 	Park(ctx context.Context, rows []store.Parked) error
 	Repark(ctx context.Context, rows []store.Parked) error
-	ClaimParked(ctx context.Context, worker string, limit int, now time.Time, lease time.Duration) ([]store.Parked, error)
+	ClaimParked(ctx context.Context, worker string, limit int, lease time.Duration) ([]store.Parked, error)
 	DeleteParked(ctx context.Context, ids []int64) error
 	ParkLetters(ctx context.Context, letters []store.Parked) error
 	ClaimLetters(ctx context.Context, n int, now time.Time, lease time.Duration) ([]store.Parked, error)
@@ -99,7 +99,7 @@ type Store interface {
 	DeleteCounted(ctx context.Context, summary string) error
 	IsParked(ctx context.Context, key, former string, stored time.Time) (bool, error)
 	Owe(ctx context.Context, results []store.Outbox) error
-	ClaimOutbox(ctx context.Context, worker string, olderThan time.Time, limit int, now time.Time, lease time.Duration) ([]store.Outbox, error)
+	ClaimOutbox(ctx context.Context, worker string, age time.Duration, limit int, lease time.Duration) ([]store.Outbox, error)
 	DeleteOutbox(ctx context.Context, ids []string) error
 	Retention(ctx context.Context) (store.Retention, error)
 	ClaimPruning(ctx context.Context, worker string, lease time.Duration) (bool, error)
@@ -122,6 +122,7 @@ type Metrics interface {
 	Refusing(stream string, refuses bool) // whether it refuses them
 	Paused(paused bool)                   // the database is away
 	TrustExpires(ends []directory.TrustEnd)
+	ClockSkew(of string, ahead time.Duration) // this host's clock is ahead of the database's, or the broker's
 }
 
 // DeadLetterState is what the store says of a dead letter.
@@ -141,4 +142,5 @@ func (noMetrics) Parked(int)                                 {}
 func (noMetrics) Kept(string, int)                           {}
 func (noMetrics) Refusing(string, bool)                      {}
 func (noMetrics) Paused(bool)                                {}
+func (noMetrics) ClockSkew(string, time.Duration)            {}
 func (noMetrics) TrustExpires([]directory.TrustEnd)          {}

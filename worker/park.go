@@ -29,14 +29,14 @@ func (w *Worker) park(ctx context.Context, endings []*ending) {
 			w.log.Error("event could not be parked; it stays where it is", "stream_seq", e.origin.Sequence, "error", err)
 			continue
 		}
-		if w.now().Sub(row.FirstFailed) >= w.budget(e.event) {
+		if row.Waited >= w.budget(e.event) {
 			r := record.Reject(record.CodeUnavailable, v.reason, "What is needed to decide the event stayed out of reach for longer than it may wait.")
 			r.Hint = "Bring the source back, then replay."
 			r.Cause = v.cause
 			e.reject(r)
 			continue
 		}
-		row.NotBefore = w.now().Add(backoff(row.Attempts, v.after))
+		row.Delay = backoff(row.Attempts, v.after)
 		parked = append(parked, e)
 		if e.parked != nil {
 			back = append(back, row)
@@ -80,7 +80,7 @@ func (w *Worker) parkedRow(e *event) (store.Parked, error) {
 	}
 	return store.Parked{
 		Key: e.origin.String(), Tenant: e.env.Tenant, Source: e.env.Source, Subject: e.subject, Headers: headers, Payload: payload,
-		EventID: e.env.EventID, StoredAt: e.env.StoredAt, Sequence: e.origin.Sequence, Attempts: 1, FirstFailed: w.now(), Reason: reason,
+		EventID: e.env.EventID, StoredAt: e.env.StoredAt, Sequence: e.origin.Sequence, Attempts: 1, Reason: reason,
 	}, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
@@ -119,7 +120,7 @@ func (w *Worker) verify(ctx context.Context, dir *directory.Directory, e *event)
 	if src.Err != nil {
 		return &deferred{reason: "source_misconfigured", cause: src.Err}
 	}
-	if age := w.now().Sub(e.env.StoredAt); age > src.MaxAge() && !e.env.Replayed && (e.parked == nil || e.parked.Attempts == 0) {
+	if w.age(e) > src.MaxAge() && !e.env.Replayed && (e.parked == nil || e.parked.Attempts == 0) {
 		r := record.Reject(record.CodeUnauthenticated, "event_too_old", "The event waited longer than its source allows before it was first processed.")
 		r.Hint = "Raise max_event_age of the source if events may wait that long; a replay is not bounded by it."
 		return rejected{r}
@@ -138,6 +139,16 @@ func (w *Worker) verify(ctx context.Context, dir *directory.Directory, e *event)
 		return rejected{refusal}
 	}
 	return nil
+}
+
+// age is how long ago the event came, by the clock that stamped it: what the broker stored is as old as the broker says, and
+// what a front door received goes by the time that all workers share.
+func (w *Worker) age(e *event) time.Duration {
+	now := w.now
+	if e.env.Door == providers.DoorStream {
+		now = w.cfg.BrokerNow
+	}
+	return max(0, now().Sub(e.env.StoredAt))
 }
 
 // passwords is how this worker takes passwords.

@@ -45,7 +45,7 @@ func (w *Worker) claim(ctx context.Context) bool {
 		return limit <= 0
 	}
 	began := time.Now()
-	rows, err := w.store.ClaimParked(ctx, w.cfg.Name, limit, w.now(), parkLease)
+	rows, err := w.store.ClaimParked(ctx, w.cfg.Name, limit, parkLease)
 	if unavailable(err) {
 		w.away(began, err)
 		return false

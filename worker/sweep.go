@@ -37,7 +37,7 @@ func (w *Worker) sweep(ctx context.Context) {
 		w.sweepOutbox(ctx)
 		stranded = w.sweepStranded(ctx, stranded)
 		w.summarize(ctx)
-		if now := w.now(); now.Sub(uncounted) >= uncountInterval {
+		if now := w.now(); now.Sub(uncounted) >= uncountInterval || now.Before(uncounted) {
 			uncounted = now
 			w.uncountLetters(ctx)
 		}
@@ -55,11 +55,11 @@ func (w *Worker) sweepOutbox(ctx context.Context) {
 // sweepSome publishes results of the outbox, and reports whether there are more and their stream takes them. While it
 // refuses, one is enough to ask it.
 func (w *Worker) sweepSome(ctx context.Context) bool {
-	n, now := 1, w.now()
+	n := 1
 	if w.results.open() {
 		n = w.cfg.Batch
 	}
-	rows, err := w.store.ClaimOutbox(ctx, w.cfg.Name, now.Add(-outboxAge), n, now, outboxLease)
+	rows, err := w.store.ClaimOutbox(ctx, w.cfg.Name, outboxAge, n, outboxLease)
 	if err != nil {
 		if ctx.Err() == nil {
 			w.log.Warn("outbox not read", "error", err)

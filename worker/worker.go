@@ -65,10 +65,11 @@ type Config struct {
 	Refresh       time.Duration // between looks at the directory's revision; 1 s
 	PruneInterval time.Duration // between rounds in which one worker deletes old rows; 10 min
 
-	Now     func() time.Time // time.Now
-	Rand    io.Reader        // crypto/rand
-	Log     *slog.Logger     // discards
-	Metrics Metrics          // discards
+	Now       func() time.Time // the time that all workers share, see package clock; time.Now
+	BrokerNow func() time.Time // the time by the broker's clock, which stamps what it stores; Now
+	Rand      io.Reader        // crypto/rand
+	Log       *slog.Logger     // discards
+	Metrics   Metrics          // discards
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -106,6 +107,9 @@ func (c Config) withDefaults() (Config, error) {
 	setTime(&c.PruneInterval, 10*time.Minute)
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.BrokerNow == nil {
+		c.BrokerNow = c.Now
 	}
 	if c.Rand == nil {
 		c.Rand = rand.Reader

@@ -17,6 +17,7 @@ import (
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/assemble"
+	"github.com/idpsync/idpsync/worker/clock"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -108,13 +109,22 @@ func (a *app) deployOffline(ctx context.Context, c config, log *slog.Logger, wit
 	if err != nil {
 		return nil, withRemedy(err)
 	}
+	a.now = d.Clock.Now
 	return &deployment{Deployment: d, cfg: c}, nil
 }
 
 // openStore opens the database that the configuration names, for verbs that need nothing else.
 func (a *app) openStore(ctx context.Context, c config, log *slog.Logger) (*store.Store, error) {
 	st, err := assemble.OpenStore(ctx, a.parts(c, log))
-	return st, withRemedy(err)
+	if err != nil {
+		return nil, withRemedy(err)
+	}
+	shared := clock.New(clock.Options{Host: a.now, Database: st.Now, Log: log})
+	if err := shared.Compare(ctx); err != nil {
+		return nil, errors.Join(kit.Fail(kit.ExitFailure, "check that the database is reachable", "the database's clock cannot be read: %w", err), st.Close())
+	}
+	a.now = shared.Now // "an hour ago" is the same on every operator's host
+	return st, nil
 }
 
 const shareSealKeyHint = "give all workers and operators of this database the same file, from another worker or a backup: with --seal-key-file, or in the --data-dir; if it is lost: idpsync seal --replace-lost-key"

@@ -38,11 +38,14 @@ would decide otherwise: whole requests, and single roles. Nothing is changed. Wi
 		if err != nil {
 			return err
 		}
-		from, err := a.since(since)
-		if err != nil {
+		if _, err := a.since(since); err != nil {
 			return err
 		}
 		return a.withStore(cmd, func(ctx context.Context, st *store.Store, d store.Directory) error {
+			from, err := a.since(since) // by the database's clock
+			if err != nil {
+				return err
+			}
 			id, err := tenantID(d, tenant)
 			if err != nil {
 				return err

@@ -49,7 +49,7 @@ The exit code is 0 when nothing is unaccounted for and nothing duplicated, and 1
 				return err
 			}
 			var o proof.Options
-			if o.Since, err = a.since(since); err != nil {
+			if _, err = a.since(since); err != nil {
 				return err
 			}
 			if expected != "" {
@@ -57,7 +57,7 @@ The exit code is 0 when nothing is unaccounted for and nothing duplicated, and 1
 					return err
 				}
 			}
-			account, err := a.prove(cmd.Context(), c, o)
+			account, err := a.prove(cmd.Context(), c, since, o)
 			if err != nil {
 				return err
 			}
@@ -112,8 +112,8 @@ func readExpected(name string) ([]store.EventKey, error) {
 	return keys, nil
 }
 
-// prove takes an account of broker and database.
-func (a *app) prove(ctx context.Context, c config, o proof.Options) (account *proof.Account, err error) {
+// prove takes an account of broker and database. Since goes by the database's clock.
+func (a *app) prove(ctx context.Context, c config, since string, o proof.Options) (account *proof.Account, err error) {
 	if c.noDatabase() {
 		return nil, kit.Fail(kit.ExitUsage, "name the folder with --data-dir, or a database with --database-url", "there is no database in %s", c.DataDir)
 	}
@@ -122,6 +122,9 @@ func (a *app) prove(ctx context.Context, c config, o proof.Options) (account *pr
 		return nil, err
 	}
 	defer closeStore(st, &err)
+	if o.Since, err = a.since(since); err != nil {
+		return nil, err
+	}
 	conn, err := a.connect(ctx, c)
 	if err != nil {
 		return nil, err

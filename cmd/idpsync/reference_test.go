@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/idpsync/idpsync/cmd/idpsync/serve"
+	"github.com/idpsync/idpsync/worker/clock"
 	"github.com/idpsync/idpsync/worker/directory"
 	"github.com/idpsync/idpsync/worker/record"
 )
@@ -203,6 +204,7 @@ func writeMetrics(t *testing.T, b *bytes.Buffer) {
 	m.Stage("commit", 1, 0)
 	m.Outcome("okta", "stream", "created", "")
 	m.TrustExpires([]directory.TrustEnd{{Tenant: "acme", Source: "adfs"}})
+	m.ClockSkew(clock.Database, 0)
 	families, err := m.Gatherer().Gather()
 	if err != nil {
 		t.Fatal(err)

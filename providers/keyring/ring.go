@@ -222,7 +222,7 @@ func (r *Ring[K]) begin(known *History[K], enough func(*History[K]) bool) *read 
 	now := r.c.Env.Now()
 	if r.closed {
 		rd.failure = Cancelled(context.Canceled)
-	} else if r.broken != nil && now.Before(r.brokenUntil) {
+	} else if r.broken != nil && now.Before(r.brokenUntil) && r.brokenUntil.Sub(now) <= r.broken.RetryAfter {
 		rd.failure = r.broken
 	} else if failure := r.refused(now); failure != nil && (r.issuer == "" || now.Sub(r.readAt) < rereadEvery && !now.Before(r.readAt)) {
 		rd.failure = failure // and the stored history was looked at a moment ago

@@ -5,6 +5,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/clock"
 	"github.com/idpsync/idpsync/worker/directory"
 )
 
@@ -26,6 +27,7 @@ type Around struct {
 	Broker    func(worker.Broker) worker.Broker
 	Open      func(Open) Open
 	Factory   func(providers.Factory) providers.Factory // of every kind of provider
+	Clock     func(clock.Ask) clock.Ask                 // of the broker, as ages of events go by it
 }
 
 func (a Around) store(st Store) Store {
@@ -54,6 +56,13 @@ func (a Around) open(o Open) Open {
 		return o
 	}
 	return a.Open(o)
+}
+
+func (a Around) clock(ask clock.Ask) clock.Ask {
+	if a.Clock == nil || ask == nil {
+		return ask
+	}
+	return a.Clock(ask)
 }
 
 func (a Around) kinds(all providers.Kinds) providers.Kinds {

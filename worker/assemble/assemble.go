@@ -19,6 +19,7 @@ import (
 	"github.com/idpsync/idpsync/providers/seal"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/clock"
 	"github.com/idpsync/idpsync/worker/directory"
 	"github.com/idpsync/idpsync/worker/policy"
 	"github.com/idpsync/idpsync/worker/stream"
@@ -40,8 +41,8 @@ type Options struct {
 	Embedded *stream.EmbeddedOptions
 	Broker   *stream.Options
 
-	// Worker is how the worker works, without what is assembled here: Open, Broker, Sealer and Unseal. Now, Rand and Log are
-	// those of all parts and required.
+	// Worker is how the worker works, without what is assembled here: Open, Broker, Sealer, Unseal and BrokerNow. Rand and Log
+	// are those of all parts and required, as is Now: it is the clock of this host, which is corrected by the database's.
 	Worker worker.Config
 	HTTP   *http.Client // reaches issuers; required
 	Who    string       // the audit names who brought old rows up to date
@@ -57,13 +58,16 @@ type Deployment struct {
 	Store       *store.Store
 	Server      *stream.Server // nil unless the broker is embedded
 	Conn        *stream.Conn   // nil when there is no broker
+	Clock       *clock.Clock
 	Key         *seal.Key
 	Credentials *directory.Credentials
 	Policies    *policy.Holder
 	Directories *directory.Cache
 	Worker      *worker.Worker
 
-	log *slog.Logger
+	log        *slog.Logger
+	unfollow   context.CancelFunc // ends the comparing of clocks; nil: it has not begun
+	unfollowed chan struct{}      // closed when it has ended
 }
 
 // New opens everything that a worker needs, in the order in which one thing needs another, and makes the worker.
@@ -88,10 +92,37 @@ func (d *Deployment) open(ctx context.Context, o Options) (err error) {
 	if err := d.openBroker(ctx, o); err != nil {
 		return err
 	}
+	if err := d.openClock(ctx, o); err != nil {
+		return err
+	}
 	if d.Key, err = openSealKey(ctx, d.Store, o); err != nil {
 		return err
 	}
+	o.Worker.Now, o.Worker.BrokerNow = d.Clock.Now, d.Clock.Broker
 	return d.makeWorker(ctx, o)
+}
+
+// openClock compares the clock of this host with those of database and broker, before anything is judged by it, and from
+// then on unless the worker only forecasts.
+func (d *Deployment) openClock(ctx context.Context, o Options) error {
+	clocks := clock.Options{Host: o.Worker.Now, Database: d.Store.Now, Broker: o.Around.clock(d.brokerClock()), Log: d.log}
+	if o.Worker.Metrics != nil {
+		clocks.Skew = o.Worker.Metrics.ClockSkew
+	}
+	d.Clock = clock.New(clocks)
+	if err := d.Clock.Compare(ctx); err != nil {
+		return stop(StepOpenStore, "the database's clock cannot be read: %w", err)
+	}
+	if o.Offline {
+		return nil
+	}
+	following, end := context.WithCancel(context.WithoutCancel(ctx))
+	d.unfollow, d.unfollowed = end, make(chan struct{})
+	go func() {
+		defer close(d.unfollowed)
+		d.Clock.Follow(following)
+	}()
+	return nil
 }
 
 // openBroker starts the embedded broker, or connects to another one and compares its streams with what this program needs.
@@ -194,6 +225,10 @@ func (d *Deployment) reloadPolicies(rows []store.Policy) error {
 
 // Close closes what was opened, in the opposite order.
 func (d *Deployment) Close() {
+	if d.unfollow != nil {
+		d.unfollow()
+		<-d.unfollowed
+	}
 	if d.Directories != nil {
 		d.Directories.Close()
 	}

@@ -126,7 +126,7 @@ func (c *Credentials) Follow(ctx context.Context, interval time.Duration) {
 			return
 		case <-tick.C:
 		}
-		if now := c.now(); now.Sub(flushed) >= flushUsed {
+		if now := c.now(); now.Sub(flushed) >= flushUsed || now.Before(flushed) {
 			flushed = now
 			c.flush(ctx)
 		}

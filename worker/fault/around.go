@@ -101,8 +101,8 @@ func (d *database) Repark(ctx context.Context, rows []store.Parked) error {
 	return d.do(ctx, "Repark", func() error { return d.Store.Repark(ctx, rows) })
 }
 
-func (d *database) ClaimParked(ctx context.Context, worker string, limit int, now time.Time, lease time.Duration) ([]store.Parked, error) {
-	return around(ctx, d, "ClaimParked", func() ([]store.Parked, error) { return d.Store.ClaimParked(ctx, worker, limit, now, lease) })
+func (d *database) ClaimParked(ctx context.Context, worker string, limit int, lease time.Duration) ([]store.Parked, error) {
+	return around(ctx, d, "ClaimParked", func() ([]store.Parked, error) { return d.Store.ClaimParked(ctx, worker, limit, lease) })
 }
 
 func (d *database) DeleteParked(ctx context.Context, ids []int64) error {
@@ -145,9 +145,9 @@ func (d *database) Owe(ctx context.Context, results []store.Outbox) error {
 	return d.do(ctx, "Owe", func() error { return d.Store.Owe(ctx, results) })
 }
 
-func (d *database) ClaimOutbox(ctx context.Context, worker string, olderThan time.Time, limit int, now time.Time, lease time.Duration) ([]store.Outbox, error) {
+func (d *database) ClaimOutbox(ctx context.Context, worker string, age time.Duration, limit int, lease time.Duration) ([]store.Outbox, error) {
 	return around(ctx, d, "ClaimOutbox", func() ([]store.Outbox, error) {
-		return d.Store.ClaimOutbox(ctx, worker, olderThan, limit, now, lease)
+		return d.Store.ClaimOutbox(ctx, worker, age, limit, lease)
 	})
 }
 

@@ -103,7 +103,7 @@ const patience = 3 * time.Minute
 type Deployment struct {
 	T       testing.TB
 	Ctx     context.Context // ends a test that hangs
-	Clock   *Clock          // of all workers; the broker and the issuers have the real time
+	Clock   *Clock          // of the database and all workers; the broker and the issuers have the real time
 	Store   *store.Store
 	Conn    *stream.Conn // as a sender and reader outside of the workers
 	Issuer  *issuer.Issuer
@@ -146,6 +146,7 @@ func New(t testing.TB, o Options) *Deployment {
 		log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo})),
 	}
 	d.database = storetest.Migrated(t, o.Kind)
+	d.database.Clock = d.Clock.At
 	d.Store = storetest.OpenOptions(t, d.database)
 	d.openIssuers()
 	d.openBroker(o.Topology)
@@ -411,6 +412,18 @@ func (d *Deployment) waiting() uint64 {
 		n += s.CachedInfo().State.Msgs
 	}
 	return n
+}
+
+// GiveUp lets time pass until no event is parked, in steps small enough to count as waiting, and returns how much.
+func (d *Deployment) GiveUp() time.Duration {
+	d.T.Helper()
+	var passed time.Duration
+	d.Eventually("for the parked events to be given up", func() bool {
+		d.Clock.Advance(5 * time.Second)
+		passed += 5 * time.Second
+		return d.Counts().Parked == 0
+	})
+	return passed
 }
 
 // Fingerprint of what the store holds, to show that nothing was changed.

@@ -12,6 +12,7 @@ import (
 type Metrics struct {
 	mu      sync.Mutex
 	stages  map[string][]int
+	skews   map[string]time.Duration
 	paused  bool
 	changed chan struct{} // closed and replaced at each change of paused
 }
@@ -19,7 +20,7 @@ type Metrics struct {
 var _ worker.Metrics = (*Metrics)(nil)
 
 func newMetrics() *Metrics {
-	return &Metrics{stages: map[string][]int{}, changed: make(chan struct{})}
+	return &Metrics{stages: map[string][]int{}, skews: map[string]time.Duration{}, changed: make(chan struct{})}
 }
 
 // Stage implements worker.Metrics.
@@ -46,6 +47,20 @@ func (m *Metrics) Refusing(string, bool) {}
 
 // TrustExpires implements [worker.Metrics].
 func (m *Metrics) TrustExpires([]directory.TrustEnd) {}
+
+// ClockSkew implements [worker.Metrics].
+func (m *Metrics) ClockSkew(of string, ahead time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.skews[of] = ahead
+}
+
+// ClockSkew returns by how much the worker's host is ahead of another clock, as it was told last.
+func (p *Process) ClockSkew(of string) time.Duration {
+	p.Metrics.mu.Lock()
+	defer p.Metrics.mu.Unlock()
+	return p.Metrics.skews[of]
+}
 
 // Paused implements worker.Metrics.
 func (m *Metrics) Paused(paused bool) {

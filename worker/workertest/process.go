@@ -72,6 +72,7 @@ func (d *Deployment) ProcessWith(database store.Options, configure ...func(*work
 	log := slog.New(logbook{cfg.Log.Handler(), &p.lines}).With("worker", p.Name)
 	cfg.Log, cfg.Metrics = log, p.Metrics
 	around := p.hooks.around()
+	around.Clock = d.Clock.Ask
 	points := around.Open
 	around.Open = func(open assemble.Open) assemble.Open { return points(p.recording(open)) }
 	made, err := assemble.New(d.Ctx, assemble.Options{

@@ -52,7 +52,7 @@ func (s *Service) openHTTP(ctx context.Context, doors *doors) error {
 	}
 	auth := providers.Authentication{Credentials: s.Credentials, Tokens: s.Directories, Purpose: providers.PurposeCommands}
 	handler := httpapi.New(s.Worker.Admit, s.Worker.Submit, auth.Tenant, httpapi.Config{
-		MaxBody: int64(s.MaxPayload), BodyTimeout: readTimeout, Timeout: answerTimeout, Now: s.Now, Log: s.Log,
+		MaxBody: int64(s.MaxPayload), BodyTimeout: readTimeout, Timeout: answerTimeout, Now: s.Clock.Now, Log: s.Log,
 	})
 	at, err := doors.listen(ctx, "--http-listen", s.HTTPListen, handler, certificates, s.Log)
 	if err == nil {
@@ -110,7 +110,7 @@ func (s *Service) adminHandler() http.Handler {
 // openRPC answers the commands that come by request-reply.
 func (s *Service) openRPC(ctx context.Context, doors *doors) error {
 	service, err := stream.Serve(context.WithoutCancel(ctx), s.Conn, s.answerRPC, stream.ServeOptions{
-		Version: s.Version, Inboxes: s.ReplyInboxes, Refused: s.Metrics.replyRefused, Now: s.Now, Log: s.Log,
+		Version: s.Version, Inboxes: s.ReplyInboxes, Refused: s.Metrics.replyRefused, Now: s.Clock.Now, Log: s.Log,
 	})
 	if err != nil {
 		return err

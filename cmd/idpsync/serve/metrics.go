@@ -28,6 +28,7 @@ type Metrics struct {
 	paused   prometheus.Gauge
 	refused  prometheus.Counter
 	ends     *prometheus.GaugeVec
+	skew     *prometheus.GaugeVec
 
 	mu      sync.Mutex
 	sources map[string]struct{}
@@ -71,6 +72,10 @@ func NewMetrics(version string) *Metrics {
 			Name: "idpsync_trust_expires_timestamp_seconds",
 			Help: "When the first certificate of a SAML source ends, or its metadata (validUntil), whichever is earlier.",
 		}, []string{"tenant", "source"}),
+		skew: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "idpsync_clock_skew_seconds",
+			Help: "By how much this host's clock is ahead of the database's or the broker's, as far as a comparison can show.",
+		}, []string{"of"}),
 		sources: map[string]struct{}{},
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
@@ -82,7 +87,7 @@ func NewMetrics(version string) *Metrics {
 		m.Kept(stream, 0)
 		m.Refusing(stream, false)
 	}
-	m.registry.MustRegister(m.seconds, m.staged, m.events, m.parked, m.counted, m.kept, m.refusing, m.paused, m.refused, m.ends, build,
+	m.registry.MustRegister(m.seconds, m.staged, m.events, m.parked, m.counted, m.kept, m.refusing, m.paused, m.refused, m.ends, m.skew, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -104,6 +109,11 @@ func (m *Metrics) TrustExpires(ends []directory.TrustEnd) {
 	for _, e := range ends {
 		m.ends.WithLabelValues(e.Tenant, e.Source).Set(float64(e.At.Unix()))
 	}
+}
+
+// ClockSkew implements worker.Metrics.
+func (m *Metrics) ClockSkew(of string, ahead time.Duration) {
+	m.skew.WithLabelValues(of).Set(ahead.Seconds())
 }
 
 // Gatherer is where the counters are read.

@@ -23,8 +23,8 @@ type Options struct {
 	MaxPayload   int      // bytes of a request's body
 	ReplyInboxes []string // what the reply subject of a request must begin with
 
-	Metrics *Metrics // those that the worker counts with
-	Now     func() time.Time
+	Metrics *Metrics         // those that the worker counts with
+	Now     func() time.Time // the clock of this host
 	Log     *slog.Logger
 
 	// Opened, unless nil, is told the addresses of the listeners, by the flags that they came from.
