@@ -129,7 +129,10 @@ func TestPauseAfterNakAccusesNobody(t *testing.T) {
 			switch {
 			case c.Point == fault.BeforePublish:
 				p.Shutdown()
-				<-drained // so that the broker delivers the event to the other worker
+				select {
+				case <-drained: // so that the broker delivers the event to the other worker
+				case <-d.Ctx.Done():
+				}
 				return errors.New("a fault of this test")
 			case c.Point == fault.BeforeStore && c.Method == "ParkLetters":
 				return errors.New("a fault of this test, too")
@@ -139,14 +142,21 @@ func TestPauseAfterNakAccusesNobody(t *testing.T) {
 				if !nakked.Swap(true) {
 					close(given)
 				}
-				<-goOn
+				select {
+				case <-goOn:
+				case <-d.Ctx.Done():
+				}
 			}
 			return nil
 		})
 		p.NakDelay = time.Second // it has ended its pull until then
 		p.Run()
 		t.Cleanup(resume)
-		<-given
+		select {
+		case <-given:
+		case <-d.Ctx.Done():
+			t.Fatal("the event is not given back, want a nak")
+		}
 		d.Start()
 		letter := d.Letters.Await(1, "of any", func(workertest.Record) bool { return true })[0]
 		resume()
