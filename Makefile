@@ -31,11 +31,11 @@ bench: ## Measure the drain of waiting logins beside the floor, and their latenc
 
 .PHONY: test
 test: ## Run every test, on SQLite and on a throw-away PostgreSQL
-	.ci/postgres run --no-fsync go test ./...
+	.ci/postgres run --no-fsync go test -timeout 20m ./...
 
 .PHONY: race
 race: ## Run every test under the race detector
-	.ci/postgres run --no-fsync go test -race ./...
+	.ci/postgres run --no-fsync go test -race -timeout 20m ./...
 
 .PHONY: chaos
 chaos: ## Kill, stop and cut off 3 workers, 3 broker nodes and the database for DURATION (10m) under EVENTS (200000), by SEED; CHAOS adds flags
