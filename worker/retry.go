@@ -21,7 +21,7 @@ func (w *Worker) relay(ctx context.Context) {
 	defer tick.Stop()
 	for more := false; ctx.Err() == nil; {
 		held, freed := w.leases.claims()
-		if more && held < maxClaim/2 {
+		if more && w.claimable(held) > 0 {
 			more = w.claim(ctx)
 			continue
 		}
@@ -37,12 +37,25 @@ func (w *Worker) relay(ctx context.Context) {
 	}
 }
 
+// claimable is how many parked events may be claimed while so many are in hand: none until half of them are done with, so
+// that each claim is worth its statement.
+func (w *Worker) claimable(held int) int {
+	most := min(w.cfg.Batch, maxClaim)
+	if held > most/2 {
+		return 0
+	}
+	return most - held
+}
+
 // claim takes as many parked events as there is room for, and reports whether there may be more.
 func (w *Worker) claim(ctx context.Context) bool {
 	held, _ := w.leases.claims()
-	limit := min(w.cfg.Batch, maxClaim) - held
-	if limit <= 0 || w.breaker.open() {
-		return limit <= 0
+	limit := w.claimable(held)
+	if limit == 0 {
+		return true
+	}
+	if w.breaker.open() {
+		return false
 	}
 	began := time.Now()
 	rows, err := w.store.ClaimParked(ctx, w.cfg.Name, limit, parkLease)
