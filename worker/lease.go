@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/idpsync/idpsync/worker/clock"
 )
 
 // Bounds of what a worker holds of one lane, in bytes of memory.
@@ -167,14 +169,7 @@ func (l *leases) stale(before, now time.Time) []*event {
 // keepAlive tells the broker of long-held messages until ctx ends.
 func (w *Worker) keepAlive(ctx context.Context) {
 	third := w.cfg.AckWait / 3
-	tick := time.NewTicker(third / 2)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	for range clock.Ticks(ctx, third/2) {
 		now := w.now()
 		for _, e := range w.leases.stale(now.Add(-third), now) {
 			if err := e.delivery.InProgress(); err != nil {

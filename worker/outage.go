@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/clock"
 	"github.com/idpsync/idpsync/worker/record"
 )
 
@@ -27,14 +28,7 @@ const (
 
 // watchDatabase notices that the database is away, and that it is back, until ctx ends.
 func (w *Worker) watchDatabase(ctx context.Context) {
-	tick := time.NewTicker(watchInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	for range clock.Ticks(ctx, watchInterval) {
 		w.look(ctx)
 	}
 }

@@ -4,10 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"time"
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/clock"
 	"github.com/idpsync/idpsync/worker/record"
 )
 
@@ -74,14 +74,7 @@ const letterLooks = 10
 
 // relayLetters publishes the dead letters that are owed until ctx ends.
 func (w *Worker) relayLetters(ctx context.Context) {
-	tick := time.NewTicker(letterLooks * w.cfg.RelayInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	for range clock.Ticks(ctx, letterLooks*w.cfg.RelayInterval) {
 		for !w.breaker.open() && w.letters.due() && w.relaySomeLetters(ctx) {
 			if ctx.Err() != nil {
 				return

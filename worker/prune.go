@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/clock"
 )
 
 // The ledger is kept for as long as anything may ask for it: a result or a dead letter in the broker, or an event that waits to
@@ -22,14 +23,7 @@ const (
 
 // prune deletes old rows, one worker at a time, until ctx ends.
 func (w *Worker) prune(ctx context.Context) {
-	tick := time.NewTicker(w.cfg.PruneInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	for range clock.Ticks(ctx, w.cfg.PruneInterval) {
 		if w.breaker.open() {
 			continue
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/clock"
 	"github.com/idpsync/idpsync/worker/record"
 )
 
@@ -20,16 +21,9 @@ const (
 
 // sweep publishes results that were committed and never published, until ctx ends. Several workers may sweep at once.
 func (w *Worker) sweep(ctx context.Context) {
-	tick := time.NewTicker(sweepInterval)
-	defer tick.Stop()
 	uncounted := w.now()
 	var stranded map[string]bool // at the last look
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	for range clock.Ticks(ctx, sweepInterval) {
 		if w.breaker.open() {
 			continue
 		}

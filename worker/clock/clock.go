@@ -83,14 +83,7 @@ func (c *Clock) Compare(ctx context.Context) error {
 
 // Follow compares from time to time, until ctx ends.
 func (c *Clock) Follow(ctx context.Context) {
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	for range Ticks(ctx, interval) {
 		if err := c.Compare(ctx); err != nil && ctx.Err() == nil { // the database is away, of which others tell
 			c.o.Log.Debug("clock of the database not read", "error", err)
 		}

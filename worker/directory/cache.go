@@ -13,6 +13,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/clock"
 )
 
 // A Store is where the directory and what is known of keys are kept; *store.Store is one.
@@ -155,15 +156,8 @@ func (d *Cache) Close() {
 
 // Follow reloads the directory every interval until ctx ends.
 func (d *Cache) Follow(ctx context.Context, interval time.Duration) {
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
 	failed, away := "", false
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	for range clock.Ticks(ctx, interval) {
 		failure := ""
 		if err := d.Reload(ctx); err != nil && ctx.Err() == nil {
 			failure = err.Error()

@@ -7,6 +7,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/clock"
 )
 
 // A KeyStore is where the key history is kept; *store.Store is one.
@@ -122,18 +123,11 @@ const (
 // finds keys that were seen lately. Of all workers the one that holds the lease does so; name is that of this one. Nothing
 // is read while away reports that the store is.
 func (d *Cache) RefreshKeys(ctx context.Context, name string, interval time.Duration, away func() bool) {
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
 	var readers sync.WaitGroup
 	defer readers.Wait()
 	free := make(chan struct{}, keyReaders)
 	next := map[store.KeyHistoryID]time.Time{}
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	for range clock.Ticks(ctx, interval) {
 		now := d.now()
 		due := d.keysDue(now)
 		for id := range next {
