@@ -48,22 +48,9 @@ func (s *Store) MarkInFlight(ctx context.Context, markers []InFlight) error {
 		alone = in_flight_events.alone or excluded.alone, died = in_flight_events.died or excluded.died`, cols})
 }
 
-// inFlightChunk bounds the parameters of one statement.
-const inFlightChunk = 500
-
 // ClearInFlight clears the markers of events: those of one run, or of all when run is "". That there are none is no error.
 func (s *Store) ClearInFlight(ctx context.Context, events []string, run string) error {
-	for start := 0; start < len(events); start += inFlightChunk {
-		query, args, err := sqlx.In(`delete from in_flight_events where event in (?) and (run = ? or ? = '')`,
-			events[start:min(start+inFlightChunk, len(events))], run, run)
-		if err != nil {
-			return classify(ctx, err)
-		}
-		if _, err := s.exec(ctx, query, args...); err != nil {
-			return err
-		}
-	}
-	return nil
+	return execIn(ctx, s, `delete from in_flight_events where event in (?) and (run = ? or ? = '')`, events, run, run)
 }
 
 // KeepInFlight notes on the markers of a run that it was heard of at a time.
@@ -80,11 +67,11 @@ func (s *Store) PruneInFlight(ctx context.Context, before time.Time) (int64, err
 // InFlight lists the markers of the given events; those of all events when none is given.
 func (s *Store) InFlight(ctx context.Context, events ...string) ([]InFlight, error) {
 	var all []InFlight
-	for start := 0; start == 0 || start < len(events); start += inFlightChunk {
+	for start := 0; start == 0 || start < len(events); start += maxIn {
 		query, args := `select event, run, worker, alone, died, tenant, source, event_id, at from in_flight_events`, []any(nil)
 		if len(events) > 0 {
 			var err error
-			if query, args, err = sqlx.In(query+` where event in (?)`, events[start:min(start+inFlightChunk, len(events))]); err != nil {
+			if query, args, err = sqlx.In(query+` where event in (?)`, events[start:min(start+maxIn, len(events))]); err != nil {
 				return nil, classify(ctx, err)
 			}
 		}

@@ -79,9 +79,16 @@ func (s *Store) skipLocked() string {
 
 // deleteIDs deletes the rows of the given ids.
 func deleteIDs[T any](ctx context.Context, s *Store, table string, ids []T) error {
-	const chunk = 500 // parameters of one statement
-	for start := 0; start < len(ids); start += chunk {
-		query, args, err := sqlx.In(`delete from `+table+` where id in (?)`, ids[start:min(start+chunk, len(ids))])
+	return execIn(ctx, s, `delete from `+table+` where id in (?)`, ids)
+}
+
+// maxIn bounds the parameters of one list in a statement.
+const maxIn = 500
+
+// execIn executes a statement for a list of values, which is the first of its parameters, in parts.
+func execIn[T any](ctx context.Context, s *Store, query string, list []T, args ...any) error {
+	for part := range slices.Chunk(list, maxIn) {
+		query, args, err := sqlx.In(query, append([]any{part}, args...)...)
 		if err != nil {
 			return classify(ctx, err)
 		}

@@ -193,8 +193,7 @@ func countedColumns(rows []*Letter) *columns {
 // UncountLetters takes dead letters off their quotas, by their message ids: somebody has dealt with them. Those that are not
 // counted are no error.
 func (s *Store) UncountLetters(ctx context.Context, ids []string) error {
-	const chunk = 500 // parameters of one statement
-	for part := range slices.Chunk(ids, chunk) {
+	for part := range slices.Chunk(ids, maxIn) {
 		query, args, err := sqlx.In(`delete from letters where id in (?) returning tenant, source, bytes`, part)
 		if err != nil {
 			return classify(ctx, err)

@@ -2,10 +2,8 @@ package worker
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
-	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker/clock"
 	"github.com/idpsync/idpsync/worker/record"
@@ -40,11 +38,7 @@ func (w *Worker) oweLetters(ctx context.Context, letters []record.Outgoing, of [
 }
 
 func (w *Worker) owedLetter(e *event, letter record.Outgoing) (store.Parked, error) {
-	headers, err := w.cfg.Sealer.Seal(record.Marshal(letter.Header))
-	if err != nil {
-		return store.Parked{}, fmt.Errorf("seal the headers of a dead letter: %w", err)
-	}
-	body, err := w.cfg.Sealer.Seal(letter.Data)
+	headers, body, err := w.seal(letter.Header, letter.Data)
 	if err != nil {
 		return store.Parked{}, fmt.Errorf("seal a dead letter: %w", err)
 	}
@@ -57,15 +51,7 @@ func (w *Worker) owedLetter(e *event, letter record.Outgoing) (store.Parked, err
 
 // openLetter makes a parked row the dead letter that it was.
 func (w *Worker) openLetter(row store.Parked) (record.Outgoing, error) {
-	headers, err := w.cfg.Sealer.Open(row.Headers)
-	if err != nil {
-		return record.Outgoing{}, err
-	}
-	var header providers.Header
-	if err := json.Unmarshal(headers, &header); err != nil {
-		return record.Outgoing{}, err
-	}
-	body, err := w.cfg.Sealer.Open(row.Payload)
+	header, body, err := w.unseal(row)
 	return record.Outgoing{Subject: row.Subject, ID: row.Key, Header: header, Data: body}, err
 }
 

@@ -60,8 +60,30 @@ func (w *Worker) park(ctx context.Context, endings []*ending) {
 	}
 }
 
+// seal seals the headers and the body of what is parked: they hold tokens, credentials and perhaps passwords, and a database
+// is copied about.
+func (w *Worker) seal(header providers.Header, body []byte) (headers, payload []byte, err error) {
+	if headers, err = w.cfg.Sealer.Seal(record.Marshal(header)); err != nil {
+		return nil, nil, err
+	}
+	payload, err = w.cfg.Sealer.Seal(body)
+	return headers, payload, err
+}
+
+// unseal opens what seal sealed.
+func (w *Worker) unseal(row store.Parked) (header providers.Header, body []byte, err error) {
+	headers, err := w.cfg.Sealer.Open(row.Headers)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := json.Unmarshal(headers, &header); err != nil {
+		return nil, nil, err
+	}
+	body, err = w.cfg.Sealer.Open(row.Payload)
+	return header, body, err
+}
+
 // parkedRow is the row that keeps an event exactly as the broker had it.
-// Headers and body are sealed: they hold tokens, credentials and perhaps passwords, and a database is copied about.
 func (w *Worker) parkedRow(e *event) (store.Parked, error) {
 	reason := e.waiting().reason
 	if e.parked != nil {
@@ -70,11 +92,7 @@ func (w *Worker) parkedRow(e *event) (store.Parked, error) {
 		row.Reason = reason
 		return row, nil
 	}
-	headers, err := w.cfg.Sealer.Seal(record.Marshal(e.header))
-	if err != nil {
-		return store.Parked{}, fmt.Errorf("seal the headers of an event to park: %w", err)
-	}
-	payload, err := w.cfg.Sealer.Seal(e.body)
+	headers, payload, err := w.seal(e.header, e.body)
 	if err != nil {
 		return store.Parked{}, fmt.Errorf("seal an event to park: %w", err)
 	}
@@ -88,19 +106,11 @@ func (w *Worker) parkedRow(e *event) (store.Parked, error) {
 func (w *Worker) openParked(row store.Parked) (*event, error) {
 	e := storedEvent(row.Subject, record.ParseOrigin(row.Key), row.StoredAt)
 	e.parked = &row
-	headers, err := w.cfg.Sealer.Open(row.Headers)
+	header, body, err := w.unseal(row)
 	if err != nil {
 		return nil, err
 	}
-	var header providers.Header
-	if err := json.Unmarshal(headers, &header); err != nil {
-		return nil, err
-	}
-	payload, err := w.cfg.Sealer.Open(row.Payload)
-	if err != nil {
-		return nil, err
-	}
-	e.open(header, payload)
+	e.open(header, body)
 	e.env.EventID, e.former = row.EventID, "" // what it was parked under, whatever its headers would name today
 	return e, nil
 }

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
-	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -237,8 +236,6 @@ func (c *Conn) explain(op string, err error) error {
 	return &Error{Op: op, Class: class, Hint: hint, Err: err}
 }
 
-var denied = regexp.MustCompile(`(?i)permissions violation for publish to "([^"]+)"`)
-
 func (c *Conn) onError(_ *nats.Conn, sub *nats.Subscription, err error) {
 	attrs := []any{"error", err.Error()}
 	if sub != nil {
@@ -247,12 +244,17 @@ func (c *Conn) onError(_ *nats.Conn, sub *nats.Subscription, err error) {
 	switch {
 	case errors.Is(err, nats.ErrPermissionViolation):
 		c.log.Error("broker permission missing", append(attrs, "hint", hints[ErrPermission])...)
-		c.troubles.deny(err)
-		if m := denied.FindStringSubmatch(err.Error()); m != nil {
-			for _, l := range c.all() {
-				if l.denied != nil {
-					l.denied(m[1], err)
-				}
+		verb, subject, ok := violationOf(err)
+		if !ok {
+			return
+		}
+		c.troubles.deny(verb, subject)
+		if verb != publishTo {
+			return
+		}
+		for _, l := range c.all() {
+			if l.denied != nil {
+				l.denied(subject, err)
 			}
 		}
 	case errors.Is(err, nats.ErrSlowConsumer):

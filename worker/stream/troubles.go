@@ -21,7 +21,11 @@ const (
 	refusalLasts = 2 * time.Minute
 )
 
-const publishTo = "publish to "
+// What a missing permission is for.
+const (
+	publishTo   = "publish to "
+	subscribeTo = "subscribe to "
+)
 
 // maxDenials bounds the subjects that are remembered.
 const maxDenials = 16
@@ -93,23 +97,28 @@ func branchOf(subject string) record.Branch {
 
 var violation = regexp.MustCompile(`(?i)permissions violation for (publish|subscription) to "([^"]+)"`)
 
-// deny notes a missing permission, unless it is one that a stranger asked for: whoever sends a request names the subject of
-// its answer. What is noted names no tenant.
-func (t *troubles) deny(err error) {
+// violationOf reads what the broker does not permit, which the client library tells by text alone: to publish or to subscribe,
+// and on which subject.
+func violationOf(err error) (verb, subject string, ok bool) {
 	m := violation.FindStringSubmatch(err.Error())
 	if m == nil {
-		return
+		return "", "", false
 	}
-	verb, subject := publishTo, m[2]
 	if strings.EqualFold(m[1], "subscription") {
-		verb = "subscribe to "
+		return subscribeTo, m[2], true
 	}
+	return publishTo, m[2], true
+}
+
+// deny notes a missing permission, unless it is one that a stranger asked for: whoever sends a request names the subject of
+// its answer. What is noted names no tenant.
+func (t *troubles) deny(verb, subject string) {
 	switch branch := branchOf(subject); {
 	case branch != "":
 		subject = branch.All()
 	case strings.HasPrefix(subject, "$JS.ACK."):
 		subject = "$JS.ACK.>"
-	case strings.HasPrefix(subject, "$JS."), strings.HasPrefix(subject, "$SRV."), verb == "subscribe to ":
+	case strings.HasPrefix(subject, "$JS."), strings.HasPrefix(subject, "$SRV."), verb == subscribeTo:
 	default:
 		return
 	}
