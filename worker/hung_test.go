@@ -17,8 +17,7 @@ import (
 
 // While the issuer of one source hangs, with logins for it and anonymous clients that name it in tokens of their making,
 // logins of another source are answered as if nothing was.
-func TestAHungIssuerKeepsNobodyElseWaiting(t *testing.T) {
-	t.Parallel()
+func TestAHungIssuerKeepsNobodyElseWaiting(t *testing.T) { // alone, as it compares times
 	const logins, every = 40, 25 * time.Millisecond
 	d := workertest.New(t, workertest.Options{Directory: strings.ReplaceAll(workertest.Directory, "grants: [user]\n",
 		"grants: [user]\n        commands: true\n        commands_claim: admin\n")})
@@ -91,7 +90,7 @@ func TestAHungIssuerKeepsNobodyElseWaiting(t *testing.T) {
 	t.Logf("99th percentile: %v quiet, %v beside a hung issuer", quiet, loud)
 	// The clients, and the tests beside this one, take their share of the processors, which this test does not measure; a
 	// wait for the issuer takes five seconds.
-	if limit := max(3*quiet, 5*time.Second); loud > limit { // the issuer hangs for much longer, and a busy machine has pauses
+	if limit := max(3*quiet, time.Second); loud > limit {
 		t.Errorf("the 99th percentile of logins of another source is %v beside a hung issuer, and %v without; want at most %v", loud, quiet, limit)
 	}
 }
