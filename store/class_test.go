@@ -98,7 +98,7 @@ func TestAFrozenLinkIsUnavailable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u.Host = l.Server()
+	u.Host = l.Target()
 	direct.URL, direct.Timeout = u.String(), 0
 	mustWrite(t, storetest.OpenOptions(t, direct), storetest.Creates(10, 5))
 	l.Restore()

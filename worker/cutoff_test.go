@@ -16,11 +16,12 @@ import (
 	"github.com/idpsync/idpsync/store/storetest"
 	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/fault"
+	"github.com/idpsync/idpsync/worker/linktest"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
 
 // cutOff returns a worker that reaches the database over the link.
-func cutOff(t *testing.T, d *workertest.Deployment, configure ...func(*worker.Config)) (*storetest.Link, *workertest.Process) {
+func cutOff(t *testing.T, d *workertest.Deployment, configure ...func(*worker.Config)) (*linktest.Link, *workertest.Process) {
 	t.Helper()
 	l, o := storetest.Through(t, d.Database())
 	o.Timeout = worker.DatabaseTimeout
@@ -72,9 +73,9 @@ func holdUntilClosed(workers ...*workertest.Process) chan struct{} {
 }
 
 // The ways in which a worker loses its database.
-var cuts = map[string]func(*storetest.Link){
-	"refused": (*storetest.Link).Cut,
-	"frozen":  (*storetest.Link).Freeze,
+var cuts = map[string]func(*linktest.Link){
+	"refused": (*linktest.Link).Cut,
+	"frozen":  (*linktest.Link).Freeze,
 }
 
 // A worker that is cut off gives back what it holds, to one that is not, and goes on by itself when it can.
@@ -119,10 +120,10 @@ func TestWorkerThatIsCutOffHandsOver(t *testing.T) {
 // A batch is written and about to be committed, or its commit is not answered, when the worker loses its database.
 func TestWorkerThatIsCutOffInACommitHandsOver(t *testing.T) {
 	t.Parallel()
-	for name, cut := range map[string]func(*storetest.Link){
-		"refused":    (*storetest.Link).Cut,
-		"frozen":     (*storetest.Link).Freeze,
-		"unanswered": (*storetest.Link).FreezeAnswers,
+	for name, cut := range map[string]func(*linktest.Link){
+		"refused":    (*linktest.Link).Cut,
+		"frozen":     (*linktest.Link).Freeze,
+		"unanswered": (*linktest.Link).FreezeAnswers,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -157,7 +158,7 @@ func TestEventsWaitAtTheBrokerWhileAllWorkersAreCutOff(t *testing.T) {
 	const n = 50
 	d := workertest.New(t, workertest.Options{Kind: store.Postgres})
 	short := func(c *worker.Config) { c.Patience = 3 * time.Second } // long enough for pulls to end
-	var links []*storetest.Link
+	var links []*linktest.Link
 	var workers []*workertest.Process
 	for range 2 {
 		l, p := cutOff(t, d, short)

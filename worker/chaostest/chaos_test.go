@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/idpsync/idpsync/providers/oidc/issuer"
+	"github.com/idpsync/idpsync/worker/linktest"
 )
 
 // No other test compiles what the build tag adds.
@@ -64,46 +65,46 @@ func TestSeedGivesTheSameScriptAndStorm(t *testing.T) {
 }
 
 func TestLinkCarriesHoldsAndCuts(t *testing.T) {
-	k, err := newLink(listenEcho(t))
+	k, err := linktest.New(listenEcho(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := dialEcho(t, k.address())
+	c := dialEcho(t, k.Addr())
 	c.echo("one")
-	k.set(func() { k.delay = time.Millisecond })
+	k.Delay(time.Millisecond)
 	c.echo("two")
-	k.hold()
+	k.Freeze()
 	c.send("three")
-	k.release()
+	k.Thaw()
 	c.receive("three")
-	k.sever()
+	k.Sever()
 	c.ended()
-	dialEcho(t, k.address()).echo("four")
-	if err := k.close(); err != nil {
+	dialEcho(t, k.Addr()).echo("four")
+	if err := k.Close(); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestLinkSwallowsWhatThereIsAndCarriesWhatIsNew(t *testing.T) {
-	k, err := newLink(listenEcho(t))
+	k, err := linktest.New(listenEcho(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	old := dialEcho(t, k.address())
+	old := dialEcho(t, k.Addr())
 	old.echo("one")
 	began := time.Now()
-	if n := k.swallow(); n != 1 {
+	if n := k.Swallow(); n != 1 {
 		t.Errorf("%d connections became half open, want the one that there is", n)
 	}
 	old.send("two")
 	if _, again := (links{k}).dialed(1, began); again {
 		t.Error("a connection is said to have been made since, want none")
 	}
-	dialEcho(t, k.address()).echo("three")
+	dialEcho(t, k.Addr()).echo("three")
 	if at, again := (links{k}).dialed(1, began); !again || at.Before(began) {
 		t.Errorf("the new connection was made at %v (%t), want that it is found, after %v", at, again, began)
 	}
-	if err := k.close(); err != nil {
+	if err := k.Close(); err != nil {
 		t.Error(err)
 	}
 	if n, err := old.Read(make([]byte, 9)); err == nil {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/idpsync/idpsync/worker/fault"
+	"github.com/idpsync/idpsync/worker/linktest"
 )
 
 // A slot is the place of one worker: its data directory and its links stay, its processes come and go.
@@ -47,13 +48,13 @@ func newSlot(w *world, n int) (*slot, error) {
 	if w.o.plain || n == 0 && w.o.sabotage == "" && !w.o.poison {
 		s.program = plainProgram
 	}
-	database, err := newLink(w.databaseHost())
+	database, err := linktest.New(w.databaseHost())
 	if err != nil {
 		return nil, err
 	}
 	s.database = links{database}
 	for _, node := range w.broker.nodes {
-		k, err := newLink(node.addr)
+		k, err := linktest.New(node.addr)
 		if err != nil {
 			return nil, err
 		}
@@ -100,7 +101,7 @@ func (s *slot) start() (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	u.Host = s.database[0].address()
+	u.Host = s.database[0].Addr()
 	cmd := exec.Command(filepath.Join(s.w.programs, s.program), "run",
 		"--nats-url", s.broker.url(), "--database-url", u.String(),
 		"--data-dir", filepath.Join(s.w.folder, fmt.Sprintf("data-%d", s.n)), "--seal-key-file", s.w.sealKey(),

@@ -1,17 +1,14 @@
 package stream_test
 
 import (
-	"io"
 	"log/slog"
-	"net"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/linktest"
 	"github.com/idpsync/idpsync/worker/record"
 )
 
@@ -107,73 +104,17 @@ func TestDrainInFullFlowLosesNoDelivery(t *testing.T) {
 	}
 }
 
-// halfOpen forwards connections to a broker. Those that were open when it is broken swallow everything from then on,
-// while new ones work: this is how a link looks after a firewall has forgotten its connections.
-type halfOpen struct {
-	net.Listener
-	target string
-	broken atomic.Int64 // connections before this one are broken
-	made   atomic.Int64
-	pumps  sync.WaitGroup
-}
-
-func newHalfOpen(t *testing.T, target string) *halfOpen {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := &halfOpen{Listener: listener, target: strings.TrimPrefix(target, "nats://")}
-	h.pumps.Go(func() {
-		for {
-			near, err := h.Accept()
-			if err != nil {
-				return
-			}
-			far, err := net.Dial("tcp", h.target)
-			if err != nil {
-				_ = near.Close()
-				continue
-			}
-			id := h.made.Add(1)
-			h.pumps.Go(func() { h.pump(id, near, far) })
-			h.pumps.Go(func() { h.pump(id, far, near) })
-		}
-	})
-	t.Cleanup(func() {
-		_ = h.Close()
-		h.pumps.Wait()
-	})
-	return h
-}
-
-func (h *halfOpen) pump(id int64, to, from net.Conn) {
-	defer func() {
-		_ = to.Close()
-		_ = from.Close()
-	}()
-	buffer := make([]byte, 32<<10)
-	for {
-		n, err := from.Read(buffer)
-		if err != nil {
-			return
-		}
-		if id <= h.broken.Load() {
-			continue
-		}
-		if _, err := to.Write(buffer[:n]); err != nil && err != io.ErrClosedPipe {
-			return
-		}
-	}
-}
-
 func TestHalfOpenLinkIsGivenUp(t *testing.T) {
 	s := broker(t)
 	direct := dial(t, s.Credentials().Options())
 	migrate(t, direct)
-	h := newHalfOpen(t, s.URL())
+	link, err := linktest.New(strings.TrimPrefix(s.URL(), "nats://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = link.Close() })
 	options := s.Credentials().Options()
-	options.URL = "nats://" + h.Addr().String()
+	options.URL = "nats://" + link.Addr()
 	c := dial(t, options)
 	l := consume(t, c, record.LaneLogins, 10)
 	ctx := within(t, 2*time.Minute)
@@ -181,13 +122,13 @@ func TestHalfOpenLinkIsGivenUp(t *testing.T) {
 	if err := next(t, ctx, l).AckSync(ctx); err != nil {
 		t.Fatalf("a message cannot be acknowledged: %v", err)
 	}
-	h.broken.Store(h.made.Load())
+	link.Swallow()
 	// The first twenty go to the pulls of the broken connection, and come again after AckWait.
 	publish(t, direct, events(21, "login", "after"))
 	if m := next(t, ctx, l); m.Delivered() != 1 {
 		t.Errorf("delivery %d of message %d comes first, want a message that was not sent over the broken link", m.Delivered(), m.Sequence())
 	}
-	if h.made.Load() < 2 {
-		t.Errorf("there was %d connection to the broker, want a second one", h.made.Load())
+	if n := len(link.Dials()); n < 2 {
+		t.Errorf("there was %d connection to the broker, want a second one", n)
 	}
 }
