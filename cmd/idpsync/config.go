@@ -208,7 +208,7 @@ func (a *app) config(cmd *cobra.Command) (config, error) {
 		for i, f := range faults {
 			lines[i] = "  " + f.String()
 		}
-		return config{}, kit.Fail(kit.ExitUsage, "mend these and start again; nothing was done", "the configuration cannot be used:\n%s", strings.Join(lines, "\n"))
+		return config{}, kit.Fail(kit.ExitUsage, "fix these and start again; nothing was done", "the configuration cannot be used:\n%s", strings.Join(lines, "\n"))
 	}
 	return c, nil
 }

@@ -52,7 +52,7 @@ func TestDevTakesNoOtherFolder(t *testing.T) {
 	}
 	p := runProgram(t, "", "dev", "--once", "--data-dir", folder)
 	if p.code != kit.ExitRefused || !strings.Contains(p.stderr, "--data-dir") {
-		t.Errorf("dev in a folder of somebody ends with exit %d, want %d and the flag --data-dir\n%s", p.code, kit.ExitRefused, p.stderr)
+		t.Errorf("dev in somebody else's folder ends with exit %d, want %d and the flag --data-dir\n%s", p.code, kit.ExitRefused, p.stderr)
 	}
 	if _, err := os.Stat(mine); err != nil {
 		t.Error(err)

@@ -226,7 +226,7 @@ func (c *dlqCampaign) summary(total int, outcomes replay.Outcomes, err error) er
 	case errors.Is(err, context.Canceled):
 		return kit.Fail(kit.ExitRefused, "start it again to go on; what is done is not open any more", "stopped; orders that were sent are still carried out")
 	case errors.As(err, &canary):
-		return kit.Fail(kit.ExitFailure, "look at one: idpsync dlq list; then mend the cause", "%w", err)
+		return kit.Fail(kit.ExitFailure, "look at one: idpsync dlq list; then fix the cause", "%w", err)
 	case errors.As(err, &order):
 		return kit.Fail(kit.ExitFailure, "ask for the right to publish on "+order.Subject+", or name yourself as the broker does with --operator", "%w", err)
 	case err == nil && outcomes.Failures() > 0:

@@ -84,7 +84,7 @@ func (a *app) testPolicies(file, folder string, asJSON bool) error {
 	}
 	cases, err := policy.ReadCases(assemble.Kinds(), file, data)
 	if err != nil {
-		return kit.Fail(kit.ExitUsage, "mend the file of cases; nothing was tried", "%w", err)
+		return kit.Fail(kit.ExitUsage, "fix the file of cases; nothing was tried", "%w", err)
 	}
 	set, err := compilePolicies(folder)
 	if err != nil {
