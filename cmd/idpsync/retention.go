@@ -23,6 +23,10 @@ func ledgerCoversSources(ledger time.Duration, d store.Directory) error {
 	if err != nil || age <= ledger {
 		return err
 	}
+	if source == "" {
+		return kit.Fail(kit.ExitUsage, "keep it for "+days(age)+" at least: idpsync migrate --ledger-age "+days(age)+"; nothing was changed",
+			"events may be %s old, as max_event_age says by default, and the ledger is kept for %s only", days(age), days(ledger))
+	}
 	return kit.Fail(kit.ExitUsage, "raise the one with idpsync migrate --ledger-age "+days(age)+", or lower the other; nothing was changed",
 		"source %s has max_event_age %s, and the ledger is kept for %s only", source, days(age), days(ledger))
 }
