@@ -48,7 +48,10 @@ func newCluster(ctx context.Context, w *world, n int) (*cluster, error) {
 	}
 	for i := range n {
 		b := &node{w: w, name: fmt.Sprintf("n%d", i), addr: addrs[i]}
-		text := fmt.Sprintf("server_name: %s\nlisten: %q\njetstream { store_dir: %q }\n", b.name, b.addr, filepath.Join(w.folder, "jetstream-"+b.name))
+		// A server takes as its limit what is free on the disk when it starts. It must not depend on that whether the limit of
+		// a stream can be raised again.
+		text := fmt.Sprintf("server_name: %s\nlisten: %q\njetstream { store_dir: %q, max_file_store: %d }\n",
+			b.name, b.addr, filepath.Join(w.folder, "jetstream-"+b.name), maxFileStore)
 		if n > 1 { // what clients are told of the other nodes would lead them past the links
 			text += fmt.Sprintf("cluster { name: chaos, listen: %q, no_advertise: true, routes: [%s] }\n", addrs[n+i], strings.Join(routes, ", "))
 		}
@@ -62,6 +65,9 @@ func newCluster(ctx context.Context, w *world, n int) (*cluster, error) {
 	}
 	return c, c.ready(ctx)
 }
+
+// maxFileStore is more than the limits of all streams together, in bytes. What is stored is far below.
+const maxFileStore = 64 << 30
 
 // freeAddresses returns addresses of this machine that nobody listens at.
 func freeAddresses(n int) ([]string, error) {
