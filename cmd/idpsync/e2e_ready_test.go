@@ -147,8 +147,7 @@ func TestReadinessNamesMissingPermissions(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	config := func(worker string) {
-		s.write("nats-server.conf", `
-jetstream { store_dir: "`+s.path("broker")+`" }
+		s.write("nats-server.conf", s.jetStream()+`
 authorization { users: [
   { user: admin, password: secret }
   { user: worker, password: secret, permissions: { publish: { allow: [">"], deny: [`+worker+`] } } }
@@ -236,7 +235,7 @@ func TestStartWaitsForDatabaseSchemaBrokerAndStreams(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.natsServer("--port", port, "--jetstream", "--store_dir", s.path("broker"))
+	s.natsServer("--port", port)
 	r.fails(c, "streams", "missing", "idpsync migrate")
 	s.must("migrate", "--only", "streams")
 	r.ready()

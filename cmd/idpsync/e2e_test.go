@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -222,8 +223,14 @@ func (s *site) users(tenant string) []userItem {
 	return list
 }
 
-// natsServer starts a nats-server with JetStream in a process of its own and returns its URL. Arguments stand
-// in place of those that say where its data are.
+// jetStream is the part of a nats-server's configuration that says where its data are. Without a limit of its own a server
+// takes a share of the free disk, and on a nearly full one that is less than the streams ask for.
+func (s *site) jetStream() string {
+	return fmt.Sprintf("jetstream { store_dir: %q, max_file_store: 64GB }\n", s.path("broker"))
+}
+
+// natsServer starts a nats-server with JetStream in a process of its own and returns its URL. A configuration file among the
+// arguments has to hold jetStream.
 func (s *site) natsServer(args ...string) string {
 	s.t.Helper()
 	path := filepath.Join(s.folder, "nats-server")
@@ -232,8 +239,9 @@ func (s *site) natsServer(args ...string) string {
 		s.t.Fatalf("build nats-server: %v\n%s", err, out)
 	}
 	log := newTap()
-	if len(args) == 0 {
-		args = []string{"--jetstream", "--store_dir", s.path("broker")}
+	if !slices.Contains(args, "-c") {
+		s.write("nats-server.conf", s.jetStream())
+		args = append(args, "-c", s.path("nats-server.conf"))
 	}
 	cmd := exec.Command(path, append([]string{"--addr", "127.0.0.1", "--port", "-1"}, args...)...)
 	cmd.Stdout, cmd.Stderr = log, log
