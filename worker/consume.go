@@ -9,6 +9,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker/record"
+	"github.com/idpsync/idpsync/worker/share"
 )
 
 // A lane is one durable consumer with the loops that process what it delivers. Feeds have a lane apart from logins and commands, so
@@ -20,8 +21,8 @@ type lane struct {
 	batch    int
 	linger   time.Duration // how long an unfilled batch waits for more; zero takes what is there
 	loops    int
-	turns    *turns
-	overflow *overflow
+	turns    *share.Turns[*event]
+	overflow *share.Overflow
 	suspects chan *event // to be processed alone
 	excess   chan *event // to be parked
 	log      *slog.Logger
@@ -36,7 +37,7 @@ const (
 
 func newLane(w *Worker, name string, linger time.Duration) *lane {
 	return &lane{
-		w: w, name: name, batch: w.cfg.Batch, linger: linger, loops: w.cfg.Loops, turns: newTurns(w.cfg.Loops), overflow: newOverflow(),
+		w: w, name: name, batch: w.cfg.Batch, linger: linger, loops: w.cfg.Loops, turns: share.NewTurns[*event](w.cfg.Loops), overflow: share.NewOverflow(),
 		suspects: make(chan *event, suspectQueue), excess: make(chan *event, excessQueue), log: w.log.With("lane", name),
 	}
 }
@@ -70,14 +71,14 @@ func (l *lane) process(hard context.Context) {
 	for range l.loops + 1 {
 		loops.Go(func() {
 			for {
-				batch := l.turns.take(hard, l.batch, l.linger)
+				batch := l.turns.Take(hard, l.batch, l.linger)
 				if len(batch) == 0 {
 					return
 				}
 				if together := l.screen(hard, batch); len(together) > 0 {
 					l.w.process(hard, together)
 				}
-				l.turns.done(batch)
+				l.turns.Done(batch)
 			}
 		})
 	}
@@ -90,7 +91,7 @@ func (l *lane) process(hard context.Context) {
 // gather adds to an event what its queue holds now.
 func gather(first *event, queue <-chan *event) []*event {
 	batch := []*event{first}
-	for bytes := len(first.body); bytes < maxBatchBytes; {
+	for bytes := len(first.body); bytes < share.MaxBatchBytes; {
 		select {
 		case e, ok := <-queue:
 			if !ok {
@@ -183,7 +184,7 @@ func (l *lane) open(m Message) *event {
 func (l *lane) enter(e *event) bool {
 	e.lane = l.name
 	l.w.leases.add(e, l.w.now())
-	if l.turns.add(e) {
+	if l.turns.Add(e) {
 		return true
 	}
 	l.w.leases.drop([]*event{e}, l.w.now())
@@ -196,7 +197,7 @@ func (l *lane) enter(e *event) bool {
 func (l *lane) sendBack(ctx, hard context.Context, tripped <-chan struct{}, m Message) bool {
 	address, _ := record.ParseSubject(m.Subject()) // those of no tenant share one turn
 	for {
-		ok, full, freed := l.w.leases.room(l.name, address.Tenant)
+		ok, full, freed := l.w.leases.loads.Room(l.name, address.Tenant)
 		if ok {
 			return false
 		}
@@ -204,8 +205,8 @@ func (l *lane) sendBack(ctx, hard context.Context, tripped <-chan struct{}, m Me
 		var e *event
 		if full && l.w.directories.Current().Tenants() > 1 {
 			now := l.w.now()
-			held, rate := l.w.leases.load(l.name, address.Tenant)
-			delay, ok := l.overflow.put(address.Tenant, held, rate, m.Delivered(), now)
+			held, rate := l.w.leases.loads.Of(l.name, address.Tenant)
+			delay, ok := l.overflow.Put(address.Tenant, held, rate, m.Delivered(), now)
 			if ctx.Err() != nil { // another worker has room
 				delay, ok = 0, true
 			}

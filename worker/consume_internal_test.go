@@ -144,7 +144,7 @@ func TestTheRelayRestsWhileItsHandsAreFull(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		w := &Worker{cfg: Config{Batch: 2, RelayInterval: time.Second}, leases: newLeases(10)}
 		for range 2 {
-			e := waitingEvent("a", "x", 1)
+			e := &event{}
 			e.parked = &store.Parked{}
 			w.leases.add(e, time.Now())
 		}

@@ -64,6 +64,15 @@ type event struct {
 	erasing bool // its stored message is being overwritten, beside the lanes
 }
 
+// eventBytes is what an event costs beside its body, in memory and in turns.
+const eventBytes = 2 << 10
+
+// Size is the memory that an event takes, about.
+func (e *event) Size() int { return len(e.body) + eventBytes }
+
+// Owner is whose turn an event takes.
+func (e *event) Owner() (tenant, source string) { return e.env.Tenant, e.env.Source }
+
 // asOf is the time whose directory the event is to be judged by, at least, by the clock of this process: the broker's may
 // be another.
 func (e *event) asOf() time.Time {

@@ -20,7 +20,8 @@ func (w *Worker) relay(ctx context.Context) {
 	tick := time.NewTicker(w.cfg.RelayInterval)
 	defer tick.Stop()
 	for more := false; ctx.Err() == nil; {
-		held, freed := w.leases.claims()
+		freed := w.leases.loads.Freed() // before the claims, so that none that ends meanwhile is missed
+		held := w.leases.claims()
 		if more && w.claimable(held) > 0 {
 			more = w.claim(ctx)
 			continue
@@ -49,7 +50,7 @@ func (w *Worker) claimable(held int) int {
 
 // claim takes as many parked events as there is room for, and reports whether there may be more.
 func (w *Worker) claim(ctx context.Context) bool {
-	held, _ := w.leases.claims()
+	held := w.leases.claims()
 	limit := w.claimable(held)
 	if limit == 0 {
 		return true

@@ -31,7 +31,7 @@ func (w *Worker) Submit(ctx context.Context, s Submission) (record.Answer, provi
 		return w.refused(e, refusal)
 	}
 	l := w.laneFor(e)
-	if ok, _, _ := w.leases.room(l.name, e.env.Tenant); !ok {
+	if ok, _, _ := w.leases.loads.Room(l.name, e.env.Tenant); !ok {
 		return w.refused(e, record.Reject(record.CodeBusy, "", "The worker has more to do than it can take; try again later."))
 	}
 	if !l.enter(e) {

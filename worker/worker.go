@@ -238,7 +238,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	running.Go(func() { w.replays(ctx, hard) })
 	feeding.Wait()
 	for _, l := range lanes {
-		l.turns.close()
+		l.turns.Close()
 	}
 	running.Wait()
 	returning.Wait()

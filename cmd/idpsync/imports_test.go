@@ -38,7 +38,7 @@ var arrows = []arrow{
 		"worker/assemble", "worker/directory/manifest", "worker/record", "worker/stream",
 	}, "a world around one worker, which it sees from outside and by its declaration"},
 	{"cmd/idpsync/bench", []string{"cmd/idpsync/kit", "providers", "providers/oidc/issuer", "store", "worker/assemble", "worker/directory/manifest", "worker/record", "worker/stream"}, "measures a worker in another process, through the broker"},
-	{"worker", []string{"providers", "providers/wire", "store", "worker/clock", "worker/directory", "worker/poison", "worker/record", "worker/rules"}, "the pipeline; what it decides, and in which form that is kept, is said below it"},
+	{"worker", []string{"providers", "providers/wire", "store", "worker/clock", "worker/directory", "worker/poison", "worker/record", "worker/rules", "worker/share"}, "the pipeline; what it decides, and in which form that is kept, is said below it"},
 	{"worker/assemble", []string{
 		"providers", "providers/command", "providers/feed", "providers/oidc", "providers/saml", "providers/seal", "store",
 		"worker", "worker/clock", "worker/directory", "worker/directory/manifest", "worker/policy", "worker/stream",

@@ -1,4 +1,4 @@
-// Package share divides what a process has little of, as memory and connections, between tenants and network addresses.
+// Package share divides what a process has little of, as turns, memory and connections, between tenants and network addresses.
 package share
 
 import (

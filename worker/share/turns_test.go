@@ -1,4 +1,4 @@
-package worker
+package share_test
 
 import (
 	"context"
@@ -6,19 +6,23 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/idpsync/idpsync/worker/share"
 )
 
-func waitingEvent(tenant, source string, size int) *event {
-	e := &event{message: message{body: make([]byte, size)}}
-	e.env.Tenant, e.env.Source = tenant, source
-	return e
+type item struct {
+	tenant, source string
+	size           int
 }
 
+func (e *item) Owner() (tenant, source string) { return e.tenant, e.source }
+func (e *item) Size() int                      { return e.size + 2<<10 }
+
 // shares counts the events of a batch by tenant and source.
-func shares(batch []*event) string {
+func shares(batch []*item) string {
 	counts := map[string]int{}
 	for _, e := range batch {
-		counts[e.env.Tenant+"/"+e.env.Source]++
+		counts[e.tenant+"/"+e.source]++
 	}
 	return fmt.Sprint(counts)
 }
@@ -42,13 +46,13 @@ func TestTurns(t *testing.T) {
 		{"large events end a batch", []lot{{"a", "x", 1 << 20, 50}}, 40, "map[a/x:4]"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			q := newTurns(4)
+			q := share.NewTurns[*item](4)
 			for _, l := range tt.lots {
 				for range l.count {
-					q.add(waitingEvent(l.tenant, l.source, l.size))
+					q.Add(&item{l.tenant, l.source, l.size})
 				}
 			}
-			if got := shares(q.take(t.Context(), tt.n, 0)); got != tt.want {
+			if got := shares(q.Take(t.Context(), tt.n, 0)); got != tt.want {
 				t.Errorf("the batch has the events %s, want %s", got, tt.want)
 			}
 		})
@@ -56,21 +60,21 @@ func TestTurns(t *testing.T) {
 }
 
 func TestTurnsAreEqualInTheLongRun(t *testing.T) {
-	q := newTurns(1)
+	q := share.NewTurns[*item](1)
 	for range 2000 {
-		q.add(waitingEvent("large", "x", 100<<10))
+		q.Add(&item{"large", "x", 100 << 10})
 		for range 8 {
-			q.add(waitingEvent("small", "x", 1<<10))
+			q.Add(&item{"small", "x", 1 << 10})
 		}
-		q.add(waitingEvent("middle", "x", 20<<10))
+		q.Add(&item{"middle", "x", 20 << 10})
 	}
 	bytes := map[string]int{}
 	for range 20 {
-		batch := q.take(t.Context(), 200, 0)
+		batch := q.Take(t.Context(), 200, 0)
 		for _, e := range batch {
-			bytes[e.env.Tenant] += len(e.body) + eventBytes
+			bytes[e.tenant] += e.Size()
 		}
-		q.done(batch)
+		q.Done(batch)
 	}
 	for tenant, n := range bytes {
 		if fair := (bytes["large"] + bytes["small"] + bytes["middle"]) / 3; n < fair*8/10 || n > fair*12/10 {
@@ -81,51 +85,51 @@ func TestTurnsAreEqualInTheLongRun(t *testing.T) {
 
 func TestNoTenantHasAllLoops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := newTurns(2)
+		q := share.NewTurns[*item](2)
 		for range 100 {
-			q.add(waitingEvent("a", "x", 10))
+			q.Add(&item{"a", "x", 10})
 		}
-		first, second := q.take(t.Context(), 10, 0), q.take(t.Context(), 10, 0)
-		third := make(chan []*event)
-		go func() { third <- q.take(t.Context(), 10, 0) }()
+		first, second := q.Take(t.Context(), 10, 0), q.Take(t.Context(), 10, 0)
+		third := make(chan []*item)
+		go func() { third <- q.Take(t.Context(), 10, 0) }()
 		synctest.Wait()
 		select {
 		case got := <-third:
 			t.Fatalf("a third batch was taken: %s, want that it waits", shares(got))
 		default:
 		}
-		q.add(waitingEvent("b", "y", 10))
+		q.Add(&item{"b", "y", 10})
 		if got := shares(<-third); got != "map[b/y:1]" {
 			t.Errorf("the third batch has the events %s, want those of the other tenant", got)
 		}
-		go func() { third <- q.take(t.Context(), 10, 0) }()
+		go func() { third <- q.Take(t.Context(), 10, 0) }()
 		synctest.Wait()
-		q.done(first)
+		q.Done(first)
 		if got := shares(<-third); got != "map[a/x:10]" {
 			t.Errorf("after the end of a batch the next has the events %s, want 10 of the same tenant", got)
 		}
-		q.done(second)
+		q.Done(second)
 	})
 }
 
 func TestLingerEndsWhenABatchIsFullOrTimeIsUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const linger = 5 * time.Millisecond
-		q := newTurns(4)
+		q := share.NewTurns[*item](4)
 		put := func(after time.Duration) {
 			go func() {
 				<-time.After(after)
-				q.add(waitingEvent("a", "x", 10))
+				q.Add(&item{"a", "x", 10})
 			}()
 		}
 		take := func(want int, after time.Duration) {
 			t.Helper()
 			start := time.Now()
-			batch := q.take(t.Context(), 3, linger)
+			batch := q.Take(t.Context(), 3, linger)
 			if len(batch) != want || time.Since(start) != after {
 				t.Errorf("the batch has %d events after %v, want %d after %v", len(batch), time.Since(start), want, after)
 			}
-			q.done(batch)
+			q.Done(batch)
 		}
 		put(0)
 		put(time.Millisecond)
@@ -134,10 +138,10 @@ func TestLingerEndsWhenABatchIsFullOrTimeIsUp(t *testing.T) {
 		put(0)
 		put(time.Millisecond)
 		take(2, linger)
-		q.add(waitingEvent("a", "x", 10))
-		q.close()
+		q.Add(&item{"a", "x", 10})
+		q.Close()
 		take(1, 0)
-		if q.add(waitingEvent("a", "x", 10)) {
+		if q.Add(&item{"a", "x", 10}) {
 			t.Error("a closed lane took an event, want that it does not")
 		}
 		take(0, 0)
@@ -147,9 +151,9 @@ func TestLingerEndsWhenABatchIsFullOrTimeIsUp(t *testing.T) {
 func TestTakeEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		got := make(chan []*event)
-		q := newTurns(1)
-		go func() { got <- q.take(ctx, 1, 0) }()
+		got := make(chan []*item)
+		q := share.NewTurns[*item](1)
+		go func() { got <- q.Take(ctx, 1, 0) }()
 		synctest.Wait()
 		cancel()
 		if batch := <-got; batch != nil {

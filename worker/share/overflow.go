@@ -1,4 +1,4 @@
-package worker
+package share
 
 import (
 	"sync"
@@ -22,18 +22,19 @@ const (
 	slowRate = 500
 )
 
-// An overflow knows the messages that a lane sent back to the broker. It is safe for concurrent use.
-type overflow struct {
+// An Overflow knows the messages that a lane sent back to the broker. It is safe for concurrent use.
+type Overflow struct {
 	mu    sync.Mutex
 	due   map[string][]time.Time // when the messages of a tenant come again
 	total int
 }
 
-func newOverflow() *overflow { return &overflow{due: map[string][]time.Time{}} }
+// NewOverflow returns one of which nothing was sent back.
+func NewOverflow() *Overflow { return &Overflow{due: map[string][]time.Time{}} }
 
-// put notes that a message of a tenant is sent back, and returns for how long: until the events before it, those that are
+// Put notes that a message of a tenant is sent back, and returns for how long: until the events before it, those that are
 // held and those that were sent back earlier, are likely to have ended. It reports whether there was room.
-func (o *overflow) put(tenant string, held int, rate float64, deliveries uint64, now time.Time) (time.Duration, bool) {
+func (o *Overflow) Put(tenant string, held int, rate float64, deliveries uint64, now time.Time) (time.Duration, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.forget(now)
@@ -54,7 +55,7 @@ func (o *overflow) put(tenant string, held int, rate float64, deliveries uint64,
 }
 
 // forget drops those that have come again.
-func (o *overflow) forget(now time.Time) {
+func (o *Overflow) forget(now time.Time) {
 	for tenant, due := range o.due {
 		n := 0
 		for n < len(due) && !due[n].After(now) {
