@@ -170,13 +170,13 @@ type plan struct {
 	deferred []*event    // to be decided in the next transaction, when this one's rows are there
 	stale    []*event    // verified by a directory that is no longer in force
 	write    store.Write
-	batch    overlay
+	batch    *rules.Overlay
 }
 
 func (w *Worker) newPlan(events []*event) *plan {
 	return &plan{
 		w: w, events: events, at: w.now().UTC().Truncate(time.Microsecond),
-		verdicts: make([]verdict, len(events)), batch: newOverlay(),
+		verdicts: make([]verdict, len(events)), batch: rules.NewOverlay(),
 	}
 }
 
@@ -191,7 +191,7 @@ func (p *plan) run(ctx context.Context, tx *store.Tx) error {
 		return fmt.Errorf("find: %w", err)
 	}
 	for i, e := range p.events {
-		v, err := p.decide(ctx, e, p.batch.over(lookups[i], found[i]))
+		v, err := p.decide(ctx, e, p.batch.Over(lookups[i], found[i]))
 		if err != nil {
 			return err
 		}
@@ -276,7 +276,7 @@ func (p *plan) decide(ctx context.Context, e *event, found store.Found) (verdict
 		p.stale = append(p.stale, e)
 		return nil, nil
 	}
-	if e.request.Asked.Identity != nil && found.ByIdentity == nil && p.batch.waiting[joinKey(e.env.Tenant, e.request.Draft.Email.Key)] {
+	if e.request.Asked.Identity != nil && found.ByIdentity == nil && p.batch.Waits(e.env.Tenant, e.request.Draft.Email.Key) {
 		p.deferred = append(p.deferred, e) // how many wait with this address is told by the database alone
 		return nil, nil
 	}
@@ -285,7 +285,7 @@ func (p *plan) decide(ctx context.Context, e *event, found store.Found) (verdict
 	if refusal != nil {
 		return rejected{refusal}, nil
 	}
-	if (res.Outcome == record.OutcomeLinked || res.Outcome == record.OutcomeUpdated) && p.batch.touched[res.User.ID] { // a user is written once in a transaction
+	if (res.Outcome == record.OutcomeLinked || res.Outcome == record.OutcomeUpdated) && p.batch.Touches(res.User.ID) { // a user is written once in a transaction
 		p.deferred = append(p.deferred, e)
 		return nil, nil
 	}
@@ -305,10 +305,7 @@ func (p *plan) decide(ctx context.Context, e *event, found store.Found) (verdict
 	answer := p.w.answer(e, res, grants, user)
 	answer.At = p.at
 	answer.Policies, answer.Notices, answer.Request = decision.Policies, decision.Notices, &asked
-	p.record(e, answer)
-	if answer.Picture != nil {
-		p.batch.pictures[e.key()] = user.Avatar
-	}
+	p.record(e, answer, user)
 	return effect{answer}, nil
 }
 
@@ -328,7 +325,7 @@ func (p *plan) decideAgain(ctx context.Context, e *event, row *store.Event) (ver
 		return rejected{r}, nil
 	}
 	find := p.avatar
-	if avatar, ok := p.batch.pictures[row.Key()]; ok { // its user may not be stored yet
+	if avatar, ok := p.batch.Picture(row.Key()); ok { // its user may not be stored yet
 		find = func(context.Context, string, string, int64) (string, error) { return avatar, nil }
 	}
 	again, err := e.answerAgain(ctx, find, row)
@@ -391,24 +388,28 @@ func (p *plan) effects(e *event, res rules.Resolution, g rules.Grants) (*store.U
 		effect.AddTo(&p.write)
 	}
 	if len(effects) > 0 {
-		p.batch.add(user, &e.request)
+		p.batch.AddUser(user, &e.request)
 	}
 	return user, effects, nil
 }
 
-// record adds the ledger row, and for an event that nobody will deliver again the outbox row.
-func (p *plan) record(e *event, a *record.Answer) {
+// record adds the ledger row of an answer about a user, and for an event that nobody will deliver again the outbox row.
+func (p *plan) record(e *event, a *record.Answer, user *store.User) {
 	row := store.Event{
 		TenantID: e.env.Tenant, Source: e.env.Source, EventID: e.env.EventID, Scope: a.Scope, Credential: a.Credential, PayloadHash: e.hash[:],
 		Outcome: string(a.Outcome), Status: a.Status, UserID: a.UserID, Result: a.Kept(), ResultHeaders: record.Marshal(a.Decided),
 		Attempt: a.Attempt, Policies: a.Policies, Door: string(e.env.Door), Origin: e.storedAs(), StoredAt: e.env.StoredAt, At: a.At,
 	}
 	p.write.Events = append(p.write.Events, row)
-	p.batch.events[row.Key()] = &row
+	picture := ""
+	if a.Picture != nil {
+		picture = user.Avatar
+	}
+	p.batch.AddEvent(&row, picture)
 	if u := e.request.Asked.UsedID; u != nil {
 		used := store.UsedID{TenantID: e.env.Tenant, Source: e.env.Source, ID: u.ID, EventID: e.env.EventID, Until: u.Until}
 		p.write.UsedIDs = append(p.write.UsedIDs, used)
-		p.batch.used[usedKey(e)] = &used
+		p.batch.AddUsed(&used)
 	}
 	if e.reply != nil {
 		out := a.Result(e.env.Tenant, e.env.Source, e.env.EventID)

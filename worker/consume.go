@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/worker/clock"
 	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/share"
 )
@@ -26,7 +27,7 @@ type lane struct {
 	suspects chan *event // to be processed alone
 	excess   chan *event // to be parked
 	log      *slog.Logger
-	crowded  sparing // of the log of what is sent back
+	crowded  clock.Sparing // of the log of what is sent back
 }
 
 // Bounds of the events of a lane that wait to be processed alone, and to be parked.
@@ -123,7 +124,7 @@ func (l *lane) screen(hard context.Context, batch []*event) []*event {
 // away it pulls nothing.
 func (l *lane) feed(ctx, hard context.Context) {
 	for try := 0; ctx.Err() == nil; {
-		if err := l.w.breaker.wait(ctx); err != nil {
+		if err := l.w.database.Wait(ctx); err != nil {
 			return
 		}
 		consumer, err := l.w.cfg.Open(ctx, l.name)
@@ -132,7 +133,7 @@ func (l *lane) feed(ctx, hard context.Context) {
 				return
 			}
 			l.log.Warn("consumer not opened; trying again", "error", err)
-			if pause(ctx, backoff(try, 0)) != nil {
+			if clock.Pause(ctx, clock.Backoff(try, 0)) != nil {
 				return
 			}
 			try++
@@ -145,7 +146,7 @@ func (l *lane) feed(ctx, hard context.Context) {
 
 // feedFrom hands over all that the consumer delivers until it is drained: because ctx ended, or the breaker opened.
 func (l *lane) feedFrom(ctx, hard context.Context, consumer Consumer) {
-	tripped := l.w.breaker.tripped()
+	tripped := l.w.database.Tripped()
 	done := make(chan struct{})
 	var watch sync.WaitGroup
 	watch.Go(func() {
@@ -210,7 +211,7 @@ func (l *lane) sendBack(ctx, hard context.Context, tripped <-chan struct{}, m Me
 			if ctx.Err() != nil { // another worker has room
 				delay, ok = 0, true
 			}
-			if others, due := l.crowded.due(now); ok && due {
+			if others, due := l.crowded.Due(now); ok && due {
 				l.log.Warn("tenant sends more than its share; what is too much goes back to the broker until it is its turn",
 					"tenant", address.Tenant, "source", address.Source, "held", held, "sent_back_since", others)
 			}

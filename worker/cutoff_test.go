@@ -17,6 +17,7 @@ import (
 	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/fault"
 	"github.com/idpsync/idpsync/worker/linktest"
+	"github.com/idpsync/idpsync/worker/outage"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
 
@@ -24,7 +25,7 @@ import (
 func cutOff(t *testing.T, d *workertest.Deployment, configure ...func(*worker.Config)) (*linktest.Link, *workertest.Process) {
 	t.Helper()
 	l, o := storetest.Through(t, d.Database())
-	o.Timeout = worker.DatabaseTimeout
+	o.Timeout = outage.DatabaseTimeout
 	return l, d.ProcessWith(o, configure...)
 }
 

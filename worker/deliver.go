@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/idpsync/idpsync/worker/clock"
 	"github.com/idpsync/idpsync/worker/record"
 )
 
@@ -139,9 +140,9 @@ func (w *Worker) publishDeadLetters(ctx context.Context, endings []*ending) {
 	if len(out) == 0 {
 		return
 	}
-	errs := w.letters.publish(ctx, out)
+	errs := w.letters.Publish(ctx, out)
 	if letters, refused := refusedOf(ctx, out, of, errs); len(refused) > 0 {
-		w.letters.kept(len(refused))
+		w.letters.Kept(len(refused))
 		w.oweLetters(ctx, letters, refused)
 	}
 }
@@ -221,7 +222,7 @@ func (w *Worker) publishResults(ctx context.Context, endings []*ending) {
 	if len(out) == 0 {
 		return
 	}
-	errs := w.results.publish(ctx, out)
+	errs := w.results.Publish(ctx, out)
 	var swept []string
 	for i, e := range of {
 		if errs[i] == nil && e.reply != nil {
@@ -229,7 +230,7 @@ func (w *Worker) publishResults(ctx context.Context, endings []*ending) {
 		}
 	}
 	results, refused := refusedOf(ctx, out, of, errs)
-	w.results.kept(len(refused))
+	w.results.Kept(len(refused))
 	w.oweResults(ctx, results, refused)
 	if len(swept) > 0 {
 		if err := w.store.DeleteOutbox(ctx, swept); err != nil {
@@ -251,7 +252,7 @@ func (w *Worker) dispose(ctx context.Context, endings []*ending) {
 		case unpark:
 			done = append(done, e.parked.ID)
 		case nakked:
-			delay := backoff(int(e.delivery.Delivered()), 0) //nolint:gosec // bounded by MaxDeliver
+			delay := clock.Backoff(int(e.delivery.Delivered()), 0) //nolint:gosec // bounded by MaxDeliver
 			if v := e.waiting(); v != nil {
 				delay = max(delay, v.after)
 			}

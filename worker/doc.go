@@ -14,10 +14,10 @@
 // Calls run from left to right and never back; within the last column, commit has an event prepared again when the directory
 // has changed meanwhile. An [event] is a message, which does not change, beside the request that was
 // verified from it and the verdict. The verdict is an effect, a repeat, a rejection or a deferral, and nothing else; the
-// table from verdict to what the broker is told is in disposition.go.
+// table from verdict to what the broker is told is in verdict.go.
 //
-// In a lane tenants take turns (turns.go): what a consumer delivers, what comes by the front doors, and parked events that are
-// due. What a tenant sends beyond its share goes back to the broker for a while (overflow.go), or is parked, so that the
+// In a lane tenants take turns (share.Turns): what a consumer delivers, what comes by the front doors, and parked events that are
+// due. What a tenant sends beyond its share goes back to the broker for a while (share.Overflow), or is parked, so that the
 // events behind it are delivered.
 //
 // The HTTP door asks admit.go first, which proves the sender from the headers by the same code, before it reads a body.
@@ -26,7 +26,7 @@
 // is decided or its budget is used up. An event whose keys must be read first is set aside in memory meanwhile, so that no
 // batch waits for an issuer. Events with a password to hash leave their batch to be hashed.
 //
-// While the database is away the lanes pull nothing (breaker.go) and what is in hand waits for it; when that takes too long it
+// While the database is away the lanes pull nothing (package outage) and what is in hand waits for it; when that takes too long it
 // is given back, for workers that reach the database (outage.go).
 //
 // # The order of durable steps
@@ -60,7 +60,8 @@
 //
 // Formats that leave a worker are written and read in record. Rules are pure and live in rules, the only package that turns
 // what a source proved (providers) into what is kept (store). What operators declared is held in memory by directory. The
-// evidence of crashes is kept by poison. Below this package are the contracts of message.go; stream is the broker, policy is
+// evidence of crashes is kept by poison. gate stands before a stream that refuses, outage knows that the database is away, share
+// divides a lane between tenants, retention deletes what is old. Below this package are the contracts of message.go; stream is the broker, policy is
 // Cedar, httpapi is the HTTP front door. assemble puts all of them together; proof and replay are what operators run.
 //
 // # Glossary

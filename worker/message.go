@@ -8,8 +8,11 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker/directory"
+	"github.com/idpsync/idpsync/worker/gate"
+	"github.com/idpsync/idpsync/worker/outage"
 	"github.com/idpsync/idpsync/worker/poison"
 	"github.com/idpsync/idpsync/worker/record"
+	"github.com/idpsync/idpsync/worker/retention"
 )
 
 // A Message is one delivery of one event from a durable consumer.
@@ -69,20 +72,11 @@ type Broker interface {
 	Stranded(ctx context.Context, limit int) ([]record.Stored, time.Time, error)
 	// Remove deletes an event from its stream; that it is gone already is no error.
 	Remove(ctx context.Context, sequence uint64) error
-	// Keeps says how long the broker keeps what speaks of events that are decided.
-	Keeps(ctx context.Context) (BrokerKeeps, error)
-}
-
-// BrokerKeeps says how long the broker keeps results and dead letters. Zero is for ever.
-type BrokerKeeps struct {
-	Results, DeadLetters time.Duration
-	Now                  time.Time // by the broker's clock
+	retention.Broker
 }
 
 // Store is what the worker needs of the store; *store.Store is one.
 type Store interface {
-	Ready(ctx context.Context) error    // reaches the database and finds that it takes writes
-	TryWrite(ctx context.Context) error // writes, and leaves nothing
 	Batch(ctx context.Context, fn func(context.Context, *store.Tx) error) error
 	DryRun(ctx context.Context, fn func(context.Context, *store.Tx) error) error
 	Park(ctx context.Context, rows []store.Parked) error
@@ -101,14 +95,11 @@ type Store interface {
 	Owe(ctx context.Context, results []store.Outbox) error
 	ClaimOutbox(ctx context.Context, worker string, age time.Duration, limit int, lease time.Duration) ([]store.Outbox, error)
 	DeleteOutbox(ctx context.Context, ids []string) error
-	Retention(ctx context.Context) (store.Retention, error)
-	ClaimPruning(ctx context.Context, worker string, lease time.Duration) (bool, error)
-	BeginHistory(ctx context.Context, from time.Time) error
-	Prune(ctx context.Context, p store.Prunable, before time.Time, n int) (int64, error)
-	Now(ctx context.Context) (time.Time, error)
 	Find(ctx context.Context, lookups []store.Lookup) ([]store.Found, error)
 	Avatar(ctx context.Context, tenant, userID string, revision int64) (string, error)
 	poison.Store
+	outage.Store
+	retention.Store
 	DeadLetterState
 }
 
@@ -117,10 +108,9 @@ type Metrics interface {
 	Stage(name string, events int, took time.Duration) // prepare, commit, deliver
 	Outcome(source, door, outcome, code string)
 	Parked(events int)
-	Counted(events int)                   // refused events beyond their quota of dead letters
-	Kept(stream string, messages int)     // "results" or "deadletters" that were kept in the store, as their stream refused them
-	Refusing(stream string, refuses bool) // whether it refuses them
-	Paused(paused bool)                   // the database is away
+	Counted(events int) // refused events beyond their quota of dead letters
+	gate.Metrics        // of the streams "results" and "deadletters"
+	Paused(paused bool) // the database is away
 	TrustExpires(ends []directory.TrustEnd)
 	ClockSkew(of string, ahead time.Duration) // this host's clock is ahead of the database's, or the broker's
 }

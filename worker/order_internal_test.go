@@ -17,6 +17,7 @@ import (
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/store/storetest"
 	"github.com/idpsync/idpsync/worker/directory"
+	"github.com/idpsync/idpsync/worker/gate"
 	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/rules"
 )
@@ -79,8 +80,8 @@ func TestATokenIsUsedOnceWithinABatch(t *testing.T) {
 	}
 	first, second := login("e1"), login("e2")
 	p := (&Worker{now: func() time.Time { return time.Unix(1, 0) }}).newPlan([]*event{first, second})
-	p.record(first, &record.Answer{Outcome: record.OutcomeCreated})
-	decided, err := p.decide(t.Context(), second, p.batch.over(lookupOf(second), store.Found{}))
+	p.record(first, &record.Answer{Outcome: record.OutcomeCreated}, nil)
+	decided, err := p.decide(t.Context(), second, p.batch.Over(lookupOf(second), store.Found{}))
 	if v, ok := decided.(rejected); err != nil || !ok || v.Reason != "assertion_replayed" {
 		t.Errorf("the second event with the token ends as %v with the error %v, wanted it refused as assertion_replayed", decided, err)
 	}
@@ -238,8 +239,8 @@ func TestWhatIsNeitherStoredNorKeptIsNotAcknowledged(t *testing.T) {
 		w := &Worker{
 			cfg: Config{Name: "w", Sealer: newVault(t)}, store: keeper{told: o}, metrics: noMetrics{}, log: slog.New(slog.DiscardHandler), now: now,
 			directories: directory.NewCache(nil, nil, providers.Environment{}, nil),
-			letters:     &gate{publisher: o, now: now, log: slog.New(slog.DiscardHandler), metrics: noMetrics{}},
-			results:     &gate{publisher: o, now: now, log: slog.New(slog.DiscardHandler), metrics: noMetrics{}},
+			letters:     gate.New(gate.Options{Publisher: o, Now: now, Log: slog.New(slog.DiscardHandler), Metrics: noMetrics{}}),
+			results:     gate.New(gate.Options{Publisher: o, Now: now, Log: slog.New(slog.DiscardHandler), Metrics: noMetrics{}}),
 		}
 		e := storedEvent("idpsync.login."+senderTenant+".okta", stored(1), storetest.Time)
 		e.delivery = delivery{told: o}

@@ -7,13 +7,14 @@ import (
 	"time"
 
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/clock"
 	"github.com/idpsync/idpsync/worker/record"
 )
 
 // replays processes operators' orders, one at a time and below both lanes, until ctx ends.
 func (w *Worker) replays(ctx, hard context.Context) {
 	for try := 0; ctx.Err() == nil; {
-		if err := w.breaker.wait(ctx); err != nil {
+		if err := w.database.Wait(ctx); err != nil {
 			return
 		}
 		consumer, err := w.cfg.Open(ctx, record.LaneReplays)
@@ -22,7 +23,7 @@ func (w *Worker) replays(ctx, hard context.Context) {
 				return
 			}
 			w.log.Warn("consumer of replays not opened; trying again", "error", err)
-			if pause(ctx, backoff(try, 0)) != nil {
+			if clock.Pause(ctx, clock.Backoff(try, 0)) != nil {
 				return
 			}
 			try++
@@ -38,10 +39,10 @@ func (w *Worker) replays(ctx, hard context.Context) {
 				}
 				break
 			}
-			if w.breaker.open() {
+			if w.database.Open() {
 				consumer.Drain()
 			}
-			if ctx.Err() != nil || w.breaker.open() {
+			if ctx.Err() != nil || w.database.Open() {
 				w.toldOrder(m, m.NakWithDelay(0))
 				continue
 			}
@@ -61,7 +62,7 @@ func (w *Worker) toldOrder(m Message, err error) {
 func (w *Worker) carryOut(ctx context.Context, m Message) {
 	o, tenant, by, err := record.ReadOrder(m.Subject(), m.Data(), w.cfg.Vouches)
 	if err != nil {
-		if others, due := w.orders.due(w.now()); due { // who may not give orders can have as many put here as it likes
+		if others, due := w.orders.Due(w.now()); due { // who may not give orders can have as many put here as it likes
 			w.log.Error("order to replay refused", "stream_seq", m.Sequence(), "error", err, "others_since", others)
 		}
 		w.toldOrder(m, m.Term("malformed order"))
@@ -85,7 +86,7 @@ func (w *Worker) carryOut(ctx context.Context, m Message) {
 		retry = true
 	}
 	if retry && m.Delivered() < maxOrderDeliveries {
-		w.toldOrder(m, m.NakWithDelay(backoff(int(m.Delivered()), 0))) //nolint:gosec // bounded by MaxDeliver
+		w.toldOrder(m, m.NakWithDelay(clock.Backoff(int(m.Delivered()), 0))) //nolint:gosec // bounded by MaxDeliver
 		return
 	}
 	w.toldOrder(m, m.AckSync(ctx))
@@ -101,7 +102,7 @@ func (w *Worker) gather(ctx context.Context, tenant string, o record.Order, by r
 		began := time.Now()
 		state, err := w.store.DeadLetter(ctx, seq)
 		if unavailable(err) {
-			w.away(began, err)
+			w.database.Away(began, err)
 			return nil, true
 		}
 		if err != nil && !errors.Is(err, store.ErrNotFound) {

@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"github.com/idpsync/idpsync/store"
@@ -15,86 +14,14 @@ import (
 // the worker gives back what it holds, so that workers go on that still reach the database. It pulls again when it has
 // written to the database itself: if all workers are cut off, events wait at the broker and are not passed round.
 
-// DatabaseTimeout bounds each call of a worker to its database, and on its server each statement and each pause in a
-// transaction. It is shorter than the default of [Config.Patience]: what a worker leaves unfinished there is rolled back before
-// others get its events.
-const DatabaseTimeout = 10 * time.Second
-
-// How the database is watched.
-const (
-	watchInterval = time.Second
-	watchTimeout  = 5 * time.Second // of one look
-)
-
-// watchDatabase notices that the database is away, and that it is back, until ctx ends.
-func (w *Worker) watchDatabase(ctx context.Context) {
-	for range clock.Ticks(ctx, watchInterval) {
-		w.look(ctx)
-	}
-}
-
-func (w *Worker) look(ctx context.Context) {
-	look, cancel := context.WithTimeout(ctx, watchTimeout)
-	defer cancel()
-	began := time.Now()
-	if !w.breaker.open() {
-		if err := w.store.Ready(look); err != nil && ctx.Err() == nil {
-			w.away(began, err)
-		}
-		return
-	}
-	if err := w.store.TryWrite(look); err != nil {
-		if ctx.Err() == nil {
-			w.tellOutage("database still away", err)
-		}
-		return
-	}
-	if lasted, was := w.breaker.reset(); was {
-		w.log.Info("database back; pulling goes on", "after", lasted.Round(time.Millisecond), "given_back", w.given.Swap(0))
-	}
-}
-
 // DatabaseAway reports whether the worker waits for its database. It asks nobody and answers at once.
-func (w *Worker) DatabaseAway() bool { return w.breaker.open() }
-
-// away notes that a call that began at since found the database away.
-func (w *Worker) away(since time.Time, err error) {
-	if !w.breaker.trip(since) {
-		return
-	}
-	w.tellOutage("database away; pulling stops until it is back", err)
-}
-
-// tellOutage logs an outage once in a while.
-func (w *Worker) tellOutage(text string, err error) {
-	others, due := w.outages.due(time.Now())
-	if !due {
-		return
-	}
-	what, hint := store.Explain(err)
-	w.log.Error(text, "error", err, "what", what, "hint", hint, "others_since", others)
-}
-
-// untilOverdue returns a context that ends with ctx, or once the database has been away for too long. The caller calls stop.
-func (w *Worker) untilOverdue(ctx context.Context) (bounded context.Context, stop func()) {
-	bounded, cancel := context.WithCancel(ctx)
-	var watch sync.WaitGroup
-	overdue := w.breaker.overdue()
-	watch.Go(func() {
-		select {
-		case <-overdue:
-			cancel()
-		case <-bounded.Done():
-		}
-	})
-	return bounded, func() { cancel(); watch.Wait() }
-}
+func (w *Worker) DatabaseAway() bool { return w.database.Open() }
 
 // outlast calls do again until the database serves it, and reports whether it did. Otherwise the events are done with: time is
 // up, or they were handed over.
 func (w *Worker) outlast(ctx context.Context, events []*event, do func() error) bool {
 	for try := 0; ; try++ {
-		if w.breaker.isOverdue() {
+		if w.database.IsOverdue() {
 			w.handOver(ctx, events)
 			return false
 		}
@@ -107,11 +34,11 @@ func (w *Worker) outlast(ctx context.Context, events []*event, do func() error) 
 			w.giveUp(ctx, events)
 			return false // the messages go back to the broker
 		}
-		w.away(began, err)
-		timer := time.NewTimer(backoff(min(try, 3), 0))
+		w.database.Away(began, err)
+		timer := time.NewTimer(clock.Backoff(min(try, 3), 0))
 		select {
 		case <-timer.C:
-		case <-w.breaker.overdue():
+		case <-w.database.Overdue():
 		case <-ctx.Done():
 		}
 		timer.Stop()
@@ -150,7 +77,7 @@ func (w *Worker) giveBack(events []*event) {
 		given++
 	}
 	w.leases.drop(events, w.now())
-	w.given.Add(int64(given))
+	w.database.GaveBack(given)
 }
 
 // unavailable reports whether an error is that of a database that is away.

@@ -61,7 +61,7 @@ const letterLooks = 10
 // relayLetters publishes the dead letters that are owed until ctx ends.
 func (w *Worker) relayLetters(ctx context.Context) {
 	for range clock.Ticks(ctx, letterLooks*w.cfg.RelayInterval) {
-		for !w.breaker.open() && w.letters.due() && w.relaySomeLetters(ctx) {
+		for !w.database.Open() && w.letters.Due() && w.relaySomeLetters(ctx) {
 			if ctx.Err() != nil {
 				return
 			}
@@ -72,7 +72,7 @@ func (w *Worker) relayLetters(ctx context.Context) {
 // relaySomeLetters reports whether there are more and their stream takes them. While it refuses, one is enough to ask it.
 func (w *Worker) relaySomeLetters(ctx context.Context) bool {
 	n := 1
-	if w.letters.open() {
+	if w.letters.Open() {
 		n = maxClaim
 	}
 	rows, err := w.store.ClaimLetters(ctx, n, w.now(), parkLease)
@@ -94,16 +94,16 @@ func (w *Worker) relaySomeLetters(ctx context.Context) bool {
 	}
 	var done []int64
 	var back []store.Parked
-	for i, err := range w.letters.publish(ctx, letters) {
+	for i, err := range w.letters.Publish(ctx, letters) {
 		row := of[i]
 		if err == nil {
 			done = append(done, row.ID)
 			continue
 		}
 		row.NotBefore = w.now()
-		if w.letters.open() { // others are stored, so this one waits its turn
+		if w.letters.Open() { // others are stored, so this one waits its turn
 			row.Attempts++
-			row.NotBefore = row.NotBefore.Add(backoff(row.Attempts, 0))
+			row.NotBefore = row.NotBefore.Add(clock.Backoff(row.Attempts, 0))
 		}
 		back = append(back, row)
 	}

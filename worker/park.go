@@ -9,6 +9,7 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/clock"
 	"github.com/idpsync/idpsync/worker/record"
 )
 
@@ -36,7 +37,7 @@ func (w *Worker) park(ctx context.Context, endings []*ending) {
 			e.reject(r)
 			continue
 		}
-		row.Delay = backoff(row.Attempts, v.after)
+		row.Delay = clock.Backoff(row.Attempts, v.after)
 		parked = append(parked, e)
 		if e.parked != nil {
 			back = append(back, row)

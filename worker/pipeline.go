@@ -11,12 +11,12 @@ import (
 // process takes a batch through the pipeline. Events that wait for keys, or have a password to hash, leave it and come back
 // by loops of their own.
 func (w *Worker) process(ctx context.Context, events []*event) {
-	if w.breaker.isOverdue() {
+	if w.database.IsOverdue() {
 		w.handOver(ctx, events)
 		return
 	}
 	start := time.Now()
-	bounded, stop := w.untilOverdue(ctx)
+	bounded, stop := w.database.UntilOverdue(ctx)
 	w.prepareAll(bounded, events)
 	stop()
 	w.metrics.Stage("prepare", len(events), time.Since(start))
@@ -127,7 +127,7 @@ func (w *Worker) processAlone(ctx context.Context, e *event) {
 	e.alone = true
 	// It waits here for keys that have to be read: where it is set aside, its marker would point at it for longer.
 	events, start := []*event{e}, time.Now()
-	bounded, stop := w.untilOverdue(ctx)
+	bounded, stop := w.database.UntilOverdue(ctx)
 	w.prepareSettled(bounded, events)
 	stop()
 	w.metrics.Stage("prepare", 1, time.Since(start))

@@ -78,7 +78,7 @@ func (w *Worker) judge(ctx context.Context, e *event, verify func(context.Contex
 	if !e.lacksDirectory() {
 		return
 	}
-	if w.breaker.open() { // nobody could tell
+	if w.database.Open() { // nobody could tell
 		e.verdict = &deferred{reason: "directory_unavailable", cause: store.ErrUnavailable}
 		return
 	}

@@ -86,7 +86,7 @@ func (w *Worker) quotaLetter(e *event) store.Letter {
 
 // summarize writes summaries of the events that were counted.
 func (w *Worker) summarize(ctx context.Context) {
-	for ctx.Err() == nil && w.letters.due() {
+	for ctx.Err() == nil && w.letters.Due() {
 		now := w.now()
 		rows, err := w.store.ClaimCounted(ctx, record.MaxSummary, now.Add(-summaryAge), now, summaryLease)
 		if err != nil && ctx.Err() == nil {
@@ -97,7 +97,7 @@ func (w *Worker) summarize(ctx context.Context) {
 		}
 		out, err := w.summary(rows).Write(w.cfg.Sealer)
 		if err == nil {
-			err = w.letters.publish(ctx, []record.Outgoing{out})[0]
+			err = w.letters.Publish(ctx, []record.Outgoing{out})[0]
 		}
 		if err != nil { // the claim ends, and then the same summary is written
 			w.log.Debug("summary not stored; it is tried again", "summary", out.ID, "error", err)

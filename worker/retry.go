@@ -55,13 +55,13 @@ func (w *Worker) claim(ctx context.Context) bool {
 	if limit == 0 {
 		return true
 	}
-	if w.breaker.open() {
+	if w.database.Open() {
 		return false
 	}
 	began := time.Now()
 	rows, err := w.store.ClaimParked(ctx, w.cfg.Name, limit, parkLease)
 	if unavailable(err) {
-		w.away(began, err)
+		w.database.Away(began, err)
 		return false
 	}
 	if err != nil {
@@ -90,7 +90,7 @@ const asideTurns = 2
 func (w *Worker) bringBack(ctx context.Context, ready <-chan struct{}) {
 	select {
 	case <-ready:
-	case <-w.breaker.overdue(): // process gives them back
+	case <-w.database.Overdue(): // process gives them back
 	case <-ctx.Done():
 	}
 	events := w.aside.take(ready)
@@ -128,7 +128,7 @@ func (w *Worker) hash(hard context.Context, stop <-chan struct{}) {
 }
 
 func (w *Worker) hashOne(ctx context.Context, e *event) {
-	if !w.breaker.isOverdue() {
+	if !w.database.IsOverdue() {
 		e.hashPassword()
 	}
 	w.finish(ctx, []*event{e})

@@ -71,7 +71,7 @@ func (w *Worker) submitted(s Submission, reply chan<- record.Answer, open func(*
 	if faulty != nil {
 		e.reject(record.Reject(record.CodeMalformed, "event_id", faulty.Error()))
 	}
-	if w.breaker.open() {
+	if w.database.Open() {
 		return e, record.Reject(record.CodeUnavailable, "database", unreachable)
 	}
 	return e, nil

@@ -24,7 +24,7 @@ func (w *Worker) sweep(ctx context.Context) {
 	uncounted := w.now()
 	var stranded map[string]bool // at the last look
 	for range clock.Ticks(ctx, sweepInterval) {
-		if w.breaker.open() {
+		if w.database.Open() {
 			continue
 		}
 		w.guard.Sweep(ctx)
@@ -39,7 +39,7 @@ func (w *Worker) sweep(ctx context.Context) {
 }
 
 func (w *Worker) sweepOutbox(ctx context.Context) {
-	for w.results.due() && w.sweepSome(ctx) {
+	for w.results.Due() && w.sweepSome(ctx) {
 		if ctx.Err() != nil {
 			return
 		}
@@ -50,7 +50,7 @@ func (w *Worker) sweepOutbox(ctx context.Context) {
 // refuses, one is enough to ask it.
 func (w *Worker) sweepSome(ctx context.Context) bool {
 	n := 1
-	if w.results.open() {
+	if w.results.Open() {
 		n = w.cfg.Batch
 	}
 	rows, err := w.store.ClaimOutbox(ctx, w.cfg.Name, outboxAge, n, outboxLease)
@@ -70,7 +70,7 @@ func (w *Worker) sweepSome(ctx context.Context) bool {
 		out = append(out, record.Outgoing{Subject: row.Subject, ID: row.ID, Header: h, Data: row.Body})
 	}
 	var done []string
-	for i, err := range w.results.publish(ctx, out) {
+	for i, err := range w.results.Publish(ctx, out) {
 		if err == nil {
 			done = append(done, out[i].ID)
 		}

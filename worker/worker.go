@@ -9,14 +9,17 @@ import (
 	"log/slog"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
 
+	"github.com/idpsync/idpsync/worker/clock"
 	"github.com/idpsync/idpsync/worker/directory"
+	"github.com/idpsync/idpsync/worker/gate"
+	"github.com/idpsync/idpsync/worker/outage"
 	"github.com/idpsync/idpsync/worker/poison"
 	"github.com/idpsync/idpsync/worker/record"
+	"github.com/idpsync/idpsync/worker/retention"
 )
 
 // DefaultLoops is the number of batches of one tenant in one lane that are processed at a time.
@@ -134,7 +137,8 @@ type Worker struct {
 	now         func() time.Time
 
 	guard     *poison.Guard
-	breaker   *breaker
+	pruner    *retention.Pruner
+	database  *outage.Watch
 	leases    *leases
 	logins    *lane
 	feeds     *lane
@@ -143,12 +147,10 @@ type Worker struct {
 	aside     *aside
 	turns     chan struct{} // of bringBack
 	stopped   chan struct{}
-	orders    sparing // of the log of refused orders
-	outages   sparing // of the log of outages
-	given     atomic.Int64
+	orders    clock.Sparing  // of the log of refused orders
 	alongside func(f func()) // runs f beside the lanes, which wait for it; set by Run
-	letters   *gate          // before the stream of dead letters
-	results   *gate          // before the stream of results
+	letters   *gate.Gate     // before the stream of dead letters
+	results   *gate.Gate     // before the stream of results
 }
 
 // New returns a worker that is ready to Run. The store must be migrated, the streams and consumers must exist, and
@@ -165,17 +167,23 @@ func New(st Store, publisher Publisher, directories *directory.Cache, authorizer
 	w := &Worker{
 		cfg: cfg, store: st, directories: directories, authorizer: authorizer,
 		metrics: cfg.Metrics, log: cfg.Log, now: cfg.Now,
-		breaker: newBreaker(cfg.Patience, cfg.Metrics.Paused), leases: newLeases(tenantBatches * cfg.Batch),
+		database: outage.New(outage.Options{Store: st, Patience: cfg.Patience, Changed: cfg.Metrics.Paused, Log: cfg.Log}), leases: newLeases(tenantBatches * cfg.Batch),
 		hashing: make(chan *event, cfg.HashQueue), erasing: make(chan *event, eraseQueue), aside: newAside(), turns: make(chan struct{}, asideTurns),
 		stopped: make(chan struct{}),
 	}
-	w.letters = &gate{name: "deadletters", what: "dead letters", publisher: publisher, timeout: letterTimeout, now: cfg.Now, log: cfg.Log, metrics: cfg.Metrics}
-	w.results = &gate{name: "results", what: "results", publisher: publisher, now: cfg.Now, log: cfg.Log, metrics: cfg.Metrics}
+	w.letters = gate.New(gate.Options{Name: "deadletters", What: "dead letters", Publisher: publisher, Timeout: letterTimeout, Now: cfg.Now, Log: cfg.Log, Metrics: cfg.Metrics})
+	w.results = gate.New(gate.Options{Name: "results", What: "results", Publisher: publisher, Now: cfg.Now, Log: cfg.Log, Metrics: cfg.Metrics})
 	w.guard, err = poison.New(poison.Options{
 		// One slot for each goroutine that can verify at a time: those of both lanes, what each processes alone, replays and
 		// what was set aside. Any more wait for a slot.
 		Folder: cfg.Slots, Slots: (2*(cfg.Loops+2) + 1 + asideTurns) * cfg.Parallel,
 		Worker: cfg.Name, Boot: boot.String(), Store: st, Now: cfg.Now, Log: cfg.Log,
+	})
+	w.pruner = retention.New(retention.Options{
+		Worker: cfg.Name, Interval: cfg.PruneInterval, Store: st, Broker: cfg.Broker,
+		MaxEventAge: func() time.Duration { return directories.Current().MaxEventAge() },
+		Markers:     func(ctx context.Context) (int64, error) { return w.guard.Prune(ctx) },
+		Away:        w.database.Open, Now: cfg.Now, Log: cfg.Log,
 	})
 	w.logins = newLane(w, record.LaneLogins, 0)
 	w.feeds = newLane(w, record.LaneFeeds, cfg.Linger)
@@ -196,11 +204,11 @@ func (w *Worker) Run(ctx context.Context) error {
 	beside, stopBeside := context.WithCancel(hard)
 	background.Go(func() { w.directories.Follow(beside, w.cfg.Refresh) })
 	background.Go(func() { w.directories.FollowKeys(beside, w.cfg.Refresh, w.metrics.TrustExpires) })
-	background.Go(func() { w.directories.RefreshKeys(beside, w.cfg.Name, w.cfg.Refresh, w.breaker.open) })
+	background.Go(func() { w.directories.RefreshKeys(beside, w.cfg.Name, w.cfg.Refresh, w.database.Open) })
 	background.Go(func() { w.keepAlive(beside) })
 	background.Go(func() { w.sweep(beside) })
-	background.Go(func() { w.prune(beside) })
-	background.Go(func() { w.watchDatabase(beside) })
+	background.Go(func() { w.pruner.Run(beside) })
+	background.Go(func() { w.database.Run(beside) })
 	background.Go(func() { w.relayLetters(beside) })
 
 	finished := make(chan struct{})

@@ -18,6 +18,7 @@ import (
 	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/assemble"
 	"github.com/idpsync/idpsync/worker/clock"
+	"github.com/idpsync/idpsync/worker/outage"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -68,7 +69,7 @@ func (a *app) running(c config, log *slog.Logger, openBroker bool) (o assemble.O
 		return o, err
 	}
 	o = a.parts(c, log)
-	o.Around, o.Store.Timeout, o.Store.Check = around, worker.DatabaseTimeout, true
+	o.Around, o.Store.Timeout, o.Store.Check = around, outage.DatabaseTimeout, true
 	if c.embedded() {
 		o.Embedded = &stream.EmbeddedOptions{
 			DataDir: c.DataDir, Listen: c.NATSListen, Open: openBroker, SyncAlways: c.Durability == "power",

@@ -8,6 +8,7 @@ import (
 
 	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/record"
+	"github.com/idpsync/idpsync/worker/retention"
 )
 
 // Broker returns what a worker asks of the broker beside its lanes, over the connection.
@@ -63,8 +64,8 @@ func (b broker) Stranded(ctx context.Context, limit int) ([]record.Stored, time.
 }
 
 // Keeps implements [worker.Broker].
-func (b broker) Keeps(ctx context.Context) (worker.BrokerKeeps, error) {
-	var k worker.BrokerKeeps
+func (b broker) Keeps(ctx context.Context) (retention.Keeps, error) {
+	var k retention.Keeps
 	for name, age := range map[string]*time.Duration{StreamResults: &k.Results, StreamDeadLetters: &k.DeadLetters} {
 		s, err := b.conn.js.Stream(ctx, name)
 		if err != nil {

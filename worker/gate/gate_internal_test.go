@@ -1,4 +1,4 @@
-package worker
+package gate
 
 import (
 	"context"
@@ -9,6 +9,11 @@ import (
 	"github.com/idpsync/idpsync/store/storetest"
 	"github.com/idpsync/idpsync/worker/record"
 )
+
+type noMetrics struct{}
+
+func (noMetrics) Kept(string, int)      {}
+func (noMetrics) Refusing(string, bool) {}
 
 // A taking is a stream with room for so many messages.
 type taking struct{ room, asked int }
@@ -29,10 +34,10 @@ func TestAStreamThatRefusesIsAskedNowAndThen(t *testing.T) {
 	t.Parallel()
 	now := storetest.Time
 	s := &taking{}
-	g := &gate{publisher: s, now: func() time.Time { return now }, log: slog.New(slog.DiscardHandler), metrics: noMetrics{}}
+	g := New(Options{Publisher: s, Now: func() time.Time { return now }, Log: slog.New(slog.DiscardHandler), Metrics: noMetrics{}})
 	refused := func(n int) int {
 		count := 0
-		for _, err := range g.publish(t.Context(), make([]record.Outgoing, n)) {
+		for _, err := range g.Publish(t.Context(), make([]record.Outgoing, n)) {
 			if err != nil {
 				count++
 			}
@@ -72,8 +77,8 @@ func TestAWorkerWhoseTimeIsUpConcludesNothing(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	g := &gate{publisher: &taking{}, now: time.Now, log: slog.New(slog.DiscardHandler), metrics: noMetrics{}}
-	if errs := g.publish(ctx, make([]record.Outgoing, 2)); errs[0] == nil || errs[1] == nil || !g.open() {
-		t.Errorf("got the errors %v and an open gate: %v, want two errors and an open one", errs, g.open())
+	g := New(Options{Publisher: &taking{}, Now: time.Now, Log: slog.New(slog.DiscardHandler), Metrics: noMetrics{}})
+	if errs := g.Publish(ctx, make([]record.Outgoing, 2)); errs[0] == nil || errs[1] == nil || !g.Open() {
+		t.Errorf("got the errors %v and an open gate: %v, want two errors and an open one", errs, g.Open())
 	}
 }

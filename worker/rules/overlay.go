@@ -1,14 +1,13 @@
-package worker
+package rules
 
 import (
 	"strings"
 
 	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/worker/rules"
 )
 
-// An overlay is what a batch has decided so far, laid over what the database held before it.
-type overlay struct {
+// An Overlay is what a batch has decided so far, laid over what the database held before it.
+type Overlay struct {
 	events     map[store.EventKey]*store.Event
 	used       map[string]*store.UsedID
 	identities map[string]overlaidIdentity
@@ -28,8 +27,9 @@ type overlaidIdentity struct {
 	is   store.FoundIdentity
 }
 
-func newOverlay() overlay {
-	return overlay{
+// NewOverlay returns one of a batch that has decided nothing yet.
+func NewOverlay() *Overlay {
+	return &Overlay{
 		events: map[store.EventKey]*store.Event{}, used: map[string]*store.UsedID{}, identities: map[string]overlaidIdentity{},
 		emails: map[string]*store.User{}, ownEmails: map[string]*store.User{}, waiting: map[string]bool{}, names: map[string]*store.User{}, skeletons: map[string]*store.User{},
 		owners: map[string]string{}, touched: map[string]bool{}, pictures: map[store.EventKey]string{},
@@ -38,12 +38,8 @@ func newOverlay() overlay {
 
 func joinKey(parts ...string) string { return strings.Join(parts, "\x00") }
 
-func usedKey(e *event) string {
-	return joinKey(e.env.Tenant, e.env.Source, e.request.Asked.UsedID.ID)
-}
-
-// over returns found with what the batch itself has added.
-func (o *overlay) over(l store.Lookup, found store.Found) store.Found {
+// Over returns found with what the batch itself has added.
+func (o *Overlay) Over(l store.Lookup, found store.Found) store.Found {
 	if row := o.events[store.EventKey{TenantID: l.Tenant, Source: l.Source, EventID: l.EventID, Scope: l.Scope}]; row != nil {
 		found.Event = row
 	}
@@ -80,8 +76,8 @@ func (o *overlay) over(l store.Lookup, found store.Found) store.Found {
 	return found
 }
 
-// add notes a user that the batch creates or changes for a request.
-func (o *overlay) add(u *store.User, r *rules.Request) {
+// AddUser notes a user that the batch creates or changes for a request.
+func (o *Overlay) AddUser(u *store.User, r *Request) {
 	if id := r.Asked.Identity; id != nil {
 		o.identities[joinKey(u.TenantID, id.Issuer, id.Subject)] = overlaidIdentity{u, store.FoundIdentity{Kind: string(r.Source.Kind), Source: r.Source.Name}}
 	}
@@ -90,7 +86,7 @@ func (o *overlay) add(u *store.User, r *rules.Request) {
 		o.emails[joinKey(u.TenantID, u.EmailKey)] = u
 	} else {
 		o.ownEmails[joinKey(u.TenantID, u.CreatedBy, u.EmailKey)] = u
-		if rules.WaitsForLogin(u) {
+		if WaitsForLogin(u) {
 			o.waiting[joinKey(u.TenantID, u.EmailKey)] = true
 		}
 	}
@@ -101,4 +97,27 @@ func (o *overlay) add(u *store.User, r *rules.Request) {
 	if u.IsOwner {
 		o.owners[u.TenantID] = u.ID
 	}
+}
+
+// AddEvent notes the row of an event. Picture is what the row leaves out, and that may not be stored yet; "" for none.
+func (o *Overlay) AddEvent(row *store.Event, picture string) {
+	o.events[row.Key()] = row
+	if picture != "" {
+		o.pictures[row.Key()] = picture
+	}
+}
+
+// AddUsed notes an id that the batch uses up.
+func (o *Overlay) AddUsed(u *store.UsedID) { o.used[joinKey(u.TenantID, u.Source, u.ID)] = u }
+
+// Waits reports whether the batch creates a user with this address who waits for a first login.
+func (o *Overlay) Waits(tenant, emailKey string) bool { return o.waiting[joinKey(tenant, emailKey)] }
+
+// Touches reports whether the batch creates or changes a user.
+func (o *Overlay) Touches(userID string) bool { return o.touched[userID] }
+
+// Picture returns the picture that the row of an event of the batch leaves out.
+func (o *Overlay) Picture(of store.EventKey) (string, bool) {
+	p, ok := o.pictures[of]
+	return p, ok
 }

@@ -1,4 +1,5 @@
-package worker
+// Package outage knows whether a worker's database is away, and when that has lasted for too long.
+package outage
 
 import (
 	"context"
@@ -10,9 +11,9 @@ import (
 // through them again.
 const pullsEnd = 2 * time.Second
 
-// A breaker stops the lanes from pulling while the database cannot serve, and says when that has lasted for too long. It is safe
+// A Breaker stops the lanes from pulling while the database cannot serve, and says when that has lasted for too long. It is safe
 // for concurrent use.
-type breaker struct {
+type Breaker struct {
 	patience time.Duration   // how long an outage may last until it is overdue
 	changed  func(open bool) // is told of each change, one at a time
 
@@ -26,14 +27,15 @@ type breaker struct {
 	timer  *time.Timer
 }
 
-func newBreaker(patience time.Duration, changed func(open bool)) *breaker {
-	b := &breaker{patience: patience, changed: changed, opened: make(chan struct{}), closed: make(chan struct{}), late: make(chan struct{})}
+// NewBreaker returns a closed breaker.
+func NewBreaker(patience time.Duration, changed func(open bool)) *Breaker {
+	b := &Breaker{patience: patience, changed: changed, opened: make(chan struct{}), closed: make(chan struct{}), late: make(chan struct{})}
 	close(b.closed)
 	return b
 }
 
-// trip opens the breaker, for an outage that was met by a call that began at since, and reports whether it was closed.
-func (b *breaker) trip(since time.Time) bool {
+// Trip opens the breaker, for an outage that was met by a call that began at since, and reports whether it was closed.
+func (b *Breaker) Trip(since time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.isOpen {
@@ -52,7 +54,7 @@ func (b *breaker) trip(since time.Time) bool {
 }
 
 // lapse makes the outage that began at since overdue, unless it is over.
-func (b *breaker) lapse(since time.Time) {
+func (b *Breaker) lapse(since time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.isOpen && !b.isLate && b.since.Equal(since) {
@@ -61,8 +63,8 @@ func (b *breaker) lapse(since time.Time) {
 	}
 }
 
-// reset closes the breaker. It returns how long it was open, and whether it was.
-func (b *breaker) reset() (time.Duration, bool) {
+// Reset closes the breaker. It returns how long it was open, and whether it was.
+func (b *Breaker) Reset() (time.Duration, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.isOpen {
@@ -80,35 +82,36 @@ func (b *breaker) reset() (time.Duration, bool) {
 	return lasted, true
 }
 
-func (b *breaker) open() bool {
+// Open reports whether the database is away.
+func (b *Breaker) Open() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.isOpen
 }
 
-// tripped returns a channel that is closed once the breaker is open.
-func (b *breaker) tripped() <-chan struct{} {
+// Tripped returns a channel that is closed once the breaker is open.
+func (b *Breaker) Tripped() <-chan struct{} {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.opened
 }
 
-// overdue returns a channel that is closed once an outage has lasted for too long.
-func (b *breaker) overdue() <-chan struct{} {
+// Overdue returns a channel that is closed once an outage has lasted for too long.
+func (b *Breaker) Overdue() <-chan struct{} {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.late
 }
 
-// isOverdue reports whether the breaker is open and the outage has lasted for too long.
-func (b *breaker) isOverdue() bool {
+// IsOverdue reports whether the breaker is open and the outage has lasted for too long.
+func (b *Breaker) IsOverdue() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.isLate
 }
 
-// wait blocks until the breaker is closed or ctx ends.
-func (b *breaker) wait(ctx context.Context) error {
+// Wait blocks until the breaker is closed or ctx ends.
+func (b *Breaker) Wait(ctx context.Context) error {
 	b.mu.Lock()
 	closed := b.closed
 	b.mu.Unlock()

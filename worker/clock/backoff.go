@@ -1,4 +1,4 @@
-package worker
+package clock
 
 import (
 	"context"
@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// Back-off of events that wait: full jitter under an exponential ceiling.
+// Back-off of what is tried again: full jitter under an exponential ceiling.
 const (
 	baseDelay = time.Second
 	maxDelay  = time.Minute
 )
 
-// backoff is how long to wait before the next attempt, after so many of them, and at least the given time.
-func backoff(attempts int, atLeast time.Duration) time.Duration {
+// Backoff is how long to wait before the next attempt, after so many of them, and at least the given time.
+func Backoff(attempts int, atLeast time.Duration) time.Duration {
 	ceiling := maxDelay
 	if attempts < 6 {
 		ceiling = min(maxDelay, baseDelay<<max(attempts, 0))
@@ -22,8 +22,8 @@ func backoff(attempts int, atLeast time.Duration) time.Duration {
 	return max(atLeast, baseDelay/4) + jitter
 }
 
-// pause waits, or returns ctx's error.
-func pause(ctx context.Context, d time.Duration) error {
+// Pause waits, or returns ctx's error.
+func Pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
