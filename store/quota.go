@@ -11,13 +11,17 @@ import (
 	"github.com/jmoiron/sqlx"
 )
 
-// A Letter is a dead letter that is about to be written, for the quota that it counts on.
+// A Letter is a dead letter that is about to be written, for the quota that it counts on, and the verdict that it tells.
 type Letter struct {
-	ID       string // its message id
-	Attempt  string // what it is of; the key of the row when it is counted only
-	Tenant   string // "" for all tenants that nobody declared
-	Source   string // "" for all sources of a tenant that nobody declared
-	Identity string // the same for repeats of one failure by one sender; "" when the event proved nothing
+	ID       string    // its message id
+	Attempt  string    // what it is of; the key of the row when it is counted only
+	Origin   string    // the stored message that the attempt is at
+	Verdict  []byte    // for [Store.Refusals]
+	Judged   time.Time // when it was refused, by the clock that stamps what is stored
+	Exempt   bool      // it counts on no quota, and is written
+	Tenant   string    // "" for all tenants that nobody declared
+	Source   string    // "" for all sources of a tenant that nobody declared
+	Identity string    // the same for repeats of one failure by one sender; "" when the event proved nothing
 	Code     string
 	Reason   string
 	Bytes    int64
@@ -35,9 +39,10 @@ type quotaState struct {
 	changed        bool
 }
 
-// CountLetters counts dead letters on their quotas, and returns which of them are to be written. Those beyond are not: the
-// events that proved nothing, and repeats of one that is written. They get a row instead, for [Store.ClaimCounted]. An event that was
-// counted before, in one way or the other, stays so.
+// CountLetters keeps the verdicts of dead letters, counts the letters on their quotas, and returns which of them are to be
+// written. Those beyond are not: the events that proved nothing, and repeats of one that is written. They get a row instead, for
+// [Store.ClaimCounted]. An event that was counted before, in one way or the other, stays so, and the verdict that was kept first
+// stays.
 func (s *Store) CountLetters(ctx context.Context, quota LetterQuota, letters []Letter) ([]bool, error) {
 	if len(letters) == 0 {
 		return nil, nil
@@ -55,7 +60,7 @@ func (s *Store) CountLetters(ctx context.Context, quota LetterQuota, letters []L
 				return err
 			}
 		}
-		return c.write(ctx)
+		return c.write(ctx, letters)
 	})
 	return keep, err
 }
@@ -76,7 +81,9 @@ type counting struct {
 func (c *counting) read(ctx context.Context, letters []Letter) error {
 	var keys []quotaKey
 	for _, l := range letters {
-		keys = append(keys, quotaKey{l.Tenant, l.Source})
+		if !l.Exempt {
+			keys = append(keys, quotaKey{l.Tenant, l.Source})
+		}
 	}
 	slices.SortFunc(keys, func(a, b quotaKey) int {
 		return cmp.Or(cmp.Compare(a.tenant, b.tenant), cmp.Compare(a.source, b.source))
@@ -98,8 +105,9 @@ func (c *counting) read(ctx context.Context, letters []Letter) error {
 	cols.text("id", func(i int) string { return letters[i].ID })
 	cols.text("attempt", func(i int) string { return letters[i].Attempt })
 	q := querier{postgres: c.s.postgres(), query: c.tx.QueryContext}
-	return q.each(ctx, `select i.attempt, l.id is not null from %s i left join letters l on l.id = i.id left join counted c on c.attempt = i.attempt
-		where l.id is not null or c.attempt is not null`, cols, func(rows *sql.Rows) error {
+	return q.each(ctx, `select i.attempt, coalesce(not r.counted, l.id is not null) from %s i left join refused r on r.attempt = i.attempt
+			left join letters l on l.id = i.id left join counted c on c.attempt = i.attempt
+		where r.attempt is not null or l.id is not null or c.attempt is not null`, cols, func(rows *sql.Rows) error {
 		var attempt string
 		var written bool
 		err := rows.Scan(&attempt, &written)
@@ -121,6 +129,10 @@ func (c *counting) lock(ctx context.Context, k quotaKey) (*quotaState, error) {
 func (c *counting) keeps(ctx context.Context, l *Letter) (bool, error) {
 	if written, ok := c.known[l.Attempt]; ok {
 		return written, nil
+	}
+	if l.Exempt {
+		c.known[l.Attempt] = true
+		return true, nil
 	}
 	u := c.used[quotaKey{l.Tenant, l.Source}]
 	keep := u.letters < c.quota.Letters && u.bytes+l.Bytes <= c.quota.Bytes
@@ -152,7 +164,7 @@ func (c *counting) repeats(ctx context.Context, l *Letter) (bool, error) {
 	return n > 0, err
 }
 
-func (c *counting) write(ctx context.Context) error {
+func (c *counting) write(ctx context.Context, letters []Letter) error {
 	for k, u := range c.used {
 		if !u.changed {
 			continue
@@ -162,10 +174,25 @@ func (c *counting) write(ctx context.Context) error {
 		}
 	}
 	const idempotent = " on conflict do nothing"
+	if err := c.s.insert(ctx, c.tx, insertion{"refused", idempotent, c.refusedColumns(letters)}); err != nil {
+		return err
+	}
 	if err := c.s.insert(ctx, c.tx, insertion{"letters", idempotent, letterColumns(c.kept)}); err != nil {
 		return err
 	}
 	return c.s.insert(ctx, c.tx, insertion{"counted", idempotent, countedColumns(c.counted)})
+}
+
+// refusedColumns are sorted, so that two workers that refuse the same events wait for each other.
+func (c *counting) refusedColumns(letters []Letter) *columns {
+	rows := sorted(letters, func(a, b *Letter) int { return cmp.Compare(a.Attempt, b.Attempt) })
+	cols := newColumns(len(rows))
+	cols.text("attempt", func(i int) string { return rows[i].Attempt })
+	cols.text("origin", func(i int) string { return rows[i].Origin })
+	cols.bool("counted", func(i int) bool { return !c.known[rows[i].Attempt] })
+	cols.blob("verdict", func(i int) []byte { return rows[i].Verdict })
+	cols.time("at", func(i int) time.Time { return rows[i].Judged })
+	return cols
 }
 
 func letterColumns(rows []*Letter) *columns {

@@ -109,6 +109,7 @@ const (
 	PruneKeys        Prunable = "source_keys"    // withdrawn by their issuer
 	PruneUsedIDs     Prunable = "used_ids"       // of no use from then on
 	PruneAudit       Prunable = "audit"          // recorded
+	PruneRefused     Prunable = "refused"        // refused, unless the event is parked
 )
 
 // A pruning says which rows are old (before each ?), in which order, and by which key SQLite finds them.
@@ -126,6 +127,8 @@ func (p Prunable) rows() pruning {
 		return pruning{"retired_at < ?", "retired_at", "rowid"}
 	case PruneUsedIDs:
 		return pruning{"until < ?", "until", "tenant_id, source, id"}
+	case PruneRefused:
+		return pruning{"at < ? and not exists (select 1 from parked p where p.key = refused.origin)", "at", "attempt"}
 	case PruneOutbox, PruneAvatars, PruneAudit:
 		return pruning{"at < ?", "at", "rowid"}
 	}

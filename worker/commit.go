@@ -94,14 +94,22 @@ func (w *Worker) renew(ctx context.Context, events []*event) {
 	}
 }
 
-// recall finds out which of the events that are refused, or wait, had their effect at an earlier delivery: the directory,
-// a credential or a policy may have changed since, and what is done is done. Only the very message that had the effect
-// counts; another one under its event id is refused in its own right.
+// recall finds out which of the events were refused by an earlier delivery, and which of those that are refused, or wait, had
+// their effect then: the directory, a credential or a policy may have changed since, and what is done is done. Only the very
+// message that had the effect counts; another one under its event id is refused in its own right.
 func (w *Worker) recall(ctx context.Context, events []*event) error {
-	var refused []*event
-	var lookups []store.Lookup
+	var again, refused []*event
 	for _, e := range events {
-		if e.cameBefore() && (e.rejection() != nil || e.waiting() != nil) && e.env.Tenant != "" && e.env.Source != "" {
+		if e.cameBefore() && e.kept == nil {
+			again = append(again, e)
+		}
+	}
+	if err := w.recallRefusals(ctx, again); err != nil {
+		return err
+	}
+	var lookups []store.Lookup
+	for _, e := range again {
+		if e.kept == nil && (e.rejection() != nil || e.waiting() != nil) && e.env.Tenant != "" && e.env.Source != "" {
 			refused = append(refused, e)
 			lookups = append(lookups, e.broughtBy())
 		}

@@ -36,7 +36,7 @@ func (w *Worker) deliver(ctx context.Context, events []*event) {
 			e.reply <- *e.answer
 		}
 	}
-	w.countLetters(ctx, endings)
+	w.keepVerdicts(ctx, endings)
 	for _, e := range endings {
 		if e.reply == nil {
 			e.answer = e.answered(w.now())
@@ -92,6 +92,9 @@ func (e *event) answered(now time.Time) *record.Answer {
 		a.Attempt = e.attempt
 		a.CameIn = e.cameIn()
 		a.Scope, a.Credential = e.scope(), e.credential()
+		if e.kept != nil {
+			a.Scope, a.Credential = e.kept.Scope, e.kept.Credential
+		}
 		if e.deadLettered() && e.reply == nil {
 			a.DeadLetter = record.DeadLetterID(e.origin, e.attempt)
 		}
@@ -123,7 +126,7 @@ func (w *Worker) publishDeadLetters(ctx context.Context, endings []*ending) {
 	var of []*ending
 	for _, e := range endings {
 		r := e.rejection()
-		if r == nil {
+		if r == nil || e.failed != nil {
 			continue
 		}
 		w.logRejection(e.event, r)

@@ -32,16 +32,18 @@
 // # The order of durable steps
 //
 //  1. commit: user, identity, grants, and the ledger row with the finished result, in one transaction
-//  2. dead letters of what was rejected; wait for the broker
+//  2. the verdicts on what was rejected and gets a dead letter, in one transaction with their quotas; then the dead letters; wait
+//     for the broker
 //  3. results; wait for the broker
 //  4. ack, or term what was rejected; wait for the broker to have the last ack. A message that holds a lasting secret is
 //     overwritten first, beside the lanes
 //
 // What must wait is parked before 2. What a stream refuses in 2 or 3, because it is full or cannot be reached, is owed: owed.go
 // stores it in the database under the same id, and publishes it when the stream takes it. Then 4 waits for the database instead. Killed after 1, redelivery finds the ledger row and publishes the same result under the
-// same id. Killed after 2 or 3, the same ids are published again: the broker stores them once within its duplicate window, and
-// readers compare ids after it. What was rejected leaves no ledger row, so that a replay is free to
-// succeed. An event that came by a front door is not delivered again: its result lies in the outbox from 1 on and is
+// same id. Killed within 2 or 3, redelivery finds the verdict and finishes it, whatever the directory and the policies say by then.
+// The same ids are published again: the broker stores them once within its duplicate window, and readers compare ids after it.
+// What was rejected leaves no ledger row, and a verdict is that on one attempt, so that a replay is free to succeed. Verdicts are
+// deleted when the broker holds no event or order as old as they are. An event that came by a front door is not delivered again: its result lies in the outbox from 1 on and is
 // published by the sweep of any worker.
 //
 // # Time

@@ -55,13 +55,14 @@ type event struct {
 	renewed  int       // how often it was verified again because the directory had changed
 	asides   int       // how often it was set aside
 
-	alone   bool // it is processed alone, as a crash points at it
-	marked  bool // it has in-flight markers
-	killed  bool // it is a poison message
-	owed    bool // its dead letter is parked, as its stream refused it
-	counted bool // it has no dead letter, as there are enough of its kind; a summary lists it
-	told    bool // everyone was told what became of it
-	erasing bool // its stored message is being overwritten, beside the lanes
+	alone   bool            // it is processed alone, as a crash points at it
+	marked  bool            // it has in-flight markers
+	killed  bool            // it is a poison message
+	kept    *record.Refusal // the verdict of an earlier delivery, which this one finishes
+	owed    bool            // its dead letter is parked, as its stream refused it
+	counted bool            // it has no dead letter, as there are enough of its kind; a summary lists it
+	told    bool            // everyone was told what became of it
+	erasing bool            // its stored message is being overwritten, beside the lanes
 }
 
 // eventBytes is what an event costs beside its body, in memory and in turns.

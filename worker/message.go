@@ -68,6 +68,8 @@ type Broker interface {
 	DeadLetter(ctx context.Context, sequence uint64) (record.Stored, error)
 	// OldestDeadLetter returns when the oldest entry of IDPSYNC_DEADLETTERS was stored; when it is empty, when the last one was.
 	OldestDeadLetter(ctx context.Context) (time.Time, error)
+	// OldestPending returns when the oldest event, or order to replay, that is stored was stored; when there is none, the broker's time.
+	OldestPending(ctx context.Context) (time.Time, error)
 	// Stranded returns at most limit events that are stored and will never be delivered, with when their stream was made.
 	Stranded(ctx context.Context, limit int) ([]record.Stored, time.Time, error)
 	// Remove deletes an event from its stream; that it is gone already is no error.
@@ -87,6 +89,7 @@ type Store interface {
 	ClaimLetters(ctx context.Context, n int, now time.Time, lease time.Duration) ([]store.Parked, error)
 	ReleaseLetters(ctx context.Context, letters []store.Parked) error
 	CountLetters(ctx context.Context, quota store.LetterQuota, letters []store.Letter) ([]bool, error)
+	Refusals(ctx context.Context, attempts []string) (map[string]store.Refusal, error)
 	UncountLetters(ctx context.Context, ids []string) error
 	UncountLettersBefore(ctx context.Context, t time.Time, n int) (int, error)
 	ClaimCounted(ctx context.Context, n int, before, now time.Time, lease time.Duration) ([]store.Counted, error)

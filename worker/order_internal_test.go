@@ -143,6 +143,7 @@ type told struct {
 	did  []string
 	lose string // begins the subjects of messages that are not stored
 	away bool   // the database cannot be reached
+	gone bool   // from before the verdict is kept
 }
 
 func (o *told) Publish(_ context.Context, msgs []record.Outgoing) []error {
@@ -167,7 +168,7 @@ type keeper struct {
 func (k keeper) ParkLetters(context.Context, []store.Parked) error { return k.did("deadletter kept") }
 
 func (k keeper) CountLetters(_ context.Context, _ store.LetterQuota, letters []store.Letter) ([]bool, error) {
-	if k.told.away {
+	if k.told.gone {
 		return nil, errors.New("connection refused")
 	}
 	return slices.Repeat([]bool{true}, len(letters)), nil
@@ -224,20 +225,22 @@ func TestWhatIsNeitherStoredNorKeptIsNotAcknowledged(t *testing.T) {
 		rejected bool
 		lose     string
 		away     bool
+		gone     bool
 		want     []string
 	}{
-		"an effect":                                {false, "", false, []string{"result", "ack"}},
-		"an effect whose result is refused":        {false, results, false, []string{"result lost", "result kept", "ack"}},
-		"an effect whose result is not kept":       {false, results, true, []string{"result lost", "database away", "nak"}},
-		"a rejection":                              {true, "", false, []string{"deadletter", "result", "term"}},
-		"a rejection whose dead letter is refused": {true, letters, false, []string{"deadletter lost", "deadletter kept", "result", "ack"}},
-		"a rejection whose letter is not kept":     {true, letters, true, []string{"deadletter lost", "database away", "nak"}},
-		"a rejection whose result is refused":      {true, results, false, []string{"deadletter", "result lost", "result kept", "term"}},
+		"an effect":                                {false, "", false, false, []string{"result", "ack"}},
+		"an effect whose result is refused":        {false, results, false, false, []string{"result lost", "result kept", "ack"}},
+		"an effect whose result is not kept":       {false, results, true, false, []string{"result lost", "database away", "nak"}},
+		"a rejection":                              {true, "", false, false, []string{"deadletter", "result", "term"}},
+		"a rejection whose verdict is not kept":    {true, "", true, true, []string{"nak"}},
+		"a rejection whose dead letter is refused": {true, letters, false, false, []string{"deadletter lost", "deadletter kept", "result", "ack"}},
+		"a rejection whose letter is not kept":     {true, letters, true, false, []string{"deadletter lost", "database away", "nak"}},
+		"a rejection whose result is refused":      {true, results, false, false, []string{"deadletter", "result lost", "result kept", "term"}},
 	} {
-		o := &told{lose: c.lose, away: c.away}
+		o := &told{lose: c.lose, away: c.away, gone: c.gone}
 		now := func() time.Time { return storetest.Time }
 		w := &Worker{
-			cfg: Config{Name: "w", Sealer: newVault(t)}, store: keeper{told: o}, metrics: noMetrics{}, log: slog.New(slog.DiscardHandler), now: now,
+			cfg: Config{Name: "w", Sealer: newVault(t), BrokerNow: now}, store: keeper{told: o}, metrics: noMetrics{}, log: slog.New(slog.DiscardHandler), now: now,
 			directories: directory.NewCache(nil, nil, providers.Environment{}, nil),
 			letters:     gate.New(gate.Options{Publisher: o, Now: now, Log: slog.New(slog.DiscardHandler), Metrics: noMetrics{}}),
 			results:     gate.New(gate.Options{Publisher: o, Now: now, Log: slog.New(slog.DiscardHandler), Metrics: noMetrics{}}),

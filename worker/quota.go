@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"strings"
 	"time"
 
@@ -27,21 +28,29 @@ const (
 	uncountChunk    = 1000
 )
 
-// countLetters counts the dead letters of refused events on their quotas. While the database can't tell, all are written.
-func (w *Worker) countLetters(ctx context.Context, endings []*ending) {
+// keepVerdicts keeps the verdicts of refused events, for whoever has to finish them, and counts their dead letters on their
+// quotas. Nothing is told of an event whose verdict is not kept.
+func (w *Worker) keepVerdicts(ctx context.Context, endings []*ending) {
 	var letters []store.Letter
 	var of []*ending
 	for _, e := range endings {
-		if e.deadLettered() && e.reply == nil && e.replay == nil && e.origin.Stored() {
+		if e.deadLettered() && e.reply == nil && e.origin.Stored() {
 			letters, of = append(letters, w.quotaLetter(e.event)), append(of, e)
 		}
 	}
 	if len(letters) == 0 {
 		return
 	}
+	began := time.Now()
 	keep, err := w.store.CountLetters(ctx, store.LetterQuota{Letters: int64(w.cfg.LetterQuota), Bytes: w.cfg.LetterQuotaBytes}, letters)
 	if err != nil {
-		w.log.Warn("dead letters not counted on their quotas; all of them are written", "count", len(letters), "error", err)
+		w.log.Warn("verdicts not kept; their events stay where they are", "count", len(letters), "error", err)
+		for _, e := range of {
+			e.failed = err
+		}
+		if unavailable(err) {
+			w.database.Away(began, err)
+		}
 		return
 	}
 	counted := 0
@@ -59,6 +68,7 @@ func (w *Worker) quotaLetter(e *event) store.Letter {
 	l := store.Letter{
 		ID: record.DeadLetterID(e.origin, e.attempt), Attempt: record.AttemptName(e.origin, e.attempt),
 		Code: string(r.Code), Reason: r.Reason, Bytes: int64(len(e.body) + letterOverhead), At: w.now(),
+		Origin: e.origin.String(), Verdict: e.refusal().Write(), Judged: w.cfg.BrokerNow(), Exempt: e.replay != nil,
 	}
 	for name, values := range e.header {
 		l.Bytes += int64(len(name) + len(strings.Join(values, "")))
@@ -126,6 +136,53 @@ func (w *Worker) summary(rows []store.Counted) record.Summary {
 		}
 	}
 	return s
+}
+
+// refusal is the verdict on a refused event as it is kept.
+func (e *event) refusal() record.Refusal {
+	if e.kept != nil {
+		return *e.kept
+	}
+	return record.Refusal{Rejection: e.rejection(), Scope: e.scope(), Credential: e.credential()}
+}
+
+// recallRefusals finds out which of the events an earlier delivery refused: the directory or a policy may have changed since,
+// and its dead letter may be written.
+func (w *Worker) recallRefusals(ctx context.Context, events []*event) error {
+	var attempts []string
+	for _, e := range events {
+		attempts = append(attempts, record.AttemptName(e.origin, e.attempt))
+	}
+	found, err := w.store.Refusals(ctx, attempts)
+	if err != nil {
+		return fmt.Errorf("look for earlier verdicts: %w", err)
+	}
+	for i, e := range events {
+		row, ok := found[attempts[i]]
+		if !ok {
+			continue
+		}
+		kept, err := record.ReadRefusal(row.Verdict)
+		if err != nil {
+			w.log.Error("verdict of an earlier delivery unreadable; the event waits", "stream_seq", e.origin.Sequence, "error", err)
+			e.wait("verdict_unreadable", err)
+			continue
+		}
+		e.kept = &kept
+		e.reject(kept.Rejection)
+	}
+	return nil
+}
+
+// forgetVerdicts deletes the verdicts that nobody can ask for any more: neither the event nor an order to replay it is stored.
+func (w *Worker) forgetVerdicts(ctx context.Context) {
+	oldest, err := w.cfg.Broker.OldestPending(ctx)
+	for n := int64(uncountChunk); err == nil && n == uncountChunk; {
+		n, err = w.store.Prune(ctx, store.PruneRefused, oldest.Add(-uncountSlack), uncountChunk)
+	}
+	if err != nil && ctx.Err() == nil {
+		w.log.Warn("verdicts of events that are done with not deleted; they will be", "error", err)
+	}
 }
 
 // uncountLetters takes the dead letters off their quotas that their stream does not hold any more.

@@ -34,6 +34,7 @@ func (w *Worker) sweep(ctx context.Context) {
 		if now := w.now(); now.Sub(uncounted) >= uncountInterval || now.Before(uncounted) {
 			uncounted = now
 			w.uncountLetters(ctx)
+			w.forgetVerdicts(ctx)
 		}
 	}
 }
@@ -133,6 +134,9 @@ func (w *Worker) settleStranded(ctx context.Context, e *event) error {
 		return nil
 	}
 	if err := w.keepFormerIDs(ctx, []*event{e}); err != nil {
+		return err
+	}
+	if err := w.recallRefusals(ctx, []*event{e}); err != nil || e.kept != nil {
 		return err
 	}
 	found, err := w.store.Find(ctx, []store.Lookup{e.broughtBy()})

@@ -42,7 +42,7 @@ func (w *world) perform(ctx context.Context, s *script, storm *storm) error {
 	})
 	watching, stopWatching := context.WithCancel(ctx)
 	running.Go(func() { w.proveLive(watching) })
-	running.Go(func() { w.replay(watching, s) })
+	running.Go(func() { w.replay(watching) })
 	queue := make(chan *event)
 	var sending sync.WaitGroup
 	for range producers {

@@ -7,11 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/idpsync/idpsync/cmd/idpsync/kit"
-	"github.com/idpsync/idpsync/providers"
-	"github.com/idpsync/idpsync/worker/stream"
 )
 
 // lateSource is declared when half of a run is over. Its earlier logins are dead letters until then, and replayed.
@@ -29,14 +25,11 @@ const replayEvery = 10 * time.Second
 
 // replay declares the late source when half of the run is over, and has its dead letters replayed from then on, as an
 // operator does who tries again when something is away.
-func (w *world) replay(ctx context.Context, s *script) {
+func (w *world) replay(ctx context.Context) {
 	if w.o.sabotage != "" {
 		return // the checker's business is with what is broken
 	}
 	pause(ctx, w.o.duration/2)
-	for ctx.Err() == nil && !w.lateDone(ctx, s) {
-		pause(ctx, time.Second)
-	}
 	for ctx.Err() == nil {
 		if err := w.replayOnce(ctx); err != nil {
 			w.tally.add("replays interrupted")
@@ -46,27 +39,6 @@ func (w *world) replay(ctx context.Context, s *script) {
 		}
 		pause(ctx, replayEvery)
 	}
-}
-
-// lateDone reports whether all logins of the late source were sent and rejected, and their dead letters and results stored. To
-// declare it earlier would change the verdict of an event that has a dead letter and no result yet: it then has its effect, and
-// never a rejected result, which prove calls unaccounted for.
-func (w *world) lateDone(ctx context.Context, s *script) bool {
-	if !s.sentAll(replayed) {
-		return false
-	}
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	js, err := jetstream.New(w.nc)
-	if err != nil {
-		return false
-	}
-	st, err := js.Stream(ctx, stream.StreamEvents)
-	if err != nil {
-		return false
-	}
-	info, err := st.Info(ctx, jetstream.WithSubjectFilter(subject(providers.ShapeLogin, acme, lateSource)))
-	return err == nil && len(info.State.Subjects) == 0
 }
 
 func (w *world) replayOnce(ctx context.Context) error {

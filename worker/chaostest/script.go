@@ -145,19 +145,6 @@ func (s *script) send(e *event) {
 	s.sends = append(s.sends, e)
 }
 
-// sentAll reports whether all events of an expectation have been sent.
-func (s *script) sentAll(of expectation) bool {
-	for _, e := range s.events {
-		e.mu.Lock()
-		left := e.left
-		e.mu.Unlock()
-		if e.want == of && left > 0 {
-			return false
-		}
-	}
-	return true
-}
-
 // again sends an event once more, some time later.
 func (s *script) again(e *event, from int) {
 	at := from + 1 + s.rng.IntN(1+s.rng.IntN(3000))

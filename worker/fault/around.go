@@ -125,6 +125,10 @@ func (d *database) CountLetters(ctx context.Context, quota store.LetterQuota, le
 	return around(ctx, d, "CountLetters", func() ([]bool, error) { return d.Store.CountLetters(ctx, quota, letters) })
 }
 
+func (d *database) Refusals(ctx context.Context, attempts []string) (map[string]store.Refusal, error) {
+	return around(ctx, d, "Refusals", func() (map[string]store.Refusal, error) { return d.Store.Refusals(ctx, attempts) })
+}
+
 func (d *database) UncountLetters(ctx context.Context, ids []string) error {
 	return d.do(ctx, "UncountLetters", func() error { return d.Store.UncountLetters(ctx, ids) })
 }

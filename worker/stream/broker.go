@@ -41,6 +41,26 @@ func (b broker) OldestDeadLetter(ctx context.Context) (time.Time, error) {
 	return state.FirstTime, nil
 }
 
+// OldestPending implements [worker.Broker].
+func (b broker) OldestPending(ctx context.Context) (time.Time, error) {
+	var oldest time.Time
+	for _, name := range []string{StreamEvents, StreamReplays} {
+		s, err := b.conn.js.Stream(ctx, name)
+		if err != nil {
+			return time.Time{}, wrap("read state of "+name, err)
+		}
+		i := s.CachedInfo()
+		first := i.TimeStamp
+		if i.State.Msgs > 0 {
+			first = i.State.FirstTime
+		}
+		if oldest.IsZero() || first.Before(oldest) {
+			oldest = first
+		}
+	}
+	return oldest, nil
+}
+
 // Clock returns the broker's time, by which it stamps what it stores.
 func Clock(ctx context.Context, c *Conn) (time.Time, error) {
 	s, err := c.js.Stream(ctx, StreamEvents)
