@@ -4,6 +4,8 @@ import (
 	"context"
 	"strings"
 	"time"
+
+	"github.com/jmoiron/sqlx"
 )
 
 // A Mark is how far a stream of the broker was when a worker last looked.
@@ -12,20 +14,24 @@ type Mark struct {
 	Created time.Time // of the stream, in microseconds
 	Last    uint64    // the highest sequence that it had given out
 	SeenAt  time.Time // by the database's clock; given by the store
+	// AcceptedAt is when an operator last accepted a gap between the stream and the database, by the database's clock; zero:
+	// never. It is given by the store.
+	AcceptedAt time.Time
 }
 
 // Marks returns the marks of all streams, in the order of their names.
 func (s *Store) Marks(ctx context.Context) ([]Mark, error) {
 	var rows []struct {
-		Stream  string
-		Created stamp
-		Last    int64 `db:"last_sequence"`
-		SeenAt  stamp `db:"seen_at"`
+		Stream   string
+		Created  stamp
+		Last     int64 `db:"last_sequence"`
+		SeenAt   stamp `db:"seen_at"`
+		Accepted stamp `db:"accepted_at"`
 	}
-	err := s.selectAll(ctx, &rows, `select stream, created, last_sequence, seen_at from stream_marks order by stream`)
+	err := s.selectAll(ctx, &rows, `select stream, created, last_sequence, seen_at, accepted_at from stream_marks order by stream`)
 	all := make([]Mark, len(rows))
 	for i, r := range rows {
-		all[i] = Mark{r.Stream, r.Created.Time, uint64(max(r.Last, 0)), r.SeenAt.Time} //nolint:gosec // not negative
+		all[i] = Mark{r.Stream, r.Created.Time, uint64(max(r.Last, 0)), r.SeenAt.Time, r.Accepted.Time} //nolint:gosec // not negative
 	}
 	return all, err
 }
@@ -48,4 +54,20 @@ func (s *Store) Mark(ctx context.Context, marks []Mark) error {
 		when excluded.created = stream_marks.created and excluded.last_sequence > stream_marks.last_sequence
 		then excluded.last_sequence else stream_marks.last_sequence end`, args...)
 	return err
+}
+
+// AcceptMarks puts marks in the place of those that there are, as an operator accepts that the streams are where they are, and
+// records who did so. Marks of other streams stay. The marks must be in the order of their names.
+func (s *Store) AcceptMarks(ctx context.Context, marks []Mark, entry AuditEntry) error {
+	return s.update(ctx, func(tx *sqlx.Tx) error {
+		query := tx.Rebind(`insert into stream_marks (stream, created, last_sequence, seen_at, accepted_at)
+			values (?, ?, ?, ` + s.present() + `, ` + s.present() + `) on conflict (stream) do update set created = excluded.created,
+			last_sequence = excluded.last_sequence, seen_at = excluded.seen_at, accepted_at = excluded.accepted_at`)
+		for _, m := range marks {
+			if _, err := tx.ExecContext(ctx, query, m.Stream, at(m.Created), int64(m.Last)); err != nil { //nolint:gosec // a broker does not get as far
+				return err
+			}
+		}
+		return audit(ctx, tx, entry)
+	})
 }

@@ -66,3 +66,35 @@ func TestMarkingFailsWhereNothingCanBeWritten(t *testing.T) {
 		t.Errorf("it is explained by %q and %q, want that it takes no writes and that it may be a standby", what, hint)
 	}
 }
+
+func TestAcceptedMarksReplaceOthers(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, open func() *store.Store) {
+		s := open()
+		created := storetest.Time
+		if err := s.Mark(t.Context(), []store.Mark{{Stream: "A", Created: created, Last: 9}, {Stream: "B", Created: created, Last: 3}}); err != nil {
+			t.Fatal(err)
+		}
+		entry := store.AuditEntry{At: created, Who: "ann", Action: "gap.accept", Object: "A", Detail: []byte(`{}`)}
+		if err := s.AcceptMarks(t.Context(), []store.Mark{{Stream: "A", Created: created.Add(time.Hour), Last: 2}}, entry); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Mark(t.Context(), []store.Mark{{Stream: "A", Created: created.Add(time.Hour), Last: 4}}); err != nil {
+			t.Fatal(err)
+		}
+		got, err := s.Marks(t.Context())
+		if err != nil || len(got) != 2 {
+			t.Fatalf("the marks are %v with the error %v, want two", got, err)
+		}
+		if a := got[0]; !a.Created.Equal(created.Add(time.Hour)) || a.Last != 4 || a.AcceptedAt.IsZero() {
+			t.Errorf("the accepted mark that went on is %+v, want one of the new creation at 4 that was accepted", a)
+		}
+		if b := got[1]; b.Last != 3 || !b.AcceptedAt.IsZero() {
+			t.Errorf("the other mark is %+v, want it at 3 and not accepted", b)
+		}
+		entries, err := s.AuditEntries(t.Context(), store.AuditFilter{Action: "gap.accept"})
+		if err != nil || len(entries) != 1 || entries[0].Who != "ann" {
+			t.Errorf("the audit has %v with the error %v, want one entry of ann", entries, err)
+		}
+	})
+}
