@@ -99,6 +99,8 @@ func TestReadinessNamesWhatTheBrokerLacks(t *testing.T) {
 	}
 	r.fails(c, "streams", stream.StreamResults, "idpsync migrate")
 	s.must("migrate", "--only", "streams")
+	r.fails(c, "gap", "created at", "idpsync recover") // the stream is there, and what it held is not
+	s.must("recover", "--accept-gap", "--why", "a test", "--yes")
 	r.isReady(c)
 
 	if err := js.DeleteConsumer(s.ctx, stream.StreamEvents, "feeds"); err != nil {

@@ -32,7 +32,7 @@ type arrow struct {
 var arrows = []arrow{
 	{"cmd/idpsync", []string{"*"}, "it wires; nobody can import it"},
 	{"cmd/idpsync/kit", []string{"providers/oidc/issuer", "worker/record", "worker/stream"}, "what the verbs and the packages beside it say alike; it runs no worker"},
-	{"cmd/idpsync/serve", []string{"cmd/idpsync/kit", "providers", "worker", "worker/assemble", "worker/directory", "worker/httpapi", "worker/record", "worker/share", "worker/stream"}, "the front doors of a worker that was put together elsewhere"},
+	{"cmd/idpsync/serve", []string{"cmd/idpsync/kit", "providers", "worker", "worker/assemble", "worker/directory", "worker/gap", "worker/httpapi", "worker/record", "worker/share", "worker/stream"}, "the front doors of a worker that was put together elsewhere"},
 	{"cmd/idpsync/demo", []string{
 		"cmd/idpsync/kit", "cmd/idpsync/serve", "providers", "providers/oidc/issuer", "providers/saml/idp", "providers/seal", "store",
 		"worker/assemble", "worker/directory/manifest", "worker/record", "worker/stream",
@@ -41,7 +41,7 @@ var arrows = []arrow{
 	{"worker", []string{"providers", "providers/wire", "store", "worker/clock", "worker/directory", "worker/gate", "worker/outage", "worker/poison", "worker/record", "worker/retention", "worker/rules", "worker/share"}, "the pipeline; what it decides, and in which form that is kept, is said below it"},
 	{"worker/assemble", []string{
 		"providers", "providers/command", "providers/feed", "providers/oidc", "providers/saml", "providers/seal", "store",
-		"worker", "worker/clock", "worker/directory", "worker/directory/manifest", "worker/policy", "worker/stream",
+		"worker", "worker/clock", "worker/directory", "worker/directory/manifest", "worker/gap", "worker/policy", "worker/stream",
 	}, "the one composition root, of the command, the tests and the chaos runs; it alone knows all kinds of providers"},
 	{"worker/clock", nil, "compares clocks and lets loops tick, and knows nothing of whose they are"},
 	{"worker/poison", []string{"store", "worker/record"}, "evidence of crashes; what an event is and what becomes of it is the pipeline's business"},
@@ -59,6 +59,7 @@ var arrows = []arrow{
 	{"worker/share", nil, "divides amounts, and knows nothing of what they are"},
 	{"worker/stream", []string{"providers", "worker", "worker/record", "worker/retention", "worker/share"}, "implements the contracts of worker over JetStream"},
 	{"worker/proof", []string{"store", "worker/record", "worker/stream"}, "proves by what broker and database hold, and so must not know what a worker does"},
+	{"worker/gap", []string{"store", "worker/record", "worker/stream"}, "compares what broker and database hold, and so must not know what a worker does"},
 	{"worker/replay", []string{"store", "worker/record"}, "sends orders and watches states; whoever carries them out may import it"},
 	{"worker/httpapi", []string{"providers", "worker", "worker/record", "worker/share"}, "a front door submits to worker and stores nothing itself"},
 	{"providers", nil, "the contract of every provider; a leaf, so that nothing unverified can reach the store through it"},

@@ -53,6 +53,7 @@ func verbs() []func(*app) *cobra.Command {
 		newDLQCommand,
 		newExplainCommand,
 		newProveCommand,
+		newRecoverCommand,
 		newSAMLMetadataCommand,
 		newBenchCommand,
 		newPolicyCommand,

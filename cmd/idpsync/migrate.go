@@ -16,6 +16,7 @@ import (
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker/assemble"
 	"github.com/idpsync/idpsync/worker/directory/manifest"
+	"github.com/idpsync/idpsync/worker/gap"
 	"github.com/idpsync/idpsync/worker/stream"
 	"github.com/idpsync/idpsync/worker/strictyaml"
 )
@@ -78,6 +79,7 @@ type migrated struct {
 	Schema *schemaReport   `json:"schema,omitempty"`
 	Keeps  *retained       `json:"retention,omitempty"`
 	Broker []stream.Change `json:"broker,omitempty"`
+	Gap    []gap.Finding   `json:"gap,omitempty"` // what shows that the broker lost what the database knows
 	Note   string          `json:"note,omitempty"`
 }
 
@@ -262,7 +264,22 @@ func (v *migrateVerb) streams(ctx context.Context, c config, r *migrated) (chang
 	}
 	report, err := stream.Migrate(ctx, conn, v.topology)
 	r.Broker = report.Changes
+	if err == nil && r.Schema != nil && !v.dryRun {
+		r.Gap, err = v.gap(ctx, c, conn)
+	}
 	return report.Changed(), err
+}
+
+// gap finds out whether the streams are others than those that the database knows, as they are when a broker lost its disk. Those
+// that were just made are empty then, and workers wait for an operator.
+func (v *migrateVerb) gap(ctx context.Context, c config, conn *stream.Conn) (found []gap.Finding, err error) {
+	st, err := v.app.openStore(ctx, c, v.app.logger(c))
+	if err != nil {
+		return nil, err
+	}
+	defer closeStore(st, &err)
+	g, err := gap.Find(ctx, st, gap.StreamsAlone(conn))
+	return g.Findings, err
 }
 
 func (v *migrateVerb) print(r migrated) error {
@@ -304,6 +321,10 @@ func (v *migrateVerb) print(r migrated) error {
 		for _, d := range change.Details {
 			fmt.Fprintf(out, "    %s: %s -> %s\n", d.Setting, d.Have, d.Want)
 		}
+	}
+	if len(r.Gap) > 0 {
+		printGap(out, gap.Gap{Findings: r.Gap})
+		fmt.Fprintln(out, "workers take no events until it is accepted: idpsync recover --accept-gap")
 	}
 	if r.Note != "" {
 		fmt.Fprintln(out, r.Note)

@@ -27,7 +27,10 @@ With no --nats-url it brings its own broker, with no --database-url its own data
 With both it is one of as many workers as you like on one broker and one PostgreSQL.
 
 It may be started before them: it waits for broker and database, and for idpsync migrate to have made streams and schema,
-as long as --wait says. Meanwhile /readyz names what it waits for.`,
+as long as --wait says. Meanwhile /readyz names what it waits for.
+
+It takes no events while broker and database do not fit together, as when one of them was restored from an older copy: it
+stays up, /readyz names gap, and idpsync recover says what to do.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.config(cmd)

@@ -21,6 +21,7 @@ import (
 	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/clock"
 	"github.com/idpsync/idpsync/worker/directory"
+	"github.com/idpsync/idpsync/worker/gap"
 	"github.com/idpsync/idpsync/worker/policy"
 	"github.com/idpsync/idpsync/worker/stream"
 )
@@ -200,6 +201,11 @@ func (d *Deployment) makeWorker(ctx context.Context, o Options) error {
 	}
 	d.Worker, err = worker.New(st, publisher, d.Directories, d.Policies, cfg)
 	return err
+}
+
+// Gap finds out whether broker and database still belong together.
+func (d *Deployment) Gap(ctx context.Context) (gap.Gap, error) {
+	return gap.Find(ctx, d.Store, gap.Streams(d.Conn))
 }
 
 // brokerClock tells the broker's time, or is nil when there is no broker.

@@ -3,10 +3,12 @@ package assemble
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/gap"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -26,14 +28,16 @@ func (d *Deployment) Checks() []Check {
 	m := &marks{}
 	all := []Check{
 		{"broker", func(ctx context.Context) []Failure {
+			known := m.known() // before the streams are asked
 			h := stream.ReadHealth(ctx, d.Conn)
 			m.note(h.Streams)
-			return h.Failures
+			return append(h.Failures, failureOf(gap.Behind(known, h.Streams))...)
 		}},
 		{"database", func(ctx context.Context) []Failure {
 			err := d.Store.Ping(ctx)
+			var lost []gap.Finding
 			if err == nil {
-				err = d.Store.Mark(ctx, m.latest())
+				lost, err = m.write(ctx, d.Store)
 			}
 			switch {
 			case errors.Is(ctx.Err(), context.Canceled):
@@ -41,7 +45,7 @@ func (d *Deployment) Checks() []Check {
 			case err == nil && d.Worker.DatabaseAway():
 				return []Failure{{Name: "database", What: "did not serve the worker, which tries again", Hint: "see the log: database away"}}
 			case err == nil:
-				return nil
+				return failureOf(lost)
 			}
 			d.log.Debug("database check failed", "error", err)
 			what, hint := store.Explain(err)
@@ -63,10 +67,55 @@ func (d *Deployment) Checks() []Check {
 	return all
 }
 
+// GapHint is what an operator does about a broker and a database that do not fit together.
+const GapHint = "idpsync recover shows what to do; deploy/RUNBOOK.md has a page for it: broker and database do not fit together"
+
+// failureOf is what findings are to /readyz. A worker that finds them while it works goes on: what it holds is judged by what
+// is there. One that finds them when it starts does not begin.
+func failureOf(findings []gap.Finding) []Failure {
+	if len(findings) == 0 {
+		return nil
+	}
+	return []Failure{{Name: "gap", What: gap.Gap{Findings: findings}.Text(), Hint: GapHint}}
+}
+
 // marks are how far the streams were at the last look at them.
 type marks struct {
-	mu  sync.Mutex
-	all []store.Mark
+	mu     sync.Mutex
+	all    []store.Mark
+	stored []store.Mark // what the database knew at the last look
+}
+
+// known is what the database knew of the streams at the last look at it.
+func (m *marks) known() []store.Mark {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.stored
+}
+
+// write writes the marks into the database, unless that knew more at the last look. What it knew then stays in mind until an
+// operator has accepted that; meanwhile the marks stay as they are, for other workers to see.
+func (m *marks) write(ctx context.Context, st *store.Store) ([]gap.Finding, error) {
+	now, err := st.Marks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if lost := gap.WentBack(m.known(), now); len(lost) > 0 {
+		return lost, nil
+	}
+	latest := m.latest()
+	if err := st.Mark(ctx, latest); err != nil {
+		return nil, err
+	}
+	for _, l := range latest { // as the database knows them now
+		if i := slices.IndexFunc(now, func(k store.Mark) bool { return k.Stream == l.Stream && k.Created.UnixMicro() == l.Created.UnixMicro() }); i >= 0 {
+			now[i].Last = max(now[i].Last, l.Last)
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.stored = now
+	return nil, nil
 }
 
 func (m *marks) note(streams []stream.StreamState) {

@@ -187,6 +187,14 @@ func TestDeployedBrokerGrantsWhatEachRoleNeeds(t *testing.T) {
 	if _, err := stream.DeadLetter(ctx, w, 1); err != nil {
 		t.Error(err)
 	}
+	for _, user := range []string{"worker", "alice"} {
+		if effects, err := stream.LastEffects(ctx, s.as(user), 1); err != nil || len(effects) != 1 || effects[0].Sequence != 3 {
+			t.Errorf("%s reads the last effects %v with the error %v, want the result 3", user, effects, err)
+		}
+		if _, err := stream.ReadStreams(ctx, s.as(user)); err != nil {
+			t.Error(err)
+		}
+	}
 	serve(t, w, func(context.Context, stream.Request) stream.Response { return stream.Response{Status: 201} }, stream.ServeOptions{})
 	for name, tenant := range map[string]string{"acme": tenantA, "globex": tenantB} {
 		for _, r := range commands() {
@@ -325,11 +333,7 @@ func acts() []act {
 	add("publish", []string{"alice", "bob"}, "$SRV.PING", "$SRV.INFO.idpsync", "$SRV.STATS.idpsync")
 	add("publish", []string{"migrate", "worker"}, "$JS.API.INFO")
 	for _, name := range []string{stream.StreamEvents, stream.StreamResults, stream.StreamDeadLetters, stream.StreamReplays, stream.StreamAdvisories} {
-		know := []string{"migrate", "worker"}
-		if name == stream.StreamEvents || name == stream.StreamResults || name == stream.StreamDeadLetters {
-			know = append(know, "alice", "bob")
-		}
-		add("publish", know, "$JS.API.STREAM.INFO."+name)
+		add("publish", []string{"migrate", "worker", "alice", "bob"}, "$JS.API.STREAM.INFO."+name)
 		add("publish", []string{"migrate"}, "$JS.API.STREAM.CREATE."+name, "$JS.API.STREAM.UPDATE."+name)
 		add("publish", nil,
 			"$JS.API.STREAM.DELETE."+name, "$JS.API.STREAM.PURGE."+name, "$JS.API.STREAM.SNAPSHOT."+name, "$JS.API.STREAM.RESTORE."+name,
@@ -338,6 +342,8 @@ func acts() []act {
 		switch name {
 		case stream.StreamEvents:
 			get, remove = []string{"worker"}, []string{"worker"}
+		case stream.StreamResults:
+			get = []string{"worker", "alice", "bob"}
 		case stream.StreamDeadLetters:
 			get = []string{"worker"}
 			add("publish", []string{"worker", "alice", "bob"}, "$JS.API.DIRECT.GET."+name)

@@ -73,12 +73,15 @@ func Run(ctx context.Context, d *assemble.Deployment, o Options) error {
 	return s.Run(ctx, d)
 }
 
-// Run serves the other front doors and the worker until ctx ends. The doors close first, so that nobody waits for an answer
-// that will not come.
+// Run serves the other front doors and the worker until ctx ends, once broker and database fit together. The doors close first,
+// so that nobody waits for an answer that will not come.
 func (s *Service) Run(ctx context.Context, d *assemble.Deployment) error {
 	s.Deployment = d
 	ended := d.Ended
 	s.ended.Store(&ended)
+	if !s.belongTogether(ctx) {
+		return s.doors.close()
+	}
 	if err := s.openDoors(ctx); err != nil {
 		return errors.Join(err, s.doors.close())
 	}

@@ -1,0 +1,351 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/idpsync/idpsync/cmd/idpsync/kit"
+	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/store/storetest"
+	"github.com/idpsync/idpsync/worker/stream"
+)
+
+// sites are the two forms of a deployment that are backed up and restored here.
+func sites(t *testing.T, test func(t *testing.T, s *site)) {
+	t.Helper()
+	t.Parallel()
+	for name, site := range map[string]func(testing.TB) *site{"embedded": embeddedSite, "cluster": clusterSite} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, site(t))
+		})
+	}
+}
+
+// openedStore opens the database of the site, once more if it is open already.
+func (s *site) openedStore() *store.Store {
+	s.t.Helper()
+	if s.cluster {
+		return storetest.OpenOptions(s.t, s.data)
+	}
+	return storetest.OpenOptions(s.t, store.Options{Path: s.path("data/" + sqliteFile)})
+}
+
+// copyDatabase puts a copy of the database in the place of another one, as pg_dump with pg_restore, or cp, does. No worker runs.
+// Names are those of backups; "" is the database itself.
+func (s *site) copyDatabase(from, to string) {
+	s.t.Helper()
+	if !s.cluster {
+		path := func(name string) string { return s.path("data/" + sqliteFile + name) }
+		for _, file := range []string{"-wal", "-shm"} { // a worker that was stopped leaves none
+			if err := os.Remove(path(to + file)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				s.t.Fatal(err)
+			}
+		}
+		data, err := os.ReadFile(path(from))
+		if err == nil {
+			err = os.WriteFile(path(to), data, 0o600)
+		}
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		return
+	}
+	u, err := url.Parse(s.data.URL)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	name := func(backup string) string { return strings.TrimPrefix(u.Path, "/") + backup }
+	admin := storetest.Admin(s.t)
+	for _, do := range []string{`drop database if exists ` + name(to) + ` with (force)`, `create database ` + name(to) + ` template ` + name(from)} {
+		if _, err := admin.ExecContext(s.ctx, do); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	if to != "" {
+		s.t.Cleanup(func() {
+			if _, err := storetest.Admin(s.t).Exec(`drop database if exists ` + name(to) + ` with (force)`); err != nil { //nolint:noctx // the test's context has ended
+				s.t.Error(err)
+			}
+		})
+	}
+}
+
+// whileBrokerIsDown calls f with the folder in which the broker keeps its streams. No worker runs.
+func (s *site) whileBrokerIsDown(f func(folder string) error) {
+	s.t.Helper()
+	folder := s.path("data/jetstream")
+	if s.cluster {
+		folder = s.path("broker")
+		if err := errors.Join(s.broker.Process.Signal(os.Interrupt), s.broker.Wait()); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	if err := f(folder); err != nil {
+		s.t.Fatal(err)
+	}
+	if s.cluster {
+		u, err := url.Parse(s.environ["IDPSYNC_NATS_URL"])
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		s.natsServer("--port", u.Port())
+	}
+}
+
+// loggedIn has people log in, and waits until each has a result and workers have marked how far the streams are.
+func (s *site) loggedIn(people ...string) {
+	s.t.Helper()
+	conn := s.nats()
+	defer conn.Close()
+	for _, name := range people {
+		if r := s.login(s.t.(*testing.T), conn, acme, "first of "+name, name, nil); r.status != 201 {
+			s.t.Fatalf("the login of %s is answered %d %s, want 201", name, r.status, r.body)
+		}
+	}
+	st := s.openedStore()
+	s.eventually("the marks to be where the streams are", func() bool {
+		marks, err := st.Marks(s.ctx)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		at := map[string]uint64{}
+		for _, m := range marks {
+			at[m.Stream] = m.Last
+		}
+		return at[stream.StreamResults] == s.state(conn, stream.StreamResults).LastSeq && at[stream.StreamEvents] == s.state(conn, stream.StreamEvents).LastSeq
+	})
+	if err := st.Close(); err != nil { // a database that is open cannot be copied
+		s.t.Fatal(err)
+	}
+}
+
+// emails are the addresses of acme's users.
+func (s *site) names() string {
+	s.t.Helper()
+	var all []string
+	for _, u := range s.users("acme") {
+		all = append(all, u.Name)
+	}
+	return strings.Join(all, " ")
+}
+
+// waits starts a worker that takes no events, as broker and database do not fit together.
+func (s *site) waits(c *http.Client, what string) *running {
+	s.t.Helper()
+	r := s.started()
+	r.admin = "http://" + r.stderr.await(s.t, s.ctx, `"msg":"admin listens","address":"([^"]+)"`)[1]
+	r.fails(c, "gap", what, "idpsync recover")
+	if got := s.healthz(c, r); got != "200 ok\n" {
+		s.t.Errorf("healthz answers %q while the worker waits for an operator, want 200 and ok: no restart would help", got)
+	}
+	if strings.Contains(r.stderr.String(), "HTTP API listens") {
+		s.t.Error("the HTTP API is open while the worker waits for an operator, want it closed")
+	}
+	return r
+}
+
+// recovered returns what recover finds, without a change.
+func (s *site) recovered() recovered {
+	s.t.Helper()
+	p := s.do("", "recover", "--json")
+	var r recovered
+	if err := json.Unmarshal([]byte(p.stdout), &r); err != nil {
+		s.t.Fatalf("recover: exit %d, %v\n%s%s", p.code, err, p.stdout, p.stderr)
+	}
+	if want := map[bool]int{true: kit.ExitPending, false: kit.ExitOK}[len(r.Findings) > 0]; p.code != want {
+		s.t.Errorf("recover finds %+v and ends with exit %d, want %d", r.Findings, p.code, want)
+	}
+	return r
+}
+
+// accepted has an operator accept the gap, and waits until the worker goes on.
+func (s *site) accepted(c *http.Client, r *running) {
+	s.t.Helper()
+	if p := s.do("", "recover", "--accept-gap", "--yes"); p.code != kit.ExitUsage || !strings.Contains(p.stderr, "--why") {
+		s.t.Errorf("recover --accept-gap without a reason ends with exit %d and %s, want %d and --why", p.code, p.stderr, kit.ExitUsage)
+	}
+	s.must("recover", "--accept-gap", "--why", "ticket 4711", "--yes")
+	r.ready()
+	r.isReady(c)
+	if audit := s.must("get", "audit", "--action", "gap.accept", "--json"); !strings.Contains(audit, "ticket 4711") || !strings.Contains(audit, `"findings"`) {
+		s.t.Errorf("the audit has %s, want the reason and what was found", audit)
+	}
+	if again := s.recovered(); len(again.Findings) > 0 {
+		s.t.Errorf("after the gap was accepted recover finds %+v, want nothing", again.Findings)
+	}
+}
+
+func TestADatabaseRestoredFromABackupStopsWorkersUntilAnOperatorAcceptsIt(t *testing.T) {
+	sites(t, func(t *testing.T, s *site) {
+		c := client(t)
+		r := s.worker()
+		s.loggedIn("ada", "bob")
+		r.stop()
+		s.copyDatabase("", "_backup")
+		r = s.worker()
+		s.loggedIn("eve")
+		r.stop()
+		s.copyDatabase("_backup", "")
+
+		r = s.waits(c, "an effect that the ledger does not have")
+		if got := s.recovered().Findings; len(got) != 1 || got[0].Side != "database" || got[0].Stream != stream.StreamResults || got[0].Since.IsZero() {
+			t.Errorf("recover finds %+v, want that the database is behind the results, and since when", got)
+		}
+		conn := s.nats()
+		q := newQueue(s, conn)
+		q.publish("idpsync.login."+acme+".okta", map[string]string{"Idpsync-Event-Id": "meanwhile"}, q.login("joe"))
+		if n := s.state(conn, stream.StreamEvents).Msgs; n != 1 {
+			t.Errorf("%d events wait, want the one that came meanwhile", n)
+		}
+		s.accepted(c, r)
+		s.eventually("the event that came meanwhile to be processed", func() bool { return strings.Contains(s.names(), "joe") })
+		if got := s.names(); strings.Contains(got, "eve") {
+			t.Errorf("the users are %s, want none whom the backup does not know", got)
+		}
+	})
+}
+
+// A database that goes back while a worker runs is noticed too.
+func TestADatabaseThatGoesBackIsNotReady(t *testing.T) {
+	t.Parallel()
+	s := embeddedSite(t)
+	r, c := s.worker(), client(t)
+	s.loggedIn("ada")
+	r.isReady(c)
+	if _, err := storetest.Database(t, store.Options{Path: s.path("data/" + sqliteFile)}).ExecContext(s.ctx, `update stream_marks set last_sequence = 0`); err != nil {
+		t.Fatal(err)
+	}
+	r.fails(c, "gap", "the database knew that it had given out sequence 1", "idpsync recover")
+	if got := s.recovered().Findings; len(got) != 0 {
+		t.Errorf("recover finds %+v, want nothing: the ledger has the effects of all results", got)
+	}
+	s.accepted(c, r)
+}
+
+func TestABrokerThatLostItsDiskStopsWorkersUntilAnOperatorAcceptsIt(t *testing.T) {
+	sites(t, func(t *testing.T, s *site) {
+		c := client(t)
+		r := s.worker()
+		s.loggedIn("ada", "bob")
+		r.stop()
+		s.whileBrokerIsDown(os.RemoveAll)
+		if s.cluster {
+			if text := s.must("migrate"); !strings.Contains(text, "do not fit together") || !strings.Contains(text, "idpsync recover") {
+				t.Errorf("migrate makes the streams anew and says\n%s\nwant that they are not those that were there, and idpsync recover", text)
+			}
+		}
+		r = s.waits(c, "it was created at")
+		if got := s.recovered().Findings; len(got) != 5 || got[0].Side != "broker" {
+			t.Errorf("recover finds %+v, want that all 5 streams were created anew", got)
+		}
+		s.accepted(c, r)
+		s.loggedIn("eve")
+		if got := s.names(); len(strings.Fields(got)) != 3 {
+			t.Errorf("the users are %s, want ada, bob and eve", got)
+		}
+		r.stop()
+		s.worker().isReady(c)
+	})
+}
+
+func TestABrokerPutBackFromACopyStopsWorkersUntilAnOperatorAcceptsIt(t *testing.T) {
+	sites(t, func(t *testing.T, s *site) {
+		c := client(t)
+		r := s.worker()
+		s.loggedIn("ada")
+		r.stop()
+		copied := filepath.Join(t.TempDir(), "copy")
+		s.whileBrokerIsDown(func(folder string) error { return os.CopyFS(copied, os.DirFS(folder)) })
+		r = s.worker()
+		s.loggedIn("bob")
+		r.stop()
+		s.whileBrokerIsDown(func(folder string) error {
+			return errors.Join(os.RemoveAll(folder), os.CopyFS(folder, os.DirFS(copied)))
+		})
+		r = s.waits(c, "its last sequence is 1; the database knows that it had given out 2")
+		if got := s.recovered().Findings; len(got) != 2 || got[0].Stream != stream.StreamEvents || got[1].Stream != stream.StreamResults {
+			t.Errorf("recover finds %+v, want that events and results are behind", got)
+		}
+		s.accepted(c, r)
+		s.loggedIn("eve")
+		if got := s.names(); len(strings.Fields(got)) != 3 {
+			t.Errorf("the users are %s, want ada, bob and eve", got)
+		}
+	})
+}
+
+// What happens every day must not look like a loss.
+func TestNormalLifeIsNoGap(t *testing.T) {
+	sites(t, func(t *testing.T, s *site) {
+		c := client(t)
+		fits := func(when string) {
+			t.Helper()
+			if got := s.recovered().Findings; len(got) > 0 {
+				t.Errorf("%s recover finds %+v, want nothing", when, got)
+			}
+		}
+		r := s.child()
+		fits("with streams that are empty")
+		r.kill()
+		r = s.child()
+		conn := s.nats()
+		for i := range 20 {
+			s.login(t, conn, acme, fmt.Sprint("login-", i), fmt.Sprint("user-", i), nil)
+		}
+		r.kill() // before it has marked where the streams are
+		if !s.cluster {
+			r = s.child()
+			fits("after a worker and its broker were killed")
+			r.stop()
+		} else {
+			if err := s.broker.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			_ = s.broker.Wait() // it was killed
+			u, err := url.Parse(s.environ["IDPSYNC_NATS_URL"])
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.natsServer("--port", u.Port())
+			fits("after worker and broker were killed")
+		}
+		r = s.worker()
+		r.isReady(c)
+		conn = s.nats()
+		q := newQueue(s, conn)
+		q.publish("idpsync.login."+acme+".okta", map[string]string{"Idpsync-Event-Id": "refused"}, `{"id_token":"bad"}`)
+		s.eventually("the bad login to be a dead letter", func() bool { return s.state(conn, stream.StreamDeadLetters).Msgs == 1 })
+		if err := s.open(conn, stream.StreamResults).Purge(s.ctx); err != nil {
+			t.Fatal(err)
+		}
+		r.stop()
+		r = s.started()
+		r.ready()
+		r.isReady(c)
+		fits("after an operator purged the results")
+		s.must("migrate", "--only", "streams", "--results-bytes", "128MiB", "--results-age", "3h")
+		fits("after migrate changed a stream")
+	})
+}
+
+// newQueue publishes over a connection.
+func newQueue(s *site, conn *nats.Conn) queue {
+	s.t.Helper()
+	js, err := jetstream.New(conn)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return queue{s, js}
+}
