@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 
@@ -23,8 +22,6 @@ type ending struct {
 // deterministic. Callers of the front doors are answered at once: their result is owed by the outbox, so they need not wait
 // for a broker that is slow.
 func (w *Worker) deliver(ctx context.Context, events []*event) {
-	// Before anybody is told, and so before another worker can take an event up. Poison keeps its markers until it is a dead letter.
-	w.clearMarkers(ctx, events, func(e *event) bool { return !e.killed })
 	endings := make([]*ending, len(events))
 	for i, e := range events {
 		endings[i] = &ending{event: e}
@@ -45,39 +42,6 @@ func (w *Worker) deliver(ctx context.Context, events []*event) {
 	w.publishDeadLetters(ctx, endings)
 	w.publishResults(ctx, endings)
 	w.dispose(ctx, endings)
-	w.clearMarkers(ctx, events, func(e *event) bool { return e.killed && e.told })
-}
-
-// clearTimeout bounds what a worker does for events when its time is up.
-const clearTimeout = time.Second
-
-// clearMarkers clears the in-flight markers of those events, also when time is up: this worker lives, so none of them killed
-// it. Of events that wait as a marker stands in their way, it clears its own: what other workers left says no less than before.
-func (w *Worker) clearMarkers(ctx context.Context, events []*event, of func(*event) bool) {
-	var done, barred []*event
-	for _, e := range events {
-		switch v := e.waiting(); {
-		case !e.marked || !of(e):
-		case v != nil && v.reason == inFlight:
-			barred = append(barred, e)
-		default:
-			done = append(done, e)
-		}
-	}
-	w.unmark(ctx, done, w.guard.Clear)
-	w.unmark(ctx, barred, w.guard.GiveUp)
-}
-
-// giveUp clears the markers of this worker at events that it gives back undecided.
-func (w *Worker) giveUp(ctx context.Context, events []*event) { w.unmark(ctx, events, w.guard.GiveUp) }
-
-func (w *Worker) unmark(ctx context.Context, events []*event, clearAll func(context.Context, []record.Origin)) {
-	if !slices.ContainsFunc(events, func(e *event) bool { return e.marked }) {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), clearTimeout)
-	defer cancel()
-	clearAll(ctx, origins(events))
 }
 
 // answered is the answer that the verdict makes; nil for an event that waits while no caller does.

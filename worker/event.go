@@ -83,15 +83,6 @@ func (e *event) asOf() time.Time {
 	return e.due
 }
 
-// origins are where the events were stored.
-func origins(events []*event) []record.Origin {
-	all := make([]record.Origin, len(events))
-	for i, e := range events {
-		all[i] = e.origin
-	}
-	return all
-}
-
 // storedAs names the stored message that the event came in; "" when it came by another door.
 func (e *event) storedAs() string {
 	if e.origin.Sequence == 0 {

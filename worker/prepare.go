@@ -189,3 +189,28 @@ func refusalOf(err error) verdict {
 	}
 	return rejected{record.RejectionOf(err)}
 }
+
+// maxRenewals bounds how often an event is verified again because the directory keeps changing.
+const maxRenewals = 3
+
+// renew verifies events again by the directory in force. A login that was let in by the one before could bring back an
+// identity that apply has just moved or ended.
+func (w *Worker) renew(ctx context.Context, events []*event) {
+	if len(events) == 0 {
+		return
+	}
+	err := w.directories.Reload(ctx)
+	for _, e := range events {
+		e.renewed++
+		switch {
+		case err != nil:
+			e.wait("directory_unavailable", err)
+		case e.renewed > maxRenewals:
+			e.wait("directory_changed", nil)
+		}
+	}
+	w.prepareAll(ctx, events)
+	for _, e := range events {
+		e.hashPassword()
+	}
+}

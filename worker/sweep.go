@@ -115,7 +115,7 @@ func (w *Worker) sweepStranded(ctx context.Context, before map[string]bool) map[
 		return seen
 	}
 	w.log.Error("events are stored and will not be delivered again; those whose end is not known become dead letters", "count", len(events))
-	w.deliver(ctx, slices.DeleteFunc(slices.Clone(events), func(e *event) bool { return e.told }))
+	w.tell(ctx, slices.DeleteFunc(slices.Clone(events), func(e *event) bool { return e.told }))
 	for _, e := range events {
 		if !e.told {
 			continue
