@@ -9,7 +9,6 @@ import (
 
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker/clock"
-	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/share"
 )
 
@@ -23,11 +22,10 @@ type lane struct {
 	linger   time.Duration // how long an unfilled batch waits for more; zero takes what is there
 	loops    int
 	turns    *share.Turns[*event]
-	overflow *share.Overflow
+	crowd    *crowd
 	suspects chan *event // to be processed alone
 	excess   chan *event // to be parked
 	log      *slog.Logger
-	crowded  clock.Sparing // of the log of what is sent back
 }
 
 // Bounds of the events of a lane that wait to be processed alone, and to be parked.
@@ -38,7 +36,7 @@ const (
 
 func newLane(w *Worker, name string, linger time.Duration) *lane {
 	return &lane{
-		w: w, name: name, batch: w.cfg.Batch, linger: linger, loops: w.cfg.Loops, turns: share.NewTurns[*event](w.cfg.Loops), overflow: share.NewOverflow(),
+		w: w, name: name, batch: w.cfg.Batch, linger: linger, loops: w.cfg.Loops, turns: share.NewTurns[*event](w.cfg.Loops), crowd: newCrowd(),
 		suspects: make(chan *event, suspectQueue), excess: make(chan *event, excessQueue), log: w.log.With("lane", name),
 	}
 }
@@ -190,50 +188,6 @@ func (l *lane) enter(e *event) bool {
 	}
 	l.w.leases.drop([]*event{e}, l.w.now())
 	return false
-}
-
-// sendBack sends a message back to the broker for a while, when its tenant has too much in the lane and others could be
-// waiting behind it. One that was sent back too often is parked, and where that is no help, it waits for room instead. It
-// reports whether the message need not be entered.
-func (l *lane) sendBack(ctx, hard context.Context, tripped <-chan struct{}, m Message) bool {
-	address, _ := record.ParseSubject(m.Subject()) // those of no tenant share one turn
-	for {
-		ok, full, freed := l.w.leases.loads.Room(l.name, address.Tenant)
-		if ok {
-			return false
-		}
-		var excess chan *event
-		var e *event
-		if full && l.w.directories.Current().Tenants() > 1 {
-			now := l.w.now()
-			held, rate := l.w.leases.loads.Of(l.name, address.Tenant)
-			delay, ok := l.overflow.Put(address.Tenant, held, rate, m.Delivered(), now)
-			if ctx.Err() != nil { // another worker has room
-				delay, ok = 0, true
-			}
-			if others, due := l.crowded.Due(now); ok && due {
-				l.log.Warn("tenant sends more than its share; what is too much goes back to the broker until it is its turn",
-					"tenant", address.Tenant, "source", address.Source, "held", held, "sent_back_since", others)
-			}
-			if ok {
-				if err := m.NakWithDelay(delay); err != nil {
-					l.log.Debug("message not sent back; the broker delivers it again after AckWait", "stream_seq", m.Sequence(), "error", err)
-				}
-				return true
-			}
-			excess, e = l.excess, l.open(m)
-			e.verdict = &deferred{reason: "crowded", away: true}
-		}
-		select {
-		case excess <- e:
-			return true
-		case <-freed:
-		case <-tripped: // what was prefetched is held until the database is back
-			return false
-		case <-hard.Done():
-			return false
-		}
-	}
 }
 
 // leaveTimeout bounds how long a drained consumer may take to hand out what it has.

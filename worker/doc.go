@@ -7,18 +7,18 @@
 // # The path of one event
 //
 //	submit.go ─ consume.go ─┐                ┌ prepare.go    verify (provider), validate and check roles (rules)
-//	            retry.go   ─┼─ pipeline.go ──┼ commit.go     look up, decide (rules, policy), write in one transaction a batch
-//	            orders.go  ─┘                └ deliver.go    dead letters, results, disposition
-//	             sweep.go   ─────────────────── deliver.go    what was stranded, and results of the outbox
+//	            retry.go   ─┼─ pipeline.go ──┼ commit.go     write what plan.go decides (rules, policy), in one transaction a batch
+//	            orders.go  ─┤                └ deliver.go    dead letters, results, disposition
+//	            sweep.go   ─┘
 //
-// Calls run from left to right and never back; within the last column, commit has an event prepared again when the directory
-// has changed meanwhile. An [event] is a message, which does not change, beside the request that was
+// Calls run from left to right and never back: pipeline.go has an event prepared again when the directory has changed before it
+// was written. An [event] is a message, which does not change, beside the request that was
 // verified from it and the verdict. The verdict is an effect, a repeat, a rejection or a deferral, and nothing else; the
 // table from verdict to what the broker is told is in verdict.go.
 //
 // In a lane tenants take turns (share.Turns): what a consumer delivers, what comes by the front doors, and parked events that are
-// due. What a tenant sends beyond its share goes back to the broker for a while (share.Overflow), or is parked, so that the
-// events behind it are delivered.
+// due. What a tenant sends beyond its share goes back to the broker for a while (crowd.go), or is parked, so that the events of
+// others behind it are delivered; while there are none it stays where it is.
 //
 // The HTTP door asks admit.go first, which proves the sender from the headers by the same code, before it reads a body.
 //
@@ -27,7 +27,7 @@
 // batch waits for an issuer. Events with a password to hash leave their batch to be hashed.
 //
 // While the database is away the lanes pull nothing (package outage) and what is in hand waits for it; when that takes too long it
-// is given back, for workers that reach the database (outage.go).
+// is given back, for workers that reach the database (handOver in pipeline.go).
 //
 // # The order of durable steps
 //
@@ -75,7 +75,7 @@
 //	front door   rpc or http, where a caller waits for the answer
 //	lane         a durable consumer with the loops that process what it delivers
 //	turn         when events of a tenant go into the next batch of a lane
-//	send back    nak with a delay, as a tenant has too much in the lane
+//	send back    nak with a delay, as a tenant has too much in the lane and others wait
 //	verdict      what was decided of an event
 //	disposition  what its transport is told of it: ack, term, nak with a delay, overwrite, remove from the parked ones
 //	ledger       the table of events that had their effect, with their results

@@ -65,3 +65,25 @@ func TestAFloodOfOneTenantKeepsNobodyElseWaiting(t *testing.T) {
 		}
 	})
 }
+
+// A backlog of one tenant is worked off as fast as it can be while nobody else waits: none of it is sent back, though there are
+// other tenants.
+func TestABacklogOfOneTenantStaysWhereItIsWhileNobodyElseWaits(t *testing.T) {
+	workertest.Each(t, workertest.Options{}, func(t *testing.T, d *workertest.Deployment) {
+		const backlog = 400
+		for i := range backlog {
+			d.LogIn(fmt.Sprintf("backlog-%d", i), d.Person(fmt.Sprintf("b%d", i%7)))
+		}
+		p := d.Process(func(c *worker.Config) { c.Batch, c.Loops = 5, 2 }) // a share of 40
+		p.Run()
+		for i := range backlog {
+			d.Await(fmt.Sprintf("backlog-%d", i))
+		}
+		d.Drained()
+		for _, one := range p.Deliveries() {
+			if len(one.Told) != 1 || one.Told[0] != "ack" {
+				t.Errorf("of a delivery the broker was told %q, want one ack", one.Told)
+			}
+		}
+	})
+}

@@ -72,6 +72,9 @@ type Broker interface {
 	OldestPending(ctx context.Context) (time.Time, error)
 	// Stranded returns at most limit events that are stored and will never be delivered, with when their stream was made.
 	Stranded(ctx context.Context, limit int) ([]record.Stored, time.Time, error)
+	// Waiting returns how many events the stream holds for a lane, by tenant, whether they were delivered or not. Those of no
+	// tenant stand under "".
+	Waiting(ctx context.Context, lane string) (map[string]int, error)
 	// Remove deletes an event from its stream; that it is gone already is no error.
 	Remove(ctx context.Context, sequence uint64) error
 	retention.Broker

@@ -13,7 +13,8 @@ type Loads struct {
 	mu    sync.Mutex
 	lanes map[string]int // bytes by lane
 	loads map[loadKey]*load
-	freed chan struct{} // closed, and replaced, when there may be room
+	rates map[string]float64 // of the last load of each lane that had one
+	freed chan struct{}      // closed, and replaced, when there may be room
 }
 
 // Bounds of what a worker holds of one lane, in bytes of memory.
@@ -35,7 +36,7 @@ type load struct {
 
 // NewLoads returns empty loads, of which one tenant may have so many items in a lane.
 func NewLoads(maxItems int) *Loads {
-	return &Loads{maxItems: maxItems, lanes: map[string]int{}, loads: map[loadKey]*load{}, freed: make(chan struct{})}
+	return &Loads{maxItems: maxItems, lanes: map[string]int{}, loads: map[loadKey]*load{}, rates: map[string]float64{}, freed: make(chan struct{})}
 }
 
 // Room reports whether a lane has room for an item of a tenant, or, when it has none, who has too much: the tenant, or all
@@ -49,13 +50,17 @@ func (l *Loads) Room(lane, tenant string) (ok, tenantFull bool, freed <-chan str
 	return !tenantFull && l.lanes[lane] < maxLaneBytes, tenantFull, l.freed
 }
 
-// Of returns how many items of a tenant a lane holds, and how many of them end in a second.
+// Of returns how many items of a tenant a lane holds, and how many of them end in a second. While that is not known it is as
+// for the tenant before; 0 for the first one.
 func (l *Loads) Of(lane, tenant string) (items int, rate float64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	t := l.loads[loadKey{lane, tenant}]
 	if t == nil {
-		return 0, 0
+		return 0, l.rates[lane]
+	}
+	if t.rate == 0 {
+		return t.items, l.rates[lane]
 	}
 	return t.items, t.rate
 }
@@ -83,7 +88,9 @@ func (l *Loads) Drop(lane, tenant string, size int, now time.Time) {
 	t := l.loads[key]
 	t.items--
 	t.bytes -= size
-	t.end(now)
+	if t.end(now) {
+		l.rates[lane] = t.rate
+	}
 	if t.items == 0 {
 		delete(l.loads, key)
 	}
@@ -108,15 +115,17 @@ func (l *Loads) Free() {
 // rateInterval is how often a rate is computed.
 const rateInterval = 250 * time.Millisecond
 
-func (t *load) end(now time.Time) {
+// end counts an item that ended, and reports whether the rate is a new one.
+func (t *load) end(now time.Time) bool {
 	t.ended++
 	took := now.Sub(t.since)
 	if took < rateInterval {
-		return
+		return false
 	}
 	rate := float64(t.ended) / took.Seconds()
 	if t.rate > 0 {
 		rate = (t.rate + rate) / 2
 	}
 	t.rate, t.ended, t.since = rate, 0, now
+	return true
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/retention"
@@ -95,6 +97,26 @@ func (b broker) Keeps(ctx context.Context) (retention.Keeps, error) {
 		*age, k.Now = i.Config.MaxAge, i.TimeStamp
 	}
 	return k, nil
+}
+
+// Waiting implements [worker.Broker].
+func (b broker) Waiting(ctx context.Context, lane string) (map[string]int, error) {
+	s, err := b.conn.js.Stream(ctx, StreamEvents)
+	if err != nil {
+		return nil, wrap("read state of "+StreamEvents, err)
+	}
+	byTenant := map[string]int{}
+	for _, filter := range record.Routes().Filters(lane) {
+		i, err := s.Info(ctx, jetstream.WithSubjectFilter(filter))
+		if err != nil {
+			return nil, wrap("count the events of "+StreamEvents, err)
+		}
+		for subject, n := range i.State.Subjects {
+			address, _ := record.ParseSubject(subject)
+			byTenant[address.Tenant] += int(n) //nolint:gosec // the limits of the stream bound it
+		}
+	}
+	return byTenant, nil
 }
 
 // Remove implements [worker.Broker].
