@@ -36,7 +36,7 @@ type Envelope struct {
 	EventID  string // scoped by tenant, source and, for commands and feeds, sender
 	Header   Header
 	Payload  []byte    // the event itself, already taken out of a CloudEvent; must not be changed
-	StoredAt time.Time // when the broker stored it, or when a front door received it; never a sender's word
+	StoredAt time.Time // when the broker stored it, or a trusted domain did so first, or a front door received it; never a sender's word
 	Replayed bool      // a dead letter that an operator replays
 	Trace    *Trace    // records each check; nil records nothing
 }

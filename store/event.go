@@ -19,7 +19,7 @@ type Event struct {
 	Policies      []string // ids of the policies that decided
 	Door          string
 	Origin        string    // the stored message that it came in: stream, creation time, sequence and stored time; "" when it came by another door
-	StoredAt      time.Time // when the broker stored the event, or a front door received it
+	StoredAt      time.Time // by which the event was judged: when the broker stored it, or a trusted domain did so first, or a front door received it
 	At            time.Time // when it was processed
 }
 

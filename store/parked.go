@@ -20,7 +20,7 @@ type Parked struct {
 	Headers     []byte // JSON
 	Payload     []byte
 	EventID     string
-	StoredAt    time.Time // when the broker stored it
+	StoredAt    time.Time // by which it is judged: when the broker stored it, or a trusted domain did so first
 	Sequence    uint64    // in its stream
 	Attempts    int
 	Reason      string

@@ -169,7 +169,7 @@ func (w *Worker) keepFormerIDs(ctx context.Context, events []*event) error {
 		return fmt.Errorf("look for effects under former ids: %w", err)
 	}
 	for i, e := range of {
-		if row := found[i].Brought; row != nil && row.StoredAt.Equal(e.env.StoredAt.Truncate(time.Microsecond)) {
+		if row := found[i].Brought; row != nil && row.StoredAt.Equal(e.arrived().Truncate(time.Microsecond)) {
 			e.message.env.EventID, e.message.former, e.message.formerly = lookups[i].EventID, "", true
 		}
 	}

@@ -23,7 +23,7 @@
 // The HTTP door asks admit.go first, which proves the sender from the headers by the same code, before it reads a body.
 //
 // An event that must wait is parked: it moves into the store with its own time and id and comes back by retry.go, until it
-// is decided or its budget is used up. An event whose keys must be read first is set aside in memory meanwhile, so that no
+// is decided or its budget is used up. An event whose keys or first time must be read is set aside in memory meanwhile, so that no
 // batch waits for an issuer. Events with a password to hash leave their batch to be hashed.
 //
 // While the database is away the lanes pull nothing (package outage) and what is in hand waits for it; when that takes too long it
@@ -49,7 +49,9 @@
 // # Time
 //
 // Tokens and assertions are judged at the time at which the broker stored the event, or a front door received it: never at
-// the time of processing, and never by a header. Only max_event_age and the policies look at how long the event has waited.
+// the time of processing, and never by a sender's word. Only max_event_age and the policies look at how long the event has waited.
+// An event that a stream of another JetStream domain stored first is judged by that time, read there, if the domain is
+// trusted (sourced.go); which event it is goes by our own stream.
 //
 // No decision goes by the clock of one worker's host. Claims, leases and the time that an event may wait go by the database's
 // clock, inside the store. All other times are the database's too, told by a [clock.Clock] that compares the host's clock
@@ -89,6 +91,9 @@
 //	poison       a message that kills the worker which processes it
 //	stranded     stored, and not delivered again by the broker
 //	sealer       seals and signs what the broker and the database store of an event
-//	origin       stream, its creation time, sequence, and stored time: where an event was stored first
+//	origin       stream, its creation time, sequence, and stored time: where our own stream stored an event
+//	original     the message of another stream that our stream copied (sourced) an event from
+//	first time   when the original was stored
+//	arrival      when our own stream stored an event
 //	unaccounted  an event of which proof finds no end; duplicated: one with two
 package worker

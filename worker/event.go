@@ -11,6 +11,7 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/wire"
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/original"
 	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/rules"
 )
@@ -49,11 +50,14 @@ type event struct {
 	request rules.Request // once it is verified
 	verdict verdict       // nil while it is undecided
 
-	lane     string    // in which it is processed; "" beside the lanes
-	due      time.Time // when this worker got it
-	revision int64     // of the directory that it was verified by
-	renewed  int       // how often it was verified again because the directory had changed
-	asides   int       // how often it was set aside
+	lane     string            // in which it is processed; "" beside the lanes
+	due      time.Time         // when this worker got it
+	revision int64             // of the directory that it was verified by
+	renewed  int               // how often it was verified again because the directory had changed
+	asides   int               // how often it was set aside
+	original *original.Reading // that is being read, of an event that was copied from another stream
+	judgedBy string            // by which time such an event is judged, once that is settled
+	copyOf   string            // names the message that it was copied from, if it is judged by the time of that
 
 	alone   bool            // it is processed alone, as a crash points at it
 	marked  bool            // it has in-flight markers

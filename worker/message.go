@@ -77,6 +77,9 @@ type Broker interface {
 	Waiting(ctx context.Context, lane string) (map[string]int, error)
 	// Remove deletes an event from its stream; that it is gone already is no error.
 	Remove(ctx context.Context, sequence uint64) error
+	// Original returns the message of a stream of another JetStream domain. That there is no such message or stream, any more, is
+	// ErrNoMessage; any other error says nothing about it.
+	Original(ctx context.Context, domain, stream string, sequence uint64) (record.Stored, error)
 	retention.Broker
 }
 
@@ -114,9 +117,10 @@ type Metrics interface {
 	Stage(name string, events int, took time.Duration) // prepare, commit, deliver
 	Outcome(source, door, outcome, code string)
 	Parked(events int)
-	Counted(events int) // refused events beyond their quota of dead letters
-	gate.Metrics        // of the streams "results" and "deadletters"
-	Paused(paused bool) // the database is away
+	Counted(events int)  // refused events beyond their quota of dead letters
+	gate.Metrics         // of the streams "results" and "deadletters"
+	Paused(paused bool)  // the database is away
+	Sourced(time string) // an event that another stream stored first: by which time it is judged, see sourced.go
 	TrustExpires(ends []directory.TrustEnd)
 	ClockSkew(of string, ahead time.Duration) // this host's clock is ahead of the database's, or the broker's
 }
@@ -138,5 +142,6 @@ func (noMetrics) Parked(int)                                 {}
 func (noMetrics) Kept(string, int)                           {}
 func (noMetrics) Refusing(string, bool)                      {}
 func (noMetrics) Paused(bool)                                {}
+func (noMetrics) Sourced(string)                             {}
 func (noMetrics) ClockSkew(string, time.Duration)            {}
 func (noMetrics) TrustExpires([]directory.TrustEnd)          {}

@@ -73,6 +73,11 @@ func (w *Worker) prepare(ctx context.Context, e *event) {
 
 // judge verifies an event by the directory in memory, and by a newer one before it is refused for what that one lacks.
 func (w *Worker) judge(ctx context.Context, e *event, verify func(context.Context, *directory.Directory, *event) verdict) {
+	if v := w.settleTime(ctx, e); v != nil {
+		e.verdict = v
+		return
+	}
+	defer e.tellTime()
 	dir := w.directories.Current()
 	e.verdict = verify(ctx, dir, e)
 	if !e.lacksDirectory() {
@@ -121,7 +126,7 @@ func (w *Worker) verify(ctx context.Context, dir *directory.Directory, e *event)
 		return &deferred{reason: "source_misconfigured", cause: src.Err}
 	}
 	if w.age(e) > src.MaxAge() && !e.env.Replayed && (e.parked == nil || e.parked.Attempts == 0) {
-		r := record.Reject(record.CodeUnauthenticated, "event_too_old", "The event waited longer than its source allows before it was first processed.")
+		r := record.Reject(record.CodeUnauthenticated, reasonTooOld, "The event waited longer than its source allows before it was first processed.")
 		r.Hint = "Raise max_event_age of the source if events may wait that long; a replay is not bounded by it."
 		return rejected{r}
 	}
@@ -130,6 +135,7 @@ func (w *Worker) verify(ctx context.Context, dir *directory.Directory, e *event)
 		return refusalOf(err)
 	}
 	e.request.Asked = req
+	e.useOnce(src.MaxAge())
 	if r := e.checkScope(); r != nil {
 		return rejected{r}
 	}
@@ -140,6 +146,9 @@ func (w *Worker) verify(ctx context.Context, dir *directory.Directory, e *event)
 	}
 	return nil
 }
+
+// reasonTooOld is why an event is refused that waited longer than its source allows.
+const reasonTooOld = "event_too_old"
 
 // age is how long ago the event came, by the clock that stamped it: what the broker stored is as old as the broker says, and
 // what a front door received goes by the time that all workers share.

@@ -153,7 +153,7 @@ func (w *Worker) settleStranded(ctx context.Context, e *event) error {
 	if row := found[0].Event; row != nil && e.env.Shape == providers.ShapeLogin && slices.Equal(row.PayloadHash, e.hash[:]) {
 		return w.answerStranded(ctx, e, row)
 	}
-	if e.told, err = w.store.IsParked(ctx, e.origin.String(), e.origin.Former().String(), e.env.StoredAt); err != nil || e.told {
+	if e.told, err = w.store.IsParked(ctx, e.origin.String(), e.origin.Former().String(), e.arrived()); err != nil || e.told {
 		return err
 	}
 	if done, err := w.settleRepeat(ctx, e); err != nil || done {

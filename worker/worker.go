@@ -16,6 +16,7 @@ import (
 	"github.com/idpsync/idpsync/worker/clock"
 	"github.com/idpsync/idpsync/worker/directory"
 	"github.com/idpsync/idpsync/worker/gate"
+	"github.com/idpsync/idpsync/worker/original"
 	"github.com/idpsync/idpsync/worker/outage"
 	"github.com/idpsync/idpsync/worker/poison"
 	"github.com/idpsync/idpsync/worker/record"
@@ -62,6 +63,8 @@ type Config struct {
 	Patience         time.Duration // how long the database may be away before the worker gives back what it holds; 15 s
 	LetterQuota      int           // dead letters of one tenant and source that are kept; 10,000
 	LetterQuotaBytes int64         // the same in bytes; 256 MiB
+
+	TrustedDomains original.Trust // JetStream domains that are believed when they say when they stored an event; none
 
 	DrainTimeout  time.Duration // how long stopping may take; 20 s
 	RelayInterval time.Duration // between looks at the parked events; 500 ms
@@ -147,10 +150,13 @@ type Worker struct {
 	aside     *aside
 	turns     chan struct{} // of bringBack
 	stopped   chan struct{}
-	orders    clock.Sparing  // of the log of refused orders
-	alongside func(f func()) // runs f beside the lanes, which wait for it; set by Run
-	letters   *gate.Gate     // before the stream of dead letters
-	results   *gate.Gate     // before the stream of results
+	orders    clock.Sparing                 // of the log of refused orders
+	alongside func(f func())                // runs f beside the lanes, which wait for it; set by Run
+	originals original.Domains              // by how they are named in headers
+	reads     func(f func(context.Context)) // runs f beside the lanes; nil outside of Run
+	atArrival clock.Sparing                 // of the log of events that are judged at their arrival
+	letters   *gate.Gate                    // before the stream of dead letters
+	results   *gate.Gate                    // before the stream of results
 }
 
 // New returns a worker that is ready to Run. The store must be migrated, the streams and consumers must exist, and
@@ -171,6 +177,7 @@ func New(st Store, publisher Publisher, directories *directory.Cache, authorizer
 		hashing: make(chan *event, cfg.HashQueue), erasing: make(chan *event, eraseQueue), aside: newAside(), turns: make(chan struct{}, asideTurns),
 		stopped: make(chan struct{}),
 	}
+	w.originals = original.New(cfg.TrustedDomains.Names(), cfg.Broker.Original, cfg.Now)
 	w.letters = gate.New(gate.Options{Name: "deadletters", What: "dead letters", Publisher: publisher, Timeout: letterTimeout, Now: cfg.Now, Log: cfg.Log, Metrics: cfg.Metrics})
 	w.results = gate.New(gate.Options{Name: "results", What: "results", Publisher: publisher, Now: cfg.Now, Log: cfg.Log, Metrics: cfg.Metrics})
 	w.guard, err = poison.New(poison.Options{
@@ -231,6 +238,7 @@ func (w *Worker) Run(ctx context.Context) error {
 
 	var feeding, running, returning, hashing sync.WaitGroup
 	w.alongside = func(f func()) { returning.Go(f) }
+	w.reads = func(f func(context.Context)) { w.alongside(func() { f(hard) }) }
 	w.aside.begin = func(ready <-chan struct{}) { w.alongside(func() { w.bringBack(hard, ready) }) }
 	hashed := make(chan struct{})
 	for range w.cfg.HashWorkers {

@@ -48,6 +48,6 @@ the HTTP API whose tokens name it.`,
 	cmd.Flags().BoolVar(&o.Repeat, "repeat", false, "log everybody in a second time too, which changes nothing")
 	cmd.Flags().BoolVar(&o.Latency, "latency", false, "measure instead how long logins take, quiet and while another source's issuer hangs")
 	cmd.Flags().StringVar(&profile, "cpu-profile", "", "write the worker's CPU profile to this file")
-	a.addSettings(cmd, areaStore, areaBroker, areaRun)
+	a.addSettings(cmd, areaStore, areaBroker, areaTrust, areaRun)
 	return cmd
 }

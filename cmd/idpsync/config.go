@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/idpsync/idpsync/cmd/idpsync/kit"
+	"github.com/idpsync/idpsync/worker/original"
 	"github.com/idpsync/idpsync/worker/stream"
 	"github.com/idpsync/idpsync/worker/strictyaml"
 )
@@ -31,12 +32,15 @@ type config struct {
 	NATSListen   string
 	NATSInbox    string   // "": the client's own
 	NATSReaders  []string // names of consumers; none: random ones
+	NATSDomain   string   // of JetStream; "": that of the server
 	Operator     string   // "": the name of the system's user
 
 	DatabaseURL     string // "": SQLite under DataDir; resolved from DatabaseURLFile when that is set
 	DatabaseURLFile string
 
 	SealKeyFile string // "": seal.key under DataDir
+
+	TrustedDomains original.Trust
 
 	ReplyInboxes []string // what the reply subject of a request begins with
 
@@ -71,6 +75,7 @@ const (
 	areaAlways area = iota // logging
 	areaStore              // what opens the store
 	areaBroker             // what reaches the broker
+	areaTrust              // which leaf nodes are believed
 	areaRun                // what the worker itself needs
 )
 
@@ -109,9 +114,11 @@ func settings() []setting {
 		{areaBroker, "nats_key", "", "private key of nats_cert (PEM file)", path(func(c *config) *string { return &c.NATSKey })},
 		{areaBroker, "nats_inbox_prefix", "", "prefix of the subjects for replies, where the broker's permissions ask for one", text(func(c *config) *string { return &c.NATSInbox })},
 		{areaBroker, "nats_consumers", "", "names of consumers for reading results and dead letters, where the broker's permissions ask for them; several with commas between them", consumerNames(func(c *config) *[]string { return &c.NATSReaders })},
+		{areaBroker, "nats_js_domain", "", "JetStream domain that holds the streams, where it is not that of the NATS server", domainName(func(c *config) *string { return &c.NATSDomain })},
 		{areaBroker, "operator", "", "name of the operator in the subjects of orders to replay, as the broker's permissions have it; default that of the system's user", operatorName(func(c *config) *string { return &c.Operator })},
 		{areaBroker, "nats_listen", "127.0.0.1:4222", "address of the embedded broker", address(func(c *config) *string { return &c.NATSListen })},
 
+		{areaTrust, "trusted_domains", "", "JetStream domains of leaf nodes that may say when they stored an event of a tenant first: DOMAIN=TENANT, or DOMAIN=* for all tenants; several with commas between them", trustedDomains(func(c *config) *original.Trust { return &c.TrustedDomains })},
 		{areaRun, "reply_inboxes", stream.DefaultInbox, "what the reply subject of a request must begin with to be answered; several with commas between them", inboxes(func(c *config) *[]string { return &c.ReplyInboxes })},
 		{areaRun, "http_listen", "127.0.0.1:8080", "address of the HTTP API; off for none", address(func(c *config) *string { return &c.HTTPListen })},
 		{areaRun, "http_cert", "", "certificate of the HTTP API (PEM file)", path(func(c *config) *string { return &c.HTTPCert })},
@@ -300,6 +307,9 @@ func (c *config) together(from map[string]origin) []configFault {
 	pair(c.NATSUser, "nats_user", c.NATSPassword, "nats_password_file")
 	if c.NATSContext != "" && (c.NATSURL != "" || c.NATSUser != "" || c.NATSCreds != "" || c.NATSNKey != "") {
 		bad("nats_context", "use one of the two", "nats_context brings its own URL and credentials; nats_url, nats_user, nats_creds or nats_nkey is set too")
+	}
+	if c.NATSDomain != "" && c.embedded() {
+		bad("nats_js_domain", "set nats_url or nats_context, or leave it out", "nats_js_domain and the embedded broker, which has no domain, do not go together")
 	}
 	if c.NATSUser != "" && (c.NATSCreds != "" || c.NATSNKey != "") {
 		bad("nats_user", "use one of the two", "nats_user is set beside nats_creds or nats_nkey")

@@ -13,13 +13,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/idpsync/idpsync/cmd/idpsync/kit"
+	"github.com/idpsync/idpsync/worker/original"
 )
 
 // resolve resolves the settings of a verb that takes all of them.
 func resolve(environ map[string]string, args ...string) (config, error) {
 	a := &app{environ: environ, stdin: strings.NewReader(""), stdout: io.Discard, stderr: io.Discard, now: time.Now}
 	cmd := &cobra.Command{Use: "x", RunE: func(*cobra.Command, []string) error { return nil }}
-	a.addSettings(cmd, areaStore, areaBroker, areaRun)
+	a.addSettings(cmd, areaStore, areaBroker, areaTrust, areaRun)
 	if err := cmd.ParseFlags(args); err != nil {
 		return config{}, err
 	}
@@ -127,6 +128,7 @@ func TestEverySettingIsReached(t *testing.T) {
 		"log_level": "error", "log_format": "json", "database_url": "postgres://h/d", "nats_url": "nats://h", "batch_size": "9", "concurrency": "9",
 		"max_payload": "9KiB", "result_size": "9KiB", "durability": "power", "wait": "9s", "drain_timeout": "9s", "logins_budget": "9s", "feeds_budget": "9s", "durable_passwords": "accept", "weak_password_hashes": "accept",
 		"nats_listen": "h:9", "http_listen": "h:9", "admin_listen": "h:9", "dead_letter_quota": "9", "dead_letter_quota_bytes": "9MiB",
+		"trusted_domains": "edge=2489e9ad-2ee2-8e00-8ec9-32d5f69181c0",
 	}
 	// What the settings say together is another test's matter: here each stands alone.
 	alone := func(c config, err error) config {
@@ -166,18 +168,32 @@ func TestEverySettingIsReached(t *testing.T) {
 	}
 }
 
+func TestTrustIsForTheTenantsOfTheSetting(t *testing.T) {
+	c, err := resolve(nil, "--trusted-domains", "edge=2489E9AD-2EE2-8E00-8EC9-32D5F69181C0, far=*,edge=3489e9ad-2ee2-8e00-8ec9-32d5f69181c0,far=*")
+	want := original.Trust{"edge": {"2489e9ad-2ee2-8e00-8ec9-32d5f69181c0", "3489e9ad-2ee2-8e00-8ec9-32d5f69181c0"}, "far": {"*"}}
+	if err != nil || !reflect.DeepEqual(c.TrustedDomains, want) {
+		t.Errorf("the setting is read as %v (%v), want %v", c.TrustedDomains, err, want)
+	}
+}
+
 // TestSubjectsAndNamesOfTheBrokerAreChecked has settings that would let requesters write elsewhere, or fit into no subject.
 func TestSubjectsAndNamesOfTheBrokerAreChecked(t *testing.T) {
+	const tenant = "2489e9ad-2ee2-8e00-8ec9-32d5f69181c0"
 	for setting, texts := range map[string]map[string]bool{
 		"--reply-inboxes": {
 			"_INBOX": true, "_INBOX,answers.": true, "_R_": true,
 			"": true, ",": false, "idpsync.result": false, "idps": false, "i": false, "$JS": false, "$": false, "_INBOX,$SYS": false, "a.>": false, "*": false, "a b": false, ".a": false,
 		},
 		"--nats-consumers": {"ops-1": true, "ops-1, ops-2": true, "ops.1": false, "ops-*": false, "a,,b": false, "a b": false},
-		"--operator":       {"alice": true, "ops-2": true, "Alice": false, "a.b": false, ">": false, strings.Repeat("a", 64): false},
+		"--nats-js-domain": {"hub": true, "hub-1": true, "a.b": false, "*": false, "a b": false, "$JS": false},
+		"--trusted-domains": {
+			"edge=" + tenant: true, "edge=*": true, "edge=" + strings.ToUpper(tenant) + ", far=*": true,
+			"edge": false, "edge=": false, "=*": false, "edge=acme": false, "edge=*,": false, "a.b=*": false, "*=*": false,
+		},
+		"--operator": {"alice": true, "ops-2": true, "Alice": false, "a.b": false, ">": false, strings.Repeat("a", 64): false},
 	} {
 		for text, ok := range texts {
-			if _, err := resolve(nil, setting, text); (err == nil) != ok {
+			if _, err := resolve(nil, setting, text, "--nats-url", "nats://h"); (err == nil) != ok {
 				t.Errorf("%s %q is taken with the error %v, want it taken: %v", setting, text, err, ok)
 			}
 		}

@@ -55,7 +55,7 @@ func (a *app) parts(c config, log *slog.Logger) assemble.Options {
 			Slots:            filepath.Join(c.DataDir, "crumbs"),
 			DurablePasswords: c.DurablePasswords == "accept", WeakHashes: c.WeakHashes == "accept",
 			Vouches:     !c.embedded(), // the embedded broker has one user
-			LetterQuota: c.LetterQuota, LetterQuotaBytes: int64(c.LetterQuotaBytes),
+			LetterQuota: c.LetterQuota, LetterQuotaBytes: int64(c.LetterQuotaBytes), TrustedDomains: c.TrustedDomains,
 			LoginBudget: c.LoginsBudget, FeedBudget: c.FeedsBudget, DrainTimeout: c.DrainTimeout,
 			Now: a.now, Rand: a.random, Log: log,
 		},
@@ -180,6 +180,7 @@ func (c config) brokerOptions(log *slog.Logger) (stream.Options, error) {
 	o.User, o.PasswordFile = c.NATSUser, c.NATSPassword
 	o.URL, o.Creds, o.NKey, o.Context = c.NATSURL, c.NATSCreds, c.NATSNKey, c.NATSContext
 	o.CA, o.Cert, o.Key, o.InboxPrefix, o.Consumers = c.NATSCA, c.NATSCert, c.NATSKey, c.NATSInbox, c.NATSReaders
+	o.Domain = c.NATSDomain
 	return o, nil
 }
 

@@ -35,7 +35,7 @@ With --once it handles the samples, prints a summary and exits 0 only if every s
 		},
 	}
 	cmd.Flags().BoolVar(&once, "once", false, "handle the samples, print a summary, and exit")
-	a.addSettings(cmd, areaStore, areaBroker, areaRun)
+	a.addSettings(cmd, areaStore, areaBroker, areaTrust, areaRun)
 	return cmd
 }
 

@@ -38,7 +38,7 @@ var arrows = []arrow{
 		"worker/assemble", "worker/directory/manifest", "worker/record", "worker/stream",
 	}, "a world around one worker, which it sees from outside and by its declaration"},
 	{"cmd/idpsync/bench", []string{"cmd/idpsync/kit", "providers", "providers/oidc/issuer", "store", "worker/assemble", "worker/directory/manifest", "worker/record", "worker/stream"}, "measures a worker in another process, through the broker"},
-	{"worker", []string{"providers", "providers/wire", "store", "worker/clock", "worker/directory", "worker/gate", "worker/outage", "worker/poison", "worker/record", "worker/retention", "worker/rules", "worker/share"}, "the pipeline; what it decides, and in which form that is kept, is said below it"},
+	{"worker", []string{"providers", "providers/wire", "store", "worker/clock", "worker/directory", "worker/gate", "worker/original", "worker/outage", "worker/poison", "worker/record", "worker/retention", "worker/rules", "worker/share"}, "the pipeline; what it decides, and in which form that is kept, is said below it"},
 	{"worker/assemble", []string{
 		"providers", "providers/command", "providers/feed", "providers/oidc", "providers/saml", "providers/seal", "store",
 		"worker", "worker/clock", "worker/directory", "worker/directory/manifest", "worker/gap", "worker/policy", "worker/stream",
@@ -52,6 +52,7 @@ var arrows = []arrow{
 	{"worker/directory", []string{"providers", "providers/wire", "store", "worker/clock", "worker/rules"}, "what was declared, in memory, with a provider for each source"},
 	{"worker/directory/manifest", []string{"providers", "providers/mapping", "store", "worker/directory", "worker/rules", "worker/strictyaml"}, "a declaration is checked with the code that will run it"},
 	{"worker/strictyaml", nil, "reads a format, and knows nothing of what is written in it"},
+	{"worker/original", []string{"worker/record"}, "reads what another domain stored, and knows nothing of what it is for"},
 	{"worker/policy", []string{"providers", "worker", "worker/record", "worker/strictyaml"}, "implements a contract of worker; policy cases are strict YAML"},
 	{"worker/gate", []string{"worker/clock", "worker/record"}, "knows a stream that refuses, and not what the messages are"},
 	{"worker/outage", []string{"store", "worker/clock"}, "knows that the database is away, and not what waits for it"},

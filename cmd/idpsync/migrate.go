@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,7 +50,10 @@ After an upgrade it also brings the rows of earlier versions up to date, and lis
 of a source that is not declared any more. Keep that list, since most of it appears once; deploy/RUNBOOK.md says what to
 do about each line.
 
-A limit that is not given stays as it is.`,
+A limit that is not given stays as it is.
+
+It looks at the streams of leaf nodes that the stream of events sources. One of a trusted domain that does not exist, is itself
+filled from another stream, or loses its messages before they are judged is refused.`,
 		Example: `  idpsync migrate --database-url-file db.url --nats-url nats://broker:4222 --nats-creds admin.creds
   idpsync migrate --dry-run                     show what would change; exit code 3 when something would
   idpsync migrate --only streams --events-bytes 20GiB --replicas 3`,
@@ -70,7 +74,7 @@ A limit that is not given stays as it is.`,
 	f.StringVar(&v.ledgerAge, "ledger-age", "", "how long the ledger is kept, from 1d and for as long as results, dead letters and any max_event_age (default 100d)")
 	f.StringVar(&v.auditAge, "audit-age", "", "how long the audit is kept, from 30d (default 730d)")
 	jsonFlag(cmd, &v.json)
-	a.addSettings(cmd, areaStore, areaBroker)
+	a.addSettings(cmd, areaStore, areaBroker, areaTrust)
 	return cmd
 }
 
@@ -80,7 +84,9 @@ type migrated struct {
 	Keeps  *retained       `json:"retention,omitempty"`
 	Broker []stream.Change `json:"broker,omitempty"`
 	Gap    []gap.Finding   `json:"gap,omitempty"` // what shows that the broker lost what the database knows
-	Note   string          `json:"note,omitempty"`
+	// Sources is what keeps events of leaf nodes from being judged by when they were stored there.
+	Sources []stream.SourceFault `json:"sources,omitempty"`
+	Note    string               `json:"note,omitempty"`
 }
 
 type schemaReport struct {
@@ -262,6 +268,13 @@ func (v *migrateVerb) streams(ctx context.Context, c config, r *migrated) (chang
 			return false, err
 		}
 	}
+	if r.Sources, err = stream.CheckSources(ctx, conn, c.TrustedDomains.Names()); err != nil {
+		return false, err
+	}
+	if i := slices.IndexFunc(r.Sources, func(f stream.SourceFault) bool { return f.Fatal }); i >= 0 {
+		f := r.Sources[i]
+		return false, kit.Fail(kit.ExitFailure, f.Hint, "the stream %s of the trusted domain %s %s; the streams were not changed", f.Stream, f.Domain, f.What)
+	}
 	report, err := stream.Migrate(ctx, conn, v.topology)
 	r.Broker = report.Changes
 	if err == nil && r.Schema != nil && !v.dryRun {
@@ -325,6 +338,9 @@ func (v *migrateVerb) print(r migrated) error {
 	if len(r.Gap) > 0 {
 		printGap(out, gap.Gap{Findings: r.Gap})
 		fmt.Fprintln(out, "workers take no events until it is accepted: idpsync recover --accept-gap")
+	}
+	for _, f := range r.Sources {
+		fmt.Fprintf(out, "source %s\n", f)
 	}
 	if r.Note != "" {
 		fmt.Fprintln(out, r.Note)

@@ -46,7 +46,7 @@ stays up, /readyz names gap, and idpsync recover says what to do.`,
 		},
 	}
 	cmd.Flags().StringVar(&profile, "cpu-profile", "", "write a CPU profile to this file when the worker stops")
-	a.addSettings(cmd, areaStore, areaBroker, areaRun)
+	a.addSettings(cmd, areaStore, areaBroker, areaTrust, areaRun)
 	return cmd
 }
 

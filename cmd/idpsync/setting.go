@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/idpsync/idpsync/cmd/idpsync/kit"
+	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/worker/original"
 	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/strictyaml"
 )
@@ -183,6 +185,42 @@ func consumerNames(to field[[]string]) setter {
 			list = append(list, one)
 		}
 		*to(c) = list
+		return nil
+	}
+}
+
+// domainName is the name of a JetStream domain: one token of a subject.
+func domainName(to field[string]) setter {
+	return func(c *config, s string) error {
+		if !validDomain(s) {
+			return &settingError{fmt.Sprintf("is %q", s), "the name of a JetStream domain, without . * > and spaces"}
+		}
+		*to(c) = s
+		return nil
+	}
+}
+
+func validDomain(s string) bool { return s != "" && !strings.ContainsAny(s, ".*>$= \t\r\n") }
+
+// trustedDomains is a list of JetStream domains, each with a tenant for whose events it is trusted. There is no way to trust
+// one for all tenants by leaving something out: whoever runs it could make logins of others younger or older.
+func trustedDomains(to field[original.Trust]) setter {
+	return func(c *config, s string) error {
+		trust := original.Trust{}
+		for _, one := range strings.Split(s, ",") {
+			domain, tenant, _ := strings.Cut(strings.TrimSpace(one), "=")
+			id, ok := providers.ParseUUID(tenant)
+			if tenant == original.AllTenants {
+				id, ok = tenant, true
+			}
+			if !ok || !validDomain(domain) {
+				return &settingError{fmt.Sprintf("has %q", one), "a JetStream domain and the id of a tenant, as in edge=2489e9ad-2ee2-8e00-8ec9-32d5f69181c0, or edge=* for all tenants; several with commas between them"}
+			}
+			if !slices.Contains(trust[domain], id) {
+				trust[domain] = append(trust[domain], id)
+			}
+		}
+		*to(c) = trust
 		return nil
 	}
 }

@@ -145,7 +145,7 @@ func (d *Deployment) openBroker(ctx context.Context, o Options) (err error) {
 		if o.Offline { // it reads what is there
 			return nil
 		}
-		return d.compareStreams(ctx)
+		return d.compareStreams(ctx, o.Worker.TrustedDomains.Names())
 	case o.Offline:
 		return nil
 	default:
@@ -153,7 +153,7 @@ func (d *Deployment) openBroker(ctx context.Context, o Options) (err error) {
 	}
 }
 
-func (d *Deployment) compareStreams(ctx context.Context) error {
+func (d *Deployment) compareStreams(ctx context.Context, trusted []string) error {
 	differences, err := stream.Compare(ctx, d.Conn)
 	if err != nil {
 		return stop(StepStreams, "the broker's streams are not as they must be: %w", err)
@@ -168,6 +168,13 @@ func (d *Deployment) compareStreams(ctx context.Context) error {
 	}
 	if len(missing) > 0 {
 		return stop(StepStreams, "%w: %s", stream.ErrNotMigrated, strings.Join(missing, ", "))
+	}
+	faults, err := stream.CheckSources(ctx, d.Conn, trusted)
+	if err != nil {
+		return stop(StepStreams, "the sources of the events cannot be read: %w", err)
+	}
+	for _, f := range faults {
+		d.log.Warn("events of a stream that is sourced are judged at their arrival", "stream", f.Stream, "domain", f.Domain, "why", f.What, "hint", f.Hint)
 	}
 	return nil
 }

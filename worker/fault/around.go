@@ -283,6 +283,13 @@ func (b *broker) DeadLetter(ctx context.Context, sequence uint64) (record.Stored
 	return b.Broker.DeadLetter(ctx, sequence)
 }
 
+func (b *broker) Original(ctx context.Context, domain, stream string, sequence uint64) (record.Stored, error) {
+	if err := b.hook(ctx, Call{Point: BeforeBroker, Method: "Original"}); err != nil {
+		return record.Stored{}, err
+	}
+	return b.Broker.Original(ctx, domain, stream, sequence)
+}
+
 func (b *broker) Stranded(ctx context.Context, limit int) ([]record.Stored, time.Time, error) {
 	if err := b.hook(ctx, Call{Point: BeforeBroker, Method: "Stranded"}); err != nil {
 		return nil, time.Time{}, err

@@ -33,7 +33,7 @@ const (
 	AfterPublish   Point = "after publish"   // the broker has them
 	BeforeTell     Point = "before tell"     // the broker is about to be told of a message: ack, nak, term, in progress
 	AfterTell      Point = "after tell"      // it was told
-	BeforeBroker   Point = "before broker"   // dead letters or stranded events are about to be read, or an event to be removed
+	BeforeBroker   Point = "before broker"   // dead letters, stranded events or originals are about to be read, or an event to be removed
 )
 
 // A Call is what a process is about to do, or has done, at a point.

@@ -237,8 +237,12 @@ func (p *taking) trace(origin record.Origin, kind uint8) {
 	}
 }
 
-// begin lowers the first sequence of the account to that of an event in scope.
+// begin lowers the first sequence of the account to that of an event in scope. An event that another stream stored first has an
+// earlier time than that at which it arrived here, which is what counts.
 func (p *taking) begin(origin record.Origin, stored time.Time) {
+	if !origin.At.IsZero() {
+		stored = origin.At
+	}
 	if p.ours(origin) && !stored.Before(p.floor()) {
 		p.from = min(p.from, origin.Sequence)
 	}

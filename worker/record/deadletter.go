@@ -19,7 +19,7 @@ const (
 	DeadLetterStream         = DeadLetterPrefix + "Stream"
 	DeadLetterSequence       = DeadLetterPrefix + "Seq"
 	DeadLetterOrigin         = DeadLetterPrefix + "Origin" // stream, its creation time, sequence, and stored time
-	DeadLetterTime           = DeadLetterPrefix + "Time"   // when the broker stored the original
+	DeadLetterTime           = DeadLetterPrefix + "Time"   // by which the event was judged: when it was stored, first or here
 	DeadLetterSubjectHeader  = DeadLetterPrefix + "Subject"
 	DeadLetterEventID        = DeadLetterPrefix + "Event-Id"
 	DeadLetterTenant         = DeadLetterPrefix + "Tenant"
@@ -51,7 +51,7 @@ const (
 // A DeadLetter is the record of an event that could not be processed. Its body is the event's, sealed.
 type DeadLetter struct {
 	Origin      Origin
-	StoredAt    time.Time // when the broker stored the event
+	StoredAt    time.Time // by which the event was judged: when the broker stored it, or a trusted domain did so first
 	Subject     string    // of the event
 	EventID     string
 	Tenant      string

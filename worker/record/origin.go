@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// An Origin is where and when an event was stored first.
+// An Origin is where and when our own stream stored an event.
 //
 // The stored time is a part of it, as a broker that lost its tail, by a power cut or as its files were restored, gives
 // sequences out again. Records from before it was one lack it: see [Origin.Former].

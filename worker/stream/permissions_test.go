@@ -38,8 +38,9 @@ func copied(t *testing.T, config string, names ...string) string {
 
 // A site is the broker of deploy/nats-server.conf, with a second tenant and a second operator.
 type site struct {
-	t   *testing.T
-	url string
+	t      *testing.T
+	url    string
+	domain string
 }
 
 // users are the users of a site with their inboxes and the names of their readers.
@@ -74,12 +75,21 @@ func names() []string {
 
 func deployed(t *testing.T) *site {
 	t.Helper()
+	return deployedIn(t, "")
+}
+
+// deployedIn is deployed with a JetStream domain, for which the permissions stay as they are.
+func deployedIn(t *testing.T, domain string) *site {
+	t.Helper()
 	shipped, err := os.ReadFile("../../deploy/nats-server.conf")
 	if err != nil {
 		t.Fatal(err)
 	}
 	config := copied(t, string(shipped), "acme", "globex", "ACME", "GLOBEX", tenantA, tenantB)
 	config = copied(t, config, "alice", "bob", "ALICE", "BOB")
+	if domain != "" {
+		config = strings.Replace(config, "jetstream {", "jetstream {\n  domain: "+domain, 1)
+	}
 	file := filepath.Join(t.TempDir(), "nats-server.conf")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
@@ -107,14 +117,14 @@ func deployed(t *testing.T) *site {
 	if !s.ReadyForConnections(10 * time.Second) {
 		t.Fatal("broker not ready")
 	}
-	return &site{t, s.ClientURL()}
+	return &site{t, s.ClientURL(), domain}
 }
 
 // as connects as idpsync does with the settings that the comments of the file name.
 func (s *site) as(user string) *stream.Conn {
 	s.t.Helper()
 	u := users[user]
-	return dial(s.t, stream.Options{URL: s.url, User: user, InboxPrefix: u.inbox, Consumers: u.consumers, Password: passwordOf(user)})
+	return dial(s.t, stream.Options{URL: s.url, Domain: s.domain, User: user, InboxPrefix: u.inbox, Consumers: u.consumers, Password: passwordOf(user)})
 }
 
 // plain connects with the client library, as another program does.
@@ -138,7 +148,12 @@ func (s *site) migrate() {
 
 // TestDeployedBrokerGrantsWhatEachRoleNeeds does with each user what idpsync does with it.
 func TestDeployedBrokerGrantsWhatEachRoleNeeds(t *testing.T) {
-	s := deployed(t)
+	for name, domain := range map[string]string{"no domain": "", "a domain": "hub"} {
+		t.Run(name, func(t *testing.T) { grantsWhatEachRoleNeeds(t, deployedIn(t, domain)) })
+	}
+}
+
+func grantsWhatEachRoleNeeds(t *testing.T, s *site) {
 	s.migrate()
 	ctx := within(t, time.Minute)
 	event := func(kind, tenant, source string) []record.Outgoing {

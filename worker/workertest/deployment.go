@@ -27,6 +27,7 @@ import (
 	"github.com/idpsync/idpsync/store/storetest"
 	"github.com/idpsync/idpsync/worker/assemble"
 	"github.com/idpsync/idpsync/worker/directory/manifest"
+	"github.com/idpsync/idpsync/worker/leaftest"
 	"github.com/idpsync/idpsync/worker/policy"
 	"github.com/idpsync/idpsync/worker/stream"
 )
@@ -94,6 +95,7 @@ type Options struct {
 	Topology  stream.Topology // limits of the streams; default small
 	Unapplied bool            // begin without any directory
 	Kinds     providers.Kinds // of sources; default those of the product
+	Domain    string          // of JetStream: the broker is a hub that leaf nodes connect to, and not the embedded one
 }
 
 // patience bounds a whole test: it is long, as a machine may be slow, and short enough to end before go test does.
@@ -112,7 +114,8 @@ type Deployment struct {
 	Results *Journal // what the broker stored as results since the beginning
 	Letters *Journal // and as dead letters
 
-	server    *stream.Server
+	server    *stream.Server // nil: the broker is hub
+	hub       *leaftest.Node
 	js        jetstream.JetStream // the plain client library, for what no worker does
 	database  store.Options
 	http      *http.Client
@@ -149,6 +152,9 @@ func New(t testing.TB, o Options) *Deployment {
 	d.database.Clock = d.Clock.At
 	d.Store = storetest.OpenOptions(t, d.database)
 	d.openIssuers()
+	if o.Domain != "" {
+		d.hub = leaftest.Hub(t, o.Domain)
+	}
 	d.openBroker(o.Topology)
 	var err error
 	d.keyFile = filepath.Join(d.folder, "seal.key")
@@ -211,15 +217,22 @@ func (d *Deployment) follow() {
 
 func (d *Deployment) startBroker() {
 	d.T.Helper()
+	if d.hub == nil {
+		d.startEmbedded()
+	}
+	d.openPlain()
+	d.Conn = d.connect("test")
+	d.T.Cleanup(d.Conn.Close)
+}
+
+func (d *Deployment) startEmbedded() {
+	d.T.Helper()
 	var err error
 	d.server, err = stream.Embedded(d.Ctx, stream.EmbeddedOptions{DataDir: filepath.Join(d.folder, "broker"), Listen: "127.0.0.1:0", Open: true, Log: d.log})
 	if err != nil {
 		d.T.Fatal(err)
 	}
 	d.T.Cleanup(d.server.Shutdown)
-	d.openPlain()
-	d.Conn = d.connect("test")
-	d.T.Cleanup(d.Conn.Close)
 }
 
 // WhileBrokerIsDown stops the broker, calls f with the folder in which it keeps the stream of events, and starts it again. No
@@ -246,11 +259,20 @@ func (d *Deployment) WhileBrokerIsDown(f func(events string) error) {
 
 func (d *Deployment) connect(name string) *stream.Conn {
 	d.T.Helper()
-	c, err := stream.Connect(d.Ctx, stream.Options{InProcess: d.server, Name: name, Log: d.log})
+	c, err := stream.Connect(d.Ctx, d.broker(name, d.log))
 	if err != nil {
 		d.T.Fatal(err)
 	}
 	return c
+}
+
+// broker says how to connect under a name.
+func (d *Deployment) broker(name string, log *slog.Logger) stream.Options {
+	o := stream.Options{InProcess: d.server, Name: name, Log: log}
+	if d.hub != nil {
+		o.URL, o.Domain = d.hub.URL, d.hub.Domain
+	}
+	return o
 }
 
 // Migrate makes the streams as the topology says.
@@ -262,7 +284,12 @@ func (d *Deployment) Migrate(topology stream.Topology) {
 }
 
 // BrokerURL is where other processes reach the broker; it asks for no login.
-func (d *Deployment) BrokerURL() string { return d.server.URL() }
+func (d *Deployment) BrokerURL() string {
+	if d.hub != nil {
+		return d.hub.URL
+	}
+	return d.server.URL()
+}
 
 // Database returns how another process opens the database.
 func (d *Deployment) Database() store.Options { return d.database }

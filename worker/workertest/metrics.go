@@ -1,6 +1,7 @@
 package workertest
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -13,6 +14,7 @@ type Metrics struct {
 	mu      sync.Mutex
 	stages  map[string][]int
 	skews   map[string]time.Duration
+	sourced map[string]int
 	paused  bool
 	changed chan struct{} // closed and replaced at each change of paused
 }
@@ -20,7 +22,7 @@ type Metrics struct {
 var _ worker.Metrics = (*Metrics)(nil)
 
 func newMetrics() *Metrics {
-	return &Metrics{stages: map[string][]int{}, skews: map[string]time.Duration{}, changed: make(chan struct{})}
+	return &Metrics{stages: map[string][]int{}, skews: map[string]time.Duration{}, sourced: map[string]int{}, changed: make(chan struct{})}
 }
 
 // Stage implements worker.Metrics.
@@ -60,6 +62,20 @@ func (p *Process) ClockSkew(of string) time.Duration {
 	p.Metrics.mu.Lock()
 	defer p.Metrics.mu.Unlock()
 	return p.Metrics.skews[of]
+}
+
+// Sourced implements worker.Metrics.
+func (m *Metrics) Sourced(by string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.sourced[by]++
+}
+
+// JudgedBy returns how many events were judged by each time that a sourced event may be judged by.
+func (m *Metrics) JudgedBy() map[string]int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.sourced)
 }
 
 // Paused implements worker.Metrics.

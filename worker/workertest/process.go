@@ -75,9 +75,10 @@ func (d *Deployment) ProcessWith(database store.Options, configure ...func(*work
 	around.Clock = d.Clock.Ask
 	points := around.Open
 	around.Open = func(open assemble.Open) assemble.Open { return points(p.recording(open)) }
+	broker := d.broker(p.Name, log)
 	made, err := assemble.New(d.Ctx, assemble.Options{
 		DataDir: d.folder, Store: database, SealKey: d.keyFile, HTTP: d.http, Who: "workertest", Worker: cfg, Kinds: d.kinds, Around: around,
-		Broker: &stream.Options{InProcess: d.server, Name: p.Name, Log: log},
+		Broker: &broker,
 	})
 	if err != nil {
 		d.T.Fatalf("assemble %s: %v", p.Name, err)

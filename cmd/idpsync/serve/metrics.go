@@ -26,6 +26,7 @@ type Metrics struct {
 	refusing *prometheus.GaugeVec
 	counted  prometheus.Counter
 	paused   prometheus.Gauge
+	sourced  *prometheus.CounterVec
 	refused  prometheus.Counter
 	ends     *prometheus.GaugeVec
 	skew     *prometheus.GaugeVec
@@ -65,6 +66,9 @@ func NewMetrics(version string) *Metrics {
 		paused: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "idpsync_paused", Help: "1 while the database is away and nothing is pulled.",
 		}),
+		sourced: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "idpsync_sourced_events_total", Help: "Events that another stream stored first; time is first when they are judged by that time, else why they are judged at their arrival.",
+		}, []string{"time"}),
 		refused: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "idpsync_rpc_reply_refused_total", Help: "Requests that were not answered because their reply subject is no inbox.",
 		}),
@@ -87,7 +91,7 @@ func NewMetrics(version string) *Metrics {
 		m.Kept(stream, 0)
 		m.Refusing(stream, false)
 	}
-	m.registry.MustRegister(m.seconds, m.staged, m.events, m.parked, m.counted, m.kept, m.refusing, m.paused, m.refused, m.ends, m.skew, build,
+	m.registry.MustRegister(m.seconds, m.staged, m.events, m.parked, m.counted, m.kept, m.refusing, m.paused, m.sourced, m.refused, m.ends, m.skew, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -138,6 +142,9 @@ func (m *Metrics) Parked(events int) { m.parked.Add(float64(events)) }
 
 // Counted implements worker.Metrics.
 func (m *Metrics) Counted(events int) { m.counted.Add(float64(events)) }
+
+// Sourced implements worker.Metrics.
+func (m *Metrics) Sourced(time string) { m.sourced.WithLabelValues(time).Inc() }
 
 // Kept implements worker.Metrics.
 func (m *Metrics) Kept(stream string, messages int) {
