@@ -1,7 +1,7 @@
 // Package storetest gives tests real, empty databases of both kinds, and records to put into them.
 //
 // PostgreSQL tests use the server named by the environment variable IDPSYNC_TEST_POSTGRES, a postgres:// URL of a
-// superuser on a throw-away cluster. Each test has a database of its own, so tests may run in parallel, and several test
+// superuser on a throw-away cluster. Without it they are skipped, but where CI is set they fail. Each test has a database of its own, so tests may run in parallel, and several test
 // binaries at once.
 package storetest
 
@@ -132,8 +132,12 @@ func Database(t testing.TB, o store.Options) *sql.DB {
 func serverURL(t testing.TB, database string) string {
 	t.Helper()
 	v := os.Getenv(Env)
-	if v == "" {
+	switch {
+	case v != "":
+	case os.Getenv("CI") != "":
 		t.Fatalf("%s is not set, and tests of the store need a throw-away PostgreSQL server; run `make test`, which starts one", Env)
+	default:
+		t.Skipf("%s is not set, so this runs on SQLite alone; `make test` starts a PostgreSQL server for it", Env)
 	}
 	u, err := url.Parse(v)
 	if err != nil {
