@@ -71,7 +71,7 @@ func main() {
 	flag.Uint64Var(&o.seed, "seed", 0, "seed of events and faults; 0 chooses one")
 	flag.IntVar(&o.workers, "workers", 3, "worker processes; the first has no points in it")
 	flag.IntVar(&o.nodes, "nodes", 3, "nodes of the broker; every stream is replicated to all of them")
-	flag.DurationVar(&o.skew, "skew", 0, "how far the clocks of some workers are ahead or behind")
+	flag.DurationVar(&o.skew, "skew", time.Hour, "how far the clocks of some workers are ahead or behind")
 	flag.DurationVar(&o.ackWait, "ack-wait", 0, "change AckWait of the consumers, so that what a dead worker held comes back sooner; 0 leaves it")
 	flag.StringVar(&o.sabotage, "sabotage", "", "break the worker on purpose: one of "+strings.Join(sabotages(), ", "))
 	flag.BoolVar(&o.poison, "poison", false, "one event ends every worker that touches it; no other faults")

@@ -18,8 +18,9 @@ const (
 	// sentBackGrid is what the times of return are rounded up to. The broker goes through all that is unacknowledged each
 	// time that one of them comes.
 	sentBackGrid = 100 * time.Millisecond
-	// slowRate is what is assumed of a tenant before its rate is known, in events a second.
-	slowRate = 500
+	// firstRate is what is assumed of a lane before a rate is known, in events a second: what comes back too early is sent back
+	// once more, by the true rate, but what comes back too late leaves the lane idle until then.
+	firstRate = 2000
 )
 
 // An Overflow knows the messages that a lane sent back to the broker. It is safe for concurrent use.
@@ -42,7 +43,7 @@ func (o *Overflow) Put(tenant string, held int, rate float64, deliveries uint64,
 		return 0, false
 	}
 	if rate <= 0 {
-		rate = slowRate
+		rate = firstRate
 	}
 	ahead := float64(held)/2 + float64(len(o.due[tenant])) // half: it should be here before the last one is done
 	wait := time.Duration(ahead / rate * float64(time.Second))
