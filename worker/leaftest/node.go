@@ -77,7 +77,7 @@ func start(t testing.TB, o *server.Options) *Node {
 		n.Leaves = net.JoinHostPort(v.LeafNode.Host, strconv.Itoa(v.LeafNode.Port))
 	}
 	closed := make(chan struct{})
-	n.Client, err = nats.Connect(n.URL, nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
+	n.Client, err = nats.Connect(n.URL, nats.Timeout(time.Minute), nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 func (d *Deployment) openPlain() {
 	d.T.Helper()
 	closed := make(chan struct{})
-	nc, err := nats.Connect(d.BrokerURL(), nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
+	nc, err := nats.Connect(d.BrokerURL(), nats.Timeout(time.Minute), nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
 	if err != nil {
 		d.T.Fatal(err)
 	}
