@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -18,12 +19,12 @@ type leases struct {
 
 	mu     sync.Mutex
 	held   map[*event]time.Time // when the broker last heard of it
-	parked int
+	parked map[share.Source]int // events from the store
 }
 
 // newLeases returns empty leases, of which one tenant may have so many events in a lane.
 func newLeases(tenantEvents int) *leases {
-	return &leases{loads: share.NewLoads(tenantEvents), held: map[*event]time.Time{}}
+	return &leases{loads: share.NewLoads(tenantEvents), held: map[*event]time.Time{}, parked: map[share.Source]int{}}
 }
 
 func (l *leases) add(e *event, now time.Time) {
@@ -32,7 +33,7 @@ func (l *leases) add(e *event, now time.Time) {
 	defer l.mu.Unlock()
 	l.held[e] = now
 	if e.parked != nil {
-		l.parked++
+		l.parked[parkedBy(e)]++
 	}
 }
 
@@ -52,17 +53,29 @@ func (l *leases) forget(e *event) bool {
 	defer l.mu.Unlock()
 	_, held := l.held[e]
 	if held && e.parked != nil {
-		l.parked--
+		if by := parkedBy(e); l.parked[by] > 1 {
+			l.parked[by]--
+		} else {
+			delete(l.parked, by)
+		}
 	}
 	delete(l.held, e)
 	return held
 }
 
-// claims returns how many parked events are held.
-func (l *leases) claims() int {
+// parkedBy is whose event the store says it is.
+func parkedBy(e *event) share.Source {
+	return share.Source{Tenant: e.parked.Tenant, Name: e.parked.Source}
+}
+
+// claims returns how many parked events are held, of each source and in all.
+func (l *leases) claims() (of map[share.Source]int, all int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.parked
+	for _, n := range l.parked {
+		all += n
+	}
+	return maps.Clone(l.parked), all
 }
 
 // deliveries returns the events that the broker gets back if they are not finished.

@@ -4,6 +4,9 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/share"
 )
 
 // Events that left their batch come back by the loops of this file: parked ones from the store, those that were set aside
@@ -15,60 +18,54 @@ const maxClaim = 100
 // parkLease is how long a claimed event belongs to a worker; a worker that dies frees its claims by it.
 const parkLease = 2 * time.Minute
 
-// relay has parked events take their turns in the lanes when they are due, until ctx ends.
+// relay has parked events take their turns in the lanes when they are due, until ctx ends. There may be more as long as some
+// were claimed; they are claimed when half of those are done with, so that each claim is worth its statement.
 func (w *Worker) relay(ctx context.Context) {
 	tick := time.NewTicker(w.cfg.RelayInterval)
 	defer tick.Stop()
-	for more := false; ctx.Err() == nil; {
+	for claimed, left := 0, 0; ctx.Err() == nil; {
 		freed := w.leases.loads.Freed() // before the claims, so that none that ends meanwhile is missed
-		held := w.leases.claims()
-		if more && w.claimable(held) > 0 {
-			more = w.claim(ctx)
+		if _, held := w.leases.claims(); claimed > 0 && held <= left {
+			claimed, left = w.claim(ctx)
 			continue
 		}
-		if !more {
+		if claimed == 0 {
 			freed = nil
 		}
 		select {
 		case <-ctx.Done():
 		case <-freed:
 		case <-tick.C:
-			more = w.claim(ctx)
+			claimed, left = w.claim(ctx)
 		}
 	}
 }
 
-// claimable is how many parked events may be claimed while so many are in hand: none until half of them are done with, so
-// that each claim is worth its statement.
-func (w *Worker) claimable(held int) int {
+// claim takes up parked events, by turns of tenants and sources. It returns how many were claimed, and how many are in hand
+// when half of them are done with.
+func (w *Worker) claim(ctx context.Context) (claimed, left int) {
 	most := min(w.cfg.Batch, maxClaim)
-	if held > most/2 {
-		return 0
-	}
-	return most - held
-}
-
-// claim takes as many parked events as there is room for, and reports whether there may be more.
-func (w *Worker) claim(ctx context.Context) bool {
-	held := w.leases.claims()
-	limit := w.claimable(held)
-	if limit == 0 {
-		return true
-	}
-	if w.database.Open() {
-		return false
+	held, total := w.leases.claims()
+	if total >= most || w.database.Open() {
+		return 0, 0
 	}
 	began := time.Now()
-	rows, err := w.store.ClaimParked(ctx, w.cfg.Name, limit, parkLease)
+	rows, err := w.store.ClaimParked(ctx, w.cfg.Name, most, func(due []store.ParkedSource) []int {
+		queues := make([]share.Queue, len(due))
+		for i, d := range due {
+			queues[i] = share.Queue{Source: share.Source{Tenant: d.Tenant, Name: d.Source}, Waiting: d.Due, Since: d.Oldest}
+		}
+		return share.Portions(most, held, queues)
+	}, parkLease)
 	if unavailable(err) {
 		w.database.Away(began, err)
-		return false
+		return 0, 0
 	}
 	if err != nil {
 		if ctx.Err() == nil {
 			w.log.Warn("parked events could not be read", "error", err)
 		}
-		return false
+		return 0, 0
 	}
 	for _, row := range rows {
 		e, err := w.openParked(row)
@@ -79,7 +76,7 @@ func (w *Worker) claim(ctx context.Context) bool {
 		e.due = w.now()
 		w.laneFor(e).enter(e)
 	}
-	return len(rows) == limit
+	return len(rows), total + len(rows)/2
 }
 
 // asideTurns is the number of batches of set-aside events that are processed at a time.
