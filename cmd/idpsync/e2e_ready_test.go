@@ -22,10 +22,12 @@ import (
 
 // readiness is what /readyz answers.
 type readiness struct {
-	Ready   bool
-	Failing []struct{ Name, What, Hint string }
-	status  int
+	Ready             bool
+	Failing, Degraded []trouble
+	status            int
 }
+
+type trouble struct{ Name, What, Hint string }
 
 func (r readiness) names() []string {
 	var all []string
@@ -54,7 +56,7 @@ func readyz(ctx context.Context, t testing.TB, c *http.Client, admin string) (r 
 	if (r.status == http.StatusOK) != r.Ready || r.Ready != (len(r.Failing) == 0) {
 		t.Errorf("readyz answers with status %d and %+v, want 200 exactly when nothing is failing", r.status, r)
 	}
-	for _, f := range r.Failing {
+	for _, f := range slices.Concat(r.Failing, r.Degraded) {
 		if f.Name == "" || f.What == "" || f.Hint == "" {
 			t.Errorf("readyz names %+v, want a name, what is the matter, and a hint", f)
 		}
@@ -76,12 +78,13 @@ func (r *running) isReady(c *http.Client) {
 func (r *running) fails(c *http.Client, name, what, hint string) {
 	r.s.t.Helper()
 	r.s.eventually(fmt.Sprintf("readyz to name %s: %s (%s)", name, what, hint), func() bool {
-		for _, f := range readyz(r.s.ctx, r.s.t, c, r.admin).Failing {
-			if f.Name == name && strings.Contains(f.What, what) && strings.Contains(f.Hint, hint) {
-				return true
-			}
-		}
-		return false
+		return speaksOf(readyz(r.s.ctx, r.s.t, c, r.admin).Failing, name, what, hint)
+	})
+}
+
+func speaksOf(all []trouble, name, what, hint string) bool {
+	return slices.ContainsFunc(all, func(f trouble) bool {
+		return f.Name == name && strings.Contains(f.What, what) && strings.Contains(f.Hint, hint)
 	})
 }
 
@@ -115,7 +118,7 @@ func TestReadinessNamesWhatTheBrokerLacks(t *testing.T) {
 	}
 }
 
-func TestReadinessNamesAFullStreamOfDeadLetters(t *testing.T) {
+func TestAFullStreamOfDeadLettersLeavesTheWorkerReady(t *testing.T) {
 	t.Parallel()
 	s := embeddedSite(t)
 	r, c := s.worker(), client(t)
@@ -140,9 +143,19 @@ func TestReadinessNamesAFullStreamOfDeadLetters(t *testing.T) {
 	limit(64 << 10)
 	padding := strings.Repeat("x", 100<<10)
 	queue{s, js}.publish("idpsync.login."+acme+".okta", map[string]string{"Idpsync-Event-Id": "large"}, `{"id_token":"`+padding+`"}`)
-	r.fails(c, "dead_letters", "is full", "--dead-letters-bytes") // it has room, but not for this one
+	degraded := func(want bool) {
+		t.Helper()
+		s.eventually(fmt.Sprintf("readyz to call the dead letters degraded: %v", want), func() bool {
+			got := readyz(s.ctx, t, c, r.admin)
+			if !got.Ready {
+				t.Fatalf("with a full stream of dead letters readyz answers %+v, want it ready: events are taken and answered", got)
+			}
+			return speaksOf(got.Degraded, "dead_letters", "is full", "--dead-letters-bytes") == want
+		})
+	}
+	degraded(true) // it has room, but not for this one
 	s.must("migrate", "--only", "streams", "--dead-letters-bytes", "64MiB")
-	r.isReady(c)
+	degraded(false)
 }
 
 func TestReadinessNamesMissingPermissions(t *testing.T) {

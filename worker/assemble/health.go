@@ -12,7 +12,8 @@ import (
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
-// A Failure is what keeps a worker from doing its part: a name, what is the matter, and what an operator can do about it.
+// A Failure is what keeps a worker from doing its part, or what an operator has to see to all the same: a name, what is the
+// matter, and what can be done about it.
 type Failure = stream.Failure
 
 // A Check looks at one thing that a worker cannot do without. Look returns by the end of its context, and is called by one

@@ -18,6 +18,10 @@ type Failure struct {
 	Name string // broker, streams, permissions, results, dead_letters or embedded_broker
 	What string // is the matter
 	Hint string // what an operator can do
+
+	// Degraded is that the worker does its part all the same: events are taken, decided and answered. It needs an operator, and
+	// not that others take over.
+	Degraded bool
 }
 
 // A Health is what a worker needs of the broker: what is the matter with it, and how far the streams are that could be read.
@@ -32,31 +36,32 @@ const deadLetterRoom = 4 << 10
 // ReadHealth looks at the broker, its streams and consumers, and at what it has refused lately. It returns by the end of ctx.
 func ReadHealth(ctx context.Context, c *Conn) Health {
 	if c.nc.IsClosed() {
-		return Health{Failures: []Failure{{"broker", "the connection has ended", "restart the worker"}}}
+		return Health{Failures: []Failure{{Name: "broker", What: "the connection has ended", Hint: "restart the worker"}}}
 	}
 	if !c.Connected() {
-		return Health{Failures: []Failure{{"broker", "there is no connection", hints[ErrUnreachable] + "; the worker reconnects by itself"}}}
+		return Health{Failures: []Failure{{Name: "broker", What: "there is no connection", Hint: hints[ErrUnreachable] + "; the worker reconnects by itself"}}}
 	}
 	l := look(ctx, c)
 	h := Health{Streams: l.streams}
 	refused, denied := c.troubles.standing(time.Now())
 	if len(denied) > 0 {
 		slices.Sort(denied)
-		h.Failures = append(h.Failures, Failure{"permissions", "the worker's user may not " + strings.Join(denied, "; "), hints[ErrPermission]})
+		h.Failures = append(h.Failures, Failure{Name: "permissions", What: "the worker's user may not " + strings.Join(denied, "; "), Hint: hints[ErrPermission]})
 	}
 	switch {
 	case len(l.silent) == l.asked && len(denied) == 0:
-		h.Failures = append(h.Failures, Failure{"broker", "JetStream does not answer", hints[ErrTimeout]})
+		h.Failures = append(h.Failures, Failure{Name: "broker", What: "JetStream does not answer", Hint: hints[ErrTimeout]})
 	case len(l.silent) > 0 && len(denied) == 0:
-		h.Failures = append(h.Failures, Failure{"streams", strings.Join(l.silent, ", ") + ": no answer", "look at the broker's log; a stream with replicas may have no leader"})
+		h.Failures = append(h.Failures, Failure{Name: "streams", What: strings.Join(l.silent, ", ") + ": no answer", Hint: "look at the broker's log; a stream with replicas may have no leader"})
 	}
 	if len(l.missing) > 0 {
-		h.Failures = append(h.Failures, Failure{"streams", strings.Join(l.missing, ", ") + ": missing", hints[ErrNotMigrated]})
+		h.Failures = append(h.Failures, Failure{Name: "streams", What: strings.Join(l.missing, ", ") + ": missing", Hint: hints[ErrNotMigrated]})
 	}
 	return h.add(refused)
 }
 
-// add adds what streams refuse to take.
+// add adds what streams refuse to take. Refused dead letters stop nothing: their events are answered, and they are kept in the
+// database. Whoever waits for a refused result gets no answer.
 func (h Health) add(refused map[record.Branch]unstored) Health {
 	letters, isRefused := refused[record.BranchDeadLetters]
 	i := slices.IndexFunc(h.Streams, func(s StreamState) bool { return s.Name == StreamDeadLetters })
@@ -68,12 +73,18 @@ func (h Health) add(refused map[record.Branch]unstored) Health {
 		isRefused = isRefused && (full || !errors.Is(letters.class, ErrStreamFull)) // it has room again
 	}
 	if full || isRefused && errors.Is(letters.class, ErrStreamFull) {
-		h.Failures = append(h.Failures, Failure{"dead_letters", StreamDeadLetters + " is full: rejected events are answered, and their dead letters kept in the database", "raise its limit: idpsync migrate --dead-letters-bytes …"})
+		h.Failures = append(h.Failures, Failure{
+			Name: "dead_letters", What: StreamDeadLetters + " is full: rejected events are answered, and their dead letters kept in the database",
+			Hint: "raise its limit: idpsync migrate --dead-letters-bytes …", Degraded: true,
+		})
 	} else if isRefused {
-		h.Failures = append(h.Failures, Failure{"dead_letters", StreamDeadLetters + " takes no messages: " + classText(letters.class), hintOf(letters.class)})
+		h.Failures = append(h.Failures, Failure{
+			Name: "dead_letters", What: StreamDeadLetters + " takes no messages, so that dead letters are kept in the database: " + classText(letters.class),
+			Hint: hintOf(letters.class), Degraded: true,
+		})
 	}
 	if r, ok := refused[record.BranchResults]; ok {
-		h.Failures = append(h.Failures, Failure{"results", StreamResults + " takes no messages: " + classText(r.class), hintOf(r.class)})
+		h.Failures = append(h.Failures, Failure{Name: "results", What: StreamResults + " takes no messages: " + classText(r.class), Hint: hintOf(r.class)})
 	}
 	return h
 }

@@ -22,7 +22,7 @@ func (s *Server) Health() []Failure {
 	if status == nil || status.Error == "" && status.StatusCode < 400 {
 		return nil
 	}
-	return []Failure{{"embedded_broker", status.Error, "make space under --data-dir if its disk is full: the broker is then started again by itself; else see the log"}}
+	return []Failure{{Name: "embedded_broker", What: status.Error, Hint: "make space under --data-dir if its disk is full: the broker is then started again by itself; else see the log"}}
 }
 
 // Revive starts the broker again on its data and its address, if its disk takes writes. Connections find it by themselves. It

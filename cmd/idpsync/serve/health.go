@@ -20,11 +20,14 @@ const (
 	silentAfter = checkInterval + 2*checkTimeout
 )
 
-// A failure is what keeps a worker from taking events, as /readyz shows it. It holds no data of any tenant.
+// A failure is what keeps a worker from taking events, or only from doing all of its part, as /readyz shows it. It holds no
+// data of any tenant.
 type failure struct {
 	Name string `json:"name"`
 	What string `json:"what"`
 	Hint string `json:"hint"`
+
+	Degraded bool `json:"-"`
 }
 
 // A finding is what a check found.
@@ -41,11 +44,14 @@ type health struct {
 	mu       sync.Mutex
 	starting *failure // what the start waits for; nil once the worker runs
 	found    map[string]finding
-	told     string // the names that the log knows of
+	told     told
 }
 
+// told is what the log knows of: the names of failures, and of what is degraded.
+type told struct{ failing, degraded string }
+
 func newHealth(now func() time.Time, log *slog.Logger) *health {
-	return &health{now: now, log: log, found: map[string]finding{}, starting: &failure{"starting", "the worker is being started", "wait"}}
+	return &health{now: now, log: log, found: map[string]finding{}, starting: &failure{Name: "starting", What: "the worker is being started", Hint: "wait"}}
 }
 
 // waits says what the start waits for.
@@ -60,7 +66,7 @@ func (h *health) follow(ctx context.Context, checks []assemble.Check) {
 	h.mu.Lock()
 	h.starting = nil
 	for _, c := range checks {
-		h.found[c.Name] = finding{[]failure{{"starting", "the first look at the " + strings.ReplaceAll(c.Name, "_", " ") + " is under way", "wait"}}, h.now()}
+		h.found[c.Name] = finding{[]failure{{Name: "starting", What: "the first look at the " + strings.ReplaceAll(c.Name, "_", " ") + " is under way", Hint: "wait"}}, h.now()}
 	}
 	h.mu.Unlock()
 	var running sync.WaitGroup
@@ -92,46 +98,75 @@ func (h *health) repeat(ctx context.Context, c assemble.Check) {
 	}
 }
 
-// failing returns all that is the matter, in the order of names. It waits for nothing.
-func (h *health) failing() []failure {
+// state returns all that is the matter, in the order of names: what keeps the worker from taking events, and what does not. It
+// waits for nothing.
+func (h *health) state() (failing, degraded []failure) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	all := []failure{}
+	var all []failure
 	if h.starting != nil {
 		all = append(all, *h.starting)
 	}
 	for name, f := range h.found {
 		all = append(all, f.failures...)
 		if len(f.failures) == 0 && h.now().Sub(f.at) > silentAfter {
-			all = append(all, failure{name, "does not answer", "look at its load, and at the network in between"})
+			all = append(all, failure{Name: name, What: "does not answer", Hint: "look at its load, and at the network in between"})
 		}
 	}
 	slices.SortFunc(all, func(a, b failure) int { return strings.Compare(a.Name+a.What, b.Name+b.What) })
-	return all
+	failing, degraded = []failure{}, []failure{}
+	for _, f := range all {
+		if f.Degraded {
+			degraded = append(degraded, f)
+		} else {
+			failing = append(failing, f)
+		}
+	}
+	return failing, degraded
 }
 
-// tell writes to the log when the worker stops being ready, for other reasons than before, and when it is ready again.
+// tell writes to the log when the worker stops being ready or does less than its part, for other reasons than before, and when
+// it is ready again.
 func (h *health) tell() {
-	failing := h.failing()
-	var names, what []string
-	for _, f := range failing {
-		if f.Name == "starting" {
-			return
-		}
-		names, what = append(names, f.Name), append(what, f.Name+": "+f.What+" ("+f.Hint+")")
+	failing, degraded := h.state()
+	if slices.ContainsFunc(failing, func(f failure) bool { return f.Name == "starting" }) {
+		return
 	}
+	now := told{namesOf(failing), namesOf(degraded)}
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	now := strings.Join(slices.Compact(names), " ")
-	if now == h.told {
-		return
-	}
+	before := h.told
 	h.told = now
-	if now == "" {
+	h.mu.Unlock()
+	switch {
+	case now.failing == before.failing:
+	case now.failing == "":
 		h.log.Info("ready again")
-		return
+	default:
+		h.log.Warn("not ready", "failing", inWords(failing))
 	}
-	h.log.Warn("not ready", "failing", strings.Join(what, "; "))
+	switch {
+	case now.degraded == before.degraded:
+	case now.degraded == "":
+		h.log.Info("degraded no more")
+	default:
+		h.log.Warn("degraded", "degraded", inWords(degraded))
+	}
+}
+
+func namesOf(all []failure) string {
+	names := make([]string, len(all))
+	for i, f := range all {
+		names[i] = f.Name
+	}
+	return strings.Join(slices.Compact(names), " ")
+}
+
+func inWords(all []failure) string {
+	words := make([]string, len(all))
+	for i, f := range all {
+		words[i] = f.Name + ": " + f.What + " (" + f.Hint + ")"
+	}
+	return strings.Join(words, "; ")
 }
 
 func failures(all []assemble.Failure) []failure {

@@ -16,7 +16,7 @@ func TestCheckThatHangsIsAFailure(t *testing.T) {
 		h := newHealth(time.Now, slog.New(slog.DiscardHandler))
 		wants := func(when string, names ...string) {
 			t.Helper()
-			failing := h.failing()
+			failing, _ := h.state()
 			same := len(failing) == len(names)
 			for i := 0; same && i < len(names); i++ {
 				same = failing[i].Name == names[i]
@@ -26,7 +26,7 @@ func TestCheckThatHangsIsAFailure(t *testing.T) {
 			}
 		}
 		wants("before the start", "starting")
-		h.waits(failure{"database", "does not answer", "bring it up"})
+		h.waits(failure{Name: "database", What: "does not answer", Hint: "bring it up"})
 		wants("while the start waits for the database", "database")
 
 		release, looks := make(chan struct{}), 0

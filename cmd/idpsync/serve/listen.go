@@ -91,9 +91,9 @@ func (s *Service) adminHandler() http.Handler {
 		fmt.Fprintln(w, "ok")
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		failing := s.health.failing()
+		failing, degraded := s.health.state()
 		if s.running.Err() != nil {
-			failing = append(failing, failure{"draining", "the worker was stopped", "it leaves within drain_timeout"})
+			failing = append(failing, failure{Name: "draining", What: "the worker was stopped", Hint: "it leaves within drain_timeout"})
 		}
 		status := http.StatusOK
 		if len(failing) > 0 {
@@ -101,7 +101,7 @@ func (s *Service) adminHandler() http.Handler {
 		}
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(status)
-		_ = json.NewEncoder(w).Encode(map[string]any{"ready": len(failing) == 0, "failing": failing}) // whoever asked is gone
+		_ = json.NewEncoder(w).Encode(map[string]any{"ready": len(failing) == 0, "failing": failing, "degraded": degraded}) // whoever asked is gone
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.Metrics.Gatherer(), promhttp.HandlerOpts{}))
 	return mux
