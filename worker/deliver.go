@@ -150,21 +150,6 @@ func (w *Worker) deadLetter(e *event, r *record.Rejection) (record.Outgoing, err
 	return d.Write(w.cfg.Sealer, e.header, e.body)
 }
 
-// logRejection writes what the log says of a rejection: never a value of the event.
-func (w *Worker) logRejection(e *event, r *record.Rejection) {
-	attrs := []any{
-		"tenant", e.env.Tenant, "source", e.env.Source, "event_id", e.env.EventID, "door", e.env.Door,
-		"code", r.Code, "reason", r.Reason,
-	}
-	if e.origin.Stored() {
-		attrs = append(attrs, "stream_seq", e.origin.Sequence)
-	}
-	if r.Cause != nil && r.Code == record.CodeInternal {
-		attrs = append(attrs, "error", fmt.Sprint(r.Cause))
-	}
-	w.log.Info("event rejected", attrs...)
-}
-
 // publishResults stores the results of all events that have one. A request that is rejected, or repeats another one, is
 // answered to its caller alone.
 func (w *Worker) publishResults(ctx context.Context, endings []*ending) {

@@ -73,12 +73,7 @@ func (w *Worker) quotaLetter(e *event) store.Letter {
 	for name, values := range e.header {
 		l.Bytes += int64(len(name) + len(strings.Join(values, "")))
 	}
-	if tenant := w.directories.Current().Tenant(e.env.Tenant); tenant != nil {
-		l.Tenant = e.env.Tenant
-		if tenant.Source(e.env.Source) != nil {
-			l.Source = e.env.Source
-		}
-	}
+	l.Tenant, l.Source = w.declared(e)
 	asked := &e.request.Asked
 	switch {
 	case r.Code == record.CodeInternal, r.Code.Transient(): // not its sender's fault, and each a matter of its own

@@ -157,6 +157,8 @@ type Worker struct {
 	atArrival clock.Sparing                 // of the log of events that are judged at their arrival
 	letters   *gate.Gate                    // before the stream of dead letters
 	results   *gate.Gate                    // before the stream of results
+
+	rejections rejections // in the log
 }
 
 // New returns a worker that is ready to Run. The store must be migrated, the streams and consumers must exist, and
