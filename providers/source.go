@@ -12,6 +12,12 @@ const AdminSource = "admin"
 // DeniedRoleDrop has roles that may not be granted left out, instead of refusing the request.
 const DeniedRoleDrop = "drop"
 
+// What becomes of roles that are none of the tenant's, or that the source may not grant: the words of UnknownRoles.
+const (
+	UnknownRolesDrop   = "drop"
+	UnknownRolesReject = "reject"
+)
+
 // A Source is a configured instance that events come from, as a provider sees it. Written as JSON it is what the store's
 // sources table keeps; a field that is not set is left out. It is read with [Kinds.Source], which knows what Config is.
 type Source struct {
@@ -35,11 +41,17 @@ type Source struct {
 	DefaultRoles []string      `json:"default_roles,omitempty"`  // granted at creation when the role claim is absent
 	Grants       []string      `json:"grants,omitempty"`         // all that it may ever grant
 	OnDeniedRole string        `json:"on_denied_role,omitempty"` // "" (reject) or DeniedRoleDrop
+	UnknownRoles string        `json:"unknown_roles,omitempty"`  // UnknownRolesDrop or UnknownRolesReject; "" means drop for logins, reject for all else
 	MaxEventAge  time.Duration `json:"max_event_age,omitempty"`  // zero means DefaultMaxEventAge
+
+	ClockSkew time.Duration `json:"clock_skew,omitempty"` // of logins: how far its clock and the broker's may lie apart; zero means DefaultClockSkew
 
 	KeyStaleness time.Duration `json:"key_staleness,omitempty"` // of kinds that hold keys: how long before an event its key may have been seen last; zero means DefaultKeyStaleness
 	KeyGrace     time.Duration `json:"key_grace,omitempty"`     // the same: and how much longer while the issuer cannot be asked; zero means DefaultKeyGrace
 }
+
+// Skew is by how much the bounds of time are widened that its tokens or assertions set themselves.
+func (s *Source) Skew() time.Duration { return min(or(s.ClockSkew, DefaultClockSkew), MaxClockSkew) }
 
 // Staleness is how long before an event its key may have been seen last.
 func (s *Source) Staleness() time.Duration { return or(s.KeyStaleness, DefaultKeyStaleness) }
@@ -52,6 +64,15 @@ func or(d, otherwise time.Duration) time.Duration {
 		return d
 	}
 	return otherwise
+}
+
+// DropsUnknownRoles reports whether roles of an event of that shape are left out that are none of the tenant's, or that the
+// source may not grant, instead of having the event refused. Every real token has groups that are no roles.
+func (s *Source) DropsUnknownRoles(shape Shape) bool {
+	if s.UnknownRoles == "" {
+		return shape == ShapeLogin || s.OnDeniedRole == DeniedRoleDrop // which did both, before there were two settings
+	}
+	return s.UnknownRoles == UnknownRolesDrop
 }
 
 // MarshalJSON writes one object: the issuer, what belongs to the source's kind, and the rest.

@@ -16,7 +16,9 @@ type CreateUser struct {
 	Identity     *Identity // the external identity that logged in; nil for commands and feeds
 
 	Email         string
-	EmailVerified bool // proved by the source (SPEC section 7), never by a string "true"
+	EmailVerified bool   // proved by the source (SPEC section 7), never by a string "true"
+	EmailUnproved string // why a login does not prove it, in words without its value; ""
+	EmailMissing  string // where a login's address was looked for in vain; ""
 
 	Name         string // tenant shape
 	IdentityName string // organization shape, as are the three below

@@ -160,7 +160,7 @@ func (p *plan) decide(ctx context.Context, e *event, found store.Found) (verdict
 	}
 	answer := p.w.answer(e, res, grants, user)
 	answer.At = p.at
-	answer.Policies, answer.Notices, answer.Request = decision.Policies, decision.Notices, &asked
+	answer.Policies, answer.Notices, answer.Request = decision.Policies, grants.Notices(decision), &asked
 	p.record(e, answer, user)
 	return effect{answer}, nil
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // droppingDirectory is the default one with a source that leaves out the roles it may not grant.
-var droppingDirectory = strings.Replace(workertest.Directory, "        default_roles: [user]\n", "        default_roles: [user]\n        on_denied_role: drop\n", 1)
+var droppingDirectory = strings.Replace(workertest.Directory, "        unknown_roles: reject\n", "        on_denied_role: drop\n", 1)
 
 func TestRoleClaimHasFourStates(t *testing.T) {
 	t.Parallel()
@@ -186,4 +186,38 @@ func TestOrganizationsThatCannotBeGrantedAreListedTogetherAndAlike(t *testing.T)
 	if u := d.User(acme, "ada@acme.example"); len(u.Organizations) != 2 || len(u.Roles) != 1 {
 		t.Errorf("the user has the organizations %+v and roles %v, want two and one", u.Organizations, u.Roles)
 	}
+}
+
+// Every real token has groups that are no roles. A source of logins that says nothing of them leaves them out and says so;
+// one that rejects them, a command and a feed do not.
+func TestUnknownRolesOfALoginAreLeftOutUnlessItsSourceRejectsThem(t *testing.T) {
+	t.Parallel()
+	d := workertest.New(t, workertest.Options{Directory: strings.Replace(workertest.Directory, "        unknown_roles: reject\n", "", 1)})
+	s := newScene(t, d)
+	r := s.login(acme, "okta", d.Person("ada").With(workertest.Claims{"groups": []string{"VPN users", "user", "auditor", "captain"}}))
+	s.want(r, 201, record.OutcomeCreated)
+	if got := texts(r.Body["roles"]); !slices.Equal(got, []string{"user"}) {
+		t.Errorf("the user has the roles %v, want the one that the tenant has and the source may grant, user", got)
+	}
+	if got := r.Header.Get(record.HeaderDroppedRoles); got != `["VPN users","auditor","captain"]` {
+		t.Errorf("the result lists the roles left out as %s, want three of them", got)
+	}
+	if got := r.Header.Get(record.HeaderNotices); !strings.Contains(got, "left out") || !strings.Contains(got, "VPN users, auditor, captain") {
+		t.Errorf("the notices are %s, want one that names what was left out", got)
+	}
+	r = s.login(acme, "okta", d.Person("ada").With(workertest.Claims{"groups": []string{"another"}}))
+	s.want(r, 200, record.OutcomeExists)
+	if got := r.Header.Get(record.HeaderDroppedRoles) + r.Header.Get(record.HeaderNotices); got != "" {
+		t.Errorf("a later login, whose groups have no effect, says of them %s, want nothing", got)
+	}
+	r = s.login(acme, "okta", d.Person("eve").With(workertest.Claims{"groups": []string{"user,admin"}}))
+	if s.want(r, 400, record.OutcomeRejected); !strings.Contains(string(r.Data), "commas") {
+		t.Errorf("several roles in one string give %s, want a fault that says so", r.Data)
+	}
+	r = s.login(acme, "okta", d.Person("bob").With(workertest.Claims{"groups": []string{"CN=Admins,DC=acme,DC=example"}}))
+	if s.want(r, 201, record.OutcomeCreated); len(texts(r.Body["roles"])) != 0 {
+		t.Errorf("a group of a directory gives %s, want 201 with no role, as it is none", r.Data)
+	}
+	s.want(s.login(acme, "ping", d.PersonAt(d.Second, "eva").With(workertest.Claims{"groups": []string{"user", "VPN users"}})), 422, record.OutcomeRejected)
+	s.want(s.feed(acme, "workday", with(tenantUser("hired", "oidc"), map[string]any{"roles": []string{"user", "VPN users"}})), 422, record.OutcomeRejected)
 }

@@ -60,7 +60,7 @@ func (e *event) traceRoles(r *record.Rejection) {
 		e.note(stepRoles, o.Role.Name+"@"+o.Organization.Name, true, "in the directory, and among the grants")
 	}
 	for _, name := range d.Dropped {
-		e.note(stepRoles, name, true, "unknown or not among the grants; dropped, as the source is configured to")
+		e.note(stepRoles, name, true, "no role of the tenant, or not among the grants; left out (unknown_roles)")
 	}
 	if r != nil {
 		e.note(stepRoles, string(r.Code), false, r.Message)

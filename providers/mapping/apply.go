@@ -79,6 +79,9 @@ func (m *Mapping) Apply(ctx context.Context, vars *Vars, r *providers.CreateUser
 		case present:
 			fault = e.assign(v, r)
 		}
+		if e.want == boolean && !r.EmailVerified {
+			r.EmailUnproved = e.unproved(v, state)
+		}
 		if fault != nil {
 			r.Faults = append(r.Faults, *fault)
 		}
@@ -90,12 +93,17 @@ func (m *Mapping) Apply(ctx context.Context, vars *Vars, r *providers.CreateUser
 			trace.Add(providers.Check{Step: "map", Name: e.field, OK: fault == nil, Detail: detail})
 		}
 	}
+	if m.login && strings.TrimSpace(r.Email) == "" {
+		r.EmailMissing = m.address
+	}
 	switch {
 	case m.trusted:
 		r.EmailVerified = r.Email != ""
 		trace.Add(providers.Check{Step: "map", Name: "email_verified", OK: true, Detail: trusted})
-	case !m.proof.counts && m.login && trace.Enabled():
-		trace.Add(providers.Check{Step: "map", Name: "email_verified", OK: true, Detail: m.proof.detail()})
+	case !m.proof.counts && m.login:
+		if r.EmailUnproved = m.proof.why; trace.Enabled() {
+			trace.Add(providers.Check{Step: "map", Name: "email_verified", OK: true, Detail: m.proof.detail()})
+		}
 	}
 	return nil
 }
@@ -164,8 +172,8 @@ func (e *entry) evaluationFault(ctx context.Context, vars *Vars, err error) (any
 	switch {
 	case strings.HasPrefix(said, "no such key"):
 		switch missing, wrong := e.look(vars); {
-		case wrong:
-			return "a claim is of another type than the mapping expects", failed, nil
+		case wrong != "":
+			return wrong, failed, nil
 		case !missing && (e.want == names || e.want == roleObjects):
 			return "an entry lacks a member that the mapping reads", failed, nil
 		}
@@ -176,16 +184,16 @@ func (e *entry) evaluationFault(ctx context.Context, vars *Vars, err error) (any
 	if cancelled, ok := errors.AsType[interpreter.EvalCancelledError](err); ok && cancelled.Cause == interpreter.CostLimitExceeded {
 		return "the mapping costs more than is allowed for this value", failed, nil
 	}
-	return "the mapping cannot be applied to this value; is a claim of another type than the expression expects?", failed, nil
+	return "the mapping cannot be applied to this value" + e.kinds(vars), failed, nil
 }
 
-// look says whether a claim that the expression reads is missing, and whether one is selected from that is no object.
+// look says whether a claim that the expression reads is missing, and which one is selected from that is no object.
 // When neither is so, a missing key must be one inside a list's entries. A list that is there but malformed must not
 // pass for an absent one, which has default roles.
-func (e *entry) look(vars *Vars) (missing, wrong bool) {
+func (e *entry) look(vars *Vars) (missing bool, wrong string) {
 	for _, chain := range e.chains {
 		v, _ := vars.ResolveName(chain.root)
-		for _, key := range chain.path {
+		for i, key := range chain.path {
 			var next any
 			var ok bool
 			switch object := v.(type) {
@@ -194,7 +202,7 @@ func (e *entry) look(vars *Vars) (missing, wrong bool) {
 			case map[string][]string:
 				next, ok = object[key]
 			default:
-				wrong, ok = true, true
+				return missing, chain.until(i).String() + " is " + kindOf(v) + ", and the mapping reads " + chain.String()
 			}
 			if !ok {
 				missing = true
@@ -203,7 +211,49 @@ func (e *entry) look(vars *Vars) (missing, wrong bool) {
 			v = next
 		}
 	}
-	return missing, wrong
+	return missing, ""
+}
+
+// kinds says of which kind the claims are that the expression reads; never a value.
+func (e *entry) kinds(vars *Vars) string {
+	for _, chain := range e.chains {
+		v, ok := vars.ResolveName(chain.root)
+		for i, key := range chain.path {
+			object, isObject := v.(map[string]any)
+			if !isObject {
+				chain = chain.until(i)
+				break
+			}
+			if v, ok = object[key]; !ok {
+				break
+			}
+		}
+		if !ok || len(chain.path) == 0 {
+			continue
+		}
+		if _, isText := v.(string); isText && e.want == names {
+			return "; " + chain.String() + " is a string: write list(" + chain.String() + "), which takes a string or a list alike"
+		}
+		if _, isObject := v.(map[string]any); !isObject || e.want != names {
+			return "; " + chain.String() + " is " + kindOf(v) + ", is that what the expression expects?"
+		}
+	}
+	return "; is a claim of another type than the expression expects?"
+}
+
+// unproved says why the expression did not come to the boolean true.
+func (e *entry) unproved(v any, state state) string {
+	what := e.source
+	switch state {
+	case absent:
+		return what + " is absent"
+	case failed:
+		return what + ": " + v.(string)
+	}
+	if v == false {
+		return what + " is false"
+	}
+	return what + " is " + kindOf(v) + ", and only the boolean true counts"
 }
 
 // selected answers for a default expression, or walks a plain selection, without CEL. It answers only where it is certain to answer as CEL would: every step

@@ -57,7 +57,7 @@ func assignRoles(v any, r *providers.CreateUser) *providers.Fault {
 	var list []string
 	switch v := v.(type) {
 	case string: // one value, as AD FS sends a list of one
-		if strings.Contains(v, ",") {
+		if strings.Contains(v, ",") && !strings.Contains(v, "=") { // the name of a directory's group has commas of its own
 			return invalid("roles", `is one string with commas; send a list, or map it with .split(",")`)
 		}
 		if fault := roleName("roles", v); fault != nil {

@@ -28,6 +28,7 @@ type Mapping struct {
 	trusted bool   // trust_email: its addresses are proved whatever the claims say
 	proof   proof  // by its claims
 	subject string // why the subject may change; empty when it does not
+	address string // where e-mail addresses come from, in words
 }
 
 // An entry maps one field.
@@ -94,7 +95,7 @@ func Compile(kind *providers.Descriptor, src providers.Source) (*Mapping, error)
 	}
 	env, err := cel.NewCustomEnv(append(variables(kind.Mapping),
 		cel.StdLib(), cel.OptionalTypes(), ext.Strings(), ext.Sets(), ext.Lists(ext.ListsMaxRangeSize(maxRange)),
-		ext.TwoVarComprehensions(), cel.ParserExpressionSizeLimit(maxExpression), cel.DefaultUTCTimeZone(true),
+		ext.TwoVarComprehensions(), listFunction(), cel.ParserExpressionSizeLimit(maxExpression), cel.DefaultUTCTimeZone(true),
 	)...)
 	if err != nil {
 		return nil, fmt.Errorf("building the CEL environment: %w", err)
@@ -119,6 +120,7 @@ func Compile(kind *providers.Descriptor, src providers.Source) (*Mapping, error)
 		return nil, &LintError{problems}
 	}
 	m.proof = proofOf(env, kind, src, m.entry("email"), m.entry("email_verified"))
+	m.address = addressWords(m.entry("email"))
 	if e := m.entry("subject"); e != nil {
 		m.subject = subjectWarning(e.tree.Expr())
 	}

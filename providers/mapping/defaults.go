@@ -68,6 +68,18 @@ var attributeDefaults = map[string]string{
 	"last_name":  firstOf(samlLastName),
 }
 
+// addressWords says where the addresses of a mapping come from.
+func addressWords(email *entry) string {
+	switch {
+	case email == nil:
+		return "the source maps no email"
+	case email.source == attributeDefaults["email"]:
+		return "none of the attributes " + strings.Join(samlMail, ", ") + " has one, nor a NameID of the format emailAddress"
+	default:
+		return "nothing came from " + email.source
+	}
+}
+
 // firstOf is the expression for the first value of the first of these attributes that has one.
 func firstOf(attributes []string) string {
 	var b strings.Builder

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -47,7 +48,77 @@ func apply(t testing.TB, m *mapping.Mapping, vars *mapping.Vars) providers.Creat
 	if err := m.Apply(context.Background(), vars, &r, nil); err != nil {
 		t.Fatal(err)
 	}
+	r.EmailUnproved, r.EmailMissing = "", "" // TestWordsNameWhatWasLookedFor is about them
 	return r
+}
+
+func TestWordsNameWhatWasLookedFor(t *testing.T) {
+	for name, c := range map[string]struct {
+		claims            string
+		mapping           map[string]string
+		unproved, missing string
+	}{
+		"no address":         {claims: `{}`, unproved: "claims.email_verified is absent", missing: "nothing came from claims.email"},
+		"a blank address":    {claims: `{"email":" ","email_verified":true}`, missing: "nothing came from claims.email"},
+		"verified as text":   {claims: `{"email":"a@b.example","email_verified":"true"}`, unproved: "claims.email_verified is a string, and only the boolean true counts"},
+		"not verified":       {claims: `{"email":"a@b.example","email_verified":false}`, unproved: "claims.email_verified is false"},
+		"another claim":      {claims: `{"upn":"a@b.example"}`, mapping: map[string]string{"email": "claims.upn"}, unproved: notByDefault},
+		"verified":           {claims: `{"email":"a@b.example","email_verified":true}`},
+		"email switched off": {claims: `{}`, mapping: map[string]string{"email": ""}, unproved: "email is switched off, so that no login has an address", missing: "the source maps no email"},
+	} {
+		m := compile(t, providers.KindOIDC, c.mapping)
+		var got providers.CreateUser
+		if err := m.Apply(t.Context(), &mapping.Vars{Claims: object(t, c.claims)}, &got, nil); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if got.EmailUnproved != c.unproved || got.EmailMissing != c.missing {
+			t.Errorf("%s: the words are %q and %q, want %q and %q", name, got.EmailUnproved, got.EmailMissing, c.unproved, c.missing)
+		}
+	}
+}
+
+const notByDefault = "the default email_verified speaks of claims.email as it is, and the address comes from claims.upn"
+
+// list takes a string or a list alike, and nothing else: what is no list of names must not pass for one.
+func TestListTakesAStringOrAListAlike(t *testing.T) {
+	const admins = `list(claims.groups).filter(g, g == "CN=Admins,DC=acme,DC=example").map(g, "admin")`
+	for claims, c := range map[string]struct {
+		values []string
+		says   string // of the fault
+	}{
+		`{"groups":["CN=Admins,DC=acme,DC=example","x"]}`: {values: []string{"admin"}},
+		`{"groups":"CN=Admins,DC=acme,DC=example"}`:       {values: []string{"admin"}},
+		`{"groups":"x"}`:  {values: []string{}},
+		`{"groups":[]}`:   {values: []string{}},
+		`{}`:              {},
+		`{"groups":null}`: {says: "claims.groups is null"},
+		`{"groups":{"CN=Admins,DC=acme,DC=example":true}}`: {says: "the mapping cannot be applied"},
+		`{"groups":7}`: {says: "claims.groups is a number"},
+	} {
+		got := apply(t, compile(t, providers.KindOIDC, map[string]string{"roles": admins}), &mapping.Vars{Claims: object(t, claims)})
+		if c.says != "" {
+			if len(got.Faults) != 1 || !strings.Contains(got.Faults[0].Message, c.says) || got.Roles.Present {
+				t.Errorf("%s: roles %+v with the faults %+v, want a fault that says %q", claims, got.Roles, got.Faults, c.says)
+			}
+			continue
+		}
+		if len(got.Faults) != 0 || got.Roles.Present != (c.values != nil) || !slices.Equal(got.Roles.Values, c.values) {
+			t.Errorf("%s: roles %+v with the faults %+v, want %v", claims, got.Roles, got.Faults, c.values)
+		}
+	}
+	got := apply(t, compile(t, providers.KindOIDC, map[string]string{"roles": strings.Replace(admins, "list(claims.groups)", "claims.groups", 1)}),
+		&mapping.Vars{Claims: object(t, `{"groups":"x"}`)})
+	if len(got.Faults) != 1 || !strings.Contains(got.Faults[0].Message, "write list(claims.groups)") {
+		t.Errorf("a filter of a string gives the faults %+v, want the way out", got.Faults)
+	}
+}
+
+// The name of a directory's group has commas, and is one name all the same.
+func TestAGroupOfADirectoryIsOneName(t *testing.T) {
+	got := apply(t, compile(t, providers.KindOIDC, map[string]string{"roles": "claims.groups"}), &mapping.Vars{Claims: object(t, `{"groups":"CN=Admins,DC=acme"}`)})
+	if len(got.Faults) != 0 || !slices.Equal(got.Roles.Values, []string{"CN=Admins,DC=acme"}) {
+		t.Errorf("roles %+v with the faults %+v, want that one name", got.Roles, got.Faults)
+	}
 }
 
 func TestDefaults(t *testing.T) {

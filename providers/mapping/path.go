@@ -30,17 +30,35 @@ func (p path) String() string {
 	var b strings.Builder
 	b.WriteString("claims")
 	for _, s := range p {
-		switch {
-		case s.list:
+		if s.list {
 			b.WriteString("[" + strconv.FormatInt(s.index, 10) + "]")
-		case identifier.MatchString(s.key):
-			b.WriteString("." + s.key)
-		default:
-			b.WriteString("[" + strconv.Quote(s.key) + "]")
+		} else {
+			writeKey(&b, s.key)
 		}
 	}
 	return b.String()
 }
+
+func writeKey(b *strings.Builder, key string) {
+	if identifier.MatchString(key) {
+		b.WriteString("." + key)
+	} else {
+		b.WriteString("[" + strconv.Quote(key) + "]")
+	}
+}
+
+// String returns the selection as an expression.
+func (c chain) String() string {
+	var b strings.Builder
+	b.WriteString(c.root)
+	for _, key := range c.path {
+		writeKey(&b, key)
+	}
+	return b.String()
+}
+
+// until returns the first n steps of the selection.
+func (c chain) until(n int) chain { return chain{c.root, c.path[:n]} }
 
 // sibling names the claim that would usually say whether this one was verified. An entry of a list has none.
 func (p path) sibling() (string, bool) {

@@ -5,7 +5,7 @@
 //
 // Each check has one name, which is the reason of its failure. The first that fails ends the verification. Nothing
 // that a token says is believed before its signature holds. Times are judged at the time at which the event was
-// stored, never at this process's own.
+// stored, or its token begins; never at this process's own.
 //
 //	 1  json                our event is a strict document with an id_token
 //	 2  token_size          the token is at most 64 KiB
@@ -25,9 +25,9 @@
 //	14  issuer              iss is exactly the source's issuer                          OIDC Core section 3.1.3.7 (2)
 //	15  audience            aud has one of the source's audiences                       OIDC Core section 3.1.3.7 (3)
 //	16  authorized_party    azp is one of them; several audiences need it               OIDC Core section 3.1.3.7 (4, 5)
-//	17  expired             stored before exp; no leeway                                OIDC Core section 3.1.3.7 (9)
-//	18  not_yet_valid       stored at nbf or later; 60 s leeway                         RFC 7519 section 4.1.5
-//	19  issued_at           iat is there and not in the future; 60 s leeway             OIDC Core section 2
+//	17  expired             the moment is before exp                                    OIDC Core section 3.1.3.7 (9)
+//	18  not_yet_valid       nbf is not far ahead                                        RFC 7519 section 4.1.5
+//	19  issued_at           iat is there, and not far ahead                             OIDC Core section 2
 //	20  subject             sub is 1 to 255 printable ASCII characters                  OIDC Core section 2
 //	21  nonce               nonce is that of the login, if the event has it             OIDC Core section 3.1.3.7 (11)
 //	22  access_token_hash   at_hash is there and fits, if the event has an access token OIDC Core section 3.1.3.8
@@ -37,8 +37,13 @@
 // commands: its source lets its tokens carry commands.
 //
 // 1 to 4 and 12, 13 are malformed (400), the others unauthenticated (401). jku, x5u, jwk and x5c of a token are never
-// read. exp has no leeway because the broker's clock stands between issuer and us only once, and a token that had run
-// out when it was handed in proves nothing about that moment.
+// read.
+//
+// # Time
+//
+// exp, nbf and iat are judged at one moment, each with the clock_skew of the source ([providers.Moment]): when the event was
+// stored; or, for a token that begins later than that, when it begins. Such an event waits, after all other checks, under
+// the reason not_yet_valid or issued_at; one that begins more than providers.MaxAhead later is refused at once.
 //
 // # Keys
 //

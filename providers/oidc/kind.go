@@ -103,5 +103,5 @@ func (v *verification) usedID() (*providers.UsedID, error) {
 		age = providers.DefaultMaxEventAge
 	}
 	sum := sha256.Sum256([]byte(src.Issuer + "\x00" + id))
-	return &providers.UsedID{ID: "oidc:" + hex.EncodeToString(sum[:]), Until: exp.Add(age)}, nil
+	return &providers.UsedID{ID: "oidc:" + hex.EncodeToString(sum[:]), Until: exp.Add(providers.MaxClockSkew + age)}, nil
 }

@@ -23,7 +23,8 @@ type Provider struct {
 	own     Config
 	mapping *mapping.Mapping
 	keys    *keySet
-	config  goidc.Config // all but Now
+	config  goidc.Config
+	now     func() time.Time
 }
 
 var (
@@ -67,7 +68,9 @@ func New(src providers.Source, env providers.Environment) (providers.Provider, e
 		own:     own,
 		mapping: m,
 		keys:    newKeySet(src, env),
+		now:     env.Now,
 		config: goidc.Config{
+			SkipExpiryCheck:      true, // it knows no leeway for exp; checkTimes judges all bounds of time
 			ClientID:             strings.Join(own.Audiences, " "),
 			SkipClientIDCheck:    len(own.Audiences) != 1, // it knows one client only; our own check knows all
 			SupportedSigningAlgs: algorithms,

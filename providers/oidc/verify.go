@@ -15,9 +15,6 @@ import (
 	"github.com/idpsync/idpsync/providers/wire"
 )
 
-// leeway is what nbf and iat may lie in the future, for an issuer whose clock is ahead of the broker's.
-const leeway = 60 * time.Second
-
 // A verification is the way of one event through the checks. It is the key set that go-oidc asks, too, so that what
 // went wrong is told beside go-oidc's return value, which flattens errors to text.
 type verification struct {
@@ -27,6 +24,7 @@ type verification struct {
 	failure  error          // of VerifySignature
 	claims   map[string]any // set once the signature holds and the payload is strict
 	subject  string
+	moment   providers.Moment
 	command  bool // the token carries a command in place of a login
 	access   bool // it says that it is an access token (RFC 9068)
 }
@@ -50,8 +48,8 @@ func (v *verification) prove(ctx context.Context, login wire.OIDCLogin) error {
 	if err := v.read(login.IDToken); err != nil {
 		return err
 	}
+	v.moment = providers.NewMoment(v.event.StoredAt, &v.provider.source)
 	config := v.provider.config
-	config.Now = func() time.Time { return v.event.StoredAt }
 	config.SkipClientIDCheck = config.SkipClientIDCheck || v.command // those of commands are others
 	idToken, libraryErr := goidc.NewVerifier(v.provider.source.Issuer, v, &config).Verify(ctx, login.IDToken)
 	if v.failure != nil {
@@ -92,7 +90,7 @@ func (v *verification) prove(ctx context.Context, login wire.OIDCLogin) error {
 		v.passed(checkTokenHash, "")
 	}
 	v.passed(checkLibrary, "")
-	return nil
+	return v.moment.Wait(v.provider.now()) // last, so that nothing waits that is refused in the end
 }
 
 // refused is for what go-oidc alone objects to. Its text may quote claims, so it is not passed on.
@@ -211,14 +209,14 @@ func audiences(v any) ([]string, bool) {
 	return nil, false
 }
 
-// checkTimes does checks 17 to 19 at the time at which the event was stored.
+// checkTimes does checks 17 to 19 at the moment of the token.
 func (v *verification) checkTimes() error {
-	at := v.event.StoredAt
+	at := v.moment.Stored()
 	exp, ok := numericDate(v.claims["exp"])
 	if !ok {
 		return v.unverified(checkExpiry, "exp must be there, as a number", "")
 	}
-	if !at.Before(exp) {
+	if !v.moment.Ends(exp) {
 		return v.unverified(checkExpiry, "the token expired "+stamp(exp)+"; the event was stored "+stamp(at), "publish a login within the lifetime of its token")
 	}
 	trace := v.event.Trace.Enabled()
@@ -230,8 +228,8 @@ func (v *verification) checkTimes() error {
 		if !ok {
 			return v.unverified(checkNotBefore, "nbf must be a number", "")
 		}
-		if at.Add(leeway).Before(t) {
-			return v.unverified(checkNotBefore, "the token is valid from "+stamp(t)+"; the event was stored "+stamp(at), "compare the clocks of issuer and broker")
+		if !v.moment.Begins(t, checkNotBefore.name) {
+			return v.unverified(checkNotBefore, "the token is valid from "+stamp(t)+"; the event was stored "+stamp(at), compareClocks)
 		}
 	}
 	v.passed(checkNotBefore, "")
@@ -239,11 +237,14 @@ func (v *verification) checkTimes() error {
 	if !ok {
 		return v.unverified(checkIssuedAt, "iat must be there, as a number", "")
 	}
-	if at.Add(leeway).Before(iat) {
-		return v.unverified(checkIssuedAt, "the token was issued "+stamp(iat)+"; the event was stored "+stamp(at), "compare the clocks of issuer and broker")
+	if !v.moment.Begins(iat, checkIssuedAt.name) {
+		return v.unverified(checkIssuedAt, "the token was issued "+stamp(iat)+"; the event was stored "+stamp(at), compareClocks)
 	}
 	if trace {
 		v.passed(checkIssuedAt, "iat "+stamp(iat))
+	}
+	if !v.moment.Reached() {
+		return v.unverified(checkExpiry, "the token expires "+stamp(exp)+", before it is valid", "")
 	}
 	if life, most := exp.Sub(iat), v.provider.own.tokenLife(); life > most {
 		return v.unverified(checkLife, "the token is good for "+life.String()+", which is longer than the source allows, "+most.String(),
@@ -252,6 +253,8 @@ func (v *verification) checkTimes() error {
 	v.passed(checkLife, "")
 	return nil
 }
+
+const compareClocks = "compare the clocks of issuer and broker; clock_skew of the source is how far they may lie apart"
 
 // numericDate reads seconds since 1970, possibly with a fraction (RFC 7519 section 2), up to the year 9999. Zero is a time in the past: old Keycloak writes it where it means none.
 func numericDate(v any) (time.Time, bool) {

@@ -39,7 +39,7 @@ func (a *assertion) usedID(issuer string, maxAge time.Duration) *providers.UsedI
 		maxAge = providers.DefaultMaxEventAge
 	}
 	sum := sha256.Sum256([]byte(issuer + "\x00" + a.id))
-	return &providers.UsedID{ID: "saml:" + hex.EncodeToString(sum[:]), Until: a.until.Add(Skew + maxAge)}
+	return &providers.UsedID{ID: "saml:" + hex.EncodeToString(sum[:]), Until: a.until.Add(providers.MaxClockSkew + maxAge)}
 }
 
 // assertion checks what the assertion says, and reads it.
@@ -56,6 +56,9 @@ func (v *verification) assertion(el *etree.Element) (*assertion, error) {
 		if err := step(el, a); err != nil {
 			return nil, err
 		}
+	}
+	if !v.moment.Reached() {
+		return nil, refuse(checkExpired, "the assertion ends before it begins")
 	}
 	a.attributes = attributes(el)
 	return a, nil
@@ -85,8 +88,10 @@ func (v *verification) confirmation(el *etree.Element, a *assertion) error {
 		if whole != nil {
 			v.trace = &providers.Trace{}
 		}
-		own := v.trace
-		failure = v.bearer(c, a)
+		own, before := v.trace, v.moment
+		if failure = v.bearer(c, a); failure != nil {
+			v.moment = before
+		}
 		v.trace = whole
 		if failure == nil {
 			for _, held := range own.Checks() {
@@ -125,7 +130,9 @@ func (v *verification) bearer(confirmation *etree.Element, a *assertion) error {
 	return nil
 }
 
-// window judges NotBefore and NotOnOrAfter at the time the event was stored, and returns the latter.
+const checkClock = "check the clock of the identity provider; clock_skew of the source is how far it and the broker's may lie apart"
+
+// window judges NotBefore and NotOnOrAfter at the moment of the assertion, and returns the latter.
 func (v *verification) window(el *etree.Element) (time.Time, error) {
 	from, okFrom := instantOf(el, "NotBefore")
 	until, okUntil := instantOf(el, "NotOnOrAfter")
@@ -134,10 +141,9 @@ func (v *verification) window(el *etree.Element) (time.Time, error) {
 		return until, refuse(checkNotYetValid, "the "+el.Tag+" has a NotBefore that is not a time")
 	case !okUntil:
 		return until, refuse(checkExpired, "the "+el.Tag+" has a NotOnOrAfter that is not a time")
-	case !from.IsZero() && v.at.Add(Skew).Before(from):
-		return until, refuseHint(checkNotYetValid, "the "+el.Tag+" is valid only from "+from.Sub(v.at).Round(time.Second).String()+" after the event was stored",
-			"check the clock of the identity provider")
-	case !until.IsZero() && !v.at.Add(-Skew).Before(until):
+	case !from.IsZero() && !v.moment.Begins(from, checkNotYetValid.name):
+		return until, refuseHint(checkNotYetValid, "the "+el.Tag+" is valid only from "+from.Sub(v.at).Round(time.Second).String()+" after the event was stored", checkClock)
+	case !until.IsZero() && !v.moment.Ends(until):
 		return until, refuse(checkExpired, "the "+el.Tag+" had expired "+v.at.Sub(until).Round(time.Second).String()+" before the event was stored")
 	}
 	pass(v.trace, checkNotYetValid, func() string { return el.Tag })
@@ -202,7 +208,7 @@ func (v *verification) session(el *etree.Element, a *assertion) error {
 			a.sessionIndex = attrValue(s, "SessionIndex")
 		}
 		until, ok := instantOf(s, "SessionNotOnOrAfter")
-		if !ok || !until.IsZero() && !v.at.Add(-Skew).Before(until) {
+		if !ok || !until.IsZero() && !v.moment.Ends(until) {
 			return refuse(checkSessionExpired, "the session at the identity provider had ended before the event was stored")
 		}
 	}

@@ -33,8 +33,10 @@
 //
 // # Time
 //
-// Every bound is judged at the time at which the broker stored the event, widened by [Skew]. The clock of the process
-// decides only when metadata are read again.
+// Every bound is judged at one moment, widened by the clock_skew of the source ([providers.Moment]): when the broker stored
+// the event; or, for an assertion that begins later than that, when it begins. Such an event waits, after all other checks,
+// under the reason not_yet_valid or issued_at; one that begins more than providers.MaxAhead later is refused at once. The
+// clock of the process decides only how long an event waits, and when metadata are read again.
 //
 // # Keys
 //

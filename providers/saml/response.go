@@ -7,9 +7,6 @@ import (
 	"github.com/beevik/etree"
 )
 
-// Skew is how far the IdP's clock and the broker's may lie apart: every bound of time is widened by it.
-const Skew = time.Minute
-
 // maxIssueAge is how long before the event was stored a Response or an assertion may have been issued, whatever window
 // it gives itself.
 const maxIssueAge = time.Hour
@@ -109,10 +106,9 @@ func (v *verification) issuedAt(el *etree.Element) error {
 	switch {
 	case !ok || instant.IsZero():
 		return refuse(checkIssuedAt, "the "+el.Tag+" has no valid IssueInstant")
-	case instant.After(v.at.Add(Skew)):
-		return refuseHint(checkIssuedAt, "the "+el.Tag+" was issued "+instant.Sub(v.at).Round(time.Second).String()+" after the event was stored",
-			"check the clock of the identity provider")
-	case instant.Before(v.at.Add(-maxIssueAge - Skew)):
+	case !v.moment.Begins(instant, checkIssuedAt.name):
+		return refuseHint(checkIssuedAt, "the "+el.Tag+" was issued "+instant.Sub(v.at).Round(time.Second).String()+" after the event was stored", checkClock)
+	case instant.Before(v.at.Add(-maxIssueAge - v.moment.Skew())):
 		return refuse(checkIssuedAt, "the "+el.Tag+" was issued "+v.at.Sub(instant).Round(time.Second).String()+" before the event was stored, which is more than "+maxIssueAge.String())
 	}
 	pass(v.trace, checkIssuedAt, func() string { return el.Tag + ": " + instant.Format(time.RFC3339) })

@@ -82,7 +82,7 @@ func (p *Provider) Verify(ctx context.Context, e providers.Envelope) (user provi
 	if cause := ctx.Err(); cause != nil {
 		return providers.CreateUser{}, keyring.Cancelled(cause)
 	}
-	v := verification{p: p, e: e, at: e.StoredAt, trace: e.Trace}
+	v := verification{p: p, e: e, at: e.StoredAt, moment: providers.NewMoment(e.StoredAt, &p.src), trace: e.Trace}
 	user, err = v.run(ctx)
 	if r, ok := errors.AsType[*refusal](err); ok {
 		return p.refused(e, r)

@@ -21,6 +21,7 @@ type verification struct {
 	p         *Provider
 	e         providers.Envelope
 	at        time.Time // when the broker stored the event
+	moment    providers.Moment
 	trace     *providers.Trace
 	requestID string // ID of our AuthnRequest; "" for a login that the IdP began
 
@@ -44,7 +45,11 @@ func (v *verification) run(ctx context.Context) (providers.CreateUser, error) {
 	if err != nil {
 		return providers.CreateUser{}, err
 	}
-	return v.user(ctx, a)
+	user, err := v.user(ctx, a)
+	if err != nil {
+		return providers.CreateUser{}, err
+	}
+	return user, v.moment.Wait(v.p.env.Now()) // last, so that nothing waits that is refused in the end
 }
 
 // read takes the Response out of the event and looks at its shape.

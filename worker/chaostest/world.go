@@ -42,7 +42,7 @@ const (
     default_roles: [user]
     roles: [{name: user}, {name: admin}]
     sources:
-      - {name: okta, kind: oidc, issuer: STEADY, audiences: [idpsync], algorithms: [ES256], domains: [corp.example], grants: [user, admin], mapping: {email: claims.email, email_verified: claims.email_verified, name: claims.name, roles: claims.groups}}
+      - {name: okta, kind: oidc, issuer: STEADY, audiences: [idpsync], algorithms: [ES256], domains: [corp.example], unknown_roles: reject, grants: [user, admin], mapping: {email: claims.email, email_verified: claims.email_verified, name: claims.name, roles: claims.groups}}
       - {name: ping, kind: oidc, issuer: SHAKY, audiences: [idpsync], algorithms: [ES256], domains: [corp.example], grants: [user], mapping: {email: claims.email, email_verified: claims.email_verified, name: claims.name}}
       - {name: adfs, kind: saml, metadata_file: METADATA, entity_id: "https://sp.corp.example", acs_url: "https://sp.corp.example/acs", trust_email: true, domains: [corp.example], grants: [user], mapping: {email: 'attributes["mail"][0]', name: 'attributes["name"][0]'}}
       - {name: workday, kind: feed, format: user, trust_email: true, domains: [corp.example], grants: [user]}
@@ -51,7 +51,7 @@ const (
     default_roles: [user]
     roles: [{name: user}]
     sources:
-      - {name: okta, kind: oidc, issuer: STEADY, audiences: [idpsync], algorithms: [ES256], domains: [corp.example], grants: [user], mapping: {email: claims.email, email_verified: claims.email_verified, name: claims.name, roles: claims.groups}}
+      - {name: okta, kind: oidc, issuer: STEADY, audiences: [idpsync], algorithms: [ES256], domains: [corp.example], unknown_roles: reject, grants: [user], mapping: {email: claims.email, email_verified: claims.email_verified, name: claims.name, roles: claims.groups}}
       - {name: people, kind: feed, format: user, trust_email: true, domains: [corp.example], grants: [user]}
 `
 )

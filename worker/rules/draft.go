@@ -67,7 +67,10 @@ func validate(src *providers.Source, req *providers.CreateUser) (Draft, []provid
 	fields := fieldNames(req.Shape)
 	d := Draft{Avatar: req.Avatar}
 
-	if email := v.present(fields.email, req.Email, true); email {
+	if req.EmailMissing != "" && !v.failed(fields.email) {
+		v.fault(fields.email, "required", "There is no e-mail address: "+req.EmailMissing+".")
+	}
+	if v.present(fields.email, req.Email, true) {
 		parsed, err := ParseEmail(req.Email)
 		if err != nil {
 			v.fault(fields.email, "invalid", "The e-mail address "+err.Error()+".")

@@ -17,6 +17,14 @@ type Grants struct {
 	Dropped       []string // names of the others, sorted
 }
 
+// Notices are those of a decision, with one that names the roles that were left out.
+func (g Grants) Notices(of record.Decision) []string {
+	if len(g.Dropped) == 0 {
+		return of.Notices
+	}
+	return append(slices.Clone(of.Notices), "These were left out, as they are no roles of the tenant or cannot be granted here: "+someOf(g.Dropped)+".")
+}
+
 // Asked are the organizations as the sender wrote them; nil for none.
 func (g Grants) Asked() []providers.OrganizationRole {
 	if g.Organizations == nil {
@@ -77,9 +85,9 @@ func (r *Request) Permit(res Resolution, d record.Decision) (Grants, *record.Rej
 	if !d.Allow || d.PolicyError {
 		return Grants{}, forbidden(d, nil)
 	}
-	g := Grants{Dropped: r.Draft.Dropped}
-	if res.User == nil {
-		g.Roles, g.Organizations = r.Draft.Roles, r.Draft.Organizations
+	var g Grants
+	if res.User == nil { // roles of one who is there stay as they are, so that nothing is left out
+		g.Roles, g.Organizations, g.Dropped = r.Draft.Roles, r.Draft.Organizations, r.Draft.Dropped
 	}
 	if len(d.Denied) == 0 {
 		return g, nil

@@ -51,7 +51,7 @@ func resolve(t *Tenant, src *providers.Source, req *providers.CreateUser, d *Dra
 	case d.Refusal != nil:
 		return Resolution{}, d.Refusal
 	case !d.EmailVerified && src.UnverifiedEmail != providers.AcceptUnverified:
-		return Resolution{}, unverifiedEmail(src, d)
+		return Resolution{}, unverifiedEmail(src, req, d)
 	}
 	if u := found.ByEmail; u != nil {
 		if r := takes(t, src, req, d, u); r != nil {
@@ -107,7 +107,7 @@ func takes(t *Tenant, src *providers.Source, req *providers.CreateUser, d *Draft
 	case !sameMailbox(d.Email.Given, u.Email):
 		return keptApart("A user with an e-mail address that looks like this one exists already.", "Compare the two addresses letter by letter; correct one of them at its sender.")
 	case !d.EmailVerified:
-		return keptApart("A user with this e-mail address exists already, and the login does not prove the address.",
+		return keptApart("A user with this e-mail address exists already, and the login does not prove the address"+because(req)+".",
 			"Have the identity provider send a proof of the address (email_verified as the boolean true, or trust_email with domains), then replay.")
 	case !d.EmailReserved:
 		return keptApart("A user with this e-mail address exists already, and the source may not speak for addresses of "+d.Email.Domain+".",
@@ -186,13 +186,21 @@ func differentSource(src *providers.Source, kind string) *record.Rejection {
 }
 
 // unverifiedEmail is the answer to a first login that does not prove its address.
-func unverifiedEmail(src *providers.Source, d *Draft) *record.Rejection {
-	r := record.Reject(record.CodeUnverifiedEmail, "", "The login does not prove its e-mail address, and its source accepts no others.")
+func unverifiedEmail(src *providers.Source, req *providers.CreateUser, d *Draft) *record.Rejection {
+	r := record.Reject(record.CodeUnverifiedEmail, "", "The login does not prove its e-mail address"+because(req)+", and its source accepts no others.")
 	r.Hint = "Have the identity provider send a proof of the address (email_verified as the boolean true); or set trust_email and domains, or unverified_email: accept, on source " + src.Name + ". Then replay."
 	if len(src.Domains) > 0 && !speaksFor(src, d.Email.Domain) {
 		r.Hint = "The domain " + d.Email.Domain + " is not among the domains of source " + src.Name + "; add it, or set unverified_email: accept, then replay."
 	}
 	return r
+}
+
+// because says why an address is not proved, as far as the claims tell.
+func because(req *providers.CreateUser) string {
+	if req.EmailVerified || req.EmailUnproved == "" {
+		return ""
+	}
+	return " (" + req.EmailUnproved + ")"
 }
 
 // taken says that a name or address is another user's, or looks like it.

@@ -52,7 +52,12 @@ func checkTenantRoles(t *Tenant, src *providers.Source, req *providers.CreateUse
 		return nil
 	}
 	slices.Sort(refused)
-	if src.OnDeniedRole == providers.DeniedRoleDrop {
+	if src.DropsUnknownRoles(req.Shape) {
+		if len(req.Roles.Values) == 1 && joined(refused[0]) {
+			return record.Invalid([]providers.Fault{{
+				Field: fieldNames(req.Shape).roles, Code: "invalid", Message: `is one value with commas; send a list, or map it with .split(",")`,
+			}})
+		}
 		d.Dropped = refused
 		return nil
 	}
@@ -61,6 +66,10 @@ func checkTenantRoles(t *Tenant, src *providers.Source, req *providers.CreateUse
 	r.Hint = "Declare the roles in the directory and list them in the grants of source or credential " + src.Name + ", then replay."
 	return r
 }
+
+// joined reports whether a name seems to be several, which would all be lost if it were left out. That of a directory, as in
+// CN=Admins,DC=acme,DC=example, is one.
+func joined(name string) bool { return strings.Contains(name, ",") && !strings.Contains(name, "=") }
 
 // someOf lists names for people; details have all of them.
 func someOf(names []string) string {

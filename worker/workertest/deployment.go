@@ -62,6 +62,7 @@ tenants:
         domains: [acme.example, bücher.example, bucher.example, eve.example]
         mapping: {email: claims.email, email_verified: claims.email_verified, name: claims.name, roles: claims.groups, avatar: claims.picture}
         default_roles: [user]
+        unknown_roles: reject
         grants: [user, admin, viewer]
       - {name: narrow, kind: oidc, issuer: ISSUER, audiences: [narrow], algorithms: [ES256], domains: [acme.example], grants: [user]}
       - name: ping
@@ -70,6 +71,7 @@ tenants:
         audiences: [idpsync]
         algorithms: [ES256]
         mapping: {email: claims.email, email_verified: claims.email_verified, name: claims.name, roles: claims.groups}
+        unknown_roles: reject
         grants: [user]
       - {name: workday, kind: feed, grants: [user, viewer]}
       - {name: trusted, kind: feed, trust_email: true, domains: [acme.example, other.example], grants: [user, viewer]}
@@ -84,6 +86,7 @@ tenants:
         audiences: [idpsync]
         algorithms: [ES256]
         mapping: {email: claims.email, email_verified: claims.email_verified, name: claims.name, roles: claims.groups}
+        unknown_roles: reject
         grants: [user, captain]
 `
 

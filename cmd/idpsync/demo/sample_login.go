@@ -82,7 +82,7 @@ func (m *Demo) oidcScene() scene {
 			return kit.Login(m.issuer.Unsigned(m.person("mallory", "Mallory", nil)))
 		}, "unauthenticated algorithm"),
 		oidcLogin("login-8", "A token for another application", m.signed(m.person("bob", "Bob", map[string]any{"aud": "payroll"})), "unauthenticated audience"),
-		oidcLogin("login-9", "A role that the tenant does not have", m.signed(m.person("grace", "Grace Hopper", map[string]any{"groups": []string{"user", "astronaut"}})), "invalid_roles"),
+		oidcLogin("login-9", "A group that is no role: it is left out", m.signed(m.person("grace", "Grace Hopper", map[string]any{"groups": []string{"user", "astronaut"}})), "created"),
 		oidcLogin("login-10", "A login without an e-mail address", m.signed(m.person("nobody", "Nobody", map[string]any{"email": nil})), "invalid_input"),
 		oidcLogin("login-11", "Not a token", func() ([]byte, error) { return []byte(`{"id_token": 42}`), nil }, "malformed json"),
 		stray,

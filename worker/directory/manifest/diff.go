@@ -203,7 +203,7 @@ func sourceFields(kinds providers.Kinds, s *store.Source) map[string]string {
 		switch shown := kind.Shown[key]; {
 		case shown == providers.ShownDigest:
 			out[key] = fingerprint(raw)
-		case shown == providers.ShownDuration, key == "max_event_age", key == "key_staleness", key == "key_grace":
+		case shown == providers.ShownDuration, key == "max_event_age", key == "key_staleness", key == "key_grace", key == "clock_skew":
 			out[key] = age(raw)
 		case json.Unmarshal(raw, &text) == nil:
 			out[key] = text

@@ -31,6 +31,10 @@ func commonKeys() []commonKey {
 		{"link_by_email", login, (*reader).linkByEmail},
 		{"unverified_email", login, (*reader).unverifiedEmail},
 		{"on_denied_role", every, (*reader).onDeniedRole},
+		{"unknown_roles", every, func(_ *reader, v strictyaml.Value, s *providers.Source) {
+			s.UnknownRoles = word(v, "unknown_roles", providers.UnknownRolesDrop, providers.UnknownRolesReject)
+		}},
+		{"clock_skew", login, func(_ *reader, v strictyaml.Value, s *providers.Source) { s.ClockSkew = clockSkew(v) }},
 		{"key_staleness", keys, func(_ *reader, v strictyaml.Value, s *providers.Source) { s.KeyStaleness = keyTime(v, time.Minute) }},
 		{"key_grace", keys, func(_ *reader, v strictyaml.Value, s *providers.Source) { s.KeyGrace = keyTime(v, time.Second) }},
 		{"max_event_age", every, func(_ *reader, v strictyaml.Value, s *providers.Source) { s.MaxEventAge = v.Duration() }},
@@ -287,6 +291,15 @@ func keyTime(v strictyaml.Value, least time.Duration) time.Duration {
 	d := v.Duration()
 	if d > 0 && d < least {
 		v.Fail("as in 10m", "it cannot be shorter than %v", least)
+	}
+	return d
+}
+
+// clockSkew reads how far clocks may lie apart. Whoever gets hold of a token has that much more time to use it.
+func clockSkew(v strictyaml.Value) time.Duration {
+	d := v.Duration()
+	if d > providers.MaxClockSkew {
+		v.Fail("correct the clock of the issuer; the default is 2m", "clock_skew cannot be longer than %v", providers.MaxClockSkew)
 	}
 	return d
 }
