@@ -6,6 +6,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/idpsync/idpsync/worker/leaftest"
 	"github.com/idpsync/idpsync/worker/workertest"
 )
 
@@ -17,8 +18,7 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", "8"); err != nil {
 		panic(err)
 	}
-	goleak.VerifyTestMain(m,
+	goleak.VerifyTestMain(m, append(leaftest.Lasting(),
 		// nats-server starts this one per process, to refresh its clock, and never ends it.
-		goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server/ats.init.0.func1"),
-	)
+		goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server/ats.init.0.func1"))...)
 }

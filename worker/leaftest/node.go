@@ -11,7 +11,18 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
 )
+
+// Lasting are goroutines of a nats-server that go on after its end for up to half a minute: it waits for an answer of the domain
+// that a stream sources, or does not source any more.
+func Lasting() []goleak.Option {
+	const stream = "github.com/nats-io/nats-server/v2/server.(*stream)."
+	return []goleak.Option{
+		goleak.IgnoreAnyFunction(stream + "tryDeleteSourcingConsumer.func1"),
+		goleak.IgnoreAnyFunction(stream + "trySetupSourceConsumer.func3"),
+	}
+}
 
 // A Node is a broker that ends with the test.
 type Node struct {

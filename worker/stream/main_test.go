@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/idpsync/idpsync/worker/leaftest"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -36,8 +37,7 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(childFullDisk); dir != "" {
 		os.Exit(fullDisk(dir))
 	}
-	// nats-server tells a domain that it does not source any more, and waits for the answer for a while, also after its end.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*stream).tryDeleteSourcingConsumer.func1"))
+	goleak.VerifyTestMain(m, leaftest.Lasting()...)
 }
 
 const (
