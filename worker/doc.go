@@ -20,7 +20,8 @@
 // due. What a tenant sends beyond its share goes back to the broker for a while (crowd.go), or is parked, so that the events of
 // others behind it are delivered; while there are none it stays where it is.
 //
-// The HTTP door asks admit.go first, which proves the sender from the headers by the same code, before it reads a body.
+// The HTTP door asks for admission first (submit.go), which proves the sender from the headers by the same code, before it reads a
+// body.
 //
 // An event that must wait is parked: it moves into the store with its own time and id and comes back by retry.go, until it
 // is decided or its budget is used up. An event whose keys or first time must be read is set aside in memory meanwhile, so that no
