@@ -41,6 +41,7 @@ func (w *Worker) deliver(ctx context.Context, events []*event) {
 	}
 	w.publishDeadLetters(ctx, endings)
 	w.publishResults(ctx, endings)
+	w.keepEffects(ctx, endings)
 	w.dispose(ctx, endings)
 }
 

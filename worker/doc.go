@@ -36,6 +36,7 @@
 //  2. the verdicts on what was rejected and gets a dead letter, in one transaction with their quotas; then the dead letters; wait
 //     for the broker
 //  3. results; wait for the broker
+//     then, if the deployment has an archive, what had an effect goes there, sealed; wait for the broker
 //  4. ack, or term what was rejected; wait for the broker to have the last ack. A message that holds a lasting secret is
 //     overwritten first, beside the lanes
 //

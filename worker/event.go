@@ -42,6 +42,8 @@ type transport struct {
 	parked   *store.Parked        // from the store, where it waited
 	reply    chan<- record.Answer // by a front door, where a caller waits
 	replay   *replay              // by an operator's order
+
+	recovered *record.Archived // from the archive, for a database that has lost its effect
 }
 
 // An event is a message on its way through the pipeline. One goroutine has it at a time.
@@ -108,7 +110,7 @@ func (e *event) cameIn() string {
 
 // cameBefore reports whether the event may have been processed before, by this worker or another.
 func (e *event) cameBefore() bool {
-	return e.storedAs() != "" && (e.parked != nil || e.replay != nil || (e.delivery != nil && e.delivery.Delivered() > 1))
+	return e.storedAs() != "" && (e.parked != nil || e.replay != nil || e.recovered != nil || (e.delivery != nil && e.delivery.Delivered() > 1))
 }
 
 // openMessage reads the outside of a message: where it was sent, which event it is, what the broker says of it. What is

@@ -159,7 +159,7 @@ func (p *plan) decide(ctx context.Context, e *event, found store.Found) (verdict
 		e.note(stepWrite, string(res.Outcome), true, writes(&e.request, effects))
 	}
 	answer := p.w.answer(e, res, grants, user)
-	answer.At = p.at
+	answer.At = e.decidedAt(p.at)
 	answer.Policies, answer.Notices, answer.Request = decision.Policies, grants.Notices(decision), &asked
 	p.record(e, answer, user)
 	return effect{answer}, nil
@@ -228,11 +228,13 @@ func (p *plan) effects(e *event, res rules.Resolution, g rules.Grants) (*store.U
 	var id string
 	if res.Outcome == record.OutcomeCreated {
 		var err error
-		if id, err = p.w.newUserID(); err != nil {
+		if e.recovered != nil && e.recovered.UserID != "" { // also of an event that found a user who is not there yet
+			id = e.recovered.UserID
+		} else if id, err = p.w.newUserID(); err != nil {
 			return nil, nil, err
 		}
 	}
-	user, effects := e.request.Effects(res, g, id, p.at)
+	user, effects := e.request.Effects(res, g, id, e.decidedAt(p.at))
 	for _, effect := range effects {
 		effect.AddTo(&p.write)
 	}
@@ -260,7 +262,7 @@ func (p *plan) record(e *event, a *record.Answer, user *store.User) {
 		p.write.UsedIDs = append(p.write.UsedIDs, used)
 		p.batch.AddUsed(&used)
 	}
-	if e.reply != nil {
+	if e.reply != nil || e.recovered != nil {
 		out := a.Result(e.env.Tenant, e.env.Source, e.env.EventID)
 		p.write.Outbox = append(p.write.Outbox, store.Outbox{ID: out.ID, Subject: out.Subject, Headers: record.Marshal(out.Header), Body: out.Data, At: p.at})
 	}

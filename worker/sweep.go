@@ -70,7 +70,7 @@ func (w *Worker) sweepSome(ctx context.Context) bool {
 		}
 		out = append(out, record.Outgoing{Subject: row.Subject, ID: row.ID, Header: h, Data: row.Body})
 	}
-	var done []string
+	done, out := w.sweepArchived(ctx, out)
 	for i, err := range w.results.Publish(ctx, out) {
 		if err == nil {
 			done = append(done, out[i].ID)

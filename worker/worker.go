@@ -55,6 +55,7 @@ type Config struct {
 	HashWorkers      int                                 // passwords hashed at a time, 19 MiB each; half the processors
 	HashQueue        int                                 // events that wait for it; 256
 	Unseal           func(sealed string) ([]byte, error) // opens sealed passwords; nil: there is no key
+	Archive          bool                                // there is a stream of events that had their effect; see archive.go
 	DurablePasswords bool                                // accept passwords in the clear in what the broker stores
 	WeakHashes       bool                                // accept imported hashes below the least cost
 
@@ -157,6 +158,7 @@ type Worker struct {
 	atArrival clock.Sparing                 // of the log of events that are judged at their arrival
 	letters   *gate.Gate                    // before the stream of dead letters
 	results   *gate.Gate                    // before the stream of results
+	archive   *gate.Gate                    // before the archive; nil when there is none
 
 	rejections rejections // in the log
 }
@@ -182,6 +184,9 @@ func New(st Store, publisher Publisher, directories *directory.Cache, authorizer
 	w.originals = original.New(cfg.TrustedDomains.Names(), cfg.Broker.Original, cfg.Now)
 	w.letters = gate.New(gate.Options{Name: "deadletters", What: "dead letters", Publisher: publisher, Timeout: letterTimeout, Now: cfg.Now, Log: cfg.Log, Metrics: cfg.Metrics})
 	w.results = gate.New(gate.Options{Name: "results", What: "results", Publisher: publisher, Now: cfg.Now, Log: cfg.Log, Metrics: cfg.Metrics})
+	if cfg.Archive {
+		w.archive = gate.New(gate.Options{Name: "archive", What: "archived events", Publisher: publisher, Timeout: archiveTimeout, Now: cfg.Now, Log: cfg.Log, Metrics: cfg.Metrics})
+	}
 	w.guard, err = poison.New(poison.Options{
 		// One slot for each goroutine that can verify at a time: those of both lanes, what each processes alone, replays and
 		// what was set aside. Any more wait for a slot.

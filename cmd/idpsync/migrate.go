@@ -32,6 +32,7 @@ type migrateVerb struct {
 	perSubject                             int64
 	events, results, deadLetters, maxEvent string
 	resultsAge, deadLettersAge             string
+	archiveAge, archive                    string
 	ledgerAge, auditAge                    string
 	topology                               stream.Topology
 }
@@ -56,7 +57,8 @@ It looks at the streams of leaf nodes that the stream of events sources. One of 
 filled from another stream, or loses its messages before they are judged is refused.`,
 		Example: `  idpsync migrate --database-url-file db.url --nats-url nats://broker:4222 --nats-creds admin.creds
   idpsync migrate --dry-run                     show what would change; exit code 3 when something would
-  idpsync migrate --only streams --events-bytes 20GiB --replicas 3`,
+  idpsync migrate --only streams --events-bytes 20GiB --replicas 3
+  idpsync migrate --archive 30d`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return v.run(cmd) },
 	}
@@ -71,7 +73,9 @@ filled from another stream, or loses its messages before they are judged is refu
 	f.StringVar(&v.maxEvent, "max-event-size", "", "largest event with its headers (default 7/8 of the broker's max_payload)")
 	f.StringVar(&v.resultsAge, "results-age", "", "how long results are kept (default 7d)")
 	f.StringVar(&v.deadLettersAge, "dead-letters-age", "", "how long dead letters are kept (default 90d)")
-	f.StringVar(&v.ledgerAge, "ledger-age", "", "how long the ledger is kept, from 1d and for as long as results, dead letters and any max_event_age (default 100d)")
+	f.StringVar(&v.archiveAge, "archive", "", "keep events that had an effect for so long, sealed, so that idpsync recover can give them to a restored database (default: none are kept)")
+	f.StringVar(&v.archive, "archive-bytes", "", "limit of the archive, which drops the oldest (default 8GiB)")
+	f.StringVar(&v.ledgerAge, "ledger-age", "", "how long the ledger is kept, from 1d and for as long as results, dead letters, the archive and any max_event_age (default 100d)")
 	f.StringVar(&v.auditAge, "audit-age", "", "how long the audit is kept, from 30d (default 730d)")
 	jsonFlag(cmd, &v.json)
 	a.addSettings(cmd, areaStore, areaBroker, areaTrust)
@@ -164,6 +168,11 @@ func (v *migrateVerb) limits() error {
 	bytes("dead-letters-bytes", v.deadLetters, &t.DeadLetters)
 	age("results-age", v.resultsAge, &t.ResultsAge)
 	age("dead-letters-age", v.deadLettersAge, &t.DeadLettersAge)
+	age("archive", v.archiveAge, &t.ArchiveAge)
+	if v.archive != "" && v.archiveAge == "" {
+		faults = append(faults, "--archive-bytes goes with --archive, which says how long events are kept")
+	}
+	bytes("archive-bytes", v.archive, &t.ArchiveBytes)
 	if v.maxEvent != "" {
 		n, ok := parseBytes(v.maxEvent)
 		if !ok || n < 1<<10 || n > 64<<20 {

@@ -17,6 +17,9 @@ import (
 type recoverVerb struct {
 	app       *app
 	accept    bool
+	since     string
+	except    []string
+	plan      bool
 	why       string
 	yes, json bool
 }
@@ -29,19 +32,31 @@ func newRecoverCommand(a *app) *cobra.Command {
 		Long: `Say whether broker and database still fit together. They do not when one of them lost its disk, or was restored from a
 copy that is older than the other. Workers find it out when they start; they stay up, take no events, and /readyz says why.
 
+With --since it gives a database that was restored from a backup the effects that it lacks, from the archive
+(idpsync migrate --archive): events with the ids and times that they had, users with the ids that they had, under today's
+directory and policies. First a forecast says what would become of each; with --plan that is all. Workers that wait go on
+by themselves when nothing is missing any more. Nobody comes back whom the database knows to be forgotten, or --except
+names; nor anything from before the ledger's retention. It may be stopped and started again: what is there stays as it is.
+What had only been refused or parked since the backup is not in the archive.
+
 With --accept-gap workers go on as things are, within seconds and without a restart: what is lost is lost. It accepts what
 is found now, and nothing that happens later. Who did it, why, and what was found is recorded in the audit. idpsync prove
 asks nothing of what lies before.
 
-The exit code is 0 when they fit together, and 3 when they do not and nothing was changed.`,
+The exit code is 0 when they fit together, and 3 when they do not and nothing was changed; with --since it is 1 when some
+event could not be given its effect again.`,
 		Example: `  idpsync recover
+  idpsync recover --since 2026-11-02T09:00:00Z --why 'backup of last night, ticket 4711'
   idpsync recover --accept-gap --why 'disk of nats-1 replaced, ticket 4711'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return v.run(cmd) },
 	}
 	f := cmd.Flags()
 	f.BoolVar(&v.accept, "accept-gap", false, "let workers go on although broker and database do not fit together")
-	f.StringVar(&v.why, "why", "", "reason, for the audit; required with --accept-gap")
+	f.StringVar(&v.since, "since", "", "give the database the effects since: 24h, 7d, or 2026-01-31T12:00:00Z")
+	f.StringSliceVar(&v.except, "except", nil, "leave out events of these users, by their ids: those who were forgotten since the backup")
+	f.BoolVar(&v.plan, "plan", false, "with --since: only forecast what would become of each event")
+	f.StringVar(&v.why, "why", "", "reason, for the audit; required with --accept-gap, and with --since unless --plan")
 	yesFlag(cmd, &v.yes)
 	jsonFlag(cmd, &v.json)
 	a.addSettings(cmd, areaStore, areaBroker)
@@ -60,11 +75,17 @@ func (v *recoverVerb) run(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	if v.accept && v.why == "" {
-		return kit.Fail(kit.ExitUsage, "add --why 'the reason'", "a gap that is accepted needs a reason")
+	if v.accept && v.since != "" {
+		return kit.Fail(kit.ExitUsage, "recover first, and accept what is still missing then", "--since and --accept-gap are two things")
+	}
+	if (v.accept || v.since != "" && !v.plan) && v.why == "" {
+		return kit.Fail(kit.ExitUsage, "add --why 'the reason'", "what is recovered or accepted needs a reason")
 	}
 	if c.noDatabase() {
 		return kit.Fail(kit.ExitUsage, "name the folder with --data-dir, or a database with --database-url", "there is no database in %s", c.DataDir)
+	}
+	if v.since != "" {
+		return v.replay(ctx, c)
 	}
 	st, err := a.openStore(ctx, c, a.logger(c))
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/idpsync/idpsync/cmd/idpsync/kit"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/store/storetest"
+	"github.com/idpsync/idpsync/worker/proof"
 	"github.com/idpsync/idpsync/worker/stream"
 )
 
@@ -232,6 +233,111 @@ func TestADatabaseThatGoesBackIsNotReady(t *testing.T) {
 		t.Errorf("recover finds %+v, want nothing: the ledger has the effects of all results", got)
 	}
 	s.accepted(c, r)
+}
+
+// archiving sets an archive up, which workers that start from then on use.
+func (s *site) archiving() {
+	s.t.Helper()
+	if !s.cluster { // its broker has to run
+		defer s.worker().stop()
+	}
+	s.must("migrate", "--only", "streams", "--archive", "30d")
+}
+
+// TestARestoredDatabaseIsRecoveredFromTheArchive is the drill of the runbook: what the backup does not know comes back, with the
+// ids and times that it had, and workers go on by themselves.
+func TestARestoredDatabaseIsRecoveredFromTheArchive(t *testing.T) {
+	sites(t, func(t *testing.T, s *site) {
+		c := client(t)
+		s.archiving()
+		r := s.worker()
+		s.loggedIn("ada", "bob")
+		token := s.credential("acme", "user")
+		r.stop()
+		s.copyDatabase("", "_backup")
+
+		r = s.worker()
+		s.loggedIn("eve")
+		conn := s.nats()
+		if again := s.login(t, conn, acme, "second of ada", "ada", nil); again.status != 200 {
+			t.Fatalf("the second login of ada is answered %d %s, want 200", again.status, again.body)
+		}
+		body := `{"email":"grace@acme.example","name":"Grace","password":"correct horse battery staple","roles":["user"]}`
+		if made := s.overHTTP(r).send(t, acme, "/v1/users", "grace", map[string]string{"Authorization": "Bearer " + token, "X-Tenant-ID": acme}, body); made.status != 201 {
+			t.Fatalf("a command over HTTP is answered %d %s, want 201", made.status, made.body)
+		}
+		q := newQueue(s, conn)
+		q.publish("idpsync.login."+acme+".okta", map[string]string{"Idpsync-Event-Id": "refused"}, `{"id_token":"bad"}`)
+		s.eventually("four effects to be archived since the backup and the bad login to be refused", func() bool {
+			return s.state(conn, stream.StreamArchive).Msgs == 5 && s.state(conn, stream.StreamDeadLetters).Msgs == 1
+		})
+		if a, code := s.prove(); code != kit.ExitOK || a.Outbox > 0 {
+			t.Errorf("prove before the loss ends with exit %d and %+v, want %d", code, a, kit.ExitOK)
+		}
+		r.stop()
+		before := s.snapshot(t)
+		s.copyDatabase("_backup", "")
+		if s.snapshot(t) == before {
+			t.Fatal("the backup knows all that came after it: the test shows nothing")
+		}
+
+		r = s.waits(c, "an effect that the ledger does not have")
+		var plan recovery
+		if p := s.do("", "recover", "--since", "1h", "--plan", "--json"); p.code != kit.ExitOK || json.Unmarshal([]byte(p.stdout), &plan) != nil || plan.Archived != 5 || plan.There != 2 || plan.Done || plan.FailedAll != 0 || plan.Outcomes["created"] != 2 {
+			t.Errorf("the forecast ends with exit %d and %s%s, want 5 archived events of which 2 are there, and two that would create a user", p.code, p.stdout, p.stderr)
+		}
+		eve := strings.ToUpper(s.created(before, "eve"))
+		if p := s.do("", "recover", "--since", "1h", "--plan", "--json", "--except", eve); p.code != kit.ExitOK || json.Unmarshal([]byte(p.stdout), &plan) != nil || plan.Forgotten != 1 || plan.lacking() != 2 {
+			t.Errorf("the forecast without a user who was forgotten ends with exit %d and %s%s, want one left out and 2 lacking", p.code, p.stdout, p.stderr)
+		}
+		blocks := runbook(t, "Broker and database do not fit together")
+		if len(blocks) != 3 {
+			t.Fatalf("the page has %d blocks of commands; want those that forecast, recover and accept", len(blocks))
+		}
+		variables := []string{"SINCE=1h", "WHY=ticket 4711"}
+		if text := s.perform(t, blocks[0], variables...); !strings.Contains(text, "forecast for those that it lacks: 3") {
+			t.Errorf("the runbook's forecast is\n%s\nwant that 3 events are lacking", text)
+		}
+		if text := s.perform(t, blocks[1], variables...); !strings.Contains(text, "recovered: 3") {
+			t.Errorf("the runbook's recovery says\n%s\nwant 3 recovered", text)
+		}
+		r.ready() // by itself
+		r.isReady(c)
+		if after := s.snapshot(t); after != before {
+			t.Errorf("users and events after the recovery are\n%s\nwant those before the loss\n%s", after, before)
+		}
+		if audit := s.must("get", "audit", "--action", "event.recover", "--json"); !strings.Contains(audit, "ticket 4711") {
+			t.Errorf("the audit has %s, want the reason", audit)
+		}
+		if text := s.perform(t, blocks[1], variables...); !strings.Contains(text, "recovered: 0") && !strings.Contains(text, "lacks: 0") || s.snapshot(t) != before {
+			t.Errorf("recovering again says\n%s\nwant that nothing is lacking, and no change", text)
+		}
+		var a proof.Account
+		s.eventually("prove to balance once the results are published again", func() bool {
+			var code int
+			a, code = s.prove()
+			return code == kit.ExitOK && a.Outbox == 0
+		})
+		if e := a.Events; e.Stored != 5 || e.Effects != 4 || e.DeadLetters != 1 {
+			t.Errorf("the account is %+v, want 5 stored: 4 effects and 1 dead letter", e)
+		}
+	})
+}
+
+// created returns the id of the user of that name, in a snapshot.
+func (s *site) created(snapshot, name string) string {
+	s.t.Helper()
+	var users []userItem
+	if err := json.NewDecoder(strings.NewReader(snapshot)).Decode(&users); err != nil {
+		s.t.Fatal(err)
+	}
+	for _, u := range users {
+		if u.Name == name {
+			return u.ID
+		}
+	}
+	s.t.Fatalf("there is no user %s in %s", name, snapshot)
+	return ""
 }
 
 func TestABrokerThatLostItsDiskStopsWorkersUntilAnOperatorAcceptsIt(t *testing.T) {

@@ -31,12 +31,12 @@ func ledgerCoversSources(ledger time.Duration, d store.Directory) error {
 		"source %s has max_event_age %s, and the ledger is kept for %s only", source, days(age), days(ledger))
 }
 
-// ledgerCoversStreams refuses to keep results or dead letters for longer than the ledger.
+// ledgerCoversStreams refuses to keep results, dead letters or archived events for longer than the ledger.
 func ledgerCoversStreams(ledger time.Duration, ages stream.Ages) error {
 	for _, of := range []struct {
 		what, flag string
 		age        time.Duration
-	}{{"results", "--results-age", ages.Results}, {"dead letters", "--dead-letters-age", ages.DeadLetters}} {
+	}{{"results", "--results-age", ages.Results}, {"dead letters", "--dead-letters-age", ages.DeadLetters}, {"archived events", "--archive", ages.Archive}} {
 		if of.age > ledger {
 			return kit.Fail(kit.ExitUsage, "raise the one with --ledger-age "+days(of.age)+", or lower the other with "+of.flag+"; the streams were not changed",
 				"%s are kept for %s, and the ledger for %s only", of.what, days(of.age), days(ledger))

@@ -205,6 +205,7 @@ func (d *Deployment) makeWorker(ctx context.Context, o Options) error {
 		cfg.Slots = ""
 	} else {
 		publisher = o.Around.publisher(stream.Publisher(d.Conn))
+		cfg.Archive = stream.HasArchive(ctx, d.Conn)
 	}
 	d.Worker, err = worker.New(st, publisher, d.Directories, d.Policies, cfg)
 	return err

@@ -197,6 +197,9 @@ func (p *taking) readOutbox(ctx context.Context) error {
 	},
 		func(id string) {
 			p.account.Outbox++
+			if record.ArchivedID(id) {
+				return // its result is another message
+			}
 			p.owed[id] = true
 			if attempt, origin, ok := record.RejectedAttempt(id); ok {
 				p.refused[attempt] = true

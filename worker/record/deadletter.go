@@ -113,23 +113,27 @@ func (d *DeadLetter) Refused(r *Rejection) {
 // Write seals the event of the dead letter, as it was when it arrived, and signs the record. Headers that clients would not
 // read back as they were travel in the sealed body, and those that prove something sealed by themselves.
 func (d DeadLetter) Write(s Sealer, header providers.Header, body []byte) (Outgoing, error) {
-	h := d.header(s, body)
-	out := Outgoing{Subject: DeadLetterSubject(d.Tenant, d.Source, d.Code), ID: d.ID(), Header: h, Data: body}
+	out := Outgoing{Subject: DeadLetterSubject(d.Tenant, d.Source, d.Code), ID: d.ID(), Header: d.header(s, body), Data: body}
+	return out, sealOriginal(s, &out, header)
+}
+
+// sealOriginal seals the event of a record, whose body is that of the event, with the headers that it had, and signs the record.
+func sealOriginal(s Sealer, out *Outgoing, header providers.Header) error {
 	secret := providers.Header{}
 	if !headersTravel(header) {
 		packed := packHeaders(header)
-		h[deadLetterCarried] = []string{strconv.Itoa(len(packed))}
-		out.Data = append(packed, body...)
-		return out, seal(s, &out, secret)
+		out.Header[deadLetterCarried] = []string{strconv.Itoa(len(packed))}
+		out.Data = append(packed, out.Data...)
+		return seal(s, out, secret)
 	}
 	for name, values := range header {
 		if secretHeader(name) {
 			secret[name] = values
 		} else {
-			h[DeadLetterOriginalPrefix+name] = values
+			out.Header[DeadLetterOriginalPrefix+name] = values
 		}
 	}
-	return out, seal(s, &out, secret)
+	return seal(s, out, secret)
 }
 
 // header is what the record says of itself.

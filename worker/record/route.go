@@ -40,6 +40,7 @@ const (
 	BranchResults     Branch = root + ".result"
 	BranchDeadLetters Branch = root + ".deadletter"
 	BranchReplays     Branch = root + ".replay"
+	BranchArchive     Branch = root + ".archive"
 )
 
 // root is the first token of every subject.

@@ -88,6 +88,14 @@ type Original struct {
 
 // Unseal returns the event of a dead letter, once its signature is verified. Errors are of class [ErrRecord].
 func Unseal(v Sealer, header providers.Header, data []byte) (Original, error) {
+	if header.Get(archiveOutcome) != "" {
+		return Original{}, fmt.Errorf("%w: it is an archived event", ErrRecord)
+	}
+	return unseal(v, header, data)
+}
+
+// unseal returns the event of a record, once its signature is verified.
+func unseal(v Sealer, header providers.Header, data []byte) (Original, error) {
 	signature, err := base64.RawURLEncoding.DecodeString(header.Get(deadLetterSignature))
 	if err != nil || !v.Verify(recordDigest(header, data), signature) {
 		return Original{}, fmt.Errorf("%w: the signature does not hold, or was made with another key than %s", ErrRecord, v.KeyID())

@@ -26,7 +26,8 @@ const (
 // Keeps says how long the broker keeps results and dead letters. Zero is for ever.
 type Keeps struct {
 	Results, DeadLetters time.Duration
-	Now                  time.Time // by the broker's clock
+	Archive              time.Duration // of events that had their effect; zero: there is none
+	Now                  time.Time     // by the broker's clock
 }
 
 // A Broker says how long it keeps what speaks of events that are decided.
@@ -160,7 +161,7 @@ func (p *Pruner) earliestNow(ctx context.Context, keeps Keeps) (time.Time, error
 // ledgerAge is how long the ledger is kept: longer than its retention says, where something would ask for it after that. 0 is
 // for ever.
 func (p *Pruner) ledgerAge(r store.Retention, keeps Keeps) time.Duration {
-	need := max(keeps.Results, keeps.DeadLetters, p.o.MaxEventAge())
+	need := max(keeps.Results, keeps.DeadLetters, keeps.Archive, p.o.MaxEventAge())
 	if keeps.Results <= 0 || keeps.DeadLetters <= 0 {
 		need = 0
 	}
@@ -168,6 +169,6 @@ func (p *Pruner) ledgerAge(r store.Retention, keeps Keeps) time.Duration {
 		return r.Ledger
 	}
 	p.o.Log.Warn("the ledger is kept longer than its retention says, as events may be asked for after it; raise it with idpsync migrate --ledger-age",
-		"retention", r.Ledger, "needed", need, "results", keeps.Results, "dead_letters", keeps.DeadLetters)
+		"retention", r.Ledger, "needed", need, "results", keeps.Results, "dead_letters", keeps.DeadLetters, "archive", keeps.Archive)
 	return need
 }

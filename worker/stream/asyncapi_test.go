@@ -62,6 +62,10 @@ var (
 		name: "dead-letter", title: "Dead letter", headers: "dead-letter-headers.json",
 		about: "The body of the original, sealed for the key that Idpsync-Dl-Key-Id names; idpsync dlq show opens it.",
 	}
+	archiveDocument = document{
+		name: "archived-event", title: "Archived event",
+		about: "The body of an event that had its effect, sealed for the key that Idpsync-Dl-Key-Id names; idpsync recover opens it.",
+	}
 	orderDocument = document{name: "replay-order", schema: "replay-order.json"}
 )
 
@@ -105,6 +109,10 @@ func channels(table record.Table) []channel {
 		channel{
 			id: "deadletter", subject: record.BranchDeadLetters.Of("*", "*", "*"), parameters: []string{"tenant", "source", "code"},
 			about: "Events that could not be processed, in " + stream.StreamDeadLetters + ".", documents: []document{letterDocument},
+		},
+		channel{
+			id: "archive", subject: record.BranchArchive.Of("*", "*", "*"), parameters: []string{"tenant", "source", "outcome"},
+			about: "Events that had their effect, in " + stream.StreamArchive + " if there is one.", documents: []document{archiveDocument},
 		},
 		channel{
 			id: "replay", subject: record.BranchReplays.Of("*", "*"), parameters: []string{"tenant", "operator"}, receives: true,

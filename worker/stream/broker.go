@@ -96,6 +96,9 @@ func (b broker) Keeps(ctx context.Context) (retention.Keeps, error) {
 		i := s.CachedInfo()
 		*age, k.Now = i.Config.MaxAge, i.TimeStamp
 	}
+	if a, ok := b.conn.Archive(ctx); ok {
+		k.Archive = a.MaxAge
+	}
 	return k, nil
 }
 

@@ -86,6 +86,11 @@ func (h Health) add(refused map[record.Branch]unstored) Health {
 	if r, ok := refused[record.BranchResults]; ok {
 		h.Failures = append(h.Failures, Failure{Name: "results", What: StreamResults + " takes no messages: " + classText(r.class), Hint: hintOf(r.class)})
 	}
+	if r, ok := refused[record.BranchArchive]; ok {
+		h.Failures = append(h.Failures, Failure{
+			Name: "archive", What: StreamArchive + " takes no messages, so that they are kept in the database: " + classText(r.class), Hint: hintOf(r.class), Degraded: true,
+		})
+	}
 	return h
 }
 

@@ -65,7 +65,11 @@ func (d Difference) String() string {
 // covers what was done before an error.
 func Migrate(ctx context.Context, c *Conn, t Topology) (Report, error) {
 	var r Report
-	for _, want := range t.streams(c.MaxPayload()) {
+	all := t.streams(c.MaxPayload())
+	if t.ArchiveAge > 0 {
+		all = append(all, t.archive())
+	}
+	for _, want := range all {
 		change, err := migrateStream(ctx, c.js, want, t)
 		if err != nil {
 			return r, explainMigrate("migrate stream "+want.Name, err)
@@ -85,6 +89,12 @@ func Migrate(ctx context.Context, c *Conn, t Topology) (Report, error) {
 // AgesWith returns how long streams would keep messages after [Migrate] with the topology.
 func AgesWith(ctx context.Context, c *Conn, t Topology) (Ages, error) {
 	var ages Ages
+	if have, ok := c.Archive(ctx); ok {
+		ages.Archive = have.MaxAge
+	}
+	if t.ArchiveAge > 0 {
+		ages.Archive = t.ArchiveAge
+	}
 	for _, want := range t.streams(c.MaxPayload()) {
 		have, err := c.js.Stream(ctx, want.Name)
 		switch {
@@ -203,12 +213,12 @@ func overlayStream(have, want jetstream.StreamConfig, t Topology) jetstream.Stre
 	if t.Replicas > 0 {
 		next.Replicas = t.Replicas
 	}
-	explicit := map[string]int64{StreamEvents: t.EventsBytes, StreamResults: t.ResultsBytes, StreamDeadLetters: t.DeadLetters}
+	explicit := map[string]int64{StreamEvents: t.EventsBytes, StreamResults: t.ResultsBytes, StreamDeadLetters: t.DeadLetters, StreamArchive: t.ArchiveBytes}
 	if explicit[want.Name] > 0 || have.MaxBytes <= 0 {
 		next.MaxBytes = want.MaxBytes
 	}
-	ages := map[string]time.Duration{StreamResults: t.ResultsAge, StreamDeadLetters: t.DeadLettersAge}
-	if ages[want.Name] > 0 || (have.MaxAge == 0) != (want.MaxAge == 0) {
+	ages := map[string]time.Duration{StreamResults: t.ResultsAge, StreamDeadLetters: t.DeadLettersAge, StreamArchive: t.ArchiveAge}
+	if ages[want.Name] > 0 || want.Name != StreamArchive && (have.MaxAge == 0) != (want.MaxAge == 0) {
 		next.MaxAge = want.MaxAge
 	}
 	if want.Name == StreamEvents && (t.MaxMsgSize > 0 || have.MaxMsgSize <= 0) {
@@ -287,6 +297,9 @@ func Compare(ctx context.Context, c *Conn) ([]Difference, error) {
 		}
 		have := s.CachedInfo().Config
 		all = append(all, streamDifferences(have, overlayStream(have, want, Topology{}))...)
+	}
+	if have, ok := c.Archive(ctx); ok {
+		all = append(all, streamDifferences(have, overlayStream(have, Topology{}.archive(), Topology{}))...)
 	}
 	for _, want := range consumers() {
 		object := want.stream + "/" + want.config.Durable

@@ -305,7 +305,8 @@ func acts() []act {
 			add("publish", []string{admin}, strings.Replace(r.Subject(), "*", tenant, 1), strings.Replace(r.RequestSubject(), "*", tenant, 1))
 		}
 		add("publish", nil, "idpsync.command."+tenant+".v1.users.delete", "idpsync.rpc."+tenant+".x")
-		add("publish", []string{"worker"}, record.ResultSubject(tenant, "okta", record.OutcomeCreated), record.DeadLetterSubject(tenant, "okta", record.CodeMalformed))
+		add("publish", []string{"worker"}, record.ResultSubject(tenant, "okta", record.OutcomeCreated), record.DeadLetterSubject(tenant, "okta", record.CodeMalformed),
+			record.ArchiveSubject(tenant, "okta", record.OutcomeCreated))
 		add("publish", []string{"alice"}, record.ReplaySubject(tenant, "alice"))
 		add("publish", []string{"bob"}, record.ReplaySubject(tenant, "bob"))
 		add("publish", nil, record.ReplaySubject(tenant, "carol"), "idpsync.replay."+tenant)
@@ -333,6 +334,7 @@ func acts() []act {
 		for _, n := range []string{"-1", "-2"} {
 			add("publish", []string{operator}, readerAPI(stream.StreamResults, operator+n, "idpsync.result.>")...)
 			add("publish", []string{operator}, readerAPI(stream.StreamDeadLetters, operator+n, "idpsync.deadletter.>")...)
+			add("publish", []string{operator}, readerAPI(stream.StreamArchive, operator+n, "idpsync.archive.>")...)
 		}
 		add("publish", nil, "$JS.API.CONSUMER.CREATE.IDPSYNC_EVENTS."+operator+"-1.idpsync.login.>", "$JS.API.CONSUMER.CREATE.IDPSYNC_EVENTS."+operator+"-1")
 		add("subscribe", []string{operator}, "_INBOX.operator."+operator+".>")
@@ -347,7 +349,7 @@ func acts() []act {
 	add("publish", nil, "_INBOX.worker.x", "_INBOX.migrate.x", "$SYS.REQ.SERVER.PING", "$JS.FC.IDPSYNC_RESULTS.x.y", "idpsync.other")
 	add("publish", []string{"alice", "bob"}, "$SRV.PING", "$SRV.INFO.idpsync", "$SRV.STATS.idpsync")
 	add("publish", []string{"migrate", "worker"}, "$JS.API.INFO")
-	for _, name := range []string{stream.StreamEvents, stream.StreamResults, stream.StreamDeadLetters, stream.StreamReplays, stream.StreamAdvisories} {
+	for _, name := range []string{stream.StreamEvents, stream.StreamResults, stream.StreamDeadLetters, stream.StreamReplays, stream.StreamAdvisories, stream.StreamArchive} {
 		add("publish", []string{"migrate", "worker", "alice", "bob"}, "$JS.API.STREAM.INFO."+name)
 		add("publish", []string{"migrate"}, "$JS.API.STREAM.CREATE."+name, "$JS.API.STREAM.UPDATE."+name)
 		add("publish", nil,

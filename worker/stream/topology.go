@@ -16,6 +16,7 @@ const (
 	StreamDeadLetters = "IDPSYNC_DEADLETTERS"
 	StreamReplays     = "IDPSYNC_REPLAYS"
 	StreamAdvisories  = "IDPSYNC_ADVISORIES"
+	StreamArchive     = "IDPSYNC_ARCHIVE" // optional; see [Topology.ArchiveAge]
 )
 
 // Settings of the durable consumers.
@@ -46,6 +47,10 @@ type Topology struct {
 	ResultsAge     time.Duration // default 7 days
 	DeadLettersAge time.Duration // default 90 days
 	MaxMsgSize     int32         // of one event with its headers; default 7/8 of the broker's max_payload, so that its dead letter fits too
+	// ArchiveAge is how long IDPSYNC_ARCHIVE keeps events that had their effect; 0 leaves that stream as it is, which may be
+	// that there is none.
+	ArchiveAge   time.Duration
+	ArchiveBytes int64 // its limit; default 8 GiB
 
 	DryRun bool // report what would change, and change nothing
 }
@@ -57,6 +62,7 @@ const (
 	defaultResultsBytes   = 4 << 30
 	defaultDeadLetters    = 4 << 30
 	defaultReplaysBytes   = 64 << 20
+	defaultArchiveBytes   = 8 << 30
 	defaultAdvisoryBytes  = 256 << 20
 	defaultResultsAge     = 7 * 24 * time.Hour
 	defaultDeadLettersAge = 90 * 24 * time.Hour
@@ -83,7 +89,10 @@ func EmbeddedTopology(dataDir string) Topology {
 }
 
 // Ages say how long streams keep messages. Zero is for ever.
-type Ages struct{ Results, DeadLetters time.Duration }
+type Ages struct {
+	Results, DeadLetters time.Duration
+	Archive              time.Duration // zero also when there is none
+}
 
 // Topology returns the limits that suit the server's disk.
 func (s *Server) Topology() Topology { return EmbeddedTopology(s.dataDir) }
@@ -158,6 +167,24 @@ func (t Topology) streams(maxPayload int64) []jetstream.StreamConfig {
 			Storage: jetstream.FileStorage, Replicas: replicas,
 		},
 	}
+}
+
+// archive returns the stream of events that had their effect. It drops the oldest: a full archive must not stop anybody, and
+// reaches back less far.
+func (t Topology) archive() jetstream.StreamConfig {
+	c := jetstream.StreamConfig{
+		Name:        StreamArchive,
+		Description: "Events that had their effect, sealed, for a database that was restored from a backup",
+		Subjects:    []string{record.BranchArchive.All()},
+		Retention:   jetstream.LimitsPolicy, Discard: jetstream.DiscardOld,
+		MaxBytes: defaultArchiveBytes, MaxAge: t.ArchiveAge,
+		Duplicates: duplicates, AllowDirect: true,
+		Storage: jetstream.FileStorage, Replicas: max(t.Replicas, 1),
+	}
+	if t.ArchiveBytes > 0 {
+		c.MaxBytes = t.ArchiveBytes
+	}
+	return c
 }
 
 // A durable is one row of the table of consumers.

@@ -87,7 +87,7 @@ func classAmong(err error) error {
 
 // branchOf returns which of the branches that workers publish to a subject belongs to, or "".
 func branchOf(subject string) record.Branch {
-	for _, b := range []record.Branch{record.BranchResults, record.BranchDeadLetters} {
+	for _, b := range []record.Branch{record.BranchResults, record.BranchDeadLetters, record.BranchArchive} {
 		if b.Holds(subject) {
 			return b
 		}
@@ -118,6 +118,8 @@ func (t *troubles) deny(verb, subject string) {
 		subject = branch.All()
 	case strings.HasPrefix(subject, "$JS.ACK."):
 		subject = "$JS.ACK.>"
+	case strings.HasSuffix(subject, ".STREAM.INFO."+StreamArchive), strings.HasSuffix(subject, ".STREAM.MSG.GET."+StreamResults):
+		return // a worker does its part without these; whoever asked says what is missed
 	case strings.HasPrefix(subject, "$JS."), strings.HasPrefix(subject, "$SRV."), verb == subscribeTo:
 	default:
 		return

@@ -55,10 +55,10 @@ func NewMetrics(version string) *Metrics {
 			Name: "idpsync_parked_total", Help: "Events that were parked in the store because they had to wait.",
 		}),
 		kept: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "idpsync_kept_total", Help: "Results and dead letters that were kept in the database, as their stream refused them.",
+			Name: "idpsync_kept_total", Help: "Results, dead letters and archived events that were kept in the database, as their stream refused them.",
 		}, []string{"stream"}),
 		refusing: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "idpsync_stream_refusing", Help: "1 while the stream of results or dead letters refuses what is published.",
+			Name: "idpsync_stream_refusing", Help: "1 while the stream of results, dead letters or archived events refuses what is published.",
 		}, []string{"stream"}),
 		counted: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "idpsync_over_quota_total", Help: "Refused events beyond the quota of dead letters of their source, which summaries list.",
@@ -87,7 +87,7 @@ func NewMetrics(version string) *Metrics {
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
 	})
 	build.Set(1)
-	for _, stream := range []string{"deadletters", "results"} { // alerts see them before anything is refused
+	for _, stream := range []string{"archive", "deadletters", "results"} { // alerts see them before anything is refused
 		m.Kept(stream, 0)
 		m.Refusing(stream, false)
 	}
