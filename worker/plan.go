@@ -159,7 +159,7 @@ func (p *plan) decide(ctx context.Context, e *event, found store.Found) (verdict
 		e.note(stepWrite, string(res.Outcome), true, writes(&e.request, effects))
 	}
 	answer := p.w.answer(e, res, grants, user)
-	answer.At = e.decidedAt(p.at)
+	answer.At, answer.Origin = e.decidedAt(p.at), e.storedAs()
 	answer.Policies, answer.Notices, answer.Request = decision.Policies, grants.Notices(decision), &asked
 	p.record(e, answer, user)
 	return effect{answer}, nil

@@ -28,18 +28,12 @@ func (w *Worker) Recover(ctx context.Context, archived []record.Stored, dry bool
 	for _, e := range events {
 		e.hashPassword()
 	}
+	decide := w.decide
 	if dry {
-		if err := w.dryRun(ctx, events); err != nil {
-			return nil, err
-		}
+		decide = w.dryRun
 	}
-	for left := undecided(events); len(left) > 0; { // none after a dry run
-		stale, err := w.commit(ctx, left)
-		if err != nil {
-			return nil, err
-		}
-		w.renew(ctx, stale)
-		left = undecided(stale)
+	if err := decide(ctx, events); err != nil {
+		return nil, err
 	}
 	forecasts := make([]Forecast, len(events))
 	for i, e := range events {

@@ -37,7 +37,7 @@ Workers may run meanwhile. What is found is looked at a second time, as an event
 Messages among results and dead letters that no worker wrote prove nothing; they are passed over and counted. With the
 seal key at hand, dead letters must have a signature that holds.
 
-It only reads. With --since, or when results have expired, messages are accounted for from the first one whose fate is
+It says at its end in a sentence whether the account balances, and what to do next. It only reads. With --since, or when results have expired, messages are accounted for from the first one whose fate is
 known on. The publisher's own list of ids (--expected) also finds what never arrived; it reads no event that waits, so that
 the list is complete only when none does.
 
@@ -62,7 +62,7 @@ The exit code is 0 when nothing is unaccounted for and nothing duplicated, and 1
 				return err
 			}
 			if asJSON {
-				err = printJSON(a.stdout, account.Limited(limit))
+				err = printJSON(a.stdout, proved{account.Limited(limit), account.Verdict()})
 			} else {
 				err = printAccount(a.stdout, account, limit)
 			}
@@ -79,6 +79,12 @@ The exit code is 0 when nothing is unaccounted for and nothing duplicated, and 1
 	jsonFlag(cmd, &asJSON)
 	a.addSettings(cmd, areaStore, areaBroker)
 	return cmd
+}
+
+// proved is what prove prints with --json.
+type proved struct {
+	*proof.Account
+	Verdict string `json:"verdict"`
 }
 
 // readExpected reads event ids, one in each line. Tenants are compared in lower case.
@@ -185,6 +191,9 @@ func printAccount(w io.Writer, r *proof.Account, limit int) error {
 	if !r.HistoryFrom.IsZero() {
 		rows = append(rows, []string{"history from", r.HistoryFrom.Format(time.RFC3339), "rows of the ledger from before are deleted, so that nothing is asked of events from before"})
 	}
+	if !r.GapAccepted.IsZero() {
+		rows = append(rows, []string{"gap accepted", r.GapAccepted.Format(time.RFC3339), "an operator accepted that broker or database had lost events, so that nothing is asked of events from before"})
+	}
 	if f := r.Foreign; f.Results+f.DeadLetters > 0 {
 		where := fmt.Sprintf("no worker wrote them: %d among the results, %d among the dead letters", f.Results, f.DeadLetters)
 		rows = append(rows, []string{"passed over", fmt.Sprint(f.Results + f.DeadLetters), where})
@@ -212,5 +221,6 @@ func printAccount(w io.Writer, r *proof.Account, limit int) error {
 			fmt.Fprintf(w, "  %s  %s\n", kit.Printable(f.ID), f.What)
 		}
 	}
+	fmt.Fprintln(w, r.Verdict())
 	return nil
 }

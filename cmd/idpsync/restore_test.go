@@ -188,6 +188,19 @@ func (s *site) accepted(c *http.Client, r *running) {
 	}
 }
 
+// balances waits until prove finds nothing missing and nothing done twice, and nothing that waits.
+func (s *site) balances() {
+	s.t.Helper()
+	var p program
+	s.eventually("prove to balance", func() bool {
+		p = s.do("", "prove")
+		return p.code == kit.ExitOK && strings.Contains(p.stdout, "It balances: ") || p.code != kit.ExitOK
+	})
+	if p.code != kit.ExitOK || !strings.Contains(p.stdout, "gap accepted") {
+		s.t.Errorf("prove ends with exit %d and\n%s\nwant %d, that it balances, and the gap that was accepted", p.code, p.stdout, kit.ExitOK)
+	}
+}
+
 func TestADatabaseRestoredFromABackupStopsWorkersUntilAnOperatorAcceptsIt(t *testing.T) {
 	sites(t, func(t *testing.T, s *site) {
 		c := client(t)
@@ -215,6 +228,7 @@ func TestADatabaseRestoredFromABackupStopsWorkersUntilAnOperatorAcceptsIt(t *tes
 		if got := s.names(); strings.Contains(got, "eve") {
 			t.Errorf("the users are %s, want none whom the backup does not know", got)
 		}
+		s.balances()
 	})
 }
 
@@ -282,6 +296,9 @@ func TestARestoredDatabaseIsRecoveredFromTheArchive(t *testing.T) {
 		}
 
 		r = s.waits(c, "an effect that the ledger does not have")
+		if a, code := s.prove(); code != kit.ExitFailure || a.UnaccountedCount != 3 || a.DuplicatedCount != 0 {
+			t.Errorf("prove before the recovery ends with exit %d and %+v, want %d and three events unaccounted for, each once", code, a, kit.ExitFailure)
+		}
 		var plan recovery
 		if p := s.do("", "recover", "--since", "1h", "--plan", "--json"); p.code != kit.ExitOK || json.Unmarshal([]byte(p.stdout), &plan) != nil || plan.Archived != 5 || plan.There != 2 || plan.Done || plan.FailedAll != 0 || plan.Outcomes["created"] != 2 {
 			t.Errorf("the forecast ends with exit %d and %s%s, want 5 archived events of which 2 are there, and two that would create a user", p.code, p.stdout, p.stderr)
@@ -361,8 +378,34 @@ func TestABrokerThatLostItsDiskStopsWorkersUntilAnOperatorAcceptsIt(t *testing.T
 		if got := s.names(); len(strings.Fields(got)) != 3 {
 			t.Errorf("the users are %s, want ada, bob and eve", got)
 		}
+		s.balances()
 		r.stop()
 		s.worker().isReady(c)
+	})
+}
+
+func TestAfterBothWereLostAnOperatorAcceptsWhatIsLeft(t *testing.T) {
+	sites(t, func(t *testing.T, s *site) {
+		c := client(t)
+		r := s.worker()
+		s.loggedIn("ada")
+		r.stop()
+		s.copyDatabase("", "_backup")
+		r = s.worker()
+		s.loggedIn("bob")
+		r.stop()
+		s.copyDatabase("_backup", "")
+		s.whileBrokerIsDown(os.RemoveAll)
+		if s.cluster {
+			s.must("migrate")
+		}
+		r = s.waits(c, "it was created at")
+		s.accepted(c, r)
+		s.loggedIn("bob") // whose login is sent again
+		if got := s.names(); len(strings.Fields(got)) != 2 {
+			t.Errorf("the users are %s, want ada and bob", got)
+		}
+		s.balances()
 	})
 }
 
@@ -389,6 +432,7 @@ func TestABrokerPutBackFromACopyStopsWorkersUntilAnOperatorAcceptsIt(t *testing.
 		if got := s.names(); len(strings.Fields(got)) != 3 {
 			t.Errorf("the users are %s, want ada, bob and eve", got)
 		}
+		s.balances()
 	})
 }
 

@@ -12,6 +12,9 @@ type Account struct {
 	Since  time.Time `json:"since,omitzero"`
 	// HistoryFrom is the time from which on the ledger is whole. Events from before are not part of the account.
 	HistoryFrom time.Time `json:"history_from,omitzero"`
+	// GapAccepted is when an operator last accepted that broker or database had lost what the other knows. Nor are events from
+	// before that.
+	GapAccepted time.Time `json:"gap_accepted,omitzero"`
 	Events      struct {
 		From        uint64 `json:"from"` // sequences, both included
 		To          uint64 `json:"to"`
@@ -65,6 +68,24 @@ type Finding struct {
 
 // Holds reports whether nothing is unaccounted for and nothing duplicated.
 func (a *Account) Holds() bool { return len(a.Unaccounted)+len(a.Duplicated) == 0 }
+
+// Verdict says in plain sentences whether the account balances, and what to do next.
+func (a *Account) Verdict() string {
+	switch {
+	case !a.Holds():
+		return fmt.Sprintf("It does not balance: %d unaccounted for, %d duplicated. First see whether broker and database fit together: idpsync recover. If they do, "+
+			"look at each event: idpsync explain --event ID.", a.UnaccountedCount, a.DuplicatedCount)
+	case a.Waits():
+		return "It balances so far, and some events or results still wait. Run it again when they are done."
+	default:
+		return "It balances: each event is accounted for once, and none had two effects. There is nothing to do."
+	}
+}
+
+// Waits reports whether something is not done yet, so that a later account will say more.
+func (a *Account) Waits() bool {
+	return a.Events.Waiting+a.Events.Parked > 0 || a.Parked+a.Outbox > 0 || a.Expected != nil && a.Expected.Unknown > 0
+}
 
 // Limited is the account with at most n findings of each kind. The counts are of all.
 func (a *Account) Limited(n int) *Account {

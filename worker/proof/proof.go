@@ -4,7 +4,8 @@
 // Every message that IDPSYNC_EVENTS ever stored must wait there still, be parked, have a row in the ledger with exactly one
 // result, have a rejected result, with its dead letter (stored or parked) if the result names one, or a summary, or have brought an event that another
 // message had brought. What is none of these is unaccounted for. What had two effects, or two results that differ, is
-// duplicated. The ledger is kept for a time only: of events from before it begins nothing is asked.
+// duplicated. The ledger is kept for a time only: of events from before it begins nothing is asked, nor of those from before an operator
+// accepted a gap, or whose stream is not there any more.
 //
 // Workers may run meanwhile. What is not done yet is read before what is: an event that is done when the first list is read
 // has left all of its traces when the last one is. Reading takes time nevertheless, and an event under way may look like one
@@ -40,6 +41,7 @@ type Store interface {
 	Events(ctx context.Context, f store.EventFilter) ([]store.Event, error)
 	Event(ctx context.Context, key store.EventKey) (store.Event, error)
 	Retention(ctx context.Context) (store.Retention, error)
+	Marks(ctx context.Context) ([]store.Mark, error)
 }
 
 // Broker is the part of the broker that a proof reads. Foreign is called for each message that no worker wrote; such

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -40,6 +41,8 @@ type site struct {
 	failure error  // of reading results
 	looked  func() // called when results are read
 	history time.Time
+	marks   []store.Mark
+	made    map[string]time.Time // when streams were created, but for those that were at the beginning
 }
 
 func newSite(t *testing.T) *site {
@@ -103,6 +106,9 @@ func (s *site) options() proof.Options { return proof.Options{Store: s, Broker: 
 
 func (s *site) Holding(_ context.Context, name string) (stream.Holding, error) {
 	h := stream.Holding{Created: begin, First: 1, FirstAt: begin}
+	if made, ok := s.made[name]; ok {
+		h.Created = made
+	}
 	switch name {
 	case stream.StreamEvents:
 		h.Last = s.last
@@ -189,6 +195,8 @@ func (s *site) exists(id, name string, limit int) *store.Event {
 	s.results = append(s.results, record.Stored{Sequence: uint64(len(s.results) + 1), Subject: out.Subject, Header: out.Header, Data: out.Data, StoredAt: a.At})
 	return &s.rows[len(s.rows)-1]
 }
+
+func (s *site) Marks(context.Context) ([]store.Mark, error) { return s.marks, nil }
 
 func (s *site) Retention(context.Context) (store.Retention, error) {
 	return store.Retention{HistoryFrom: s.history}, nil
@@ -504,4 +512,84 @@ func TestAnAccountIsTakenAgainWhenTheHistoryMoves(t *testing.T) {
 	s.rows[0].StoredAt = begin.Add(time.Hour)
 	s.looked = func() { s.history = begin.Add(time.Minute) }
 	s.check("the history moved meanwhile", s.take(s.options()), nil, nil)
+}
+
+// An event whose row a restored database lacks is one event, though result and message both miss it.
+func TestALostEffectIsFoundOnce(t *testing.T) {
+	s := newSite(t)
+	s.publish(record.Answer{Outcome: record.OutcomeCreated, Origin: s.next().String()}, "lost")
+	a := s.take(s.options())
+	s.check("a lost effect", a, []string{tenant + "/okta/lost has a result, and the ledger knows nothing of its effect"}, nil)
+	if a.Events.Untraced != 1 || a.Events.Effects != 0 {
+		t.Errorf("got the events %+v, want one without a trace and no effect", a.Events)
+	}
+	if v := a.Verdict(); !strings.HasPrefix(v, "It does not balance: 1 unaccounted for, 0 duplicated.") || !strings.Contains(v, "idpsync recover") {
+		t.Errorf("the verdict is %q, want that one event is unaccounted for, and what to do", v)
+	}
+}
+
+// When the broker lost its disk, its streams are made anew: nothing is missed that was in those before.
+func TestRowsFromBeforeTheStreamsWereMadeAreNotMissing(t *testing.T) {
+	s := newSite(t)
+	s.effect("before", "")
+	s.rows = append(s.rows, s.row(record.Origin{}, "by request", ""))
+	s.rows[0].Origin = record.Origin{Stream: stream.StreamEvents, Created: begin, Sequence: 1}.String()
+	s.last, s.results = 0, nil
+	anew := begin.Add(2 * time.Hour)
+	s.made = map[string]time.Time{stream.StreamEvents: anew, stream.StreamResults: anew, stream.StreamDeadLetters: anew}
+	after := s.row(record.Origin{Stream: stream.StreamEvents, Created: anew, Sequence: 1}, "after", "")
+	after.At = anew.Add(time.Hour)
+	s.rows, s.last = append(s.rows, after), 1
+	s.publish(record.Answer{Outcome: record.OutcomeCreated}, "after")
+	a := s.take(s.options())
+	s.check("streams that were made anew", a, nil, nil)
+	if a.Ledger.Expired != 2 || a.Ledger.Told != 1 || a.Events.Effects != 1 || a.Events.From != 1 {
+		t.Errorf("got the ledger %+v and the events %+v, want two rows whose results were in other streams, and one effect with its result", a.Ledger, a.Events)
+	}
+	s.results = nil
+	s.check("and its result is not there", s.take(s.options()), []string{tenant + "/okta/after had its effect, and its result was never published"}, nil)
+}
+
+// Results alone may have been made anew.
+func TestOnlyResultsWereMadeAnew(t *testing.T) {
+	s := newSite(t)
+	s.effect("before", "")
+	s.next() // of which nothing is left
+	s.results = nil
+	s.made = map[string]time.Time{stream.StreamResults: begin.Add(2 * time.Hour)}
+	s.check("results that were made anew", s.take(s.options()), nil, nil)
+}
+
+// What an operator accepted as lost is not asked for, and what came later is.
+func TestAnAcceptedGapIsNotAskedFor(t *testing.T) {
+	s := newSite(t)
+	s.next()                                                         // left no trace
+	s.publish(record.Answer{Outcome: record.OutcomeCreated}, "lost") // has no row
+	s.publish(record.Answer{Outcome: record.OutcomeRejected, CameIn: s.next().String(), Decided: record.Decided{DeadLetter: record.DeadLetterID(s.origin(s.last), 0)}}, "letter is gone")
+	if a := s.take(s.options()); a.Holds() {
+		t.Error("before the gap is accepted the account holds, want findings")
+	}
+	accepted := begin.Add(2 * time.Hour)
+	s.marks = []store.Mark{{Stream: stream.StreamEvents, AcceptedAt: accepted}}
+	a := s.take(s.options())
+	s.check("an accepted gap", a, nil, nil)
+	if !a.GapAccepted.Equal(accepted) {
+		t.Errorf("the account says that a gap was accepted at %v, want %v", a.GapAccepted, accepted)
+	}
+	late := s.row(s.next(), "late", "")
+	late.StoredAt, late.At = accepted.Add(time.Hour), accepted.Add(time.Hour)
+	s.rows = append(s.rows, late)
+	s.check("after an accepted gap", s.take(s.options()), []string{tenant + "/okta/late had its effect, and its result was never published"}, nil)
+}
+
+func TestTheVerdictSaysWhetherToComeAgain(t *testing.T) {
+	s := newSite(t)
+	s.effect("good", "")
+	if v := s.take(s.options()).Verdict(); !strings.HasPrefix(v, "It balances: each event is accounted for once") {
+		t.Errorf("the verdict is %q, want that it balances", v)
+	}
+	s.waiting = []uint64{s.next().Sequence}
+	if v := s.take(s.options()).Verdict(); !strings.HasPrefix(v, "It balances so far") || !strings.Contains(v, "Run it again") {
+		t.Errorf("the verdict is %q, want that it balances so far, and to run it again", v)
+	}
 }

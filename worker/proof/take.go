@@ -20,6 +20,7 @@ const (
 	traceRefused
 	traceRepeat
 	traceCounted
+	traceLost // its result tells of an effect that the ledger lacks, which is found already
 )
 
 // A taking is an account while it is taken.
@@ -49,7 +50,8 @@ type effect struct {
 	attempt int
 	body    record.BodySum
 	at      time.Time
-	known   bool // the ledger has it
+	origin  record.Origin // the stored message that brought it, if its result says so
+	known   bool          // the ledger has it
 }
 
 // page is how many rows are read at a time.
@@ -122,8 +124,26 @@ func (p *taking) progress(label string) (add, end func()) {
 // readHistory finds out from when on there is anything to account for.
 func (p *taking) readHistory(ctx context.Context) error {
 	r, err := p.Store.Retention(ctx)
+	if err != nil {
+		return err
+	}
 	p.account.HistoryFrom = r.HistoryFrom
+	marks, err := p.Store.Marks(ctx)
+	for _, m := range marks {
+		if m.AcceptedAt.After(p.account.GapAccepted) {
+			p.account.GapAccepted = m.AcceptedAt
+		}
+	}
 	return err
+}
+
+// begins is the time before which rows and messages may be gone that an account would miss: they are older than the ledger is
+// kept, or were lost with a database or a broker, and an operator has accepted that.
+func (p *taking) begins() time.Time {
+	if p.account.GapAccepted.After(p.account.HistoryFrom) {
+		return p.account.GapAccepted
+	}
+	return p.account.HistoryFrom
 }
 
 func (p *taking) readStreams(ctx context.Context) (err error) {
@@ -144,15 +164,24 @@ func (p *taking) readStreams(ctx context.Context) (err error) {
 // floor is the time from which on everything is still there to be read.
 func (p *taking) floor() time.Time {
 	floor := p.Since
-	if p.account.HistoryFrom.After(floor) {
-		floor = p.account.HistoryFrom
+	if p.begins().After(floor) {
+		floor = p.begins()
 	}
 	for _, h := range []stream.Holding{p.results, p.letters} {
 		if h.First > 1 && h.FirstAt.After(floor) {
 			floor = h.FirstAt
 		}
+		if h.Created.After(p.events.Created.Add(slack)) && h.Created.After(floor) { // it was made anew, and is younger than the events
+			floor = h.Created
+		}
 	}
 	return floor
+}
+
+// former reports whether a row is of a time before the stream of results was made as it is: its result was in the one that was there
+// before, or nowhere.
+func (p *taking) former(row store.Event, origin record.Origin) bool {
+	return !p.ours(origin) && row.At.Before(p.results.Created.Add(slack))
 }
 
 // whole reports whether every event since the beginning can be accounted for.
@@ -308,9 +337,10 @@ func (p *taking) rejected(r record.Result) {
 	p.found(r.Event)
 	switch {
 	case r.DeadLetter == record.CountedLetter:
+	case r.DeadLetter != "" && (r.StoredAt.Before(p.begins()) || r.StoredAt.Before(p.letters.Created)): // it is lost with its stream
 	case r.DeadLetter != "":
 		p.promised[record.ParseDeadLetterID(r.DeadLetter)] = r.Name()
-	case r.Origin.Stored() && p.last[r.Name()] != "": // the ledger would have answered, or refused another content under the same id
+	case r.Origin.Stored() && p.last[r.Name()] != "" && !p.effects[p.last[r.Name()]].at.Before(p.begins()): // the ledger would have answered, or refused another content under the same id
 		p.account.duplicated(r.Name(), "had an effect, and was rejected as a repeat afterwards")
 	}
 }
@@ -321,11 +351,13 @@ func (p *taking) effect(r record.Result) {
 	switch before := p.effects[r.ID]; {
 	case before == nil:
 		p.account.Results++
-		p.effects[r.ID] = &effect{event: r.Event, attempt: r.Attempt, body: sum, at: r.StoredAt}
-		if other := p.last[r.Name()]; other != "" {
+		p.effects[r.ID] = &effect{event: r.Event, attempt: r.Attempt, body: sum, at: r.StoredAt, origin: r.Brought}
+		if other := p.last[r.Name()]; other != "" && !p.effects[other].at.Before(p.begins()) {
 			p.account.duplicated(r.Name(), "has two results: %s and %s", other, r.ID)
 		}
 		p.last[r.Name()] = r.ID
+	case before.body != sum && before.at.Before(p.begins()): // its effect was lost, and it had another one
+		before.body, before.at = sum, r.StoredAt
 	case before.body != sum:
 		p.account.duplicated(r.Name(), "has two results that differ under the id %s", r.ID)
 	}
@@ -452,7 +484,7 @@ func (p *taking) row(row store.Event) {
 		l.Owed++
 	case len(row.Result) == 0:
 		l.Erased++
-	case row.At.Before(p.floor().Add(slack)) && !p.whole():
+	case row.At.Before(p.floor().Add(slack)) && !p.whole(), p.former(row, origin):
 		l.Expired++
 	default:
 		p.account.unaccounted(key, "had its effect, and its result was never published")
@@ -463,7 +495,7 @@ func (p *taking) row(row store.Event) {
 func (p *taking) readUnknown(ctx context.Context) error {
 	for _, id := range slices.Sorted(maps.Keys(p.effects)) {
 		published := p.effects[id]
-		if published.known || published.at.Before(p.account.HistoryFrom) {
+		if published.known || published.at.Before(p.begins()) {
 			continue
 		}
 		if !p.Since.IsZero() {
@@ -475,6 +507,7 @@ func (p *taking) readUnknown(ctx context.Context) error {
 			}
 		}
 		p.account.unaccounted(record.EventName(published.event), "has a result, and the ledger knows nothing of its effect")
+		p.trace(published.origin, traceLost)
 	}
 	return nil
 }
@@ -518,6 +551,8 @@ func (p *taking) checkSequences() {
 			e.Refused++
 		case t&traceRepeat != 0:
 			e.SentAgain++
+		case t&traceLost != 0:
+			e.Untraced++ // one event is one finding
 		default:
 			e.Untraced++
 			p.account.unaccounted(p.origin(seq), "left the stream, and nothing tells what became of it")

@@ -23,6 +23,7 @@ const (
 	HeaderDroppedRoles   = "Idpsync-Dropped-Roles" // roles asked for and left out, as a JSON array
 	HeaderDeadLetter     = "Idpsync-Dead-Letter"   // id of the dead letter of a rejected event, or [CountedLetter]
 	HeaderOmitted        = "Idpsync-Omitted"       // member that the body leaves out, as the event did not change it
+	HeaderOrigin         = "Idpsync-Origin"        // of a result that is no rejection: the stored message that brought the event; see [Origin]
 	headerContentLocaton = "Content-Location"
 	headerContentType    = "Content-Type"
 	contentTypeJSON      = "application/json"
@@ -46,6 +47,7 @@ type Answer struct {
 	kept   []byte // with Picture: the body without it
 	Repeat bool   // the ledger had it
 	CameIn string // of a rejection: the message or request that was rejected
+	Origin string // of others: the stored message that brought the event, or ""
 }
 
 // Decided is what the ledger keeps beside the body: what makes the very same result again, and how it was decided.
@@ -82,7 +84,7 @@ func RecordedRequest(row *store.Event) (AuthorizationRequest, bool) {
 func ReadAnswer(row *store.Event) (*Answer, error) {
 	a := &Answer{
 		Status: row.Status, Outcome: Outcome(row.Outcome), Body: row.Result, At: row.At, UserID: row.UserID, Attempt: row.Attempt,
-		Scope: row.Scope, Credential: row.Credential, Repeat: true,
+		Scope: row.Scope, Credential: row.Credential, Repeat: true, Origin: row.Origin,
 	}
 	if len(row.ResultHeaders) > 0 {
 		if err := json.Unmarshal(row.ResultHeaders, &a.Decided); err != nil {
@@ -173,10 +175,14 @@ func (a *Answer) Result(tenant, source, eventID string) Outgoing {
 		short.Body = a.kept
 		a = &short
 	}
+	h := a.Headers(tenant, source, eventID)
+	if a.Origin != "" {
+		h[HeaderOrigin] = []string{a.Origin}
+	}
 	return Outgoing{
 		Subject: ResultSubject(tenant, source, a.Outcome),
 		ID:      a.id(tenant, source, eventID),
-		Header:  a.Headers(tenant, source, eventID),
+		Header:  h,
 		Data:    a.Body,
 	}
 }

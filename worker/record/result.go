@@ -62,6 +62,7 @@ type Result struct {
 	Event      store.EventKey // "" for a tenant or source that is not known
 	Attempt    int            // 0, or the number of the replay
 	Origin     Origin         // of a rejection: the stored message that was rejected; none is stored for a request
+	Brought    Origin         // of others: the stored message that brought the event; none is stored for a request, and in results of earlier versions
 	ReceivedAt time.Time      // of a rejected request
 	At         time.Time      // of the answer
 	StoredAt   time.Time      // by the broker
@@ -96,6 +97,9 @@ func ReadResult(m Stored) (Result, error) {
 	}
 	r := Result{Reply: ReadReply(m.Header), ID: m.Header.Get("Nats-Msg-Id"), StoredAt: m.StoredAt, Body: m.Data}
 	r.At, _ = time.Parse(time.RFC3339Nano, m.Header.Get("ce-time")) // nobody needs it to tell what happened
+	if origin := m.Header.Get(HeaderOrigin); origin != "" {
+		r.Brought = ParseOrigin(origin)
+	}
 	name := r.ID
 	if r.Outcome == OutcomeRejected {
 		var ok bool
