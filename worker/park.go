@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/idpsync/idpsync/providers"
@@ -33,6 +34,9 @@ func (w *Worker) park(ctx context.Context, endings []*ending) {
 		if row.Waited >= w.budget(e.event) {
 			r := record.Reject(record.CodeUnavailable, v.reason, "What is needed to decide the event stayed out of reach for longer than it may wait.")
 			r.Hint = "Bring the source back, then replay."
+			if pe, ok := errors.AsType[*providers.Error](v.cause); ok {
+				r.Hint = strings.TrimSpace(strings.Join([]string{upper(pe.Message), upper(pe.Hint), "Then replay."}, " "))
+			}
 			r.Cause = v.cause
 			e.reject(r)
 			continue
@@ -122,4 +126,12 @@ func (w *Worker) budget(e *event) time.Duration {
 		return w.cfg.FeedBudget
 	}
 	return w.cfg.LoginBudget
+}
+
+// upper makes a sentence of what a provider says.
+func upper(s string) string {
+	if s == "" {
+		return ""
+	}
+	return strings.ToUpper(s[:1]) + s[1:] + "."
 }

@@ -2,6 +2,7 @@ package keyring
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -434,13 +435,33 @@ func (r *Ring[K]) refused(now time.Time) *providers.Error {
 	if r.tokens >= 1 {
 		return nil
 	}
+	if _, cause := r.breaker.Open(now); isUnusable(cause) {
+		return r.unreachable(askEvery, cause)
+	}
 	return &providers.Error{
 		Class: providers.ErrUnavailable, Reason: r.c.Words.Pending, RetryAfter: max(time.Duration((1-r.tokens)*float64(askEvery)), time.Second), Away: true,
 		Message: "the issuer's " + r.c.Words.Document + " must be read again for this event, and were asked for only a moment ago", Hint: "the event is tried again",
 	}
 }
 
+// An Unusable is the error of an answer that came and in which nothing can be used. It is tried again, as an issuer that
+// cannot be asked is, and named for what it is.
+type Unusable struct{ Reason, Message, Hint string }
+
+// Error implements error.
+func (u *Unusable) Error() string { return u.Message }
+
+func isUnusable(err error) bool {
+	_, ok := errors.AsType[*Unusable](err)
+	return ok
+}
+
 func (r *Ring[K]) unreachable(wait time.Duration, cause error) *providers.Error {
+	if u, ok := errors.AsType[*Unusable](cause); ok {
+		return &providers.Error{
+			Class: providers.ErrUnavailable, Reason: u.Reason, RetryAfter: max(wait, time.Second), Away: true, Message: u.Message, Hint: u.Hint,
+		}
+	}
 	return &providers.Error{
 		Class: providers.ErrUnavailable, Reason: r.c.Words.Unreachable, RetryAfter: max(wait, time.Second), Err: cause, Away: true,
 		Message: "the issuer could not be asked for its " + r.c.Words.Document,

@@ -23,6 +23,9 @@ type Config struct {
 	CommandsClaim    string        `json:"commands_claim,omitempty"`    // "name" or "name=value": the claim that a token must have to carry commands
 	MaxTokenLife     time.Duration `json:"max_token_life,omitempty"`    // the greatest exp minus iat; zero means DefaultMaxTokenLife
 	SingleUse        bool          `json:"single_use,omitempty"`        // a token is good for one event; it needs a jti
+
+	DiscoveryURL string `json:"discovery_url,omitempty"` // of a discovery document that is elsewhere than the issuer says; it must name the issuer
+	JWKSURL      string `json:"jwks_url,omitempty"`      // of the key set, in place of a discovery document
 }
 
 // tokenLife is the greatest life of a token.
@@ -49,6 +52,8 @@ func Kind() providers.Descriptor {
 		Shown:  map[string]providers.Shown{"max_token_life": providers.ShownDuration},
 		Settings: []providers.Setting{
 			{Key: "issuer", Read: readIssuer},
+			{Key: "discovery_url", Read: func(v providers.Value, s *providers.Source) { configOf(*s).DiscoveryURL = v.URL("discovery_url") }},
+			{Key: "jwks_url", Read: func(v providers.Value, s *providers.Source) { configOf(*s).JWKSURL = v.URL("jwks_url") }},
 			{Key: "audiences", Read: readAudiences},
 			{Key: "algorithms", Read: readAlgorithms},
 			{Key: "commands", Read: func(v providers.Value, s *providers.Source) { configOf(*s).Commands = v.Bool() }},
@@ -127,6 +132,13 @@ func checkDeclared(f providers.Form, s *providers.Source) {
 	if !f.Has("issuer") {
 		f.Fail("exactly the iss claim of its tokens", "source %q has no issuer", s.Name)
 	}
+	if issuerTemplate(s.Issuer) {
+		f.Value("issuer").Fail("write the issuer of one directory, as in https://login.microsoftonline.com/<directory id>/v2.0, and one source for each",
+			"source %q: %s stands for many directories, and no token names it as its iss", s.Name, s.Issuer)
+	}
+	if f.Has("discovery_url") && f.Has("jwks_url") {
+		f.Key("jwks_url").Fail("remove one of them", "source %q: jwks_url takes the place of a discovery document", s.Name)
+	}
 	if len(c.CommandAudiences) == 0 && !f.Has("audiences") {
 		f.Fail("the client ids that its tokens are made for", "source %q has no audiences", s.Name)
 	}
@@ -141,10 +153,6 @@ func checkDeclared(f providers.Form, s *providers.Source) {
 }
 
 func warnOfIssuer(f providers.Form, s providers.Source) {
-	if issuerTemplate(s.Issuer) {
-		f.Value("issuer").Warn("write the issuer of one directory, as in https://login.microsoftonline.com/<directory id>/v2.0",
-			"source %q: %s stands for many directories: no token names it as its iss, so that every login is refused", s.Name, s.Issuer)
-	}
 	if configOf(s).Commands && publicIssuer(s.Issuer) {
 		f.Value("commands").Warn("take commands from an issuer of your own, or with credentials: idpsync credential create",
 			"anyone can get a token of %s, and with commands: true it may carry commands with all grants of source %q", s.Issuer, s.Name)

@@ -25,16 +25,29 @@ const (
 // A fetcher asks one issuer for its keys. It is used by one goroutine at a time.
 type fetcher struct {
 	issuer   string
+	own      *Config
 	client   *http.Client
-	loopback bool // the issuer is on loopback, so plain http to loopback is allowed
+	loopback bool // it is asked on loopback, so plain http to loopback is allowed
 
 	jwksURI string // from the discovery document; "" when it is not known
 	foundAt time.Time
 }
 
-func newFetcher(issuer string, client *http.Client) *fetcher {
-	f := &fetcher{issuer: issuer}
-	if u, err := url.Parse(issuer); err == nil {
+// asked is the address at which an issuer is asked first.
+func asked(issuer string, own *Config) string {
+	switch {
+	case own.JWKSURL != "":
+		return own.JWKSURL
+	case own.DiscoveryURL != "":
+		return own.DiscoveryURL
+	default:
+		return strings.TrimSuffix(issuer, "/") + "/.well-known/openid-configuration"
+	}
+}
+
+func newFetcher(issuer string, own *Config, client *http.Client) *fetcher {
+	f := &fetcher{issuer: issuer, own: own}
+	if u, err := url.Parse(asked(issuer, own)); err == nil {
 		f.loopback = u.Scheme == "http" && isLoopback(u.Hostname())
 	}
 	c := *client
@@ -57,6 +70,9 @@ func newFetcher(issuer string, client *http.Client) *fetcher {
 func (f *fetcher) keys(ctx context.Context, now time.Time) (keySetAnswer, error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
+	if f.own.JWKSURL != "" {
+		f.jwksURI, f.foundAt = f.own.JWKSURL, now
+	}
 	if f.jwksURI == "" || now.Sub(f.foundAt) > discoveryAge {
 		uri, err := f.discover(ctx)
 		if err != nil {
@@ -73,7 +89,7 @@ func (f *fetcher) keys(ctx context.Context, now time.Time) (keySetAnswer, error)
 }
 
 func (f *fetcher) discover(ctx context.Context) (string, error) {
-	body, err := f.get(ctx, strings.TrimSuffix(f.issuer, "/")+"/.well-known/openid-configuration")
+	body, err := f.get(ctx, asked(f.issuer, f.own))
 	if err != nil {
 		return "", fmt.Errorf("the discovery document: %w", err)
 	}

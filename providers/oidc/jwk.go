@@ -100,9 +100,22 @@ func parseSet(body []byte) (keySetAnswer, error) {
 		})
 	}
 	if len(out.keys) == 0 {
-		return keySetAnswer{}, errors.New("the JWK Set has no public key")
+		return keySetAnswer{}, noUsableKey(out.left)
 	}
 	return out, nil
+}
+
+// noUsableKey says why nothing of a JWK Set can verify a token. The issuer answers, and has to correct its set.
+func noUsableKey(left []string) error {
+	const most = 5
+	why := "it has no entries"
+	if len(left) > 0 {
+		why = strings.Join(left[:min(len(left), most)], "; ")
+	}
+	return &keyring.Unusable{
+		Reason: "no_usable_key", Message: "the issuer's JWK Set has no key that can be used: " + why,
+		Hint: "the issuer has to publish its keys by their parameters (n and e, or crv, x and y); certificates in x5c are not read",
+	}
 }
 
 // entriesOf returns the entries of a JWK Set as they were written, so that a fault in one is not one of the set.

@@ -445,13 +445,13 @@ func TestBadAnswers(t *testing.T) {
 		"file":                 {discovery: `{"issuer":"%s","jwks_uri":"file:///etc/passwd"}`, want: "not a URL"},
 		"http to other host":   {discovery: `{"issuer":"%s","jwks_uri":"http://keys.example/jwks.json"}`, want: "not https"},
 		"not JSON":             {discovery: `<html>%s`, want: "not valid JSON"},
-		"no keys":              {jwks: `{"keys":[]}`, want: "no public key"},
+		"no keys":              {jwks: `{"keys":[]}`, want: "no key that can be used"},
 		"keys missing":         {jwks: `{}`, want: "no list of keys"},
 		"not a set":            {jwks: `[]`, want: "not a JSON object"},
-		"symmetric key only":   {jwks: `{"keys":[{"kty":"oct","k":"AAAA","kid":"a"}]}`, want: "no public key"},
+		"symmetric key only":   {jwks: `{"keys":[{"kty":"oct","k":"AAAA","kid":"a"}]}`, want: "no key that can be used"},
 		"keys twice":           {jwks: `{"keys":[],"keys":[]}`, want: "appears twice"},
 		"larger than a MiB":    {jwks: `{"keys":[],"x":"` + strings.Repeat("x", 1<<20) + `"}`, want: "larger than 1 MiB"},
-		"point off the curve":  {jwks: `{"keys":[{"kty":"EC","crv":"P-256","x":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE","y":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE","kid":"a"}]}`, want: "no public key"},
+		"point off the curve":  {jwks: `{"keys":[{"kty":"EC","crv":"P-256","x":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE","y":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE","kid":"a"}]}`, want: "no key that can be used"},
 		"trailing data in set": {jwks: `{"keys":[]}{}`, want: "goes on after its end"},
 	}
 	for name, answer := range answers {
@@ -470,7 +470,11 @@ func TestBadAnswers(t *testing.T) {
 			w.clock.Advance(time.Hour)
 			p := w.open(t)
 			unknown := w.login(t, w.sign(t, w.claims(nil), issuer.WithHeader("kid", "other")))
-			failure := expect(t, p, unknown, "issuer_unreachable")
+			reason := "issuer_unreachable"
+			if strings.HasPrefix(answer.want, "no key") {
+				reason = "no_usable_key"
+			}
+			failure := expect(t, p, unknown, reason)
 			if failure != nil && !strings.Contains(failure.Error(), answer.want) {
 				t.Errorf("failure = %v, want it to say %q", failure, answer.want)
 			}

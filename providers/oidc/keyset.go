@@ -15,10 +15,11 @@ type keySet struct {
 }
 
 func newKeySet(src providers.Source, env providers.Environment) *keySet {
-	f := newFetcher(src.Issuer, env.HTTP)
+	own := configOf(src)
+	f := newFetcher(src.Issuer, own, env.HTTP)
 	told := "" // of keys that are not used
 	return &keySet{keyring.New(keyring.Config[*signingKey]{
-		Source: src, Env: env, Issuer: src.Issuer, Asked: src.Issuer,
+		Source: src, Env: env, Issuer: src.Issuer, Asked: askedOf(src.Issuer, own),
 		Fetch: func(ctx context.Context, now time.Time) (keyring.Answer, error) {
 			answer, err := f.keys(ctx, now)
 			if err != nil {
@@ -40,6 +41,14 @@ func newKeySet(src providers.Source, env providers.Environment) *keySet {
 		},
 		Words: keyring.Words{Unreachable: "issuer_unreachable", Reading: "keys_reading", Pending: "keys_refresh_pending", Document: "keys"},
 	})}
+}
+
+// askedOf names what is asked: the issuer, unless its source says where.
+func askedOf(issuer string, own *Config) string {
+	if own.JWKSURL == "" && own.DiscoveryURL == "" {
+		return issuer
+	}
+	return asked(issuer, own) + " " + issuer
 }
 
 // verify returns the key that verifies t, the token of the event e.

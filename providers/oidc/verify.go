@@ -282,7 +282,8 @@ func (v *verification) checkSubject() error {
 	}
 	for i := 0; i < len(sub); i++ {
 		if sub[i] < 0x20 || sub[i] > 0x7e {
-			return v.unverified(checkSubject, "sub must be printable ASCII", "")
+			return v.unverified(checkSubject, "sub must be printable ASCII",
+				"have the issuer take sub from an id that never changes, not from a user name; authentik calls that the subject mode of a provider")
 		}
 	}
 	v.passed(checkSubject, "")

@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	methodBearer    = "urn:oasis:names:tc:SAML:2.0:cm:bearer"
-	formatTransient = "urn:oasis:names:tc:SAML:2.0:nameid-format:transient"
+	methodBearer     = "urn:oasis:names:tc:SAML:2.0:cm:bearer"
+	formatPersistent = "urn:oasis:names:tc:SAML:2.0:nameid-format:persistent"
+	formatTransient  = "urn:oasis:names:tc:SAML:2.0:nameid-format:transient"
 
 	maxNameID = 1024 // bytes
 	maxID     = 256  // bytes of an assertion's ID
@@ -26,6 +27,7 @@ const (
 type assertion struct {
 	id           string
 	nameID       string
+	subject      string // of the identity, unless the source maps one: the NameID, with its name space if that is not the IdP's own
 	format       string // of the NameID
 	sessionIndex string
 	attributes   map[string][]string // by Name, and by FriendlyName where that is no other's Name
@@ -190,7 +192,7 @@ func (v *verification) conditions(el *etree.Element, a *assertion) error {
 func audiences(restriction *etree.Element) []string {
 	var names []string
 	for _, audience := range children(restriction, nsAssertion, "Audience") {
-		if name, plain := text(audience); plain {
+		if name, plain := trimmed(audience); plain {
 			names = append(names, name)
 		}
 	}
@@ -217,37 +219,67 @@ func (v *verification) session(el *etree.Element, a *assertion) error {
 	return nil
 }
 
-// subject reads the NameID (SAML core 2.2.3). Its qualifiers say in whose name space the identifier is unique; since
-// they are not part of the identity's key, they must be absent or say what the key says already.
+// subject reads the NameID (SAML core 2.2.3), and finds the subject of the identity, unless the source maps one.
 func (v *verification) subject(el *etree.Element, a *assertion) error {
 	subject, _ := only(el, nsAssertion, "Subject")
-	nameID, single := only(subject, nsAssertion, "NameID")
-	if nameID == nil || !single {
-		return refuseHint(checkNameID, "the Subject does not have one NameID in the SAML namespace",
-			"let the identity provider send a NameID, unencrypted within the assertion")
+	nameID, err := v.identifier(subject)
+	if err != nil {
+		return err
 	}
-	value, plain := text(nameID)
+	if nameID == nil {
+		pass(v.trace, checkNameID, func() string { return "encrypted, and passed over: the subject is mapped" })
+		return nil
+	}
+	value, plain := trimmed(nameID)
 	switch {
 	case !plain || value == "":
 		return refuse(checkNameID, "the NameID is empty or holds other elements")
-	case len(value) > maxNameID || !utf8.ValidString(value) || strings.ContainsFunc(value, unicode.IsControl):
-		return refuse(checkNameID, "the NameID is too long or has control characters")
-	case strings.TrimSpace(value) != value:
-		return refuse(checkNameID, "the NameID has white space around it")
+	case !nameable(value, maxNameID) || strings.TrimSpace(value) != value:
+		return refuse(checkNameID, "the NameID is too long, or has control characters or unusual white space around it")
 	}
-	a.nameID, a.format = value, attrValue(nameID, "Format")
+	a.nameID, a.subject, a.format = value, value, attrValue(nameID, "Format")
 	pass(v.trace, checkNameID, nil)
-	if q, given := attr(nameID, "NameQualifier"); given && q != v.entityID {
-		return refuseSaid(checkNameIDQualifier, "the NameQualifier of the NameID is not the identity provider's entityID", "", q)
+	if v.p.mappedSubject { // the NameID and its name space do not matter
+		return nil
 	}
-	if q, given := attr(nameID, "SPNameQualifier"); given && q != v.p.own.EntityID {
-		return refuseSaid(checkNameIDQualifier, "the SPNameQualifier of the NameID is not our entity_id", "", q)
+	if err := v.qualified(nameID, a); err != nil {
+		return err
 	}
 	pass(v.trace, checkNameIDQualifier, nil)
-	if a.format == formatTransient && !v.p.mappedSubject {
+	if a.format == formatTransient {
 		return refuseHint(checkNameIDFormat, "the NameID is transient, so it does not identify the user at the next login",
 			"let the identity provider send a persistent NameID, or set mapping.subject to an attribute that never changes")
 	}
 	pass(v.trace, checkNameIDFormat, func() string { return a.format })
 	return nil
 }
+
+// nameable reports whether text can be part of the key of an identity.
+func nameable(s string, most int) bool {
+	return len(s) <= most && utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
+}
+
+// qualified takes the qualifiers of a NameID into account, which say in whose name space it is unique.
+//
+// For persistent identifiers they are the names of the two parties or absent (SAML core 8.3.7). With another format the
+// NameQualifier may be any name space of the identity provider's. Since two of them may hold one name for two people, one
+// that is not the provider's own name becomes a part of the subject, in a form that no NameID has: those never begin with
+// a space.
+func (v *verification) qualified(nameID *etree.Element, a *assertion) error {
+	if q, given := attr(nameID, "SPNameQualifier"); given && q != v.p.own.EntityID {
+		return refuseSaid(checkNameIDQualifier, "the SPNameQualifier of the NameID is not our entity_id", mapSubject, q)
+	}
+	q, given := attr(nameID, "NameQualifier")
+	switch {
+	case !given || q == v.entityID:
+		return nil
+	case a.format == formatPersistent || a.format == formatTransient:
+		return refuseSaid(checkNameIDQualifier, "the NameQualifier of the persistent NameID is not the identity provider's entityID", mapSubject, q)
+	case q == "" || !nameable(q, maxNameID) || strings.ContainsFunc(q, unicode.IsSpace):
+		return refuseSaid(checkNameIDQualifier, "the NameQualifier of the NameID is empty, too long, or has control characters or white space", mapSubject, q)
+	}
+	a.subject = " " + q + " " + a.nameID
+	return nil
+}
+
+const mapSubject = "let the identity provider leave it out, or set mapping.subject to an attribute that never changes"

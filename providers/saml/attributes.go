@@ -1,16 +1,13 @@
 package saml
 
-import (
-	"strings"
-
-	"github.com/beevik/etree"
-)
+import "github.com/beevik/etree"
 
 const nsSchemaInstance = "http://www.w3.org/2001/XMLSchema-instance"
 
 // attributes reads the AttributeStatements (SAML core 2.7.3): lists of values, by Name, and by FriendlyName too where
 // no attribute has that for its Name. Attributes of one Name are taken together. A value that holds an element other
-// than one NameID, as in eduPersonTargetedID, has no text and is left out, as are encrypted attributes.
+// than one NameID, as in eduPersonTargetedID, has no text and is left out, as are empty values and encrypted
+// attributes. White space around a value is no part of it.
 func attributes(assertion *etree.Element) map[string][]string {
 	named := make(map[string][]string)
 	friendly := make(map[string][]string)
@@ -41,16 +38,18 @@ func attributeValues(a *etree.Element) []string {
 		if isNil(v) {
 			continue
 		}
-		if value, plain := text(v); plain {
-			values = append(values, value)
+		if value, plain := trimmed(v); plain {
+			if value != "" {
+				values = append(values, value)
+			}
 			continue
 		}
 		nameID, single := only(v, nsAssertion, "NameID")
 		if nameID == nil || !single || len(v.ChildElements()) > 1 {
 			continue
 		}
-		if value, plain := text(nameID); plain {
-			values = append(values, strings.TrimSpace(value))
+		if value, plain := trimmed(nameID); plain && value != "" {
+			values = append(values, value)
 		}
 	}
 	return values

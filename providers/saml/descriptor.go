@@ -70,9 +70,16 @@ func metadataURL(s providers.Source) string {
 }
 
 func readMetadataFile(v providers.Value, s *providers.Source) {
-	if f, ok := v.File(maxDeclaredFile); ok {
-		configOf(*s).Metadata = string(f.Data)
+	f, ok := v.File(8 * maxMetadata) // so that what is too large is told what to do
+	if !ok {
+		return
 	}
+	kept, err := ownMetadata(f.Data, s.Issuer)
+	if err != nil {
+		v.Fail("", "%s: %v", f.Name, err)
+		return
+	}
+	configOf(*s).Metadata = string(kept)
 }
 
 // entityURI reads the name of a SAML entity (SAML 2.0 core section 8.3.6).

@@ -57,15 +57,17 @@
 //
 // # Identity
 //
-// The identity is (entityID of the IdP, NameID), byte for byte. NameQualifier and SPNameQualifier must be absent or equal
-// to the two entityIDs, since another value would mean another name space. A transient NameID is refused unless the
+// The identity is (entityID of the IdP, NameID), byte for byte but for white space of XML around values, which is no part of
+// them. SPNameQualifier must be absent or our entityID, and so must NameQualifier be the IdP's for a persistent NameID. With
+// another format it may name another name space of the IdP's, which then is a part of the subject. An encrypted NameID is
+// decrypted, and passed over when it cannot be and the source maps subject. A transient NameID is refused unless the
 // source maps subject to a stable attribute; then that attribute is the subject for every format, and its absence is a
 // refusal. An e-mail address counts as verified when the source says trust_email and the address lies in its domains,
 // which are compared in ASCII form: an address with its domain in other letters does not count.
 //
 // # What is not supported
 //
-// The artifact and redirect bindings, EncryptedID, encrypted attributes (left out), holder-of-key confirmation, several
+// The artifact and redirect bindings, encrypted attributes (left out), holder-of-key confirmation, several
 // assertions in one Response, and assertions within an Advice (both refused). Signatures of metadata documents are not
 // checked: a document is trusted for the file or the TLS connection it came from.
 package saml

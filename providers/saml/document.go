@@ -140,6 +140,13 @@ func text(el *etree.Element) (string, bool) {
 	return whole, true
 }
 
+// trimmed is text without the white space of XML around it, which whoever indents a document adds. A signature covers it, and
+// no value that is read begins or ends with it.
+func trimmed(el *etree.Element) (string, bool) {
+	value, plain := text(el)
+	return strings.Trim(value, " \t\r\n"), plain
+}
+
 // scopeOf returns the namespace declarations in scope at el, those of el included, the nearest of each prefix.
 func scopeOf(el *etree.Element) []declaration {
 	var scope []declaration

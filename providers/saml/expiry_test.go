@@ -90,7 +90,7 @@ func TestReview(t *testing.T) {
 		"valid for weeks":                  {lifetime: 365 * day, validity: 20 * day, warned: "validUntil"},
 		"past validUntil":                  {lifetime: 365 * day, validity: -time.Second, refused: "valid until"},
 		"certificate for weeks":            {lifetime: 20 * day, warned: "certificate"},
-		"expired certificate":              {lifetime: -time.Hour, refused: "expired"},
+		"expired certificate":              {lifetime: -time.Hour, warned: "every login is refused"},
 		"expired certificate, allowed":     {lifetime: -time.Hour, allow: true},
 		"past validUntil, allowed nothing": {lifetime: -time.Hour, validity: -time.Second, allow: true, refused: "valid until"},
 	} {

@@ -38,7 +38,7 @@ func forgeries(t testing.TB, w *world, other *idp.IdP) map[string]forgery {
 		"nameid-foreign-mixed": {reason: "name_id", edit: func(_, a *etree.Element) { foreignBeside(subjectID(a)) }},
 		"nameid-absent":        {reason: "name_id", edit: func(_, a *etree.Element) { remove(subjectID(a)) }},
 		"nameid-empty":         {reason: "name_id", edit: func(_, a *etree.Element) { subjectID(a).SetText("") }},
-		"nameid-spaces":        {reason: "name_id", edit: func(_, a *etree.Element) { subjectID(a).SetText(" ada-1815 ") }},
+		"nameid-spaces":        {reason: "name_id", edit: func(_, a *etree.Element) { subjectID(a).SetText("\u00a0ada-1815\u00a0") }},
 		"nameid-newline":       {reason: "name_id", edit: func(_, a *etree.Element) { subjectID(a).SetText("ada\n1815") }},
 		"nameid-child":         {reason: "name_id", edit: func(_, a *etree.Element) { subjectID(a).CreateElement("saml:x").SetText("y") }},
 		"nameid-twice":         {reason: "name_id", edit: func(_, a *etree.Element) { a.SelectElement("Subject").AddChild(subjectID(a).Copy()) }},

@@ -24,9 +24,6 @@ import (
 	"github.com/idpsync/idpsync/providers/keyring"
 )
 
-// maxMetadata bounds a metadata document, which may hold a small federation.
-const maxMetadata = 4 << 20
-
 // minRSABits is the shortest RSA key of an IdP's certificate that is trusted.
 const minRSABits = 2048
 
@@ -42,33 +39,15 @@ type idpMetadata struct {
 // takes the only IdP of the document. The document's own signature is not checked: it is trusted for the way it came,
 // from the operator's file or over TLS.
 func parseMetadata(doc []byte, want string) (idpMetadata, error) {
-	if len(doc) > maxMetadata {
-		return idpMetadata{}, fmt.Errorf("the metadata is larger than %d bytes", maxMetadata)
-	}
-	entities, err := readEntities(doc)
+	e, err := entityOf(doc, want)
 	if err != nil {
 		return idpMetadata{}, err
 	}
-	var found *saml.EntityDescriptor
-	names := 0
-	for i := range entities {
-		e := &entities[i]
-		if len(e.IDPSSODescriptors) == 0 || want != "" && e.EntityID != want {
-			continue
-		}
-		found = e
-		names++
+	entities, err := readEntities(e.document())
+	if err != nil || len(entities) != 1 {
+		return idpMetadata{}, fmt.Errorf("the metadata of %q cannot be read: %w", e.id, err)
 	}
-	switch {
-	case names == 0 && want != "":
-		return idpMetadata{}, fmt.Errorf("%w: it has no IDPSSODescriptor of the entity %q%s; check issuer", errOtherEntity, want, othersThan(want, entities))
-	case names == 0:
-		return idpMetadata{}, errors.New("the metadata has no IDPSSODescriptor; is it that of an identity provider?")
-	case names > 1:
-		return idpMetadata{}, errors.New("the metadata has several identity providers; name one by its entityID in issuer")
-	case found.EntityID == "" || len(found.EntityID) > 1024:
-		return idpMetadata{}, errors.New("the metadata's entityID is empty or longer than 1024 characters")
-	}
+	found := &entities[0]
 	m := idpMetadata{entityID: found.EntityID, validUntil: found.ValidUntil}
 	for _, role := range found.IDPSSODescriptors {
 		if !strings.Contains(role.ProtocolSupportEnumeration, nsProtocol) {
@@ -91,12 +70,12 @@ func parseMetadata(doc []byte, want string) (idpMetadata, error) {
 var errOtherEntity = errors.New("the metadata are another identity provider's")
 
 // othersThan names the identity providers that a document does describe, when they are few.
-func othersThan(want string, entities []saml.EntityDescriptor) string {
+func othersThan(want string, entities []entity) string {
 	const most = 3
 	var names []string
 	for _, e := range entities {
-		if len(e.IDPSSODescriptors) > 0 && e.EntityID != want && len(e.EntityID) <= 1024 {
-			names = append(names, strconv.Quote(e.EntityID))
+		if e.idp && e.id != want && len(e.id) <= 1024 {
+			names = append(names, strconv.Quote(e.id))
 		}
 	}
 	if len(names) == 0 || len(names) > most {
@@ -113,7 +92,7 @@ func readEntities(doc []byte) ([]saml.EntityDescriptor, error) {
 	}
 	var many saml.EntitiesDescriptor
 	if err := unmarshal(doc, &many); err != nil {
-		return nil, fmt.Errorf("the metadata is neither an EntityDescriptor nor an EntitiesDescriptor: %w", errOne)
+		return nil, errors.Join(errOne, err)
 	}
 	return flatten(many, time.Time{}, 0), nil
 }

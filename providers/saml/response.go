@@ -90,7 +90,7 @@ func (v *verification) issuer(el *etree.Element, required bool) error {
 	if issuer == nil || !single {
 		return refuse(checkIssuer, "the "+el.Tag+" does not have one Issuer")
 	}
-	name, plain := text(issuer)
+	name, plain := trimmed(issuer)
 	format, given := attr(issuer, "Format")
 	if !plain || name != v.entityID || given && format != formatEntity {
 		return refuseSaid(checkIssuer, "the Issuer of the "+el.Tag+" is not the identity provider of this source",

@@ -187,11 +187,12 @@ func (p *Provider) Review(now time.Time) (warnings []string, err error) {
 	if !m.validUntil.IsZero() && !now.Before(m.validUntil) {
 		return nil, fmt.Errorf("its metadata were valid until %s; get the current document from the identity provider", m.validUntil.UTC().Format(time.RFC3339))
 	}
+	warnings = m.warnings(&p.own, now)
 	expired := func(c *x509.Certificate) bool { return now.After(c.NotAfter) }
 	if !p.own.AllowExpiredCertificates && !slices.ContainsFunc(m.certificates, func(c *x509.Certificate) bool { return !expired(c) }) {
-		return nil, errors.New("all signing certificates of its metadata have expired; get the current document from the identity provider, or set allow_expired_certificates: true")
+		warnings = append(warnings, "all signing certificates of its metadata have expired, so that every login is refused; get the current document from the identity provider, or set allow_expired_certificates: true")
 	}
-	return m.warnings(&p.own, now), nil
+	return warnings, nil
 }
 
 // TrustExpires implements providers.Expirer.

@@ -219,7 +219,7 @@ func TestMetadataURLAnswers(t *testing.T) {
 		},
 		"redirects without end": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path+"x", http.StatusFound) },
 		"too large": func(w http.ResponseWriter, _ *http.Request) {
-			_, _ = w.Write([]byte(document + strings.Repeat(" ", 5<<20)))
+			_, _ = w.Write([]byte(document + strings.Repeat(" ", 17<<20)))
 		},
 		"not metadata": func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html/>")) },
 		"past its validUntil": func(w http.ResponseWriter, _ *http.Request) {

@@ -159,7 +159,11 @@ func (v *verification) stored() keyring.Event {
 // reading again.
 func claims(el *etree.Element, name string) bool {
 	issuer, _ := only(el, nsAssertion, "Issuer")
-	return issuer == nil || issuer.Text() == name
+	if issuer == nil {
+		return true
+	}
+	said, _ := trimmed(issuer)
+	return said == name
 }
 
 // decrypt opens the EncryptedAssertion of the Response and checks the signature inside, if there is one.
@@ -242,7 +246,7 @@ func (v *verification) user(ctx context.Context, a *assertion) (providers.Create
 		Principal:    providers.Principal{Kind: providers.PrincipalSource, ID: src.Name, Name: src.Name, Grants: src.Grants},
 		Shape:        providers.ShapeLogin,
 		AuthProvider: "saml",
-		Identity:     &providers.Identity{Issuer: issuer, Subject: a.nameID},
+		Identity:     &providers.Identity{Issuer: issuer, Subject: a.subject},
 		UsedID:       a.usedID(issuer, src.MaxEventAge),
 	}
 	if v.p.mappedSubject {

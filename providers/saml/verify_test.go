@@ -113,7 +113,8 @@ func TestRules(t *testing.T) {
 		"issuer with other format":  {set("./Issuer", "Format", idp.FormatEmail), "issuer"},
 		"assertion issuer":          {settext(a+"/Issuer", "https://other.example"), "issuer"},
 		"assertion without issuer":  {without(a + "/Issuer"), "issuer"},
-		"issuer with space":         {settext(a+"/Issuer", " "+idpID), "issuer"},
+		"issuer with space":         {settext(a+"/Issuer", " \n"+idpID+"\t"), ""},
+		"issuer with another space": {settext(a+"/Issuer", "\u00a0"+idpID), "issuer"},
 
 		"destination":         {set(".", "Destination", "https://other.example/acs"), "destination"},
 		"destination, slash":  {set(".", "Destination", acsURL+"/"), "destination"},
@@ -179,7 +180,7 @@ func TestRules(t *testing.T) {
 		"session ends at a word":   {set(authn, "SessionNotOnOrAfter", "tomorrow"), "session_expired"},
 		"one of two sessions over": {both(twice(authn), set(authn, "SessionNotOnOrAfter", at(-time.Hour))), "session_expired"},
 
-		"encrypted NameID":       {func(_, a *etree.Element) { subjectID(a).Tag = "EncryptedID" }, "name_id"},
+		"encrypted NameID":       {func(_, a *etree.Element) { subjectID(a).Tag = "EncryptedID" }, "decryption"},
 		"our qualifiers":         {both(set(a+"/Subject/NameID", "NameQualifier", idpID), set(a+"/Subject/NameID", "SPNameQualifier", entityID)), ""},
 		"NameID without format":  {unset(a+"/Subject/NameID", "Format"), ""},
 		"NameID of great length": {settext(a+"/Subject/NameID", strings.Repeat("x", 1025)), "name_id"},
@@ -417,8 +418,8 @@ func TestAttributes(t *testing.T) {
 	}))
 	check(t, err)
 	want := map[string]any{
-		"urn:a": []string{"1", "", "2"}, "a": []string{"1", "", "2"}, "b": []string{"named"}, "urn:b": []string{"friendly"},
-		"empty": []string(nil), "special": []string{" <&> \t\u00e9 "}, "nil": []string(nil), "eduPersonTargetedID": []string{"t-1"},
+		"urn:a": []string{"1", "2"}, "a": []string{"1", "2"}, "b": []string{"named"}, "urn:b": []string{"friendly"},
+		"empty": []string(nil), "special": []string{"<&> \t\u00e9"}, "nil": []string(nil), "eduPersonTargetedID": []string{"t-1"},
 		"structured": []string(nil),
 	}
 	if !reflect.DeepEqual(user.Attributes, want) {

@@ -161,6 +161,9 @@ func (v *validation) identityName(field string, src *providers.Source, req *prov
 	}
 	key := NameKey(req.IdentityName)
 	switch {
+	case strings.ContainsFunc(req.IdentityName, directing): // it is a key: two that differ by a mark would look the same
+		v.fault(field, "invalid", "The identity name holds a control character or an invisible character.")
+		return
 	case len(key) > maxNameKey:
 		v.fault(field, "too_long", "The identity name is too long in the form in which names are compared.")
 		return
@@ -244,10 +247,16 @@ func (v *validation) text(field, value string, required bool) {
 		return
 	}
 	for _, r := range value {
-		if disguising(r) {
+		if disguising(r) && !directing(r) {
 			v.fault(field, "invalid", "The field holds a control character or an invisible character.")
 			return
 		}
+	}
+	switch {
+	case !visible(value):
+		v.fault(field, "required", "The field must hold at least one character that can be seen.")
+	case !closed(value):
+		v.fault(field, "invalid", "The field begins or ends a run of text in another direction without its other end.")
 	}
 }
 
@@ -263,14 +272,47 @@ func (v *validation) uuid(field, value string) {
 	}
 }
 
-// disguising reports whether r makes a name look like another one: controls, bidirectional overrides and invisible
-// spaces. The joiners U+200C and U+200D are part of names in several scripts and stay.
+// disguising reports whether r makes a name look like another one: controls, bidirectional overrides and embeddings, and
+// invisible spaces. The joiners U+200C and U+200D are part of names in several scripts and stay.
 func disguising(r rune) bool {
 	switch r {
 	case '\u200c', '\u200d':
 		return false
 	}
 	return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || unicode.Is(unicode.Co, r) || r == '\u2028' || r == '\u2029'
+}
+
+// directing reports whether r tells only where text that is written from right to left begins and ends: the marks U+200E,
+// U+200F and U+061C, and the isolates U+2066 to U+2069. They are no part of a name, and what phones and keyboards put
+// around one; unlike overrides they turn no letters round. An isolate has to end, lest what follows the name be drawn
+// into it.
+func directing(r rune) bool {
+	return r == '\u200e' || r == '\u200f' || r == '\u061c' || isolating(r) || r == popIsolate
+}
+
+const popIsolate = '\u2069'
+
+func isolating(r rune) bool { return r >= '\u2066' && r <= '\u2068' }
+
+// closed reports whether each isolate of the text ends in it.
+func closed(s string) bool {
+	depth := 0
+	for _, r := range s {
+		switch {
+		case isolating(r):
+			depth++
+		case r == popIsolate:
+			if depth--; depth < 0 {
+				return false
+			}
+		}
+	}
+	return depth == 0
+}
+
+// visible reports whether anything of a name can be seen.
+func visible(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return !unicode.IsSpace(r) && !directing(r) }) >= 0
 }
 
 func First(values ...string) string {
@@ -288,5 +330,19 @@ func splitName(name string) (given, family string) {
 	if i < 0 {
 		return name, name
 	}
-	return strings.TrimSpace(name[:i]), strings.TrimSpace(name[i:])
+	given, family = strings.TrimSpace(name[:i]), strings.TrimSpace(name[i:])
+	if !closed(given) || !closed(family) { // the name was split within an isolate
+		given, family = undirected(given), undirected(family)
+	}
+	return given, family
+}
+
+// undirected is the text without marks of direction.
+func undirected(s string) string {
+	return strings.Map(func(r rune) rune {
+		if directing(r) {
+			return -1
+		}
+		return r
+	}, s)
 }

@@ -37,6 +37,9 @@ func ParseEmail(s string) (Email, error) {
 	case !utf8.ValidString(s):
 		return Email{}, errors.New("is not valid UTF-8")
 	}
+	if t := strings.TrimRightFunc(s, unicode.IsSpace); t != s {
+		return Email{}, errors.New("has a space at its end")
+	}
 	for _, r := range s {
 		if !unicode.IsGraphic(r) || unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) {
 			return Email{}, errors.New("holds a space or an invisible character")

@@ -489,3 +489,36 @@ func TestWeakHashesAreRefused(t *testing.T) {
 		}
 	}
 }
+
+// Marks and isolates of direction are part of names that people write from right to left; overrides and embeddings turn
+// letters round. A name that differs from another by a mark alone looks the same, and is no identity name of its own.
+func TestMarksOfDirection(t *testing.T) {
+	for name, ok := range map[string]bool{
+		"\u05d3\u05e0\u05d4\u200f": true, "\u061c\u0645\u062d\u0645\u062f": true, "Ada\u200e": true, "\u2068\u05d9\u05d5\u05e1\u05d9\u2069 Levi": true,
+		"\u2067\u2066Ada\u2069\u2069": true, "\u2068Ada": false, "Ada\u2069": false, "\u2069Ada\u2068": false,
+		"A\u202eB": false, "\u202aAda\u202c": false, "\u202dAda\u202c": false, "\u200f": false, "\u2068\u2069": false, "\u200b": false, "\ufeffAnna": false, "A\u2060da": false,
+	} {
+		src := &providers.Source{Kind: providers.KindCommand, Name: providers.AdminSource}
+		req := &providers.CreateUser{Shape: providers.ShapeTenant, AuthProvider: "oidc", Email: "a@acme.example", Name: name}
+		if _, faults := validate(src, req); (len(faults) == 0) != ok {
+			t.Errorf("the name %q has the faults %v, want that it is accepted: %v", name, faults, ok)
+		}
+	}
+	for _, mark := range []string{"\u200e", "\u200f", "\u061c", "\u2068", "\u2069"} {
+		if NameSkeleton("ada"+mark) != NameSkeleton("ada") {
+			t.Errorf("ada with %q has another skeleton than ada, want the same, as it looks the same", mark)
+		}
+		src := &providers.Source{Kind: providers.KindCommand, Name: providers.AdminSource}
+		req := &providers.CreateUser{Shape: providers.ShapeTenant, AuthProvider: "oidc", Email: "a@acme.example", Name: "Ada", IdentityName: "ada" + mark}
+		if _, faults := validate(src, req); len(faults) == 0 {
+			t.Errorf("the identity name ada with %q is accepted, want a fault: it is a key", mark)
+		}
+		if _, err := ParseEmail("ada" + mark + "@acme.example"); err == nil {
+			t.Errorf("an address with %q is accepted, want a fault", mark)
+		}
+	}
+	given, family := splitName("\u2068Yossi Levi\u2069")
+	if given != "Yossi" || family != "Levi" {
+		t.Errorf("a name within an isolate is split into %q and %q, want whole texts", given, family)
+	}
+}
