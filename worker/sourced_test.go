@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker"
 	"github.com/idpsync/idpsync/worker/fault"
 	"github.com/idpsync/idpsync/worker/original"
@@ -39,10 +40,11 @@ func trusting(tenants ...string) func(*worker.Config) {
 // tokenLife is how long a token of a delayed login is valid: long enough to be published on a busy machine, and waited for.
 const tokenLife = 5 * time.Second
 
-// shortly are claims of a token that ends soon.
+// shortly are claims of a token that ends soon, as the skew that a source tolerates is nearly over.
 func shortly(d *workertest.Deployment, subject string) (workertest.Claims, time.Time) {
 	end := time.Now().Add(tokenLife).Truncate(time.Second)
-	return d.Person(subject).With(workertest.Claims{"iat": end.Add(-5 * time.Minute).Unix(), "exp": end.Unix()}), end
+	exp := end.Add(-providers.DefaultClockSkew)
+	return d.Person(subject).With(workertest.Claims{"iat": end.Add(-5 * time.Minute).Unix(), "exp": exp.Unix()}), end
 }
 
 // late waits until a time has passed.
