@@ -157,10 +157,12 @@ func (m *message) openBy(header providers.Header, payload []byte, unwrap func() 
 	m.address = address
 	m.env.Tenant, m.env.Source, m.env.Shape = address.Tenant, address.Source, address.Shape
 	if err != nil {
+		m.named(header, payload)
 		return record.Reject(record.CodeMalformed, "subject", err.Error())
 	}
 	ce, err := unwrap()
 	if err != nil {
+		m.named(header, payload)
 		return record.RejectionOf(err)
 	}
 	m.env.Header, m.env.Payload = ce.Header, ce.Data
@@ -189,6 +191,13 @@ func (m *message) openBy(header providers.Header, payload []byte, unwrap func() 
 	}
 	m.env.EventID = id
 	return refusal
+}
+
+// named gives a message that cannot be opened the id of its sender, who waits for an answer under it.
+func (m *message) named(header providers.Header, payload []byte) {
+	if id := senderID(wire.SenderID(header, payload), header); id != "" && checkEventID(id) == nil {
+		m.env.EventID = id
+	}
 }
 
 // formerID is the id of an event without one of its sender's as earlier versions made it, without the stored time.

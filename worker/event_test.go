@@ -176,3 +176,38 @@ func TestForeignMessageIDSuppressesNoEvent(t *testing.T) {
 	}
 	d.Results.Await(1, "of the event of acme", func(r workertest.Record) bool { return r.EventID == "hire-1" && r.Status == 201 })
 }
+
+// Who sends a faulty event waits for an answer under the id that it gave.
+func TestAFaultyEventIsAnsweredUnderItsSendersID(t *testing.T) {
+	t.Parallel()
+	d := workertest.New(t, workertest.Options{})
+	d.Start()
+	login := workertest.LoginSubject(acme, "okta")
+	structured := func(text string) []byte { return []byte(text) }
+	for id, c := range map[string]struct {
+		subject string
+		header  providers.Header
+		body    []byte
+	}{
+		"no-such-version":   {login, providers.Header{"ce-id": {"no-such-version"}, "ce-specversion": {"9.9"}, "ce-type": {"t"}, "ce-source": {"/s"}}, []byte("{}")},
+		"no-type":           {login, providers.Header{"ce-id": {"no-type"}, "ce-specversion": {"1.0"}, "ce-source": {"/s"}}, []byte("{}")},
+		"percent encoded":   {login, providers.Header{"ce-id": {"percent%20encoded"}, "ce-specversion": {"9.9"}}, []byte("{}")},
+		"structured":        {login, providers.Header{"Content-Type": {"application/cloudevents+json"}}, structured(`{"specversion":"9.9","id":"structured","type":"t","source":"/s","data":{}}`)},
+		"cut-off":           {login, providers.Header{"Content-Type": {"application/cloudevents+json"}}, structured(`{"specversion":"1.0","id":"cut-off","type":`)},
+		"by our own header": {login, providers.Header{record.HeaderEventID: {"by our own header"}, "ce-specversion": {"9.9"}}, []byte("{}")},
+		"faulty-subject":    {"idpsync.login." + acme + ".No_Source", providers.Header{"ce-id": {"faulty-subject"}, "ce-specversion": {"1.0"}, "ce-type": {"t"}, "ce-source": {"/s"}}, []byte("{}")},
+	} {
+		d.PublishWith(c.subject, "", c.body, c.header)
+		if r := d.Await(id); r.Code != record.CodeMalformed {
+			t.Errorf("%s gets %d %s, want malformed", id, r.Status, r.Data)
+		}
+		if letter := d.AwaitLetter(id); letter.Code != record.CodeMalformed {
+			t.Errorf("the dead letter of %s has the code %s, want malformed", id, letter.Code)
+		}
+	}
+	two := d.PublishWith(login, "", structured(`{"id":"one","id":"two"}`), providers.Header{"Content-Type": {"application/cloudevents+json"}})
+	d.Letters.Await(8, "dead letters of all", func(workertest.Record) bool { return true })
+	if got := len(d.Results.Of("one")) + len(d.Results.Of("two")); got != 0 {
+		t.Errorf("message %d has two ids, and %d results under one of them; want none", two, got)
+	}
+}

@@ -25,10 +25,27 @@ const (
 type Mapping struct {
 	login   bool // of a source of logins
 	entries []entry
-	trusted bool   // trust_email: its addresses are proved whatever the claims say
-	proof   proof  // by its claims
-	subject string // why the subject may change; empty when it does not
-	address string // where e-mail addresses come from, in words
+	trusted bool     // trust_email: its addresses are proved whatever the claims say
+	proof   proof    // by its claims
+	subject string   // why the subject may change; empty when it does not
+	address string   // where e-mail addresses come from, in words
+	reads   []string // the names that expressions name; nil: they may read any
+}
+
+// Reads returns the names that the expressions name, which are all that they read of the claims; false when one of them may
+// read any.
+func (m *Mapping) Reads() (names []string, only bool) { return m.reads, m.reads != nil }
+
+// readsOf returns the names that the expressions name; nil when one of them takes claims as a whole.
+func readsOf(entries []entry) []string {
+	names := []string{}
+	for _, e := range entries {
+		if slices.ContainsFunc(placesOf(e.tree.Expr(), "claims", false), func(p path) bool { return len(p) == 0 || p[0].list }) {
+			return nil
+		}
+		names = append(names, e.reads...)
+	}
+	return names
 }
 
 // An entry maps one field.
@@ -120,6 +137,7 @@ func Compile(kind *providers.Descriptor, src providers.Source) (*Mapping, error)
 		return nil, &LintError{problems}
 	}
 	m.proof = proofOf(env, kind, src, m.entry("email"), m.entry("email_verified"))
+	m.reads = readsOf(m.entries)
 	m.address = addressWords(m.entry("email"))
 	if e := m.entry("subject"); e != nil {
 		m.subject = subjectWarning(e.tree.Expr())

@@ -21,7 +21,7 @@
 //	    retired_key         the key was not withdrawn before the event was stored       OIDC Core section 10.1.1
 //	    key_not_seen        its issuer was seen publishing it near that time            OIDC Core section 10.1.1
 //	12  claims              the payload is a JSON object, within bounds                 RFC 7519 section 7.2
-//	13  duplicate_claim     no claim twice, nor in two cases                            RFC 7519 section 4
+//	13  duplicate_claim     no claim twice, nor one that is read in two cases           RFC 7519 section 4
 //	14  issuer              iss is exactly the source's issuer                          OIDC Core section 3.1.3.7 (2)
 //	15  audience            aud has one of the source's audiences                       OIDC Core section 3.1.3.7 (3)
 //	16  authorized_party    azp is one of them; several audiences need it               OIDC Core section 3.1.3.7 (4, 5)

@@ -15,6 +15,7 @@ import (
 	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/providers/keyring"
 	"github.com/idpsync/idpsync/providers/mapping"
+	"github.com/idpsync/idpsync/providers/wire"
 )
 
 // A Provider verifies the logins of one OIDC source. Close ends its background refreshes.
@@ -22,6 +23,7 @@ type Provider struct {
 	source  providers.Source
 	own     Config
 	mapping *mapping.Mapping
+	mapped  map[string]bool // the claims that the mapping reads, folded; nil: it may read any
 	keys    *keySet
 	config  goidc.Config
 	now     func() time.Time
@@ -67,6 +69,7 @@ func New(src providers.Source, env providers.Environment) (providers.Provider, e
 		source:  src,
 		own:     own,
 		mapping: m,
+		mapped:  mappedClaims(m),
 		keys:    newKeySet(src, env),
 		now:     env.Now,
 		config: goidc.Config{
@@ -142,6 +145,31 @@ func (p *Provider) Verify(ctx context.Context, e providers.Envelope) (providers.
 		return providers.CreateUser{}, err
 	}
 	return r, nil
+}
+
+// mappedClaims are the claims that a mapping reads, by their folded names; nil: it may read any.
+func mappedClaims(m *mapping.Mapping) map[string]bool {
+	names, only := m.Reads()
+	if !only {
+		return nil
+	}
+	folded := make(map[string]bool, len(names))
+	for _, name := range names {
+		folded[wire.Fold(name)] = true
+	}
+	return folded
+}
+
+// reads reports whether anybody reads a claim of that name: these checks and go-oidc, policies, or the mapping. Commands read
+// another one, which their source names.
+func (p *Provider) reads(folded string) bool {
+	switch folded {
+	case "iss", "sub", "aud", "exp", "iat", "nbf", "azp", "nonce", "at_hash", "jti", "typ", "token_type", "token_use", "events", "client_id", "scope",
+		"acr", "amr", "auth_time", "hd", "tid", "_claim_names", "_claim_sources", "hasgroups", "email_verified":
+		return true
+	}
+	name, _, _ := strings.Cut(p.own.CommandsClaim, "=")
+	return p.own.CommandsClaim != "" && folded == wire.Fold(name) || p.mapped == nil || p.mapped[folded]
 }
 
 func (p *Provider) principal(name string) providers.Principal {

@@ -198,3 +198,36 @@ func reason(err error) string {
 	}
 	return "not a *providers.Error: " + err.Error()
 }
+
+// Two claims that differ in case only are a fault when anybody reads one of them: these checks, go-oidc, a policy, or an
+// expression of the mapping, which may also read all of them.
+func TestClaimsInTwoCases(t *testing.T) {
+	mapped := func(field, expression string) func(*providers.Source) {
+		return func(s *providers.Source) { s.Mapping = map[string]string{field: expression} }
+	}
+	for name, c := range map[string]struct {
+		source func(*providers.Source)
+		claims map[string]any
+		want   string
+	}{
+		"that nobody reads":           {nil, map[string]any{"upn": "a", "UPN": "b", "Dept": 1, "dept": 2}, ""},
+		"of the address":              {nil, map[string]any{"EMAIL": "b"}, "duplicate_claim"},
+		"of its proof":                {nil, map[string]any{"Email_Verified": true}, "duplicate_claim"},
+		"of a policy":                 {nil, map[string]any{"hd": "a", "HD": "b"}, "duplicate_claim"},
+		"of the kind of token":        {nil, map[string]any{"events": "a", "Events": "b"}, "duplicate_claim"},
+		"of the subject":              {nil, map[string]any{"SUB": "admin"}, "duplicate_claim"},
+		"of an expression":            {mapped("roles", "claims.groups"), map[string]any{"groups": []string{"a"}, "Groups": []string{"b"}}, "duplicate_claim"},
+		"of an optional":              {mapped("roles", "claims.?groups.orValue([])"), map[string]any{"groups": []string{"a"}, "GROUPS": []string{"b"}}, "duplicate_claim"},
+		"of a key in brackets":        {mapped("roles", `claims["groups"]`), map[string]any{"groups": []string{"a"}, "GROUPS": []string{"b"}}, "duplicate_claim"},
+		"of what is only looked for":  {mapped("name", `has(claims.upn) ? "x" : claims.name`), map[string]any{"upn": "a", "UPN": "b"}, "duplicate_claim"},
+		"of an expression over all":   {mapped("roles", `claims.map(k, k)`), map[string]any{"upn": "a", "UPN": "b"}, "duplicate_claim"},
+		"of a key that is computed":   {mapped("name", `claims[claims.name]`), map[string]any{"upn": "a", "UPN": "b"}, "duplicate_claim"},
+		"that another expression has": {mapped("roles", "claims.groups"), map[string]any{"upn": "a", "UPN": "b"}, ""},
+	} {
+		w := newWorld(t, []string{"EdDSA"}, c.source)
+		_, err := w.provider.Verify(t.Context(), w.login(t, w.sign(t, w.claims(c.claims))))
+		if got := reason(err); got != c.want {
+			t.Errorf("two cases of a claim %s: %v, want the reason %q", name, err, c.want)
+		}
+	}
+}

@@ -108,7 +108,7 @@ func (v *verification) VerifySignature(ctx context.Context, jwt string) ([]byte,
 	if v.failure = v.checkKey(ctx); v.failure != nil {
 		return nil, v.failure
 	}
-	claims, err := wire.Claims(v.token.payload, wire.Limits{Size: maxToken, Depth: maxDepth})
+	claims, err := wire.ClaimsRead(v.token.payload, wire.Limits{Size: maxToken, Depth: maxDepth}, v.provider.reads)
 	if err != nil {
 		failure := &providers.Error{Class: providers.ErrMalformed, Message: "the payload of the ID token cannot be read"}
 		c := checkClaims

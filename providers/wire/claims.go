@@ -23,22 +23,28 @@ const ReasonDuplicate = "duplicate_claim"
 // No name may appear twice at any depth, and no two names of the outermost object may be equal under Unicode simple
 // case folding, since some decoders take `Sub` for `sub`. Both faults have the reason [ReasonDuplicate].
 func Claims(data []byte, limits Limits) (map[string]any, error) {
-	return readObject(data, limits, 1)
+	return readObject(data, limits, 1, nil)
+}
+
+// ClaimsRead is Claims where only some names of the outermost object are read by anybody: those, in their form under [Fold],
+// for which read is true. Others may differ in case only, as it makes no difference.
+func ClaimsRead(data []byte, limits Limits, read func(folded string) bool) (map[string]any, error) {
+	return readObject(data, limits, 1, read)
 }
 
 // Resource is Claims for formats whose attribute names are case-insensitive at every depth (RFC 7643 section 2.1): two
 // names that are equal under folding are refused at any depth.
 func Resource(data []byte, limits Limits) (map[string]any, error) {
-	return readObject(data, limits, 1<<30)
+	return readObject(data, limits, 1<<30, nil)
 }
 
 // readObject refuses names that are equal under folding in objects less than foldDepth levels deep.
-func readObject(data []byte, limits Limits, foldDepth int) (map[string]any, error) {
+func readObject(data []byte, limits Limits, foldDepth int, read func(string) bool) (map[string]any, error) {
 	if err := precheck(data, limits, true); err != nil {
 		return nil, err
 	}
 	// Duplicates are found by the maps themselves, so the decoder need not look for them as well.
-	r := reader{dec: jsontext.NewDecoder(bytes.NewBuffer(data), jsontext.AllowDuplicateNames(true)), foldDepth: foldDepth}
+	r := reader{dec: jsontext.NewDecoder(bytes.NewBuffer(data), jsontext.AllowDuplicateNames(true)), foldDepth: foldDepth, read: read}
 	tok, err := r.dec.ReadToken()
 	if err != nil {
 		return nil, readFault(err)
@@ -66,6 +72,7 @@ func readFault(err error) error {
 type reader struct {
 	dec       *jsontext.Decoder
 	foldDepth int
+	read      func(folded string) bool // nil: every name is read
 }
 
 // object reads what follows an opening brace. Depth is bounded by precheck.
@@ -96,7 +103,7 @@ func (r *reader) object(depth int) (map[string]any, error) {
 		seen := make(map[string]struct{}, len(m))
 		for name := range m {
 			f := Fold(name)
-			if _, twice := seen[f]; twice {
+			if _, twice := seen[f]; twice && (r.read == nil || r.read(f)) {
 				return nil, &providers.Error{
 					Class: providers.ErrMalformed, Reason: ReasonDuplicate, Field: printable(f),
 					Message: "two members are called " + printable(f) + ", in different case",
