@@ -32,7 +32,7 @@ func (w *Worker) park(ctx context.Context, endings []*ending) {
 			continue
 		}
 		if row.Waited >= w.budget(e.event) {
-			r := record.Reject(record.CodeUnavailable, v.reason, "What is needed to decide the event stayed out of reach for longer than it may wait.")
+			r := record.Reject(record.CodeUnavailable, e.reasonToPark(), "What is needed to decide the event stayed out of reach for longer than it may wait.")
 			r.Hint = "Bring the source back, then replay."
 			if pe, ok := errors.AsType[*providers.Error](v.cause); ok {
 				r.Hint = strings.TrimSpace(strings.Join([]string{upper(pe.Message), upper(pe.Hint), "Then replay."}, " "))
@@ -90,7 +90,7 @@ func (w *Worker) unseal(row store.Parked) (header providers.Header, body []byte,
 
 // parkedRow is the row that keeps an event exactly as the broker had it.
 func (w *Worker) parkedRow(e *event) (store.Parked, error) {
-	reason := e.waiting().reason
+	reason := e.reasonToPark()
 	if e.parked != nil {
 		row := *e.parked
 		row.Attempts++
@@ -105,6 +105,15 @@ func (w *Worker) parkedRow(e *event) (store.Parked, error) {
 		Key: e.origin.String(), Tenant: e.env.Tenant, Source: e.env.Source, Subject: e.subject, Headers: headers, Payload: payload,
 		EventID: e.env.EventID, StoredAt: e.env.StoredAt, Sequence: e.origin.Sequence, Attempts: 1, Reason: reason,
 	}, nil
+}
+
+// reasonToPark is why an event waits. While what it waits for is being read once more, that is why it waited before.
+func (e *event) reasonToPark() string {
+	v := e.waiting()
+	if v.ready != nil && e.parked != nil && e.parked.Reason != "" {
+		return e.parked.Reason
+	}
+	return v.reason
 }
 
 // openParked makes a parked row the event that it was.
