@@ -1069,9 +1069,6 @@ func TestTakeoverWarnings(t *testing.T) {
 			return strings.Replace(s.directoryOf(ownIssuer), second, second+", sources: ["+login("okta", "https://acme.okta.example", ", domains: [globex.example], grants: [user]")+"]", 1)
 		}, []string{"acme.okta.example", "globex"}},
 		"commands of anyone with an account at a public issuer": {tenants(login("google", "https://accounts.google.com", ofAcme+onlyUser+", commands: true, commands_claim: admin")), []string{"commands", "google"}},
-		"tokens of every tenant of Entra by common":             {tenants(login("entra", entra+"common/v2.0", ofAcme+onlyUser)), []string{"entra", "common"}},
-		"tokens of every tenant of Entra by organizations":      {tenants(login("entra", entra+"organizations/v2.0", ofAcme+onlyUser)), []string{"entra", "organizations"}},
-		"tokens of every tenant of Entra by a template":         {tenants(login("entra", entra+"{tenantid}/v2.0", ofAcme+onlyUser)), []string{"entra", "{tenantid}"}},
 		"users of a source that may speak for no domain":        {tenants(login("okta", "https://acme.okta.example", onlyUser)), []string{"okta", "domains"}},
 		"a role of an organization by its name in the tenant": {func(s *story) string {
 			return strings.Replace(s.directoryOf(ownIssuer), "name: viewer, scope: organization}", "name: viewer, scope: organization}, {name: viewer}", 1)
@@ -1095,6 +1092,14 @@ func TestTakeoverWarnings(t *testing.T) {
 					t.Errorf("apply of %s: got no warning with the word %s:\n%s", what, name, p.stderr)
 				}
 			}
+		})
+	}
+	for _, tenant := range []string{"common", "organizations", "consumers", "{tenantid}"} {
+		what := "tokens of every tenant of Entra by " + tenant
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			s := newStory(t, newFederation(t, "sqlite"))
+			s.refusedApply(what, s.tryText(s.directoryOf(login("entra", entra+tenant+"/v2.0", ofAcme+onlyUser))), "entra", tenant, "many directories")
 		})
 	}
 	t.Run("nothing but to apply an honest directory", func(t *testing.T) {
