@@ -86,10 +86,7 @@ func TestCommandsOfPublicIssuersAreWarnedOf(t *testing.T) {
 		"https://gitlab.com",
 		"https://GitLab.com",
 		"https://www.facebook.com",
-		"https://login.microsoftonline.com/common/v2.0",
-		"https://login.microsoftonline.com/consumers/v2.0",
 		"https://login.microsoftonline.com/9188040d-6c67-4c5b-b112-36a304b66dad/v2.0",
-		"https://login.microsoftonline.com/{tenantid}/v2.0",
 	}
 	ownedByOne := []string{
 		"https://login.microsoftonline.com/1b000000-0000-4000-8000-000000000001/v2.0",
@@ -109,6 +106,23 @@ func TestCommandsOfPublicIssuersAreWarnedOf(t *testing.T) {
 		warned := slices.ContainsFunc(d.Warnings, func(f strictyaml.Fault) bool { return strings.Contains(f.Message, "anyone can get a token") })
 		if want := i < len(public); warned != want {
 			t.Errorf("%s: warned of commands: %v, want %v; the warnings are %v", issuer, warned, want, d.Warnings)
+		}
+	}
+}
+
+func TestIssuersThatStandForManyDirectoriesAreRefused(t *testing.T) {
+	for _, issuer := range []string{
+		"https://login.microsoftonline.com/common/v2.0",
+		"https://login.microsoftonline.com/Organizations/v2.0",
+		"https://login.microsoftonline.com/consumers/v2.0",
+		"https://login.microsoftonline.com/{tenantid}/v2.0",
+		"https://sts.windows.net/{tenantid}/",
+		"https://id.example/%7Btenant%7D",
+	} {
+		_, err := manifest.Parse("d.yaml", []byte(tenant(`
+      - {name: x, kind: oidc, issuer: "`+issuer+`", audiences: [x], domains: [acme.example]}`)), manifest.Options{Kinds: kinds()})
+		if err == nil || !strings.Contains(err.Error(), "stands for many directories") {
+			t.Errorf("%s gives the error %v, want it refused, as it stands for many directories", issuer, err)
 		}
 	}
 }
