@@ -6,7 +6,6 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/store/storetest"
@@ -113,48 +112,6 @@ func BenchmarkFindExisting(b *testing.B) {
 				}
 			}
 			b.ReportMetric(float64(b.N)*batchRows/b.Elapsed().Seconds(), "rows/s")
-		})
-	}
-}
-
-// BenchmarkClaimParked claims parked events beside 100,000 of one source, which are due, and ends the claim.
-func BenchmarkClaimParked(b *testing.B) {
-	const rows, each = 100_000, 50
-	for _, kind := range storetest.Kinds() {
-		b.Run(kind, func(b *testing.B) {
-			s := storetest.Open(b, kind)
-			for from := 0; from < rows; from += 5000 {
-				var events []store.Parked
-				for i := from; i < from+5000; i++ {
-					events = append(events, store.Parked{Key: fmt.Sprintf("stream/%d", i), Tenant: storetest.Acme, Source: "hung", Subject: "s", Headers: []byte("{}"), Payload: make([]byte, 1024), EventID: "e"})
-				}
-				if err := s.Park(b.Context(), events); err != nil {
-					b.Fatal(err)
-				}
-			}
-			other := []store.Parked{{Key: "stream/other", Tenant: storetest.Globex, Source: "okta", Subject: "s", Headers: []byte("{}"), EventID: "e"}}
-			if err := s.Park(b.Context(), other); err != nil {
-				b.Fatal(err)
-			}
-			few := func(due []store.ParkedSource) []int {
-				portions := storetest.AllDue(due)
-				for i, n := range portions {
-					portions[i] = min(n, each)
-				}
-				return portions
-			}
-			b.ResetTimer()
-			for range b.N {
-				claimed, err := s.ClaimParked(b.Context(), "w", 100, few, time.Minute)
-				if err != nil || len(claimed) != each+1 {
-					b.Fatalf("claimed %d parked events with the error %v, want %d", len(claimed), err, each+1)
-				}
-				b.StopTimer()
-				if err := s.Repark(b.Context(), claimed); err != nil {
-					b.Fatal(err)
-				}
-				b.StartTimer()
-			}
 		})
 	}
 }

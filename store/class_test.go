@@ -32,7 +32,7 @@ func calls(ctx context.Context, s *store.Store) map[string]func() error {
 		"a marker":  func() error { return s.MarkInFlight(ctx, []store.InFlight{{Event: "e", Run: "r", At: storetest.Time}}) },
 		"the look":  func() error { return s.Ready(ctx) },
 		"the trial": func() error { return s.TryWrite(ctx) },
-		"a claim":   func() error { _, err := s.ClaimParked(ctx, "w", 1, storetest.AllDue, time.Minute); return err },
+		"a claim":   func() error { _, err := s.ClaimParked(ctx, "w", 1, time.Minute); return err },
 	}
 }
 

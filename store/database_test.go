@@ -120,7 +120,7 @@ func TestALostServerIsUnavailableUntilItIsBack(t *testing.T) {
 		"batch":  func() error { return write(t.Context(), s, storetest.Creates(0, 5)) },
 		"read":   func() error { _, err := s.Directory(t.Context()); return err },
 		"get":    func() error { _, err := s.DirectoryRevision(t.Context()); return err },
-		"claim":  func() error { _, err := s.ClaimParked(t.Context(), "a", 1, storetest.AllDue, time.Minute); return err },
+		"claim":  func() error { _, err := s.ClaimParked(t.Context(), "a", 1, time.Minute); return err },
 		"reopen": func() error { _, err := store.Open(t.Context(), o); return err },
 	} {
 		if err := op(); !errors.Is(err, store.ErrUnavailable) {

@@ -239,13 +239,13 @@ func TestCredentialsAndSourcesAreChangedWithoutNearOnes(t *testing.T) {
 func TestWhatWaitsIsClaimedAndEndedWithoutNearRows(t *testing.T) {
 	now := storetest.Time
 	claimParked := list(func(ctx context.Context, s *store.Store) ([]store.Parked, error) {
-		return s.ClaimParked(ctx, "ann", 9, storetest.AllDue, time.Minute)
+		return s.ClaimParked(ctx, "ann", 9, time.Minute)
 	}, func(p store.Parked) string { return p.Key })
 	claimOutbox := list(func(ctx context.Context, s *store.Store) ([]store.Outbox, error) {
 		return s.ClaimOutbox(ctx, "ann", time.Second, 9, time.Minute)
 	}, func(o store.Outbox) string { return o.ID })
 	parkedLeft := list(func(ctx context.Context, s *store.Store) ([]store.Parked, error) {
-		return s.ClaimParked(ctx, "ann", 9, storetest.AllDue, time.Minute)
+		return s.ClaimParked(ctx, "ann", 9, time.Minute)
 	}, func(p store.Parked) string { return p.Reason })
 	outboxLeft := list(func(ctx context.Context, s *store.Store) ([]string, error) { return s.OutboxAfter(ctx, "", 9) }, func(id string) string { return id })
 	lettersLeft := list(func(ctx context.Context, s *store.Store) ([]store.DeadLetter, error) {

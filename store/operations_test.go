@@ -68,7 +68,7 @@ func TestParkedEventsComeBackWhenTheyAreDue(t *testing.T) {
 		claim := func(worker string, after time.Duration) []store.Parked {
 			t.Helper()
 			c.set(after)
-			got, err := s.ClaimParked(ctx, worker, 10, storetest.AllDue, time.Minute)
+			got, err := s.ClaimParked(ctx, worker, 10, time.Minute)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -107,45 +107,6 @@ func TestParkedEventsComeBackWhenTheyAreDue(t *testing.T) {
 	})
 }
 
-func TestParkedEventsAreClaimedBySource(t *testing.T) {
-	t.Parallel()
-	eachClocked(t, func(t *testing.T, s *store.Store, c *clock) {
-		ctx := t.Context()
-		of := func(n int, tenant, source string) store.Parked {
-			p := parked(n)
-			p.Tenant, p.Source, p.Delay = tenant, source, time.Duration(n)*time.Second
-			return p
-		}
-		if err := s.Park(ctx, []store.Parked{of(1, "a", "x"), of(2, "a", "x"), of(3, "a", "x"), of(4, "a", "y"), of(5, "b", "x"), of(6, "b", "x"), of(99, "c", "x")}); err != nil {
-			t.Fatal(err)
-		}
-		if err := s.ParkLetters(ctx, []store.Parked{of(0, "a", "w")}); err != nil {
-			t.Fatal(err)
-		}
-		c.set(10 * time.Second)
-		var told [][]store.ParkedSource
-		claim := func(portions ...int) []string {
-			t.Helper()
-			got, err := s.ClaimParked(ctx, "a", 2, func(due []store.ParkedSource) []int {
-				told = append(told, due)
-				return portions
-			}, time.Minute)
-			equal(t, "error of claiming", err, nil)
-			return keys(got)
-		}
-		when := func(n int) time.Time { return storetest.Time.Add(time.Duration(n) * time.Second) }
-		equal(t, "one of the first source and one of the third", claim(1, 0, 1), []string{"stream/1", "stream/5"})
-		equal(t, "none", claim(0, 0, 0), []string(nil))
-		equal(t, "all that are left", claim(2, 1, 1), []string{"stream/2", "stream/3", "stream/4", "stream/6"})
-		equal(t, "none that is due", claim(), []string(nil)) // and nobody is asked
-		equal(t, "what was told", told, [][]store.ParkedSource{
-			{{Tenant: "a", Source: "x", Due: 2, Oldest: when(1)}, {Tenant: "a", Source: "y", Due: 1, Oldest: when(4)}, {Tenant: "b", Source: "x", Due: 2, Oldest: when(5)}},
-			{{Tenant: "a", Source: "x", Due: 2, Oldest: when(2)}, {Tenant: "a", Source: "y", Due: 1, Oldest: when(4)}, {Tenant: "b", Source: "x", Due: 1, Oldest: when(6)}},
-			{{Tenant: "a", Source: "x", Due: 2, Oldest: when(2)}, {Tenant: "a", Source: "y", Due: 1, Oldest: when(4)}, {Tenant: "b", Source: "x", Due: 1, Oldest: when(6)}},
-		})
-	})
-}
-
 // What an event may wait is used up by waiting, and not by a clock that is set.
 func TestWaitsSurviveAClockThatIsSet(t *testing.T) {
 	t.Parallel()
@@ -154,7 +115,7 @@ func TestWaitsSurviveAClockThatIsSet(t *testing.T) {
 		claim := func(after time.Duration) store.Parked {
 			t.Helper()
 			c.set(after)
-			got, err := s.ClaimParked(ctx, "a", 10, storetest.AllDue, time.Minute)
+			got, err := s.ClaimParked(ctx, "a", 10, time.Minute)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -209,7 +170,7 @@ func TestClaimsOfSeveralWorkersAreDisjoint(t *testing.T) {
 		for i := range workers {
 			wg.Go(func() {
 				for range n / workers / 5 {
-					events, err := s.ClaimParked(t.Context(), fmt.Sprint("w", i), 5, storetest.AllDue, time.Minute)
+					events, err := s.ClaimParked(t.Context(), fmt.Sprint("w", i), 5, time.Minute)
 					results, err2 := s.ClaimOutbox(t.Context(), fmt.Sprint("w", i), time.Second, 5, time.Minute)
 					if err := errors.Join(err, err2); err != nil {
 						t.Errorf("worker %d claims: got the error %v, wanted none", i, err)

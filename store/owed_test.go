@@ -34,7 +34,7 @@ func TestParkedDeadLettersAreClaimedApartFromEvents(t *testing.T) {
 		}
 		equal(t, "error of Park", s.Park(ctx, []store.Parked{parked(1)}), nil)
 		c.set(time.Second)
-		events, err := s.ClaimParked(ctx, "a", 10, storetest.AllDue, time.Minute)
+		events, err := s.ClaimParked(ctx, "a", 10, time.Minute)
 		equal(t, "error of ClaimParked", err, nil)
 		equal(t, "claimed events", keys(events), []string{"stream/1"})
 

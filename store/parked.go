@@ -114,20 +114,13 @@ func scanParked(rows *sql.Rows, more ...any) (Parked, error) {
 	return p, err
 }
 
-// A ParkedSource is what one source has parked that is due and nobody has claimed.
-type ParkedSource struct {
-	Tenant, Source string
-	Due            int       // as far as they were counted
-	Oldest         time.Time // when the first of them was due
-}
-
-// ClaimParked hands events that are due to the worker until its lease ends: no other gets them while it lasts, and one whose
-// worker dies is free again afterwards. It asks portion how many of each source to hand out, those that are due longest. Of no
-// source are more than most counted. End a claim by Repark or DeleteParked. Dead letters are claimed by [Store.ClaimLetters].
+// ClaimParked hands the events that are due to the worker, longest due first, until its lease ends: no other gets them
+// while it lasts, and one whose worker dies is free again afterwards. End a claim by Repark or DeleteParked. Dead letters are
+// claimed by [Store.ClaimLetters].
 //
 // Times are those of the database's clock. Of the time in which an event was due and nobody claimed it, a minute counts as
-// waited. Events that were parked more than a minute ahead of the clock are due. Portion may be called more than once.
-func (s *Store) ClaimParked(ctx context.Context, worker string, most int, portion func([]ParkedSource) []int, lease time.Duration) ([]Parked, error) {
+// waited. Events that were parked more than a minute ahead of the clock are due.
+func (s *Store) ClaimParked(ctx context.Context, worker string, limit int, lease time.Duration) ([]Parked, error) {
 	var claimed []Parked
 	err := s.update(ctx, func(tx *sqlx.Tx) error {
 		claimed = nil
@@ -139,89 +132,25 @@ func (s *Store) ClaimParked(ctx context.Context, worker string, most int, portio
 		if err != nil {
 			return err
 		}
-		due, err := dueParked(ctx, tx, most, now, lease)
-		if err != nil || len(due) == 0 {
+		query := `update parked set claimed_by = ?, claimed_until = ? where id in (
+				select id from parked where reason <> '` + ParkedLetter + `' and not_before <= ?
+					and (claimed_until is null or claimed_until <= ? or claimed_until > ?)
+				order by not_before, id limit ?` + s.skipLocked() + `)
+			returning ` + parkedNames + `, parked_at, waited`
+		args := []any{worker, at(now.Add(lease)), at(now), at(now), at(now.Add(lease + setBack)), limit}
+		return querier{query: tx.QueryContext}.rows(ctx, tx.Rebind(query), args, func(rows *sql.Rows) error {
+			var parked stamp
+			var waited int64
+			p, err := scanParked(rows, &parked, &waited)
+			p.Waited = time.Duration(waited)*time.Microsecond + waitedSince(parked.Time, p.NotBefore, now)
+			claimed = append(claimed, p)
 			return err
-		}
-		c := claiming{s: s, tx: tx, worker: worker, now: now, lease: lease}
-		claimed, err = c.claim(ctx, due, portion(due))
-		return err
+		})
 	})
 	if err != nil {
 		return nil, err
 	}
 	slices.SortFunc(claimed, func(a, b Parked) int { return cmp.Or(a.NotBefore.Compare(b.NotBefore), cmp.Compare(a.ID, b.ID)) })
-	return claimed, nil
-}
-
-// Which parked rows are events, and which of them are due and not claimed: at a time, the same time, and the latest end of a claim.
-const (
-	parkedEvent = `p.reason <> '` + ParkedLetter + `'`
-	parkedDue   = parkedEvent + ` and p.not_before <= ? and (p.claimed_until is null or p.claimed_until <= ? or p.claimed_until > ?)`
-)
-
-// parkedSources goes from the first event of a source to that of the next by the index, whatever each source has parked.
-// PostgreSQL takes a second level of recursion, or a scan of its result, for so many rows that it compiles the query first.
-const parkedSources = `with recursive heads(id) as (
-	select (select p.id from parked p where ` + parkedEvent + ` order by p.tenant, p.source limit 1)
-	union all
-	select coalesce(
-		(select p.id from parked p where ` + parkedEvent + ` and p.tenant = s.tenant and p.source > s.source order by p.tenant, p.source limit 1),
-		(select p.id from parked p where ` + parkedEvent + ` and p.tenant > s.tenant order by p.tenant, p.source limit 1))
-	from heads h join parked s on s.id = h.id)
-select s.tenant, s.source,
-	(select p.not_before from parked p where p.tenant = s.tenant and p.source = s.source and ` + parkedDue + ` order by p.not_before, p.id limit 1),
-	(select count(*) from (select 1 from parked p where p.tenant = s.tenant and p.source = s.source and ` + parkedDue + ` order by p.not_before, p.id limit ?) n)
-from heads h join parked s on s.id = h.id order by s.tenant, s.source`
-
-func dueParked(ctx context.Context, tx *sqlx.Tx, most int, now time.Time, lease time.Duration) ([]ParkedSource, error) {
-	var due []ParkedSource
-	latest := at(now.Add(lease + setBack))
-	args := []any{at(now), at(now), latest, at(now), at(now), latest, most}
-	err := querier{query: tx.QueryContext}.rows(ctx, tx.Rebind(parkedSources), args, func(rows *sql.Rows) error {
-		var p ParkedSource
-		var oldest stamp
-		err := rows.Scan(&p.Tenant, &p.Source, &oldest, &p.Due)
-		if p.Oldest = oldest.Time; p.Due > 0 {
-			due = append(due, p)
-		}
-		return err
-	})
-	return due, err
-}
-
-// A claiming is the transaction of [Store.ClaimParked].
-type claiming struct {
-	s      *Store
-	tx     *sqlx.Tx
-	worker string
-	now    time.Time
-	lease  time.Duration
-}
-
-// claim claims so many events of each source.
-func (c *claiming) claim(ctx context.Context, due []ParkedSource, portions []int) (claimed []Parked, err error) {
-	query := c.tx.Rebind(`update parked set claimed_by = ?, claimed_until = ? where id in (
-			select p.id from parked p where p.tenant = ? and p.source = ? and ` + parkedDue + ` order by p.not_before, p.id limit ?` + c.s.skipLocked() + `)
-		returning ` + parkedNames + `, parked_at, waited`)
-	until, latest := at(c.now.Add(c.lease)), at(c.now.Add(c.lease+setBack))
-	for i, n := range portions {
-		if n == 0 {
-			continue
-		}
-		args := []any{c.worker, until, due[i].Tenant, due[i].Source, at(c.now), at(c.now), latest, n}
-		err := querier{query: c.tx.QueryContext}.rows(ctx, query, args, func(rows *sql.Rows) error {
-			var parked stamp
-			var waited int64
-			p, err := scanParked(rows, &parked, &waited)
-			p.Waited = time.Duration(waited)*time.Microsecond + waitedSince(parked.Time, p.NotBefore, c.now)
-			claimed = append(claimed, p)
-			return err
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
 	return claimed, nil
 }
 

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"maps"
 	"sync"
 	"time"
 
@@ -19,12 +18,12 @@ type leases struct {
 
 	mu     sync.Mutex
 	held   map[*event]time.Time // when the broker last heard of it
-	parked map[share.Source]int // events from the store
+	parked int
 }
 
 // newLeases returns empty leases, of which one tenant may have so many events in a lane.
 func newLeases(tenantEvents int) *leases {
-	return &leases{loads: share.NewLoads(tenantEvents), held: map[*event]time.Time{}, parked: map[share.Source]int{}}
+	return &leases{loads: share.NewLoads(tenantEvents), held: map[*event]time.Time{}}
 }
 
 func (l *leases) add(e *event, now time.Time) {
@@ -33,7 +32,7 @@ func (l *leases) add(e *event, now time.Time) {
 	defer l.mu.Unlock()
 	l.held[e] = now
 	if e.parked != nil {
-		l.parked[parkedBy(e)]++
+		l.parked++
 	}
 }
 
@@ -53,29 +52,17 @@ func (l *leases) forget(e *event) bool {
 	defer l.mu.Unlock()
 	_, held := l.held[e]
 	if held && e.parked != nil {
-		if by := parkedBy(e); l.parked[by] > 1 {
-			l.parked[by]--
-		} else {
-			delete(l.parked, by)
-		}
+		l.parked--
 	}
 	delete(l.held, e)
 	return held
 }
 
-// parkedBy is whose event the store says it is.
-func parkedBy(e *event) share.Source {
-	return share.Source{Tenant: e.parked.Tenant, Name: e.parked.Source}
-}
-
-// claims returns how many parked events are held, of each source and in all.
-func (l *leases) claims() (of map[share.Source]int, all int) {
+// claims returns how many parked events are held.
+func (l *leases) claims() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, n := range l.parked {
-		all += n
-	}
-	return maps.Clone(l.parked), all
+	return l.parked
 }
 
 // deliveries returns the events that the broker gets back if they are not finished.

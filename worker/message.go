@@ -89,7 +89,7 @@ type Store interface {
 	DryRun(ctx context.Context, fn func(context.Context, *store.Tx) error) error
 	Park(ctx context.Context, rows []store.Parked) error
 	Repark(ctx context.Context, rows []store.Parked) error
-	ClaimParked(ctx context.Context, worker string, most int, portion func([]store.ParkedSource) []int, lease time.Duration) ([]store.Parked, error)
+	ClaimParked(ctx context.Context, worker string, limit int, lease time.Duration) ([]store.Parked, error)
 	DeleteParked(ctx context.Context, ids []int64) error
 	ParkLetters(ctx context.Context, letters []store.Parked) error
 	ClaimLetters(ctx context.Context, n int, now time.Time, lease time.Duration) ([]store.Parked, error)

@@ -4,9 +4,6 @@ import (
 	"context"
 	"slices"
 	"time"
-
-	"github.com/idpsync/idpsync/store"
-	"github.com/idpsync/idpsync/worker/share"
 )
 
 // Events that left their batch come back by the loops of this file: parked ones from the store, those that were set aside
@@ -18,54 +15,60 @@ const maxClaim = 100
 // parkLease is how long a claimed event belongs to a worker; a worker that dies frees its claims by it.
 const parkLease = 2 * time.Minute
 
-// relay has parked events take their turns in the lanes when they are due, until ctx ends. There may be more as long as some
-// were claimed; they are claimed when half of those are done with, so that each claim is worth its statement.
+// relay has parked events take their turns in the lanes when they are due, until ctx ends.
 func (w *Worker) relay(ctx context.Context) {
 	tick := time.NewTicker(w.cfg.RelayInterval)
 	defer tick.Stop()
-	for claimed, left := 0, 0; ctx.Err() == nil; {
+	for more := false; ctx.Err() == nil; {
 		freed := w.leases.loads.Freed() // before the claims, so that none that ends meanwhile is missed
-		if _, held := w.leases.claims(); claimed > 0 && held <= left {
-			claimed, left = w.claim(ctx)
+		held := w.leases.claims()
+		if more && w.claimable(held) > 0 {
+			more = w.claim(ctx)
 			continue
 		}
-		if claimed == 0 {
+		if !more {
 			freed = nil
 		}
 		select {
 		case <-ctx.Done():
 		case <-freed:
 		case <-tick.C:
-			claimed, left = w.claim(ctx)
+			more = w.claim(ctx)
 		}
 	}
 }
 
-// claim takes up parked events, by turns of tenants and sources. It returns how many were claimed, and how many are in hand
-// when half of them are done with.
-func (w *Worker) claim(ctx context.Context) (claimed, left int) {
+// claimable is how many parked events may be claimed while so many are in hand: none until half of them are done with, so
+// that each claim is worth its statement.
+func (w *Worker) claimable(held int) int {
 	most := min(w.cfg.Batch, maxClaim)
-	held, total := w.leases.claims()
-	if total >= most || w.database.Open() {
-		return 0, 0
+	if held > most/2 {
+		return 0
+	}
+	return most - held
+}
+
+// claim takes as many parked events as there is room for, and reports whether there may be more.
+func (w *Worker) claim(ctx context.Context) bool {
+	held := w.leases.claims()
+	limit := w.claimable(held)
+	if limit == 0 {
+		return true
+	}
+	if w.database.Open() {
+		return false
 	}
 	began := time.Now()
-	rows, err := w.store.ClaimParked(ctx, w.cfg.Name, most, func(due []store.ParkedSource) []int {
-		queues := make([]share.Queue, len(due))
-		for i, d := range due {
-			queues[i] = share.Queue{Source: share.Source{Tenant: d.Tenant, Name: d.Source}, Waiting: d.Due, Since: d.Oldest}
-		}
-		return share.Portions(most, held, queues)
-	}, parkLease)
+	rows, err := w.store.ClaimParked(ctx, w.cfg.Name, limit, parkLease)
 	if unavailable(err) {
 		w.database.Away(began, err)
-		return 0, 0
+		return false
 	}
 	if err != nil {
 		if ctx.Err() == nil {
 			w.log.Warn("parked events could not be read", "error", err)
 		}
-		return 0, 0
+		return false
 	}
 	for _, row := range rows {
 		e, err := w.openParked(row)
@@ -76,7 +79,7 @@ func (w *Worker) claim(ctx context.Context) (claimed, left int) {
 		e.due = w.now()
 		w.laneFor(e).enter(e)
 	}
-	return len(rows), total + len(rows)/2
+	return len(rows) == limit
 }
 
 // asideTurns is the number of batches of set-aside events that are processed at a time.

@@ -119,12 +119,3 @@ func Creates(first, n int) store.Write {
 	}
 	return w
 }
-
-// AllDue has [store.Store.ClaimParked] hand out all that it counted.
-func AllDue(due []store.ParkedSource) []int {
-	portions := make([]int, len(due))
-	for i, d := range due {
-		portions[i] = d.Due
-	}
-	return portions
-}

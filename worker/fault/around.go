@@ -101,10 +101,8 @@ func (d *database) Repark(ctx context.Context, rows []store.Parked) error {
 	return d.do(ctx, "Repark", func() error { return d.Store.Repark(ctx, rows) })
 }
 
-func (d *database) ClaimParked(ctx context.Context, worker string, most int, portion func([]store.ParkedSource) []int, lease time.Duration) ([]store.Parked, error) {
-	return around(ctx, d, "ClaimParked", func() ([]store.Parked, error) {
-		return d.Store.ClaimParked(ctx, worker, most, portion, lease)
-	})
+func (d *database) ClaimParked(ctx context.Context, worker string, limit int, lease time.Duration) ([]store.Parked, error) {
+	return around(ctx, d, "ClaimParked", func() ([]store.Parked, error) { return d.Store.ClaimParked(ctx, worker, limit, lease) })
 }
 
 func (d *database) DeleteParked(ctx context.Context, ids []int64) error {
