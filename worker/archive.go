@@ -46,7 +46,7 @@ func (w *Worker) keepEffects(ctx context.Context, endings []*ending) {
 	}
 	if refused, events := refusedOf(ctx, out, of, w.archive.Publish(ctx, out)); len(refused) > 0 {
 		w.archive.Kept(len(refused))
-		w.oweArchived(ctx, refused, events)
+		w.owe(ctx, refused, events, "events neither archived nor kept for it; they are processed again")
 	}
 }
 
@@ -67,21 +67,6 @@ func (w *Worker) archived(e *event, had *record.Answer) (record.Outgoing, error)
 		Origin: e.origin, StoredAt: e.env.StoredAt, Subject: e.subject, Door: e.env.Door, Attempt: had.Attempt,
 		Outcome: had.Outcome, UserID: had.UserID, At: had.At,
 	}.Write(w.cfg.Sealer, e.header, e.body)
-}
-
-// oweArchived puts what the archive refused into the outbox.
-func (w *Worker) oweArchived(ctx context.Context, refused []record.Outgoing, of []*ending) {
-	rows := make([]store.Outbox, len(refused))
-	for i, o := range refused {
-		rows[i] = store.Outbox{ID: o.ID, Subject: o.Subject, Headers: record.Marshal(o.Header), Body: o.Data, At: w.now()}
-	}
-	err := w.store.Owe(ctx, rows)
-	if err != nil {
-		w.log.Warn("events neither archived nor kept for it; they are processed again", "count", len(rows), "error", err)
-	}
-	for _, e := range of {
-		e.failed = err
-	}
 }
 
 // sweepArchived publishes those messages of the outbox that are owed to the archive, and returns the ids of those that are done with,

@@ -118,20 +118,15 @@ func (l *lane) sendBack(ctx, hard context.Context, tripped <-chan struct{}, m Me
 			excess, e = l.excess, l.open(m)
 			e.verdict = &deferred{reason: "crowded", away: true}
 		}
-		look := time.NewTimer(othersInterval)
 		select {
 		case excess <- e:
-			look.Stop()
 			return true
 		case <-freed:
-		case <-look.C:
+		case <-time.After(othersInterval): // others may wait by now
 		case <-tripped: // what was prefetched is held until the database is back
-			look.Stop()
 			return false
 		case <-hard.Done():
-			look.Stop()
 			return false
 		}
-		look.Stop()
 	}
 }

@@ -121,22 +121,30 @@ func (w *Worker) relaySomeLetters(ctx context.Context) bool {
 
 // oweResults puts results that their stream refused into the outbox, from where the sweep publishes them.
 func (w *Worker) oweResults(ctx context.Context, results []record.Outgoing, of []*ending) {
-	rows := make([]store.Outbox, 0, len(results))
-	for i, o := range results {
-		if of[i].reply == nil { // that of a request is there since its transaction
-			rows = append(rows, store.Outbox{ID: o.ID, Subject: o.Subject, Headers: record.Marshal(o.Header), Body: o.Data, At: w.now()})
+	var owed []record.Outgoing
+	var events []*ending
+	for i, e := range of {
+		if e.reply == nil { // that of a request is there since its transaction
+			owed, events = append(owed, results[i]), append(events, e)
 		}
 	}
-	if len(rows) == 0 {
+	w.owe(ctx, owed, events, "results neither published nor kept; their events are processed again")
+}
+
+// owe puts messages into the outbox. When that is no use either, the log says lost, and their events have failed.
+func (w *Worker) owe(ctx context.Context, messages []record.Outgoing, of []*ending, lost string) {
+	if len(messages) == 0 {
 		return
+	}
+	rows := make([]store.Outbox, len(messages))
+	for i, o := range messages {
+		rows[i] = store.Outbox{ID: o.ID, Subject: o.Subject, Headers: record.Marshal(o.Header), Body: o.Data, At: w.now()}
 	}
 	err := w.store.Owe(ctx, rows)
 	if err != nil {
-		w.log.Warn("results neither published nor kept; their events are processed again", "count", len(rows), "error", err)
+		w.log.Warn(lost, "count", len(rows), "error", err)
 	}
 	for _, e := range of {
-		if e.reply == nil {
-			e.failed = err
-		}
+		e.failed = err
 	}
 }

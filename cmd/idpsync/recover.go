@@ -35,8 +35,8 @@ copy that is older than the other. Workers find it out when they start; they sta
 With --since it gives a database that was restored from a backup the effects that it lacks, from the archive
 (idpsync migrate --archive): events with the ids and times that they had, users with the ids that they had, under today's
 directory and policies. First a forecast says what would become of each; with --plan that is all. Workers that wait go on
-by themselves when nothing is missing any more. Nobody comes back whom the database knows to be forgotten, or --except
-names; nor anything from before the ledger's retention. It may be stopped and started again: what is there stays as it is.
+by themselves when nothing is missing any more. Users that the database knows to be forgotten, or that --except
+names, are not restored, nor is anything from before the ledger's retention. It may be stopped and started again: what is there stays as it is.
 What had only been refused or parked since the backup is not in the archive.
 
 With --accept-gap workers go on as things are, within seconds and without a restart: what is lost is lost. It accepts what

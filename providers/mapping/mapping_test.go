@@ -69,7 +69,7 @@ func TestWordsNameWhatWasLookedFor(t *testing.T) {
 		m := compile(t, providers.KindOIDC, c.mapping)
 		var got providers.CreateUser
 		if err := m.Apply(t.Context(), &mapping.Vars{Claims: object(t, c.claims)}, &got, nil); err != nil {
-			t.Fatalf("%s: %v", name, err)
+			t.Fatalf("%s: the mapping is applied with the error %v, want none", name, err)
 		}
 		if got.EmailUnproved != c.unproved || got.EmailMissing != c.missing {
 			t.Errorf("%s: the words are %q and %q, want %q and %q", name, got.EmailUnproved, got.EmailMissing, c.unproved, c.missing)

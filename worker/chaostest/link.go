@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/idpsync/idpsync/worker/clock"
 	"github.com/idpsync/idpsync/worker/linktest"
 )
 
@@ -81,13 +82,5 @@ func (ks links) close() error {
 
 // pause waits, or returns early when ctx ends.
 func pause(ctx context.Context, d time.Duration) {
-	if d <= 0 {
-		return
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
+	_ = clock.Pause(ctx, d) // whoever goes on looks at ctx
 }

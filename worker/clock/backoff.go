@@ -22,8 +22,11 @@ func Backoff(attempts int, atLeast time.Duration) time.Duration {
 	return max(atLeast, baseDelay/4) + jitter
 }
 
-// Pause waits, or returns ctx's error.
+// Pause waits, or returns ctx's error. It looks at ctx also when there is nothing to wait for.
 func Pause(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/idpsync/idpsync/store"
+	"github.com/idpsync/idpsync/worker/clock"
 	"github.com/idpsync/idpsync/worker/record"
 )
 
@@ -127,7 +128,7 @@ func (c *Campaign) send(ctx context.Context, letters []Letter, outcomes Outcomes
 		}
 		if c.Rate > 0 {
 			due := time.Duration(float64(len(chunk)) / c.Rate * float64(time.Second))
-			if err := sleep(ctx, due-time.Since(begin)); err != nil {
+			if err := clock.Pause(ctx, due-time.Since(begin)); err != nil {
 				return err
 			}
 		}
@@ -192,7 +193,7 @@ func (c *Campaign) await(ctx context.Context, chunk []Letter, outcomes Outcomes)
 				c.Waiting(len(open))
 			}
 		}
-		if err := sleep(ctx, askEvery); err != nil {
+		if err := clock.Pause(ctx, askEvery); err != nil {
 			return err
 		}
 	}
@@ -210,18 +211,4 @@ func (c *Campaign) look(ctx context.Context, open map[uint64]bool) ([]store.Dead
 		rows = append(rows, r)
 	}
 	return rows, nil
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return ctx.Err()
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/idpsync/idpsync/providers"
+	"github.com/idpsync/idpsync/worker/clock"
 	"github.com/idpsync/idpsync/worker/record"
 )
 
@@ -213,7 +214,7 @@ func (c *Conn) reopen(ctx context.Context, stream, subject string, s start) (*cu
 		if err == nil || ctx.Err() != nil || !Transient(wrap("read "+stream, err)) {
 			return r, err
 		}
-		if !pause(ctx, reopenWait) {
+		if clock.Pause(ctx, reopenWait) != nil {
 			return nil, ctx.Err()
 		}
 	}

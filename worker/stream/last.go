@@ -2,7 +2,6 @@ package stream
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -60,35 +59,45 @@ func last(ctx context.Context, c *Conn, name, subject string) (record.Stored, er
 	if err != nil {
 		return record.Stored{}, wrap(op, err)
 	}
-	answer, err := c.nc.RequestWithContext(ctx, c.api+"STREAM.MSG.GET."+name, ask)
+	return getMessage(ctx, c, op, c.api, name, ask)
+}
+
+// getMessage reads one message of a stream by a request as JetStream has it, through the API at a prefix. That there is none is an error
+// that wraps the broker's.
+func getMessage(ctx context.Context, c *Conn, op, api, name string, ask []byte) (record.Stored, error) {
+	answer, err := c.nc.RequestWithContext(ctx, api+"STREAM.MSG.GET."+name, ask)
 	if err != nil {
 		return record.Stored{}, wrap(op, err)
 	}
 	var r struct {
 		Error   *jetstream.APIError `json:"error"`
-		Message struct {
+		Message *struct {
 			Subject  string    `json:"subject"`
 			Sequence uint64    `json:"seq"`
-			Header   string    `json:"hdrs"`
-			Data     string    `json:"data"`
+			Header   []byte    `json:"hdrs"`
+			Data     []byte    `json:"data"`
 			Time     time.Time `json:"time"`
 		} `json:"message"`
 	}
 	if err := json.Unmarshal(answer.Data, &r); err != nil {
 		return record.Stored{}, wrap(op, err)
 	}
-	if r.Error != nil {
+	switch {
+	case r.Error != nil:
 		return record.Stored{}, wrap(op, r.Error)
+	case r.Message == nil:
+		return record.Stored{}, wrap(op, errors.New("the answer holds no message"))
 	}
-	m := record.Stored{Stream: name, Sequence: r.Message.Sequence, Subject: r.Message.Subject, StoredAt: r.Message.Time, Header: providers.Header{}}
-	header, err := base64.StdEncoding.DecodeString(r.Message.Header)
-	if err == nil {
-		m.Data, err = base64.StdEncoding.DecodeString(r.Message.Data)
+	m := record.Stored{
+		Stream: name, Sequence: r.Message.Sequence, Subject: r.Message.Subject, Data: r.Message.Data, StoredAt: r.Message.Time,
+		Header: providers.Header{},
 	}
-	if err == nil && len(header) > 0 {
-		var h nats.Header
-		h, err = nats.DecodeHeadersMsg(header)
-		m.Header = providers.Header(h)
+	if len(r.Message.Header) > 0 {
+		header, err := nats.DecodeHeadersMsg(r.Message.Header)
+		if err != nil {
+			return record.Stored{}, wrap(op, err)
+		}
+		m.Header = providers.Header(header)
 	}
-	return m, wrap(op, err)
+	return m, nil
 }

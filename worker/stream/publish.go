@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/idpsync/idpsync/worker"
+	"github.com/idpsync/idpsync/worker/clock"
 	"github.com/idpsync/idpsync/worker/record"
 )
 
@@ -181,7 +182,7 @@ func (p *publisher) send(ctx context.Context, msgs []record.Outgoing, keep bool)
 		case try == noStreamTries:
 			b.fail(jetstream.ErrNoStreamResponse)
 			return b
-		case !pause(ctx, noStreamWait):
+		case clock.Pause(ctx, noStreamWait) != nil:
 			b.fail(ctx.Err())
 			return b
 		}
@@ -351,18 +352,6 @@ func (p *publisher) failAll(subject *string, err error) {
 				b.settle(i, jetstream.PubAck{}, wrap("publish "+s, err), answered)
 			}
 		}
-	}
-}
-
-// pause waits for d. It returns false when ctx ended first.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 

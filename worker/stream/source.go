@@ -3,7 +3,6 @@ package stream
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -14,7 +13,6 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/idpsync/idpsync/providers"
 	"github.com/idpsync/idpsync/worker/record"
 )
 
@@ -24,43 +22,15 @@ func (b broker) Original(ctx context.Context, domain, stream string, sequence ui
 	op := fmt.Sprintf("read %s %d of the domain %s", stream, sequence, domain)
 	// Sequences are asked for exactly: the broker answers with no later message.
 	ask := fmt.Appendf(nil, `{"seq":%d}`, sequence)
-	m, err := b.conn.nc.RequestWithContext(ctx, "$JS."+domain+".API.STREAM.MSG.GET."+stream, ask)
-	if errors.Is(err, nats.ErrNoResponders) {
-		return record.Stored{}, unreached(op, domain, err)
-	}
-	if err != nil {
-		return record.Stored{}, wrap(op, err)
-	}
-	var answer struct {
-		Error   *jetstream.APIError `json:"error"`
-		Message *struct {
-			Subject  string    `json:"subject"`
-			Sequence uint64    `json:"seq"`
-			Header   []byte    `json:"hdrs"`
-			Data     []byte    `json:"data"`
-			Time     time.Time `json:"time"`
-		} `json:"message"`
-	}
-	if err := json.Unmarshal(m.Data, &answer); err != nil {
-		return record.Stored{}, wrap(op, err)
-	}
+	m, err := getMessage(ctx, b.conn, op, "$JS."+domain+".API.", stream, ask)
+	var refused *jetstream.APIError
 	switch {
-	case answer.Error != nil && (answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound || answer.Error.ErrorCode == jetstream.JSErrCodeStreamNotFound):
-		return record.Stored{}, fmt.Errorf("%w: %w", record.ErrNoMessage, wrap(op, answer.Error))
-	case answer.Error != nil:
-		return record.Stored{}, wrap(op, answer.Error)
-	case answer.Message == nil:
-		return record.Stored{}, wrap(op, errors.New("the answer holds no message"))
+	case errors.Is(err, nats.ErrNoResponders):
+		return record.Stored{}, unreached(op, domain, nats.ErrNoResponders)
+	case errors.As(err, &refused) && (refused.ErrorCode == jetstream.JSErrCodeMessageNotFound || refused.ErrorCode == jetstream.JSErrCodeStreamNotFound):
+		return record.Stored{}, fmt.Errorf("%w: %w", record.ErrNoMessage, err)
 	}
-	found := record.Stored{Stream: stream, Sequence: answer.Message.Sequence, Subject: answer.Message.Subject, Data: answer.Message.Data, StoredAt: answer.Message.Time}
-	if len(answer.Message.Header) > 0 {
-		header, err := nats.DecodeHeadersMsg(answer.Message.Header)
-		if err != nil {
-			return record.Stored{}, wrap(op, err)
-		}
-		found.Header = providers.Header(header)
-	}
-	return found, nil
+	return m, err
 }
 
 func unreached(op, domain string, err error) error {

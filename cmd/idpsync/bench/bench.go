@@ -23,6 +23,7 @@ import (
 	"github.com/idpsync/idpsync/providers/oidc/issuer"
 	"github.com/idpsync/idpsync/store"
 	"github.com/idpsync/idpsync/worker/assemble"
+	"github.com/idpsync/idpsync/worker/clock"
 	"github.com/idpsync/idpsync/worker/directory/manifest"
 	"github.com/idpsync/idpsync/worker/record"
 	"github.com/idpsync/idpsync/worker/stream"
@@ -173,7 +174,7 @@ func (b *benchmark) round(ctx context.Context, name string, bodies [][]byte) err
 	defer child.stop()
 	var last stream.StreamState
 	for last.LastSeq < before.LastSeq+uint64(len(bodies)) {
-		if err := sleep(ctx, 20*time.Millisecond); err != nil {
+		if err := clock.Pause(ctx, 20*time.Millisecond); err != nil {
 			return err
 		}
 		if last, err = b.results(ctx); err != nil {
@@ -195,17 +196,6 @@ func (b *benchmark) round(ctx context.Context, name string, bodies [][]byte) err
 	fmt.Fprintf(b.Out, "idpsync n=%d mode=%s: %.0f events/s outcomes=%v worker_cpu_us_per_event=%.0f\n",
 		len(bodies), name, float64(len(bodies))/last.Last.Sub(started).Seconds(), outcomes, float64(cpu.Microseconds())/float64(len(bodies)))
 	return nil
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // results is the state of the stream of results. Asking for it costs the broker less than reading what it holds.
